@@ -1,0 +1,102 @@
+"""The whole extension surface: two hooks, each yielding typed records.
+
+A plugin is a module named in the entry-point group ``elmlff`` that defines one or both hooks::
+
+    from elmlff_core.hookspecs import ForceFieldPlugin, hookimpl
+
+    @hookimpl
+    def elmlff_force_fields():
+        yield ForceFieldPlugin(name="mine", summary="...", options=Options, load=load)
+
+It must import no backend at module level: `elmlff plugins` lists it without any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pluggy
+from pydantic import BaseModel, ConfigDict
+
+from elmlff_core.protocols import BaseForceField, MetaModel, TrainableAdapter
+
+PROJECT = "elmlff"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class Options(BaseModel):
+    """Base of an adapter's or meta-model's options: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class LoadRequest:
+    """Everything an adapter needs to load one base force field.
+
+    Attributes
+    ----------
+    name : the model's name
+    checkpoint : the file to load, or None for adapters that need none (``ase``)
+    options : the adapter's options model
+    trust : whether the user allows unpickling of the checkpoint
+    """
+
+    name: str
+    checkpoint: Path | None
+    options: Any
+    trust: bool = False
+
+
+@dataclass(frozen=True)
+class ForceFieldPlugin:
+    """An adapter: the code that makes base force fields of one family.
+
+    Attributes
+    ----------
+    name : of the adapter, as in ``adapter = "dp"``
+    summary : one line
+    options : pydantic model of its options (a subclass of `Options`)
+    load : makes a base force field; imports the backend when called
+    trainer : trains one, or None for adapters that only load
+    requires : importable modules it needs, looked for without importing them
+    extra : the extra of elmlff that installs them, as in ``pip install "elmlff[deepmd]"``, or ""
+    """
+
+    name: str
+    summary: str
+    options: type[Options]
+    load: Callable[[LoadRequest], BaseForceField]
+    trainer: TrainableAdapter | None = None
+    requires: tuple[str, ...] = ()
+    extra: str = ""
+
+
+@dataclass(frozen=True)
+class MetaModelPlugin:
+    """A meta-model: name, one-line summary, options model and a maker that takes the validated options."""
+
+    name: str
+    summary: str
+    options: type[Options]
+    make: Callable[[Any], MetaModel]
+    requires: tuple[str, ...] = ()
+    extra: str = ""
+
+
+class HookSpecs:
+    """The hooks of elmlff."""
+
+    @hookspec
+    def elmlff_force_fields(self) -> Iterable[ForceFieldPlugin]:
+        """Adapters for families of base force fields."""
+        return ()
+
+    @hookspec
+    def elmlff_meta_models(self) -> Iterable[MetaModelPlugin]:
+        """Meta-models that learn from base predictions."""
+        return ()

@@ -1,0 +1,116 @@
+"""Prediction: what a force field says of some structures, as arrays checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+
+from elmlff_core.errors import ForceFieldError
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Energies, forces and stresses of a sequence of structures.
+
+    Per-atom arrays are concatenated in the order of the structures, so that structures of different sizes need no
+    padding; structure ``i`` owns rows ``offsets[i]:offsets[i + 1]``.
+
+    Attributes
+    ----------
+    n_atoms : (n_structures,) int
+    forces : (sum of n_atoms, 3) float64, eV/Å
+    energy : (n_structures,) float64, eV, or None where the model gives none
+    stress : (n_structures, 6) float64, eV/Å³, Voigt order xx yy zz yz xz xy and sign as in ASE, or None
+    """
+
+    n_atoms: np.ndarray
+    forces: np.ndarray
+    energy: np.ndarray | None = None
+    stress: np.ndarray | None = None
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """First row of each structure in the per-atom arrays, and their end: (n_structures + 1,) int."""
+        return np.concatenate([[0], np.cumsum(self.n_atoms)])
+
+    def forces_of(self, index: int) -> np.ndarray:
+        """Forces on the atoms of structure `index`: (n_atoms, 3), eV/Å."""
+        offsets = self.offsets
+        return self.forces[offsets[index] : offsets[index + 1]]
+
+    @classmethod
+    def from_lists(
+        cls,
+        forces: Sequence[np.ndarray],
+        energy: Sequence[float] | np.ndarray | None = None,
+        stress: Sequence[np.ndarray] | np.ndarray | None = None,
+    ) -> Prediction:
+        """Collect one array per structure: forces (n_atoms, 3) in eV/Å, energies in eV, stresses (6,) in eV/Å³."""
+        return cls(
+            n_atoms=np.array([len(part) for part in forces], dtype=np.int64),
+            forces=np.concatenate([np.asarray(part, dtype=np.float64) for part in forces])
+            if len(forces)
+            else np.zeros((0, 3)),
+            energy=None if energy is None else np.asarray(energy, dtype=np.float64),
+            stress=None if stress is None else np.asarray(stress, dtype=np.float64),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Prediction]) -> Prediction:
+        """Join predictions of consecutive structures; a property that any part lacks is dropped."""
+
+        def join(name: str) -> np.ndarray | None:
+            arrays = [getattr(part, name) for part in parts]
+            return None if any(array is None for array in arrays) else np.concatenate(arrays)
+
+        n_atoms, forces = join("n_atoms"), join("forces")
+        assert n_atoms is not None
+        assert forces is not None
+        return cls(n_atoms, forces, join("energy"), join("stress"))
+
+    def checked(self, structures: Sequence[Atoms], model: str, first: int = 0) -> Prediction:
+        """Self, once its arrays fit `structures` and are finite.
+
+        Parameters
+        ----------
+        structures : what was predicted
+        model : name of the model, for messages
+        first : index of ``structures[0]`` in the whole dataset, for messages
+
+        Raises
+        ------
+        ForceFieldError
+            Naming model, structure and atom, on a wrong shape or a NaN or infinite value.
+        """
+        if len(self.n_atoms) != len(structures):
+            raise ForceFieldError(
+                f"model '{model}' answered for {len(self.n_atoms)} structures, expected {len(structures)}"
+            )
+        for index, (found, atoms) in enumerate(zip(self.n_atoms, structures, strict=True)):
+            if found != len(atoms):
+                raise ForceFieldError(
+                    f"model '{model}' returned forces ({found}, 3) for structure {first + index}, "
+                    f"expected ({len(atoms)}, 3)"
+                )
+        n_structures, n_rows = len(structures), int(self.n_atoms.sum())
+        expected = {"forces": (n_rows, 3), "energy": (n_structures,), "stress": (n_structures, 6)}
+        for name, shape in expected.items():
+            array = getattr(self, name)
+            if array is None:
+                continue
+            if array.shape != shape:
+                raise ForceFieldError(f"model '{model}' returned {name} of shape {array.shape}, expected {shape}")
+            if not np.isfinite(array).all():
+                row = int(np.argwhere(~np.isfinite(array))[0][0])
+                where = f"structure {first + row}"
+                if name == "forces":
+                    index = int(np.searchsorted(self.offsets, row, side="right")) - 1
+                    where = f"atom {row - self.offsets[index]} of structure {first + index}"
+                raise ForceFieldError(
+                    f"model '{model}' returned a non-finite {name} for {where}: "
+                    "the structure may lie far outside what the model was trained on"
+                )
+        return self
