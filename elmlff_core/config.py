@@ -1,0 +1,228 @@
+"""elmlff.toml: what a run is made of, validated, with ``--set`` overrides and the presets of the paper's models."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from elmlff_core.data.splits import SplitMethod
+from elmlff_core.errors import ConfigError, did_you_mean
+from elmlff_core.presets import PRESETS
+
+DEFAULT_FILE = Path("elmlff.toml")
+DEFAULT_MODELS = ("dp1", "painn", "nep")
+Budget = Literal["quick", "paper"]
+
+
+class Section(BaseModel):
+    """A table of elmlff.toml: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Section):
+    """Where structures and labels come from, and how they are split.
+
+    `train` and `test` are files, deepmd/npy folders or names of embedded examples.  Without `test`, `test_fraction` of
+    the training data is held out.  Validation is always cut from what remains.
+    """
+
+    train: str = "methane"
+    test: str | None = None
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    valid_fraction: float = Field(0.1, gt=0, lt=1)
+    split: SplitMethod = "random"
+    energy_key: str | None = None
+    forces_key: str | None = None
+
+
+class ModelConfig(Section):
+    """One named base force field: adapter, checkpoint (trained where there is none) and the adapter's options.
+
+    `trust` allows unpickling of a checkpoint, which can run any code its author put there.
+    """
+
+    adapter: str
+    checkpoint: Path | None = None
+    trust: bool = False
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class TrainingConfig(Section):
+    """How a neural meta-model is trained; closed-form ones ignore it.
+
+    `epochs` None takes the budget's.  Training stops early after `patience` epochs without a better validation error.
+    """
+
+    epochs: int | None = Field(None, ge=0)
+    batch_size: int = Field(256, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    warmup_fraction: float = Field(0.05, ge=0, lt=1)
+    patience: int | None = Field(None, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Config(Section):
+    """Everything a run is made of."""
+
+    budget: Budget = "quick"
+    seed: int = Field(0, ge=0)
+    data: DataConfig = DataConfig()
+    models: dict[str, ModelConfig] = Field(default_factory=dict)
+    stack: tuple[str, ...] = DEFAULT_MODELS
+    meta: dict[str, Any] = Field(default_factory=lambda: {"name": "gat"})
+    training: TrainingConfig = TrainingConfig()
+
+    @field_validator("stack")
+    @classmethod
+    def _names_are_distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names:
+            raise ValueError("name at least one model")
+        if len(set(names)) < len(names):
+            raise ValueError(f"a model is named twice: {', '.join(names)}")
+        return names
+
+    @property
+    def meta_name(self) -> str:
+        """Name of the meta-model."""
+        return str(self.meta.get("name", "gat"))
+
+    @property
+    def meta_options(self) -> dict[str, Any]:
+        """Options of the meta-model."""
+        return {key: value for key, value in self.meta.items() if key != "name"}
+
+    def model(self, name: str) -> ModelConfig:
+        """The named model, from the file or a preset, with the budget's training length filled in.
+
+        Raises
+        ------
+        ConfigError
+            No such model.
+        """
+        if name in self.models:
+            return self.models[name]
+        if name in PRESETS:
+            preset = PRESETS[name]
+            return ModelConfig(adapter=preset.adapter, options=preset.options | preset.budgets[self.budget])
+        raise ConfigError(f"no model is called '{name}'{did_you_mean(name, [*self.models, *PRESETS])}")
+
+    def digest(self) -> str:
+        """Hex digest of the settings: two runs with the same one are the same run."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_config(
+    path: Path | None = None,
+    values: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+) -> Config:
+    """Settings from a file, overlaid by `values`, then by ``--set`` `assignments`.
+
+    Parameters
+    ----------
+    path : elmlff.toml; None takes the one in the current folder, if any.  Paths in it are relative to its folder.
+    values : nested settings; entries that are None are left out
+    assignments : ``key.subkey=value``, the value in TOML or, failing that, a string
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or no TOML; an unknown key, with a suggestion; a value that does not fit.
+    """
+    raw: dict[str, Any] = {}
+    if path is None and DEFAULT_FILE.exists():
+        path = DEFAULT_FILE
+    if path is not None:
+        raw = _anchored(_read_toml(path), path.parent)
+    raw = _overlay(raw, values or {})
+    for assignment in assignments:
+        raw = _overlay(raw, _parse_assignment(assignment))
+    return validated(Config, raw, f"{path or 'the settings'}")
+
+
+def validated[Model: BaseModel](model: type[Model], raw: Mapping[str, Any], where: str) -> Model:
+    """`raw` as a `model`; ConfigError names the key, what was found, and the nearest known key."""
+    try:
+        return model.model_validate(dict(raw))
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(model, problem, where) for problem in error.errors())) from error
+
+
+def _explain(model: type[BaseModel], problem: Any, where: str) -> str:
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key '{key}' in {where}{did_you_mean(location[-1], _known_keys(model, location[:-1]))}"
+    if problem["type"] == "missing":
+        return f"'{key}' is missing in {where}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"'{key}' in {where}: {message}, found {problem['input']!r}"
+
+
+def _known_keys(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    current: Any = model
+    for part in path:
+        if current is Config and part == "models":
+            current = {"models": ModelConfig}
+        elif isinstance(current, dict):  # the user's own name of a model
+            current = ModelConfig
+        else:
+            annotation = current.model_fields[part].annotation if part in current.model_fields else None
+            if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+                return []
+            current = annotation
+    return [] if isinstance(current, dict) else list(current.model_fields)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no {path}; `elmlff init` writes a commented one") from error
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+
+
+def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Paths in a file are relative to its folder, so that it works from anywhere."""
+    data = raw.get("data")
+    if isinstance(data, dict):
+        for key in ("train", "test"):
+            if isinstance(data.get(key), str) and (folder / data[key]).exists():
+                data[key] = str(folder / data[key])
+    for model in raw.get("models", {}).values() if isinstance(raw.get("models"), dict) else ():
+        if isinstance(model, dict) and isinstance(model.get("checkpoint"), str):
+            model["checkpoint"] = str(folder / Path(model["checkpoint"]).expanduser())
+    return raw
+
+
+def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        if value is None:
+            continue
+        if isinstance(value, Mapping):
+            value = _overlay(merged[key] if isinstance(merged.get(key), Mapping) else {}, value)
+        merged[key] = value
+    return merged
+
+
+def _parse_assignment(assignment: str) -> dict[str, Any]:
+    key, separator, text = assignment.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set takes key.subkey=value, found '{assignment}'")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    for part in reversed(key.strip().split(".")):
+        value = {part: value}
+    return value

@@ -1,0 +1,122 @@
+"""Readers: labelled structures from anything ASE reads, deepmd/npy folders, or an embedded example by name."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+
+from elmlff_core.data.dataset import Dataset
+from elmlff_core.data.labels import LabelKeys, checked, dataset_from_structures
+from elmlff_core.errors import DataError, did_you_mean
+
+EMBEDDED = {"methane": "methane.extxyz"}
+
+
+def read_dataset(source: str | Path, keys: LabelKeys | None = None) -> Dataset:
+    """Read labelled structures.
+
+    Parameters
+    ----------
+    source : name of an embedded example, a file that ASE reads, or a deepmd/npy folder (one system or a tree of them)
+    keys : names of the labels, where they are not the usual ones
+
+    Raises
+    ------
+    DataError
+        The source does not exist, cannot be read, or fails the checks of `dataset_from_structures`.
+    """
+    if str(source) in EMBEDDED and not Path(source).exists():
+        resource = files("elmlff_core") / "data" / "embedded" / EMBEDDED[str(source)]
+        with as_file(resource) as path:
+            return dataset_from_structures(_read_with_ase(path), f"embedded:{source}", keys)
+    path = Path(source).expanduser()
+    if not path.exists():
+        hint = did_you_mean(str(source), EMBEDDED) if path.parent == Path() else ""
+        raise DataError(f"no file, folder or embedded example is called '{source}'{hint}")
+    if path.is_dir():
+        return read_deepmd(path)
+    return dataset_from_structures(_read_with_ase(path), str(source), keys)
+
+
+def read_structures(source: str | Path) -> list[Atoms]:
+    """Structures alone, labels not required: what `elmlff predict` runs on. DataError as in `read_dataset`."""
+    path = Path(source).expanduser()
+    if path.is_dir() or str(source) in EMBEDDED:
+        return read_dataset(source).structures
+    if not path.exists():
+        raise DataError(f"no file is called '{source}'")
+    return _read_with_ase(path)
+
+
+def _read_with_ase(path: Path) -> list[Atoms]:
+    try:
+        structures = ase.io.read(path, index=":")
+    except Exception as error:  # every format of ASE fails in its own way
+        reason = str(error).splitlines()[0] if str(error) else "it may be empty or truncated"
+        raise DataError(f"cannot read {path}: {type(error).__name__}: {reason}") from error
+    if not structures:
+        raise DataError(f"{path} holds no structures")
+    return list(structures)
+
+
+def read_deepmd(path: Path) -> Dataset:
+    """Read a deepmd/npy folder: a system (``type.raw`` beside ``set.*``) or a tree of systems, in sorted order.
+
+    Raises
+    ------
+    DataError
+        No system below `path`, a system without force labels, or an array that cannot be read or does not fit.
+    """
+    systems = sorted(found.parent for found in path.rglob("type.raw"))
+    if not systems:
+        raise DataError(f"{path} is no deepmd/npy folder: no type.raw in it or below it")
+    parts = [_read_deepmd_system(system) for system in systems]
+    energies = [part.energy for part in parts]
+    stresses = [part.stress for part in parts]
+    return Dataset(
+        structures=[atoms for part in parts for atoms in part.structures],
+        forces=[forces for part in parts for forces in part.forces],
+        energy=None if any(value is None for value in energies) else np.concatenate(energies),  # type: ignore[arg-type]
+        stress=None if any(value is None for value in stresses) else np.concatenate(stresses),  # type: ignore[arg-type]
+        source=str(path),
+    )
+
+
+def _read_deepmd_system(path: Path) -> Dataset:
+    import dpdata  # 0.5 s to import, and only this format needs it
+
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # dpdata announces what it reads
+            logging.getLogger("dpdata").setLevel(logging.ERROR)
+            system = dpdata.LabeledSystem(str(path), fmt="deepmd/npy")
+    except Exception as error:  # NumPy, dpdata and the file system each fail in their own way
+        raise DataError(f"cannot read the deepmd/npy system {path}: {error or 'an array is missing'}") from error
+    data = system.data
+    symbols = [data["atom_names"][kind] for kind in data["atom_types"]]
+    if any(name.startswith("Type_") for name in symbols):
+        raise DataError(f"{path} has no type_map.raw, so that its elements are unknown: write one symbol a line")
+    periodic = not data.get("nopbc", False)
+    structures = [
+        Atoms(symbols, positions=positions, cell=cell if periodic else None, pbc=periodic)
+        for positions, cell in zip(data["coords"], data["cells"], strict=True)
+    ]
+    stress = None
+    if periodic and "virials" in data:  # stress is minus the virial over the volume
+        volume = np.abs(np.linalg.det(data["cells"]))[:, None]
+        stress = -data["virials"].reshape(-1, 9)[:, [0, 4, 8, 5, 2, 1]] / volume
+    return checked(
+        Dataset(
+            structures=structures,
+            forces=list(np.asarray(data["forces"], dtype=np.float64)),
+            energy=np.asarray(data["energies"], dtype=np.float64),
+            stress=stress,
+            source=str(path),
+        )
+    )
