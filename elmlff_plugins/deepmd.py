@@ -1,0 +1,162 @@
+"""Adapter `dp`: Deep Potential models of DeePMD-kit, trained by its own trainer."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from ase import Atoms
+from ase.stress import full_3x3_to_voigt_6_stress
+from pydantic import Field
+
+from elmlff_core.errors import ForceFieldError
+from elmlff_core.hookspecs import ForceFieldPlugin, LoadRequest, Options, hookimpl
+from elmlff_core.prediction import Prediction
+from elmlff_core.protocols import TrainingLength, TrainingRequest
+from elmlff_plugins.backend_errors import backend_errors
+from elmlff_plugins.elements import check_elements
+from elmlff_plugins.fingerprint import existing_checkpoint, fingerprint
+from elmlff_plugins.vacuum import in_vacuum
+
+ADAPTER = "dp"
+
+
+class DeepMDOptions(Options):
+    """Architecture and training of a Deep Potential; the defaults are the paper's for methane.
+
+    `sel` counts the neighbours a descriptor sees, one number per element in the order of the periodic table; "auto"
+    takes them from the data, with a margin where atoms can come closer.  `decay_steps` None is a tenth of `steps`.
+    """
+
+    descriptor: Literal["se_e2_a", "se_e2_r", "se_e3"] = "se_e2_a"
+    rcut: float = Field(6.0, gt=0)
+    rcut_smth: float = Field(0.5, gt=0)
+    sel: Literal["auto"] | list[int] = "auto"
+    neuron: list[int] = [10, 20, 40]
+    axis_neuron: int = Field(4, gt=0)
+    resnet_dt: bool = False
+    fitting_neuron: list[int] = [120, 240, 240]
+    fitting_resnet_dt: bool = True
+    steps: int = Field(50_000, gt=0)
+    batch_size: Literal["auto"] | int = "auto"
+    start_lr: float = Field(1e-3, gt=0)
+    stop_lr: float = Field(3.51e-8, gt=0)
+    decay_steps: int | None = Field(None, gt=0)
+    start_pref_e: float = Field(0.02, ge=0)
+    limit_pref_e: float = Field(1.0, ge=0)
+    start_pref_f: float = Field(1000.0, ge=0)
+    limit_pref_f: float = Field(1.0, ge=0)
+    start_pref_v: float = Field(0.0, ge=0)
+    limit_pref_v: float = Field(0.0, ge=0)
+
+
+class DeepMDForceField:
+    """A frozen Deep Potential.
+
+    Parameters
+    ----------
+    request : with a checkpoint ``.pth`` or ``.pt`` (PyTorch), or ``.pb`` where TensorFlow is installed
+
+    Raises
+    ------
+    ForceFieldError
+        When DeePMD-kit cannot load the checkpoint.
+    """
+
+    def __init__(self, request: LoadRequest) -> None:
+        self.name = request.name
+        checkpoint = existing_checkpoint(request.checkpoint, self.name, ADAPTER)
+        with backend_errors(self.name, ADAPTER, f"load {checkpoint}"):
+            self._potential = _load_potential(checkpoint, self.name)
+            self._type_of = {symbol: index for index, symbol in enumerate(self._potential.get_type_map())}
+            self.cutoff: float | None = float(self._potential.get_rcut())
+        self.elements: frozenset[str] | None = frozenset(self._type_of)
+        self.fingerprint = fingerprint("dp/1", "deepmd-kit", checkpoint)
+
+    def predict(self, structures: Sequence[Atoms]) -> Prediction:
+        """Energies and forces, and stresses where all structures are periodic in three directions.
+
+        Structures of the same atoms go through DeePMD-kit together.
+        """
+        check_elements(structures, self.elements, self.name)
+        assert self.cutoff is not None
+        groups: dict[tuple[bool, bytes], list[int]] = defaultdict(list)
+        for index, atoms in enumerate(structures):
+            groups[bool(atoms.pbc.any()), atoms.numbers.tobytes()].append(index)
+        energy = np.zeros(len(structures))
+        forces: list[np.ndarray] = [np.zeros((0, 3))] * len(structures)
+        stress = np.zeros((len(structures), 6))
+        for (periodic, _), members in groups.items():
+            group = [in_vacuum(structures[i], self.cutoff) if periodic else structures[i] for i in members]
+            with backend_errors(self.name, ADAPTER, f"evaluate structure {members[0]} and {len(members) - 1} like it"):
+                energies, all_forces, virials = self._evaluate(group, periodic)
+            energy[members] = energies
+            for row, index in enumerate(members):
+                forces[index] = all_forces[row]
+                if periodic:
+                    stress[index] = full_3x3_to_voigt_6_stress(-virials[row] / group[row].get_volume())
+        has_stress = all(atoms.pbc.all() for atoms in structures)
+        return Prediction.from_lists(forces, energy, stress if has_stress else None)
+
+    def _evaluate(self, group: Sequence[Atoms], periodic: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Energies (n,), forces (n, n_atoms, 3) and virials (n, 3, 3) of structures of the same atoms."""
+        n, n_atoms = len(group), len(group[0])
+        coordinates = np.stack([atoms.positions for atoms in group]).reshape(n, -1)
+        cells = np.stack([atoms.cell.array for atoms in group]).reshape(n, 9) if periodic else None
+        types = [self._type_of[symbol] for symbol in group[0].get_chemical_symbols()]
+        energies, forces, virials = self._potential.eval(coordinates, cells, types)[:3]
+        # DeePMD-kit's virial is not symmetrised.
+        virials = virials.reshape(n, 3, 3)
+        return energies.reshape(n), forces.reshape(n, n_atoms, 3), 0.5 * (virials + virials.transpose(0, 2, 1))
+
+
+def _load_potential(checkpoint: Path, model: str) -> Any:
+    """DeePMD-kit's evaluator of a checkpoint, without its banners."""
+    # Advice on threads and batch sizes, which would land in the middle of the user's output.
+    logging.getLogger("deepmd").setLevel(logging.ERROR)
+    from deepmd.infer import DeepPot
+
+    try:
+        return DeepPot(str(checkpoint))
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] == "tensorflow":
+            raise ForceFieldError(
+                f"model '{model}': {checkpoint.name} is a TensorFlow model, and TensorFlow is not installed; install it "
+                f"with: pip install 'deepmd-kit[cpu]', or convert the model: dp convert-backend {checkpoint.name} "
+                f"{checkpoint.stem}.pth"
+            ) from error
+        raise
+
+
+class DeepMDTrainer:
+    """Trains a Deep Potential with ``dp --pt train``."""
+
+    def length(self, options: DeepMDOptions, n_structures: int) -> TrainingLength:
+        """Steps, and epochs for molecules of average size where the batch size is automatic."""
+        from elmlff_plugins.deepmd_training import training_length
+
+        return training_length(options, n_structures)
+
+    def train(self, request: TrainingRequest) -> Path:
+        """Train, resuming from the checkpoints of an interrupted training with the same input, and freeze."""
+        from elmlff_plugins.deepmd_training import train
+
+        return train(request)
+
+
+@hookimpl
+def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
+    """The adapter `dp`."""
+    yield ForceFieldPlugin(
+        name=ADAPTER,
+        summary="Deep Potential models of DeePMD-kit (se_e2_a, se_e2_r, se_e3)",
+        options=DeepMDOptions,
+        load=DeepMDForceField,
+        trainer=DeepMDTrainer(),
+        requires=("deepmd",),
+        extra="deepmd",
+    )
