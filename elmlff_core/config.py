@@ -38,6 +38,7 @@ class DataConfig(Section):
     test_fraction: float = Field(0.2, gt=0, lt=1)
     valid_fraction: float = Field(0.1, gt=0, lt=1)
     split: SplitMethod = "random"
+    split_seed: int = Field(0, ge=0)
     energy_key: str | None = None
     forces_key: str | None = None
 
@@ -45,10 +46,11 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """One named base force field: adapter, checkpoint (trained where there is none) and the adapter's options.
 
-    `trust` allows unpickling of a checkpoint, which can run any code its author put there.
+    A model with the name of a preset starts from the preset.  `trust` allows unpickling of a checkpoint, which can run
+    any code its author put there.
     """
 
-    adapter: str
+    adapter: str = ""
     checkpoint: Path | None = None
     trust: bool = False
     options: dict[str, Any] = Field(default_factory=dict)
@@ -106,12 +108,17 @@ class Config(Section):
         ConfigError
             No such model.
         """
-        if name in self.models:
-            return self.models[name]
-        if name in PRESETS:
-            preset = PRESETS[name]
-            return ModelConfig(adapter=preset.adapter, options=preset.options | preset.budgets[self.budget])
-        raise ConfigError(f"no model is called '{name}'{did_you_mean(name, [*self.models, *PRESETS])}")
+        given = self.models.get(name)
+        preset = PRESETS.get(name)
+        if given is None and preset is None:
+            raise ConfigError(f"no model is called '{name}'{did_you_mean(name, [*self.models, *PRESETS])}")
+        given = given or ModelConfig()
+        if preset is not None and given.adapter in ("", preset.adapter):
+            options = preset.options | preset.budgets[self.budget] | given.options
+            return given.model_copy(update={"adapter": preset.adapter, "options": options})
+        if not given.adapter:
+            raise ConfigError(f"'models.{name}.adapter' is missing: name the adapter, see `elmlff plugins`")
+        return given
 
     def digest(self) -> str:
         """Hex digest of the settings: two runs with the same one are the same run."""

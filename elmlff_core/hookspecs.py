@@ -13,8 +13,8 @@ It must import no backend at module level: `elmlff plugins` lists it without any
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +78,25 @@ class ForceFieldPlugin:
 
 @dataclass(frozen=True)
 class MetaModelPlugin:
-    """A meta-model: name, one-line summary, options model and a maker that takes the validated options."""
+    """A meta-model.
+
+    Attributes
+    ----------
+    name : of the meta-model, as in ``--meta gat``
+    summary : one line
+    options : pydantic model of its options (a subclass of `Options`)
+    make : the meta-model, not fitted, from validated options
+    budgets : options that a budget (``quick``, ``paper``) means unless they are given
+    trained : whether it is trained in epochs (and so has a training length) or in closed form
+    requires, extra : as for `ForceFieldPlugin`
+    """
 
     name: str
     summary: str
     options: type[Options]
     make: Callable[[Any], MetaModel]
+    budgets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    trained: bool = False
     requires: tuple[str, ...] = ()
     extra: str = ""
 

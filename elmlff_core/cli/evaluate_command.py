@@ -1,0 +1,30 @@
+"""`elmlff evaluate RUN --data FILE`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command("evaluate")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--data", required=True, help="Labelled structures: a file, a deepmd/npy folder, or 'methane' (embedded).")
+@click.option("--energy-key", help="Name of the energy labels, where it is not the usual one.")
+@click.option("--forces-key", help="Name of the force labels, where it is not the usual one.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def command(run: Path, data: str, energy_key: str | None, forces_key: str | None, as_json: bool) -> None:
+    """Errors of the stack in RUN, and of its bases, on labelled structures."""
+    from elmlff_core.cli.console import print_table, standard_console
+    from elmlff_core.data.labels import LabelKeys
+    from elmlff_core.data.readers import read_dataset
+    from elmlff_core.report.table import as_records
+    from elmlff_core.stack_folder import load_stack
+    from elmlff_core.stacking import evaluate_stack
+
+    rows = evaluate_stack(load_stack(run), read_dataset(data, LabelKeys(energy_key, forces_key)))
+    if as_json:
+        click.echo(json.dumps(as_records(rows), indent=1))
+    else:
+        print_table(standard_console(), rows, ("test",))

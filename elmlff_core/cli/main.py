@@ -1,0 +1,137 @@
+"""`elmlff`: the group of commands, how errors end, and what all commands share.
+
+Commands are imported when called: `elmlff --help` must not wait for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from elmlff_core.errors import ElmlffError
+
+# One module per command, its one-line help here so that listing imports none of them.
+COMMANDS = {
+    "init": "Write a commented elmlff.toml.",
+    "stack": "Stack base force fields into one: train, predict, fit, evaluate.",
+    "train": "Train one base force field.",
+    "evaluate": "Errors of a stack on labelled structures.",
+    "predict": "Forces and energies of structures by a stack.",
+    "plugins": "List adapters and meta-models, and whether they work here.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"elmlff_core.cli.{cmd_name}_command")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from elmlff_core.errors import did_you_mean
+
+            raise click.ClickException(f"no command is called '{args[0]}'{did_you_mean(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.version_option(package_name="elmlff")
+def cli(debug: bool) -> None:
+    """Stack several machine-learned force fields into one better one."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line: errors in one line and exit code 1, tracebacks with ``--debug``."""
+    _one_thread_a_core()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    # Anywhere on the line, as users type it.
+    arguments = ["--debug"] * debug + [argument for argument in arguments if argument != "--debug"]
+    try:
+        cli.main(args=arguments, prog_name="elmlff", standalone_mode=False)
+    except click.exceptions.Exit as end:
+        sys.exit(end.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        if debug:
+            raise
+        _fail("interrupted; the same command goes on where it stopped", 130)
+    except click.ClickException as error:
+        if debug:
+            raise
+        _fail(error.format_message())
+    except ElmlffError as error:
+        if debug:
+            raise
+        _fail(str(error))
+
+
+def _fail(message: str, code: int = 1) -> None:
+    click.echo(f"elmlff: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def _one_thread_a_core() -> None:
+    """More threads than cores make torch ten times slower; a user's own setting is left alone."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)))))
+
+
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that `stack` and `train` share: settings file, data, budget, seed and overrides."""
+    options = [
+        click.option("--config", "config_file", type=click.Path(), help="Settings; elmlff.toml where there is one."),
+        click.option("--data", help="Labelled structures: a file, a deepmd/npy folder, or 'methane' (embedded)."),
+        click.option("--test", help="Test structures; without them a fraction of the data is held out."),
+        click.option("--split", type=click.Choice(["random", "blocks"]), help="How held-out structures are picked."),
+        click.option("--energy-key", help="Name of the energy labels, where it is not the usual one."),
+        click.option("--forces-key", help="Name of the force labels, where it is not the usual one."),
+        click.option("--budget", type=click.Choice(["quick", "paper"]), help="How long to train."),
+        click.option("--seed", type=click.IntRange(min=0), help="Of initial weights and batches."),
+        click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Override a setting."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def config_from(values: dict[str, Any]) -> Any:
+    """The settings that `run_options`, and `models` and `meta` where a command has them, ask for."""
+    from pathlib import Path
+
+    from elmlff_core.config import read_config
+
+    models = values.get("models")
+    overlay = {
+        "budget": values["budget"],
+        "seed": values["seed"],
+        "data": {
+            "train": values["data"],
+            "test": values["test"],
+            "split": values["split"],
+            "energy_key": values["energy_key"],
+            "forces_key": values["forces_key"],
+        },
+        "stack": [name.strip() for name in models.split(",") if name.strip()] if models else None,
+        "meta": {"name": values["meta"]} if values.get("meta") else None,
+    }
+    path = values["config_file"]
+    return read_config(Path(path) if path else None, overlay, values["assignments"])

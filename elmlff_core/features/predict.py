@@ -1,0 +1,63 @@
+"""Predict with a base over a dataset, through the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ase import Atoms
+
+from elmlff_core.errors import ElmlffError, ForceFieldError
+from elmlff_core.features.cache import FeatureCache
+from elmlff_core.models import NamedModel
+from elmlff_core.prediction import Prediction
+from elmlff_core.protocols import Progress, ProgressCallback
+
+# Atoms in one call of a base: large enough for backends' batches, small enough that an interruption loses seconds.
+CHUNK_ATOMS = 16384
+
+
+def cached_prediction(
+    model: NamedModel,
+    structures: Sequence[Atoms],
+    dataset_fingerprint: str,
+    cache: FeatureCache,
+    progress: ProgressCallback,
+) -> Prediction:
+    """What `model` predicts of `structures`, from the cache or computed into it.
+
+    Raises
+    ------
+    ForceFieldError
+        The base failed, or answered arrays that do not fit or are not finite; names model, structure and atom.
+    """
+    force_field = model.force_field
+    known = cache.read(force_field.fingerprint, dataset_fingerprint, len(structures))
+    if known is not None:
+        return known
+    total = len(structures)
+    done = 0
+
+    def report(finished: int) -> None:
+        nonlocal done
+        done = finished
+        progress(Progress(finished, total))
+
+    def predict(chunk: Sequence[Atoms]) -> Prediction:
+        return predict_checked(model, chunk, first=done)
+
+    size = max(1, CHUNK_ATOMS // max(len(atoms) for atoms in structures))
+    return cache.compute(force_field.fingerprint, dataset_fingerprint, structures, predict, size, report)
+
+
+def predict_checked(model: NamedModel, structures: Sequence[Atoms], first: int = 0) -> Prediction:
+    """One call of a base, its arrays checked; ForceFieldError as in `cached_prediction`."""
+    try:
+        prediction = model.force_field.predict(structures)
+    except ElmlffError:
+        raise
+    except Exception as error:  # a backend may raise anything: say whose it is
+        raise ForceFieldError(
+            f"model '{model.name}' (adapter '{model.plugin.name}') failed on structures {first} to "
+            f"{first + len(structures) - 1}: {type(error).__name__}: {error}"
+        ) from error
+    return prediction.checked(structures, model.name, first)

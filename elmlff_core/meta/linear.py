@@ -1,0 +1,106 @@
+"""Per-element least squares: the best fixed mix of the bases, closed form.
+
+For atoms of element Z the mix is ``F = sum_m w[Z, m] F_m`` with the weights that minimise the squared error on the
+training structures: the classical linear stacking of Breiman (1996), one set of weights per element.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from elmlff_core.errors import ElmlffError
+from elmlff_core.features.features import Features
+from elmlff_core.hookspecs import Options
+from elmlff_core.meta.energy import EnergyMix
+from elmlff_core.prediction import Prediction
+from elmlff_core.protocols import FitRequest
+
+
+@dataclass(frozen=True)
+class ElementMix:
+    """Weights of the bases for each element.
+
+    Attributes
+    ----------
+    atomic_numbers : (n_elements,) int, ascending
+    weights : (n_elements, n_models) float64
+    """
+
+    atomic_numbers: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def fit(cls, features: Features, ridge: float = 0.0) -> ElementMix:
+        """Least squares on reference forces; `ridge` (relative to the mean squared base force) shrinks towards the mean.
+
+        Works on the Gram matrix of the bases, so that it needs no more memory than the features themselves.
+        """
+        numbers = features.atomic_numbers
+        elements = np.unique(numbers)
+        n_models = len(features.models)
+        weights = np.empty((len(elements), n_models))
+        for index, number in enumerate(elements):
+            rows = numbers == number
+            base = features.forces[:, rows].reshape(n_models, -1)
+            target = features.reference_forces[rows].ravel()
+            gram = base @ base.T
+            penalty = ridge * np.trace(gram) / n_models
+            right = base @ target + penalty / n_models
+            weights[index] = np.linalg.lstsq(gram + penalty * np.eye(n_models), right, rcond=1e-12)[0]
+        return cls(elements, weights)
+
+    @property
+    def by_number(self) -> np.ndarray:
+        """Weights by atomic number: (119, n_models), NaN for elements that were not fitted."""
+        table = np.full((119, self.weights.shape[1]), np.nan)
+        table[self.atomic_numbers] = self.weights
+        return table
+
+    def apply(self, features: Features) -> np.ndarray:
+        """Mixed forces: (n_rows, 3), eV/Å. ElmlffError on an element that was not in the training structures."""
+        weights = self.by_number[features.atomic_numbers]
+        if np.isnan(weights).any():
+            unknown = sorted(set(features.atomic_numbers.tolist()) - set(self.atomic_numbers.tolist()))
+            raise ElmlffError(f"elements with atomic numbers {unknown} were not in the structures the stack learnt from")
+        return np.einsum("rm,mrx->rx", weights, features.forces)
+
+
+class LinearOptions(Options):
+    """Options of `linear`: `ridge` >= 0 shrinks the weights towards the plain mean."""
+
+    ridge: float = 0.0
+
+
+class LinearMeta:
+    """The per-element least-squares mix as a meta-model."""
+
+    def __init__(self, options: LinearOptions) -> None:
+        self.options = options
+        self.mix: ElementMix | None = None
+        self.energy = EnergyMix()
+
+    def fit(self, request: FitRequest) -> None:
+        """Closed form on the training structures; validation is not used."""
+        self.mix = ElementMix.fit(request.train, self.options.ridge)
+        self.energy = EnergyMix.fit(request.train)
+
+    def predict(self, features: Features) -> Prediction:
+        """Mixed forces, and the mix of aligned base energies."""
+        assert self.mix is not None, "fit or load first"
+        return Prediction(features.n_atoms, self.mix.apply(features), self.energy.apply(features))
+
+    def save(self, directory: Path) -> None:
+        """Write weights as safetensors."""
+        assert self.mix is not None, "fit or load first"
+        tensors = {"atomic_numbers": self.mix.atomic_numbers, "weights": self.mix.weights}
+        save_file(tensors | self.energy.tensors(), directory / "meta.safetensors")
+
+    def load(self, directory: Path) -> None:
+        """Read what `save` wrote."""
+        tensors = load_file(directory / "meta.safetensors")
+        self.mix = ElementMix(tensors["atomic_numbers"], tensors["weights"])
+        self.energy = EnergyMix.from_tensors(tensors)

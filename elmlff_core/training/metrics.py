@@ -1,0 +1,63 @@
+"""Errors of forces and energies, the paper's metric (Eq. 7) first."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from elmlff_core.features.features import Features
+from elmlff_core.prediction import Prediction
+
+
+@dataclass(frozen=True)
+class ForceMetrics:
+    """Force errors in eV/Å.
+
+    Attributes
+    ----------
+    rmse_per_frame : the paper's (Eq. 7): the RMSE over atoms and components of each structure, averaged over structures
+    rmse : over all atoms and components of all structures at once
+    mae : mean absolute error of the components
+    """
+
+    rmse_per_frame: float
+    rmse: float
+    mae: float
+
+
+def rmse_of_frames(predicted: np.ndarray, reference: np.ndarray, n_atoms: np.ndarray) -> np.ndarray:
+    """Force RMSE of each structure: (n_structures,), eV/Å.
+
+    Parameters
+    ----------
+    predicted, reference : (n_rows, 3), eV/Å, rows in the order of the structures
+    n_atoms : (n_structures,) int
+    """
+    squared = ((predicted - reference) ** 2).mean(axis=1)  # (n_rows,)
+    starts = np.concatenate([[0], np.cumsum(n_atoms)[:-1]])
+    return np.asarray(np.sqrt(np.add.reduceat(squared, starts) / n_atoms))
+
+
+def force_metrics(predicted: np.ndarray, reference: np.ndarray, n_atoms: np.ndarray) -> ForceMetrics:
+    """All force errors; arguments as in `rmse_of_frames`."""
+    error = predicted - reference
+    return ForceMetrics(
+        rmse_per_frame=float(rmse_of_frames(predicted, reference, n_atoms).mean()),
+        rmse=float(np.sqrt((error**2).mean())),
+        mae=float(np.abs(error).mean()),
+    )
+
+
+def metrics(prediction: Prediction, features: Features, *, aligned: bool = True) -> dict[str, float]:
+    """Errors of a prediction against the labels in `features`, for tables and JSON.
+
+    Keys are those of `ForceMetrics`, and ``energy_rmse_per_atom`` (eV) where both have energies and `aligned` says that
+    they count from one zero.
+    """
+    result = asdict(force_metrics(prediction.forces, features.reference_forces, features.n_atoms))
+    reference = None if features.reference is None else features.reference.energy
+    if aligned and prediction.energy is not None and reference is not None:
+        error = (prediction.energy - reference) / features.n_atoms
+        result["energy_rmse_per_atom"] = float(np.sqrt((error**2).mean()))
+    return result
