@@ -21,7 +21,9 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
     yield MetaModelPlugin("mean", "mean of the bases", NoOptions, MeanMeta)
     yield MetaModelPlugin("median", "component-wise median of the bases", NoOptions, MedianMeta)
     yield MetaModelPlugin("best", "the base with the lowest validation error", NoOptions, BestMeta)
-    yield MetaModelPlugin("linear", "per-element least-squares mix of the bases, closed form", LinearOptions, LinearMeta)
+    yield MetaModelPlugin(
+        "linear", "per-element least-squares mix of the bases, closed form", LinearOptions, LinearMeta
+    )
     yield MetaModelPlugin(
         "gat",
         "the paper's graph attention network",

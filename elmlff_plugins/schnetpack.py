@@ -1,0 +1,191 @@
+"""Adapters `schnet` and `painn`: the networks of SchNetPack, trained by its own task in Lightning."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from ase import Atoms
+from ase.stress import full_3x3_to_voigt_6_stress
+from pydantic import Field
+
+from elmlff_core.errors import ForceFieldError
+from elmlff_core.hookspecs import ForceFieldPlugin, LoadRequest, Options, hookimpl
+from elmlff_core.prediction import Prediction
+from elmlff_core.protocols import TrainingLength, TrainingRequest
+from elmlff_plugins.backend_errors import backend_errors
+from elmlff_plugins.elements import check_elements
+from elmlff_plugins.fingerprint import existing_checkpoint, fingerprint
+
+if TYPE_CHECKING:
+    import torch
+
+SAFETENSORS = ".safetensors"
+
+
+class SchNetPackOptions(Options):
+    """Architecture, training and evaluation of a SchNetPack network.
+
+    A checkpoint brings its own architecture; `precision`, `device` and `batch_pairs` also matter when it is loaded.
+    `steps` are rounded up to whole epochs, unless `epochs` is given.  The loss is SchNetPack's: mean squared errors of
+    energies (eV²) and of force components (eV²/Å²), weighted.
+    """
+
+    n_atom_basis: int = Field(128, gt=0)
+    n_interactions: int = Field(3, gt=0)
+    n_rbf: int = Field(20, gt=0)
+    cutoff: float = Field(5.0, gt=0)
+    steps: int = Field(3000, gt=0)
+    epochs: int | None = Field(None, gt=0)
+    batch_size: int = Field(10, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)
+    energy_weight: float = Field(0.01, ge=0)
+    force_weight: float = Field(0.99, ge=0)
+    precision: Literal["float32", "float64"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    batch_pairs: int = Field(16_384, gt=0)
+
+
+class SchNetPackForceField:
+    """A SchNet or PaiNN.
+
+    Parameters
+    ----------
+    request : with a checkpoint, either ``.safetensors`` written by elmlff or a model file of SchNetPack (a pickle)
+    adapter : ``schnet`` or ``painn``
+
+    Raises
+    ------
+    ForceFieldError
+        When a pickle is not trusted, or SchNetPack cannot load it.
+    """
+
+    def __init__(self, request: LoadRequest, adapter: str) -> None:
+        import torch
+
+        self.name = request.name
+        self._adapter = adapter
+        options: SchNetPackOptions = request.options
+        checkpoint = existing_checkpoint(request.checkpoint, self.name, adapter)
+        self._dtype: torch.dtype = getattr(torch, options.precision)
+        on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
+        self._device = torch.device("cuda" if on_gpu else "cpu")
+        self._batch_pairs = options.batch_pairs
+        self.elements: frozenset[str] | None = None
+        if checkpoint.suffix == SAFETENSORS:
+            from elmlff_plugins.schnetpack_model import load_safetensors
+
+            with backend_errors(self.name, adapter, f"load {checkpoint}"):
+                model, architecture = load_safetensors(checkpoint)
+            self.elements = frozenset(architecture.elements)
+        else:
+            model = _load_pickle(checkpoint, request, adapter)
+        with backend_errors(self.name, adapter, f"load {checkpoint}"):
+            self._check_family(model, checkpoint)
+            self._model = _with_stress(model).to(self._device, self._dtype).eval()
+            self.cutoff: float | None = float(model.representation.cutoff)
+        self.fingerprint = fingerprint("schnetpack/1", "schnetpack", checkpoint, options.precision)
+
+    def predict(self, structures: Sequence[Atoms]) -> Prediction:
+        """Energies and forces, and stresses where all structures are periodic in three directions."""
+        from elmlff_plugins.schnetpack_model import SampleMaker, batches
+
+        check_elements(structures, self.elements, self.name)
+        assert self.cutoff is not None
+        energy: list[np.ndarray] = []
+        forces: list[np.ndarray] = []
+        stress: list[np.ndarray] = []
+        samples = map(SampleMaker(self.cutoff, self._dtype), structures)
+        done = 0
+        for batch, n_atoms in batches(samples, self._batch_pairs):
+            action = f"evaluate structures {done} to {done + len(n_atoms) - 1}"
+            with backend_errors(self.name, self._adapter, action):
+                results = self._model({key: value.to(self._device) for key, value in batch.items()})
+            results = {key: value.detach().cpu().numpy().astype(np.float64) for key, value in results.items()}
+            energy.append(results["energy"].reshape(-1))
+            forces.extend(np.split(results["forces"], np.cumsum(n_atoms)[:-1]))
+            stress.extend(full_3x3_to_voigt_6_stress(tensor) for tensor in results["stress"])
+            done += len(n_atoms)
+        has_stress = all(atoms.pbc.all() for atoms in structures)
+        return Prediction.from_lists(
+            forces, np.concatenate([np.zeros(0), *energy]), np.reshape(stress, (-1, 6)) if has_stress else None
+        )
+
+    def _check_family(self, model: Any, checkpoint: Path) -> None:
+        found = type(model.representation).__name__.lower()
+        if found != self._adapter:
+            raise ForceFieldError(
+                f"model '{self.name}': {checkpoint} holds a {type(model.representation).__name__}; "
+                f'set adapter = "{found}" instead of "{self._adapter}"'
+            )
+
+
+def _load_pickle(checkpoint: Path, request: LoadRequest, adapter: str) -> Any:
+    if not request.trust:
+        raise ForceFieldError(
+            f"model '{request.name}': {checkpoint} is a Python pickle, and loading it runs any code its author put "
+            f"there; if you trust its origin, set trust = true under [models.{request.name}]"
+        )
+    with backend_errors(request.name, adapter, f"load {checkpoint}"), warnings.catch_warnings():
+        # Files of SchNetPack 2.0 carry no version, which its loader warns of before it converts them.
+        warnings.filterwarnings("ignore", message="Model was saved without version information")
+        from schnetpack.utils import load_model
+
+        return load_model(str(checkpoint), device="cpu")
+
+
+def _with_stress(model: Any) -> Any:
+    """`model` with the strain derivative beside the forces, which costs next to nothing."""
+    from schnetpack.atomistic import Strain
+    from schnetpack.md.utils import activate_model_stress
+
+    if any(isinstance(module, Strain) for module in model.input_modules):
+        return model
+    return activate_model_stress(model, "stress")
+
+
+class SchNetPackTrainer:
+    """Trains a network of SchNetPack with its AtomisticTask."""
+
+    def __init__(self, adapter: str) -> None:
+        self._adapter = adapter
+
+    def length(self, options: SchNetPackOptions, n_structures: int) -> TrainingLength:
+        """Whole epochs, and their steps."""
+        per_epoch = -(-n_structures // options.batch_size)
+        epochs = options.epochs or -(-options.steps // max(1, per_epoch))
+        return TrainingLength(epochs * per_epoch, float(epochs))
+
+    def train(self, request: TrainingRequest) -> Path:
+        """Train, resuming after the last whole epoch of an interrupted training with the same settings and data."""
+        from elmlff_plugins.schnetpack_training import train
+
+        with backend_errors(request.name, self._adapter, "be trained"):
+            length = self.length(request.options, len(request.train))
+            return train(request, self._adapter, int(length.epochs))
+
+
+def _loader(adapter: str) -> Callable[[LoadRequest], SchNetPackForceField]:
+    return lambda request: SchNetPackForceField(request, adapter)
+
+
+@hookimpl
+def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
+    """The adapters `schnet` and `painn`."""
+    summaries = {
+        "schnet": "SchNet of SchNetPack: continuous-filter convolutions",
+        "painn": "PaiNN of SchNetPack: equivariant message passing",
+    }
+    for adapter, summary in summaries.items():
+        yield ForceFieldPlugin(
+            name=adapter,
+            summary=summary,
+            options=SchNetPackOptions,
+            load=_loader(adapter),
+            trainer=SchNetPackTrainer(adapter),
+            requires=("schnetpack",),
+            extra="schnet",
+        )
