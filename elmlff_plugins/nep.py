@@ -1,0 +1,123 @@
+"""Adapter `nep`: neuroevolution potentials, evaluated by calorine and trained by neppo."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from ase import Atoms
+from pydantic import Field
+
+from elmlff_core.errors import PluginError
+from elmlff_core.hookspecs import ForceFieldPlugin, LoadRequest, Options, hookimpl
+from elmlff_core.prediction import Prediction
+from elmlff_core.protocols import TrainingLength, TrainingRequest
+from elmlff_plugins.backend_errors import backend_errors
+from elmlff_plugins.elements import check_elements
+from elmlff_plugins.fingerprint import existing_checkpoint, fingerprint
+from elmlff_plugins.vacuum import in_vacuum
+
+ADAPTER = "nep"
+
+
+class NEPOptions(Options):
+    """Architecture and training of a NEP4; cutoffs are the paper's, the rest neppo's defaults.
+
+    `lambda_e`, `lambda_f` and `lambda_v` weight the errors of energies, forces and virials.
+    """
+
+    radial_cutoff: float = Field(8.0, gt=0)
+    angular_cutoff: float = Field(4.0, gt=0)
+    n_max: tuple[int, int] = (4, 4)
+    basis_size: tuple[int, int] = (8, 8)
+    l_max: tuple[int, ...] = (4, 2, 0)
+    neuron: int = Field(30, gt=0)
+    steps: int = Field(100_000, gt=0)
+    batch_size: int = Field(32, gt=0)
+    start_learning_rate: float = Field(1e-2, gt=0)
+    stop_learning_rate: float = Field(1e-4, gt=0)
+    lambda_e: float = Field(1.0, ge=0)
+    lambda_f: float = Field(1.0, ge=0)
+    lambda_v: float = Field(0.1, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class NEPForceField:
+    """A ``nep.txt``, evaluated on the CPU.
+
+    Parameters
+    ----------
+    request : with a checkpoint in GPUMD's ``nep.txt`` format
+
+    Raises
+    ------
+    ForceFieldError
+        When calorine cannot load it.
+    """
+
+    def __init__(self, request: LoadRequest) -> None:
+        self.name = request.name
+        checkpoint = existing_checkpoint(request.checkpoint, self.name, ADAPTER)
+        with backend_errors(self.name, ADAPTER, f"load {checkpoint}"):
+            from calorine.calculators import CPUNEP
+            from calorine.nep import read_model
+
+            model = read_model(str(checkpoint))
+            # Kept for all structures: it follows their changes, and starts anew only when the number of atoms changes.
+            self._calculator = CPUNEP(str(checkpoint))
+        self.elements: frozenset[str] | None = frozenset(model.types)
+        self.cutoff: float | None = float(np.max([model.radial_cutoff, model.angular_cutoff]))
+        self.fingerprint = fingerprint("nep/1", "calorine", checkpoint)
+
+    def predict(self, structures: Sequence[Atoms]) -> Prediction:
+        """Energies and forces, and stresses where all structures are periodic in three directions."""
+        check_elements(structures, self.elements, self.name)
+        assert self.cutoff is not None
+        energy = np.zeros(len(structures))
+        forces: list[np.ndarray] = [np.zeros((0, 3))] * len(structures)
+        stress = np.zeros((len(structures), 6))
+        for index in sorted(range(len(structures)), key=lambda i: len(structures[i])):
+            with backend_errors(self.name, ADAPTER, f"evaluate structure {index}"):
+                # nep_cpu takes every direction as periodic.
+                self._calculator.calculate(in_vacuum(structures[index], self.cutoff))
+            results = self._calculator.results
+            energy[index], forces[index], stress[index] = results["energy"], results["forces"], results["stress"]
+        has_stress = all(atoms.pbc.all() for atoms in structures)
+        return Prediction.from_lists(forces, energy, stress if has_stress else None)
+
+
+class NEPTrainer:
+    """Trains a NEP4 with neppo."""
+
+    def length(self, options: NEPOptions, n_structures: int) -> TrainingLength:
+        """Steps, and epochs of as many batches as neppo makes."""
+        per_epoch = max(1, math.ceil(n_structures / options.batch_size))
+        return TrainingLength(options.steps, options.steps / per_epoch)
+
+    def train(self, request: TrainingRequest) -> Path:
+        """Train; neppo keeps no optimiser state, so an interrupted training starts again."""
+        if importlib.util.find_spec("neppo") is None:
+            raise PluginError(
+                f"model '{request.name}' cannot be trained: neppo is not installed; pip install \"elmlff[nep]\""
+            )
+        from elmlff_plugins.nep_training import train
+
+        return train(request)
+
+
+@hookimpl
+def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
+    """The adapter `nep`."""
+    yield ForceFieldPlugin(
+        name=ADAPTER,
+        summary="NEP4 neuroevolution potentials: calorine to evaluate, neppo to train",
+        options=NEPOptions,
+        load=NEPForceField,
+        trainer=NEPTrainer(),
+        requires=("calorine",),
+        extra="nep",
+    )
