@@ -15,9 +15,9 @@ from elmlff_core.stack_folder import Stack, load_stack
 class StackCalculator(Calculator):
     """ASE calculator of a stack.
 
-    ``forces`` (n_atoms, 3) in eV/Å are the stack's.  ``energy`` and ``free_energy`` in eV are given where the bases give
-    energies.  The forces of a meta-model that learns forces alone are not the gradient of that energy, which is the
-    linear mix of the bases' aligned energies: do not expect it to be conserved in molecular dynamics.
+    ``forces`` (n_atoms, 3) in eV/Å are the stack's.  ``energy`` and ``free_energy`` in eV are given where the bases
+    give energies.  The forces of a meta-model that learns forces alone are not the gradient of that energy, which is
+    the linear mix of the bases' aligned energies: do not expect it to be conserved in molecular dynamics.
 
     Parameters
     ----------

@@ -147,5 +147,3 @@ def _record(model: NamedModel, n_structures: int, checkpoint: Path, directory: P
     partial = directory / (TRAINED + ".partial")
     partial.write_text(json.dumps(record, indent=1))
     partial.replace(directory / TRAINED)  # there at once or not at all: a kill cannot leave half a record
-
-

@@ -1,7 +1,7 @@
 """Plugins: isolated loading, listing, and look-up with "did you mean".
 
-Every entry point of the group ``elmlff`` is imported on its own.  One that raises, or whose hooks do not fit, is kept as
-a failure with its reason; it never breaks another command.
+Every entry point of the group ``elmlff`` is imported on its own.  One that raises, or whose hooks do not fit, is kept
+as a failure with its reason; it never breaks another command.
 """
 
 from __future__ import annotations
@@ -61,6 +61,13 @@ class Registry:
     def meta_model(self, name: str) -> MetaModelPlugin:
         """The meta-model called `name`; PluginError, with the nearest name, where there is none."""
         return self._find("meta-model", name, self.meta_models)
+
+    def records(self) -> Iterator[tuple[Kind, ForceFieldPlugin | MetaModelPlugin, Origin]]:
+        """Everything that works or lacks only its backend, adapters first."""
+        for force_field, origin in self.force_fields.values():
+            yield "adapter", force_field, origin
+        for meta_model, origin in self.meta_models.values():
+            yield "meta-model", meta_model, origin
 
     def _find[Record](self, kind: Kind, name: str, known: dict[str, tuple[Record, Origin]]) -> Record:
         if name in known:
@@ -128,16 +135,15 @@ def _records(entry_point: EntryPoint) -> Iterator[tuple[Kind, ForceFieldPlugin |
     manager.register(module, name=entry_point.name)
     manager.check_pending()
     _refuse_misspelt(module)
-    kinds: list[tuple[Kind, type, pluggy.HookCaller]] = [
+    kinds: list[tuple[Kind, type[ForceFieldPlugin] | type[MetaModelPlugin], pluggy.HookCaller]] = [
         ("adapter", ForceFieldPlugin, manager.hook.elmlff_force_fields),
         ("meta-model", MetaModelPlugin, manager.hook.elmlff_meta_models),
     ]
     for kind, record_type, hook in kinds:
-        for answer in hook():
-            for record in answer:
-                if not isinstance(record, record_type):
-                    raise PluginError(f"{hook.name} yielded {type(record).__name__}, expected {record_type.__name__}")
-                yield kind, record
+        for record in (record for answer in hook() for record in answer):
+            if not isinstance(record, record_type):
+                raise PluginError(f"{hook.name} yielded {type(record).__name__}, expected {record_type.__name__}")
+            yield kind, record
 
 
 def _refuse_misspelt(module: object) -> None:

@@ -126,7 +126,8 @@ def announce(
     n_train, n_valid, n_test = len(parts.train_index), len(parts.valid_index), len(parts.test_index)
     held_out = "given" if parts.test_source is not None else f"{config.data.split} split"
     reporter.say(
-        f"data: {parts.source.source}, {n_train} training, {n_valid} validation and {n_test} test structures ({held_out})"
+        f"data: {parts.source.source}, {n_train} training, {n_valid} validation and {n_test} test structures "
+        f"({held_out})"
     )
     for model in models:
         if not model.needs_training:
@@ -182,15 +183,11 @@ def _features(models: Sequence[NamedModel], dataset: Dataset, cache: FeatureCach
     predictions = {}
     for model in models:
         with reporter.progress(f"predicting with {model.name}") as progress:
-            predictions[model.name] = cached_prediction(
-                model, dataset.structures, dataset.fingerprint, cache, progress
-            )
+            predictions[model.name] = cached_prediction(model, dataset.structures, dataset.fingerprint, cache, progress)
     return Features.from_predictions(dataset.structures, predictions, dataset)
 
 
-def fit(
-    meta: MetaModel, config: Config, features: dict[str, Features], run: RunFolder, reporter: Reporter
-) -> float:
+def fit(meta: MetaModel, config: Config, features: dict[str, Features], run: RunFolder, reporter: Reporter) -> float:
     """Fit the meta-model on training structures, chosen by validation structures; return the seconds it took."""
     run.fit.mkdir(exist_ok=True)
     started = time.perf_counter()
@@ -250,17 +247,18 @@ def evaluate_stack(fitted: Stack, dataset: Dataset) -> list[Row]:
     """Errors of a loaded stack and of each of its bases on labelled structures; energies of bases are as they are."""
     if fitted.elements is not None and (unknown := sorted(dataset.elements - fitted.elements)):
         raise DataError(f"{dataset.source} contains {', '.join(unknown)}, which a base of the stack does not know")
-    features = fitted.features(dataset.structures, dataset)
-    rows = [
-        Row(name, "base", {"test": row(name, "base", {"test": features.base_prediction(name)}, {"test": features}).errors["test"]})
-        for name in features.models
-    ]
+    parts = {"test": fitted.features(dataset.structures, dataset)}
+    features = parts["test"]
+    rows = [row(name, "base", {"test": features.base_prediction(name)}, parts) for name in features.models]
     title = f"stack ({fitted.meta_name})"
-    return [*rows, row(title, "stack", {"test": fitted.meta.predict(features)}, {"test": features})]
+    return [*rows, row(title, "stack", {"test": fitted.meta.predict(features)}, parts)]
 
 
 def train_one(config: Config, name: str, models_folder: Path, reporter: Reporter) -> Path:
-    """Train the base `name` on the training structures; return its checkpoint. ConfigError where it cannot be trained."""
+    """Train the base `name` on the training structures and return its checkpoint.
+
+    ConfigError where it has a checkpoint or its adapter does not train.
+    """
     model = resolve_model(config, name)
     if model.plugin.trainer is None:
         raise ConfigError(f"adapter '{model.plugin.name}' of model '{name}' does not train: give it a checkpoint")

@@ -10,7 +10,9 @@ import click
 
 @click.command("evaluate")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--data", required=True, help="Labelled structures: a file, a deepmd/npy folder, or 'methane' (embedded).")
+@click.option(
+    "--data", required=True, help="Labelled structures: a file, a deepmd/npy folder, or 'methane' (embedded)."
+)
 @click.option("--energy-key", help="Name of the energy labels, where it is not the usual one.")
 @click.option("--forces-key", help="Name of the force labels, where it is not the usual one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

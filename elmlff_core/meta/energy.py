@@ -1,8 +1,8 @@
 """Energies of a stack: the linear mix of aligned base energies.
 
-Force fields of different families count energy from different zeros.  Each base is first *aligned*: per-element offsets,
-by least squares against the reference, are added.  The mix of the aligned energies, with weights that sum to one, is
-what a stack that learns forces alone reports as its energy.  It is not the potential of the stack's forces.
+Force fields of different families count energy from different zeros.  Each base is first *aligned*: per-element
+offsets, by least squares against the reference, are added.  The mix of the aligned energies, with weights that sum to
+one, is what a stack that learns forces alone reports as its energy.  It is not the potential of the stack's forces.
 """
 
 from __future__ import annotations

@@ -33,6 +33,12 @@ class GATNetwork(nn.Module):
     outputs.  With the ``absolute`` target the mix is zero and the scales are one, as in the paper.
     """
 
+    atomic_numbers: torch.Tensor
+    mix: torch.Tensor
+    input_scale: torch.Tensor
+    spread_scale: torch.Tensor
+    output_scale: torch.Tensor
+
     def __init__(self, options: GATOptions, n_models: int, atomic_numbers: torch.Tensor, n_slots: int) -> None:
         super().__init__()
         self.pooled = options.readout == "pooled"
@@ -132,7 +138,9 @@ class GATMeta:
         }
         (directory / "meta.json").write_text(json.dumps(shapes))
         tensors = {f"network.{key}": value.cpu().contiguous() for key, value in self.network.state_dict().items()}
-        save_file(tensors | {k: torch.from_numpy(v) for k, v in self.energy.tensors().items()}, directory / "meta.safetensors")
+        save_file(
+            tensors | {k: torch.from_numpy(v) for k, v in self.energy.tensors().items()}, directory / "meta.safetensors"
+        )
 
     def load(self, directory: Path) -> None:
         """Read what `save` wrote."""
@@ -154,14 +162,16 @@ class GATMeta:
         if self.network is not None:
             known = set(self.network.atomic_numbers.tolist())
             if unknown := sorted(set(features.atomic_numbers.tolist()) - known):
-                raise ElmlffError(f"elements with atomic numbers {unknown} were not in the structures the stack learnt from")
+                raise ElmlffError(
+                    f"elements with atomic numbers {unknown} were not in the structures the stack learnt from"
+                )
         if self.template is None:
             return
         for index, atoms in enumerate(features.structures):
             if not np.array_equal(atoms.numbers, self.template):
                 raise ElmlffError(
-                    f"structure {index} is {atoms.get_chemical_formula()} in an order of atoms other than the training's "
-                    "first structure: the pooled head of 'gat' is tied to one composition and atom order; "
+                    f"structure {index}, {atoms.get_chemical_formula()}, differs in composition or order of atoms from "
+                    "the first training structure: the pooled head of 'gat' is tied to one composition and order; "
                     "use the per-atom head, --set meta.readout=atom"
                 )
 

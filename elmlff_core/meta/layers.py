@@ -73,14 +73,13 @@ class ResidualGATStack(nn.Module):
         self, n_inputs: int, channels: tuple[int, ...], heads: int, n_averaged: int, residual: bool = True
     ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList()
-        width = n_inputs
+        layers: list[ResidualGATLayer] = []
         for index, n_outputs in enumerate(channels):
             concat = index < len(channels) - n_averaged
-            layer = ResidualGATLayer(width, n_outputs, heads, concat, residual)
-            self.layers.append(layer)
-            width = layer.width
-        self.width = sum(layer.width for layer in self.layers)
+            width = layers[-1].width if layers else n_inputs
+            layers.append(ResidualGATLayer(width, n_outputs, heads, concat, residual))
+        self.layers = nn.ModuleList(layers)
+        self.width = sum(layer.width for layer in layers)
 
     def forward(self, x: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
         """Node features (N, n_inputs) to the outputs of all layers (N, width)."""

@@ -35,7 +35,7 @@ class ElementMix:
 
     @classmethod
     def fit(cls, features: Features, ridge: float = 0.0) -> ElementMix:
-        """Least squares on reference forces; `ridge` (relative to the mean squared base force) shrinks towards the mean.
+        """Least squares on reference forces; `ridge` (relative to the squared base force) shrinks towards the mean.
 
         Works on the Gram matrix of the bases, so that it needs no more memory than the features themselves.
         """
@@ -65,7 +65,9 @@ class ElementMix:
         weights = self.by_number[features.atomic_numbers]
         if np.isnan(weights).any():
             unknown = sorted(set(features.atomic_numbers.tolist()) - set(self.atomic_numbers.tolist()))
-            raise ElmlffError(f"elements with atomic numbers {unknown} were not in the structures the stack learnt from")
+            raise ElmlffError(
+                f"elements with atomic numbers {unknown} were not in the structures the stack learnt from"
+            )
         return np.einsum("rm,mrx->rx", weights, features.forces)
 
 

@@ -15,9 +15,7 @@ from elmlff_core.training.metrics import force_metrics
 BLUE, ORANGE, GREY = "#3366aa", "#dd7722", "#888888"
 
 
-def parity(
-    reference: np.ndarray, predictions: Mapping[str, np.ndarray], n_atoms: np.ndarray, path: Path
-) -> None:
+def parity(reference: np.ndarray, predictions: Mapping[str, np.ndarray], n_atoms: np.ndarray, path: Path) -> None:
     """Predicted against reference force components, and below them the errors: one column per prediction.
 
     Parameters
