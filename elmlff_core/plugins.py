@@ -1,27 +1,27 @@
-"""Plugins: isolated loading, listing, and look-up with "did you mean".
+"""Plugins: what is installed, what failed, and look-up by name with "did you mean".
 
-Every entry point of the group ``elmlff`` is imported on its own.  One that raises, or whose hooks do not fit, is kept
-as a failure with its reason; it never breaks another command.
+Every entry point of the group ``elmlff`` is loaded on its own (`elmlff_core.plugin_loading`).  One that raises, or
+whose hooks do not fit, is kept as a failure with its reason; it never breaks another command.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import traceback
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import Literal
 
-import pluggy
-
 from elmlff_core.errors import PluginError, did_you_mean
-from elmlff_core.hookspecs import PROJECT, ForceFieldPlugin, HookSpecs, MetaModelPlugin
+from elmlff_core.hookspecs import PROJECT, ForceFieldPlugin, MetaModelPlugin
+from elmlff_core.requirements import install_hint, missing_requirements, unmet_versions
+
+__all__ = ["Failure", "Kind", "Origin", "Record", "Registry", "install_hint", "missing_requirements", "registry",
+           "require", "unusable"]  # fmt: skip
 
 Kind = Literal["adapter", "meta-model"]
-PREFIX = f"{PROJECT}_"
+Record = ForceFieldPlugin | MetaModelPlugin
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,22 @@ class Origin:
 
 @dataclass(frozen=True)
 class Failure:
-    """A plugin that could not be used: its name, origin, reason in one line, and the traceback."""
+    """A plugin, or one record of it, that cannot be used.
+
+    Attributes
+    ----------
+    name : of the entry point, or of the record where that is known
+    origin : where it comes from
+    reason : one line
+    traceback : "" where no exception was raised
+    kind : of the record, None for a plugin that failed before it told
+    """
 
     name: str
     origin: Origin
     reason: str
     traceback: str = ""
+    kind: Kind | None = None
 
 
 @dataclass
@@ -62,99 +72,97 @@ class Registry:
         """The meta-model called `name`; PluginError, with the nearest name, where there is none."""
         return self._find("meta-model", name, self.meta_models)
 
-    def records(self) -> Iterator[tuple[Kind, ForceFieldPlugin | MetaModelPlugin, Origin]]:
+    def records(self) -> Iterator[tuple[Kind, Record, Origin]]:
         """Everything that works or lacks only its backend, adapters first."""
         for force_field, origin in self.force_fields.values():
             yield "adapter", force_field, origin
         for meta_model, origin in self.meta_models.values():
             yield "meta-model", meta_model, origin
 
-    def _find[Record](self, kind: Kind, name: str, known: dict[str, tuple[Record, Origin]]) -> Record:
+    def origin(self, record: Record) -> Origin | None:
+        """Where `record` comes from, None where it is not of this registry."""
+        return next((origin for _, known, origin in self.records() if known is record), None)
+
+    def add(self, loaded: list[tuple[Kind, Record, Origin]]) -> None:
+        """Register records; a name that two packages claim goes to neither, except that elmlff keeps its own.
+
+        Which of two outside packages came first would depend on the spelling of their names: installing one must not
+        silently change what a stack means, so that using such a name is an error that names both.
+        """
+        claims: dict[tuple[Kind, str], list[tuple[Record, Origin]]] = defaultdict(list)
+        for kind, record, origin in loaded:
+            claims[kind, record.name].append((record, origin))
+        for (kind, name), claimants in claims.items():
+            own = [claim for claim in claimants if claim[1].distribution == PROJECT]
+            winner = claimants[0] if len(claimants) == 1 else own[0] if len(own) == 1 else None
+            if winner is not None:
+                self._register(*winner)
+            for record, origin in claimants:
+                if winner is None or record is not winner[0]:
+                    reason = _claimed(kind, name, origin, [claim[1] for claim in claimants], winner is not None)
+                    self.failures.append(Failure(name, origin, reason, kind=kind))
+
+    def _register(self, record: Record, origin: Origin) -> None:
+        if isinstance(record, ForceFieldPlugin):
+            self.force_fields[record.name] = (record, origin)
+        else:
+            self.meta_models[record.name] = (record, origin)
+
+    def _find[Found](self, kind: Kind, name: str, known: dict[str, tuple[Found, Origin]]) -> Found:
         if name in known:
             return known[name][0]
         for failure in self.failures:
-            if name in (failure.name, failure.origin.module):
-                raise PluginError(f"the plugin of {kind} '{name}' failed: {failure.reason}")
-        raise PluginError(f"no {kind} is called '{name}'{did_you_mean(name, known)}")
+            if name == failure.name and failure.kind in (kind, None):
+                raise PluginError(f"{kind} '{name}' of {failure.origin} cannot be used: {failure.reason}")
+        broken = ", ".join(sorted({str(failure.origin) for failure in self.failures}))
+        hint = f" (plugins of {broken} failed, see `elmlff plugins`)" if broken else ""
+        raise PluginError(f"no {kind} is called '{name}'{did_you_mean(name, known)}{hint}")
 
 
-def missing_requirements(record: ForceFieldPlugin | MetaModelPlugin) -> list[str]:
-    """Modules that `record` needs and that are not installed, without importing any."""
-    return [module for module in record.requires if importlib.util.find_spec(module) is None]
-
-
-def install_hint(record: ForceFieldPlugin | MetaModelPlugin) -> str:
-    """The line that installs what `record` needs."""
-    if record.extra:
-        return f'pip install "elmlff[{record.extra}]"'
-    return "pip install " + " ".join(record.requires)
-
-
-def require(record: ForceFieldPlugin | MetaModelPlugin) -> None:
-    """Raise PluginError with the install line where a module that `record` needs is missing."""
-    if missing := missing_requirements(record):
-        raise PluginError(f"'{record.name}' needs {', '.join(missing)}, not installed here: {install_hint(record)}")
+def _claimed(kind: Kind, name: str, origin: Origin, origins: list[Origin], is_own: bool) -> str:
+    places = " and ".join(f"{place} ({place.module})" for place in origins)
+    if is_own:
+        return f"{kind} '{name}' is offered by {places}: elmlff keeps its own, {origin.distribution} must rename its"
+    return f"{kind} '{name}' is offered by {places}: uninstall one of them"
 
 
 @cache
 def registry() -> Registry:
-    """Load every installed plugin once, each on its own."""
+    """Load every installed plugin once, each on its own; elmlff's own first, the others by name."""
+    from elmlff_core.plugin_loading import load_plugin, origin_of
+
+    points = [(point, origin_of(point)) for point in entry_points(group=PROJECT)]
+    points.sort(key=lambda pair: (pair[1].distribution != PROJECT, pair[1].distribution, pair[0].name, pair[0].value))
     found = Registry()
-    for entry_point in sorted(entry_points(group=PROJECT), key=lambda point: (point.name, point.value)):
-        _load_into(found, entry_point)
+    loaded: list[tuple[Kind, Record, Origin]] = []
+    for point, origin in points:
+        answer = load_plugin(point, origin)
+        if isinstance(answer, Failure):
+            found.failures.append(answer)
+        else:
+            loaded += [(kind, record, origin) for kind, record in answer]
+    found.add(loaded)
     return found
 
 
-def _load_into(found: Registry, entry_point: EntryPoint) -> None:
-    distribution = entry_point.dist
-    origin = Origin(
-        distribution=distribution.name if distribution else "unknown",
-        version=distribution.version if distribution else "",
-        module=entry_point.value,
-    )
-    try:
-        records = list(_records(entry_point))
-        for kind, record in records:
-            _refuse_taken(found, kind, record.name, origin)
-    except Exception as error:  # a plugin may raise anything; the rest must go on working
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        found.failures.append(Failure(entry_point.name, origin, reason, traceback.format_exc()))
-        return
-    for _, record in records:
-        if isinstance(record, ForceFieldPlugin):
-            found.force_fields[record.name] = (record, origin)
-        else:
-            found.meta_models[record.name] = (record, origin)
+def unusable(record: Record, origin: Origin | None = None) -> str:
+    """Why `record` cannot work here, in one line with the line that mends it, or "": found without importing anything.
+
+    Looks whether the modules it needs can be found, and whether the versions that its package's extra asks for are
+    those installed.
+    """
+    origin = origin or registry().origin(record)
+    package = origin.distribution if origin else PROJECT
+    if missing := missing_requirements(record):
+        return f"{', '.join(missing)} not installed: {install_hint(record, package)}"
+    # What elmlff needs without any extra is no matter of one of its plugins.
+    asks = record.extra or package != PROJECT
+    if asks and (unmet := unmet_versions(package, record.extra)):
+        return f"{'; '.join(unmet)}: {install_hint(record, package)}"
+    return ""
 
 
-def _records(entry_point: EntryPoint) -> Iterator[tuple[Kind, ForceFieldPlugin | MetaModelPlugin]]:
-    """What one plugin offers, after checking its hooks in a plugin manager of its own."""
-    module = entry_point.load()
-    manager = pluggy.PluginManager(PROJECT)
-    manager.add_hookspecs(HookSpecs)
-    manager.register(module, name=entry_point.name)
-    manager.check_pending()
-    _refuse_misspelt(module)
-    kinds: list[tuple[Kind, type[ForceFieldPlugin] | type[MetaModelPlugin], pluggy.HookCaller]] = [
-        ("adapter", ForceFieldPlugin, manager.hook.elmlff_force_fields),
-        ("meta-model", MetaModelPlugin, manager.hook.elmlff_meta_models),
-    ]
-    for kind, record_type, hook in kinds:
-        for record in (record for answer in hook() for record in answer):
-            if not isinstance(record, record_type):
-                raise PluginError(f"{hook.name} yielded {type(record).__name__}, expected {record_type.__name__}")
-            yield kind, record
-
-
-def _refuse_misspelt(module: object) -> None:
-    """Functions that look like hooks of elmlff but are none would otherwise be passed over in silence."""
-    known = [name for name in vars(HookSpecs) if name.startswith(PREFIX)]
-    for name in dir(module):
-        if name.startswith(PREFIX) and name not in known and callable(getattr(module, name)):
-            raise PluginError(f"'{name}' is no hook of elmlff{did_you_mean(name, known)}")
-
-
-def _refuse_taken(found: Registry, kind: Kind, name: str, origin: Origin) -> None:
-    taken = found.force_fields if kind == "adapter" else found.meta_models
-    if name in taken:
-        raise PluginError(f"{kind} '{name}' of {origin} is already provided by {taken[name][1]}")
+def require(record: Record) -> None:
+    """Raise PluginError with the install line where `record` cannot work here."""
+    if problem := unusable(record):
+        raise PluginError(f"'{record.name}' cannot be used here: {problem}")
