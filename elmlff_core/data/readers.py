@@ -99,6 +99,8 @@ def _read_deepmd_system(path: Path) -> Dataset:
     except Exception as error:  # NumPy, dpdata and the file system each fail in their own way
         raise DataError(f"cannot read the deepmd/npy system {path}: {error or 'an array is missing'}") from error
     data = system.data
+    if "forces" not in data:
+        raise DataError(f"the deepmd/npy system {path} has no force labels: there is no force.npy in its sets")
     symbols = [data["atom_names"][kind] for kind in data["atom_types"]]
     if any(name.startswith("Type_") for name in symbols):
         raise DataError(f"{path} has no type_map.raw, so that its elements are unknown: write one symbol a line")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,20 +53,18 @@ def train_network[Network: nn.Module](
     best = BestState(valid, settings.epochs or 0, settings.patience, request.directory, request.progress)
     if not settings.epochs:
         return network.eval()
-    batches = _Batches(train)
-    sampler = _EpochSampler(len(train), settings.batch_size, request.seed)
-    n_steps = settings.epochs * len(sampler)
-    module = _ForceFitting(network, train, settings, n_steps)
-    checkpoint = request.directory / "last.ckpt"
     trainer = _trainer(settings, request.directory, best)
-    if settings.device != "cpu" and trainer.num_devices and trainer.strategy.root_device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
+    # Asked when a pass begins: on resuming, Lightning begins the first pass before it would tell a sampler the epoch.
+    finished = trainer.fit_loop.epoch_progress.current
+    sampler = _EpochSampler(len(train), settings.batch_size, request.seed, lambda: finished.processed)
+    module = _ForceFitting(network, settings, n_steps=settings.epochs * len(sampler))
+    checkpoint = request.directory / "last.ckpt"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Lightning's advice on loaders and loggers does not concern the user
             trainer.fit(
                 module,
-                DataLoader(batches, sampler=sampler, batch_size=None),
+                DataLoader(_Batches(train), sampler=sampler, batch_size=None),
                 ckpt_path=str(checkpoint) if checkpoint.exists() else None,
                 weights_only=True,
             )
@@ -103,17 +101,14 @@ def _by_size(n_atoms: torch.Tensor) -> Iterator[torch.Tensor]:
 class _EpochSampler(Sampler[torch.Tensor]):
     """Shuffled batches of indices that follow from seed and epoch alone, so that a resumed training sees the same."""
 
-    def __init__(self, n_structures: int, batch_size: int, seed: int) -> None:
-        self.n_structures, self.batch_size, self.seed, self.epoch = n_structures, batch_size, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:  # called by Lightning
-        self.epoch = epoch
+    def __init__(self, n_structures: int, batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
+        self.n_structures, self.batch_size, self.seed, self.epoch = n_structures, batch_size, seed, epoch
 
     def __len__(self) -> int:
         return -(-self.n_structures // self.batch_size)
 
     def __iter__(self) -> Iterator[torch.Tensor]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch())
         return iter(torch.randperm(self.n_structures, generator=generator).split(self.batch_size))
 
 
@@ -131,7 +126,7 @@ class _Batches(Dataset[tuple[GraphBatch, torch.Tensor]]):
 class _ForceFitting(pl.LightningModule):
     """Mean squared force error, Adam, and the schedule of Eq. 8."""
 
-    def __init__(self, network: nn.Module, train: GraphDataset, settings: TrainingConfig, n_steps: int) -> None:
+    def __init__(self, network: nn.Module, settings: TrainingConfig, n_steps: int) -> None:
         super().__init__()
         self.network = network
         self.settings = settings

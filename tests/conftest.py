@@ -1,0 +1,65 @@
+"""What tests share: a cache of their own, paths of data that is not shipped, and small features with known answers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from elmlff_core.features.features import Features
+from elmlff_core.prediction import Prediction
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def shared_folder() -> Path:
+    """The paper's data and checkpoints, which are not part of the project: beside the checkout, or $ELMLFF_SHARED."""
+    return Path(os.environ.get("ELMLFF_SHARED", REPOSITORY.parent / "shared"))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Tests never read or fill the user's feature cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("ELMLFF_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of the paper's data; skips where it is absent."""
+    folder = shared_folder()
+    if not (folder / "data").is_dir():
+        pytest.skip(f"the paper's data are not at {folder}: set ELMLFF_SHARED to where they are")
+    return folder
+
+
+def random_molecules(n_structures: int, seed: int = 0, symbols: str = "CH4") -> list[Atoms]:
+    """Molecules with random positions in a few Å."""
+    rng = np.random.default_rng(seed)
+    molecules = [Atoms(symbols) for _ in range(n_structures)]
+    for atoms in molecules:
+        atoms.positions = rng.normal(scale=1.5, size=(len(atoms), 3))
+    return molecules
+
+
+def synthetic_features(
+    n_structures: int = 24, n_models: int = 3, seed: int = 0, symbols: str = "CH4", noise: float = 0.05
+) -> Features:
+    """Features whose reference forces are random and whose bases err by a smooth function of them."""
+    rng = np.random.default_rng(seed)
+    structures = random_molecules(n_structures, seed, symbols)
+    n_atoms = np.array([len(atoms) for atoms in structures])
+    reference = rng.normal(size=(n_atoms.sum(), 3))
+    forces = np.stack(
+        [
+            (1 + 0.1 * m) * reference + 0.1 * np.sin(3 * reference + m) + noise * rng.normal(size=reference.shape)
+            for m in range(n_models)
+        ]
+    )
+    energy = rng.normal(size=n_structures)
+    energies = {f"m{m}": energy + 3.0 * m for m in range(n_models)}
+    return Features(structures, tuple(energies), forces, energies, Prediction(n_atoms, reference, energy), "synthetic")

@@ -1,0 +1,93 @@
+"""Labels are found under the usual names or the user's, and what cannot be learnt from is refused by name."""
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
+
+from elmlff_core.data.labels import LabelKeys, dataset_from_structures
+from elmlff_core.data.readers import read_dataset
+from elmlff_core.errors import DataError
+
+FORCES = np.arange(6.0).reshape(2, 3)
+
+
+def dimer() -> Atoms:
+    return Atoms("CO", [[0, 0, 0], [0, 0, 1.1]])
+
+
+def labelled(**arrays) -> Atoms:
+    atoms = dimer()
+    for name, values in arrays.items():
+        atoms.arrays[name] = values
+    return atoms
+
+
+@pytest.mark.parametrize("name", ["REF_forces", "forces"])
+def test_usual_names_are_found(name):
+    assert np.array_equal(dataset_from_structures([labelled(**{name: FORCES})], "x").forces[0], FORCES)
+
+
+def test_reference_name_goes_before_the_calculators():
+    atoms = labelled(REF_forces=FORCES)
+    atoms.calc = SinglePointCalculator(atoms, forces=-FORCES)
+    assert np.array_equal(dataset_from_structures([atoms], "x").forces[0], FORCES)
+
+
+def test_a_users_name_is_taken_and_no_other():
+    atoms = labelled(mine=FORCES, REF_forces=-FORCES)
+    atoms.info["my_energy"] = 3.0
+    dataset = dataset_from_structures([atoms], "x", LabelKeys("my_energy", "mine"))
+    assert np.array_equal(dataset.forces[0], FORCES)
+    assert dataset.energy.tolist() == [3.0]
+
+
+def test_forces_are_taken_without_constraints():
+    atoms = dimer()
+    atoms.calc = SinglePointCalculator(atoms, forces=FORCES)
+    atoms.set_constraint(FixAtoms([1]))
+    assert np.array_equal(dataset_from_structures([atoms], "x").forces[0], FORCES)
+
+
+def test_missing_forces_are_refused_and_never_computed():
+    atoms = dimer()
+    atoms.calc = EMT()
+    with pytest.raises(DataError, match="no force labels under REF_forces or forces"):
+        dataset_from_structures([dimer()], "x")
+    with pytest.raises(DataError, match="structure 0 of x"):
+        dataset_from_structures([dimer()], "x")
+
+
+def test_non_finite_labels_are_refused_by_structure_and_atom():
+    bad = FORCES.copy()
+    bad[1, 2] = np.nan
+    with pytest.raises(DataError, match="structure 1 of x has non-finite force labels on atom 1"):
+        dataset_from_structures([labelled(forces=FORCES), labelled(forces=bad)], "x")
+    atoms = labelled(forces=FORCES)
+    atoms.info["energy"] = np.inf
+    with pytest.raises(DataError, match="structure 0 of x has a non-finite energy"):
+        dataset_from_structures([atoms], "x")
+
+
+def test_wrong_shape_and_no_structures_are_refused():
+    with pytest.raises(DataError, match=r"has 2 atoms but forces of shape \(2, 2\)"):
+        dataset_from_structures([labelled(forces=FORCES[:, :2])], "x")
+    with pytest.raises(DataError, match="x holds no structures"):
+        dataset_from_structures([], "x")
+
+
+def test_stress_keeps_the_order_and_sign_of_ase(tmp_path):
+    atoms = Atoms("Cu", cell=[3.0, 3.1, 3.2], pbc=True)
+    stress = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    atoms.calc = SinglePointCalculator(atoms, energy=1.0, forces=np.zeros((1, 3)), stress=stress)
+    ase.io.write(tmp_path / "x.extxyz", atoms)
+    assert np.allclose(read_dataset(tmp_path / "x.extxyz").stress[0], stress)
+
+
+def test_an_energy_that_some_lack_is_dropped_as_a_whole():
+    first, second = labelled(forces=FORCES), labelled(forces=FORCES)
+    first.info["energy"] = 1.0
+    assert dataset_from_structures([first, second], "x").energy is None

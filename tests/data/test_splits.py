@@ -1,0 +1,37 @@
+"""Splits: nothing on both sides, nothing lost, blocks contiguous, and seeds that decide."""
+
+import numpy as np
+import pytest
+
+from elmlff_core.config import DataConfig
+from elmlff_core.data.parts import read_parts
+from elmlff_core.data.splits import split_indices
+from elmlff_core.errors import DataError
+
+
+@pytest.mark.parametrize("method", ["random", "blocks"])
+@pytest.mark.parametrize("n_structures", [2, 7, 100, 1001])
+def test_partition(method, n_structures):
+    stay, cut = split_indices(n_structures, 0.2, method, np.random.default_rng(0))
+    assert sorted([*stay, *cut]) == list(range(n_structures))
+    assert len(cut) == max(1, round(0.2 * n_structures))
+
+
+def test_blocks_are_contiguous():
+    _, cut = split_indices(1000, 0.2, "blocks", np.random.default_rng(0))
+    assert (np.diff(cut) > 1).sum() <= 4  # 200 of 1000 structures in at most five runs
+
+
+def test_one_structure_cannot_be_split():
+    with pytest.raises(DataError, match="cannot be split"):
+        split_indices(1, 0.2, "random", np.random.default_rng(0))
+
+
+def test_parts_do_not_overlap_and_follow_their_seed():
+    parts = read_parts(DataConfig())
+    indices = [*parts.train_index, *parts.valid_index, *parts.test_index]
+    assert sorted(indices) == list(range(1200))
+    assert len(parts.test) == 240
+    assert len(parts.valid) == 96
+    assert np.array_equal(read_parts(DataConfig()).test_index, parts.test_index)
+    assert not np.array_equal(read_parts(DataConfig(split_seed=1)).test_index, parts.test_index)

@@ -1,0 +1,133 @@
+"""The paper's network: its layers against PyG's, its size against the paper's, and what its heads take."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch_geometric.nn import GATConv
+
+from elmlff_core.config import TrainingConfig
+from elmlff_core.errors import ElmlffError
+from elmlff_core.graphs.batch import GraphDataset
+from elmlff_core.meta import layers
+from elmlff_core.meta.gat import GATMeta, GATNetwork
+from elmlff_core.meta.linear import ElementMix
+from elmlff_core.meta.options import GATOptions
+from elmlff_core.protocols import FitRequest
+from elmlff_core.training.metrics import force_metrics
+from tests.conftest import synthetic_features
+from tests.graphs.test_batch import mixed_features
+
+SMALL = {"channels": (4, 4, 8), "averaged_layers": 1, "heads": 2}
+
+
+def fit(options: GATOptions, features, folder: Path, epochs=3, valid=None, **settings) -> GATMeta:
+    meta = GATMeta(options)
+    training = TrainingConfig(epochs=epochs, batch_size=8, device="cpu", **settings)
+    meta.fit(FitRequest(features, features if valid is None else valid, training, folder, 0, lambda _: None))
+    return meta
+
+
+@pytest.mark.parametrize("concat", [True, False])
+def test_layer_is_pygs(concat):
+    """Eq. 4 written with PyG's own convolution over edges, against our dense form over padded batches."""
+    torch.manual_seed(0)
+    batch = GraphDataset.from_features(mixed_features(), 2.5).batch(range(5))
+    x = torch.randn(len(batch.atomic_numbers), 6, requires_grad=True)
+    layer = layers.ResidualGATLayer(6, 4, heads=3, concat=concat)
+    reference = GATConv(6, 4, heads=3, concat=concat)
+    reference.load_state_dict(layer.conv.state_dict())
+    expected = torch.relu(reference(x, batch.edges)) + layer.residual(x)
+    dense = batch.flatten(layer(batch.pad(x), batch.adjacency))
+    assert torch.allclose(dense, expected, atol=1e-5)
+    gradients = [torch.autograd.grad(out.square().sum(), x, retain_graph=True)[0] for out in (dense, expected)]
+    assert torch.allclose(*gradients, atol=1e-4)
+
+
+def test_dense_and_sparse_networks_agree(monkeypatch):
+    torch.manual_seed(0)
+    batch = GraphDataset.from_features(mixed_features(), 2.5).batch(range(5))
+    stack = layers.ResidualGATStack(7, (8, 8, 8), heads=2, n_averaged=1)
+    x = torch.randn(len(batch.atomic_numbers), 7)
+    dense = stack(x, batch)
+    monkeypatch.setattr(layers, "DENSE_LIMIT", 0)
+    assert torch.allclose(stack(x, batch), dense, atol=1e-5)
+
+
+def test_parameters_of_the_papers_network():
+    """2.49 million for eight bases on Cu48 C O H4, counted from the shapes of Eq. 4 to 6."""
+    network = GATNetwork(GATOptions(target="absolute"), 8, torch.tensor([1, 6, 8, 29]), 54)
+    n_inputs, heads = 3 * 8 + 4, 4
+    widths = [128, 256, 512, 512, 512, 256, 256, 256]
+    channels = [32, 64, 128, 128, 128, 256, 256, 256]
+    expected, before = 0, n_inputs
+    for width, channel in zip(widths, channels, strict=True):
+        expected += before * channel * heads + 2 * channel * heads + width  # projection, attention, bias
+        expected += 0 if before == width else before * width + width  # residual
+        before = width
+    expected += sum(widths) * 54 * 3 + 54 * 3
+    assert sum(p.numel() for p in network.parameters()) == expected
+    assert round(expected / 1e6, 2) == 2.49
+
+
+def test_no_epochs_are_exactly_the_least_squares_mix(tmp_path):
+    features = synthetic_features()
+    meta = fit(GATOptions(**SMALL), features, tmp_path, epochs=0)
+    assert np.allclose(meta.predict(features).forces, ElementMix.fit(features).apply(features), atol=1e-6)
+
+
+@pytest.mark.parametrize("learning_rate", [1e-3, 10.0])
+def test_no_budget_makes_it_worse_than_the_mix_on_validation(tmp_path, learning_rate):
+    features, valid = synthetic_features(seed=0), synthetic_features(seed=1)
+    meta = fit(GATOptions(**SMALL), features, tmp_path, epochs=4, valid=valid, learning_rate=learning_rate)
+    mix = ElementMix.fit(features).apply(valid)
+    found = [
+        force_metrics(forces, valid.reference_forces, valid.n_atoms).rmse_per_frame
+        for forces in (meta.predict(valid).forces, mix)
+    ]
+    assert found[0] <= found[1] * (1 + 1e-5)
+
+
+def test_it_learns_what_the_mix_leaves(tmp_path):
+    features = synthetic_features(n_structures=64, n_models=2, noise=0.0)
+    options = GATOptions(channels=(16, 16, 16, 16), heads=2, averaged_layers=1, readout="atom")
+    meta = fit(options, features, tmp_path, epochs=60, learning_rate=5e-3)
+    mix = ElementMix.fit(features).apply(features)
+    error = np.sqrt(((meta.predict(features).forces - features.reference_forces) ** 2).mean())
+    assert error < 0.7 * np.sqrt(((mix - features.reference_forces) ** 2).mean())
+
+
+def test_pooled_head_refuses_other_structures_and_names_the_other_head(tmp_path):
+    meta = fit(GATOptions(**SMALL), synthetic_features(), tmp_path)
+    with pytest.raises(ElmlffError, match=r"--set meta\.readout=atom"):
+        meta.predict(synthetic_features(symbols="H4C"))
+    with pytest.raises(ElmlffError, match=r"--set meta\.readout=atom"):
+        fit(GATOptions(**SMALL), mixed_features(), tmp_path)
+
+
+def test_atom_head_takes_mixed_sizes_one_by_one_or_together(tmp_path):
+    features = mixed_features()
+    meta = fit(GATOptions(readout="atom", **SMALL), features, tmp_path)
+    together = meta.predict(features)
+    alone = np.concatenate([meta.predict(features.subset([i])).forces for i in range(len(features))])
+    assert np.allclose(together.forces, alone, atol=1e-5)
+
+
+def test_unknown_element_is_refused(tmp_path):
+    meta = fit(GATOptions(readout="atom", **SMALL), synthetic_features(), tmp_path)
+    with pytest.raises(ElmlffError, match=r"atomic numbers \[8\]"):
+        meta.predict(synthetic_features(symbols="OH4"))
+
+
+@pytest.mark.parametrize("readout", ["pooled", "atom"])
+@pytest.mark.parametrize("target", ["correction", "absolute"])
+def test_saved_and_loaded_is_the_same(tmp_path, readout, target):
+    features = synthetic_features()
+    options = GATOptions(readout=readout, target=target, **SMALL)
+    meta = fit(options, features, tmp_path)
+    meta.save(tmp_path)
+    loaded = GATMeta(options)
+    loaded.load(tmp_path)
+    assert np.array_equal(loaded.predict(features).forces, meta.predict(features).forces)
+    assert np.array_equal(loaded.predict(features).energy, meta.predict(features).energy)

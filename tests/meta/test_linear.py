@@ -1,0 +1,99 @@
+"""Closed-form mixes against NumPy's own least squares, and energies against arithmetic."""
+
+import numpy as np
+import pytest
+
+from elmlff_core.errors import ElmlffError
+from elmlff_core.meta.energy import EnergyMix
+from elmlff_core.meta.linear import ElementMix, LinearMeta, LinearOptions
+from elmlff_core.meta.simple import BestMeta, MeanMeta, MedianMeta, NoOptions
+from elmlff_core.protocols import FitRequest
+from tests.conftest import synthetic_features
+
+
+def request(features, valid=None):
+    return FitRequest(features, features if valid is None else valid, None, None, 0, lambda _: None)
+
+
+def test_weights_are_numpys_least_squares_of_each_element():
+    features = synthetic_features()
+    mix = ElementMix.fit(features)
+    for number, weights in zip(mix.atomic_numbers, mix.weights, strict=True):
+        rows = features.atomic_numbers == number
+        design = features.forces[:, rows].reshape(len(features.models), -1).T
+        expected = np.linalg.lstsq(design, features.reference_forces[rows].ravel(), rcond=None)[0]
+        assert np.allclose(weights, expected, rtol=1e-8)
+
+
+def test_known_mix_is_found():
+    features = synthetic_features()
+    features.reference.forces[:] = 0.2 * features.forces[0] + 0.5 * features.forces[1] - 0.1 * features.forces[2]
+    assert np.allclose(ElementMix.fit(features).weights, [0.2, 0.5, -0.1])
+
+
+def test_equal_bases_share_the_weight():
+    features = synthetic_features(n_models=2)
+    features.forces[1] = features.forces[0]
+    assert np.allclose(ElementMix.fit(features).weights[:, 0], ElementMix.fit(features).weights[:, 1])
+
+
+def test_a_large_ridge_is_the_mean():
+    features = synthetic_features()
+    mixed = ElementMix.fit(features, ridge=1e8).apply(features)
+    assert np.allclose(mixed, features.forces.mean(axis=0), atol=1e-6)
+
+
+def test_unknown_element_is_refused():
+    mix = ElementMix.fit(synthetic_features())
+    with pytest.raises(ElmlffError, match=r"atomic numbers \[8\]"):
+        mix.apply(synthetic_features(symbols="OH4"))
+
+
+def test_energies_are_aligned_before_they_are_mixed():
+    features = synthetic_features()
+    mix = EnergyMix.fit(features)
+    # The bases differ from the reference by a constant alone: aligned, each of them is the reference.
+    assert np.allclose(mix.apply(features), features.reference.energy, atol=1e-8)
+    assert mix.weights.sum() == pytest.approx(1)
+
+
+def test_energies_of_uncorrelated_errors_are_weighted_by_inverse_variance():
+    features = synthetic_features(n_structures=4000, n_models=2)
+    rng = np.random.default_rng(0)
+    for name, width in zip(features.models, (0.1, 0.2), strict=True):
+        features.energies[name][:] = features.reference.energy + rng.normal(scale=width, size=4000)
+    assert np.allclose(EnergyMix.fit(features).weights, [0.8, 0.2], atol=0.03)
+
+
+def test_no_energies_no_energy():
+    features = synthetic_features()
+    features.energies.clear()
+    assert EnergyMix.fit(features).apply(features) is None
+
+
+@pytest.mark.parametrize("make", [MeanMeta, MedianMeta, BestMeta])
+def test_simple_rules(make, tmp_path):
+    features = synthetic_features()
+    features.forces[1] = features.reference_forces  # the second base is right
+    meta = make(NoOptions())
+    meta.fit(request(features))
+    expected = {
+        MeanMeta: features.forces.mean(axis=0),
+        MedianMeta: np.median(features.forces, axis=0),
+        BestMeta: features.reference_forces,
+    }[make]
+    assert np.array_equal(meta.predict(features).forces, expected)
+    meta.save(tmp_path)
+    loaded = make(NoOptions())
+    loaded.load(tmp_path)
+    assert np.array_equal(loaded.predict(features).forces, expected)
+
+
+def test_linear_is_saved_and_loaded(tmp_path):
+    features = synthetic_features()
+    meta = LinearMeta(LinearOptions())
+    meta.fit(request(features))
+    meta.save(tmp_path)
+    loaded = LinearMeta(LinearOptions())
+    loaded.load(tmp_path)
+    assert np.array_equal(loaded.predict(features).forces, meta.predict(features).forces)
