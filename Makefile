@@ -1,0 +1,38 @@
+# Two commands on a fresh machine with Python 3.12 or later: `make demo` and `make test`.
+
+# The first interpreter that runs here and is new enough; `make PYTHON=/path/to/python` overrides.
+PYTHON ?= $(shell for candidate in python3 python3.12 python3.13 python3.14 python; do \
+	$$candidate -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo $$candidate && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/installed-all
+	$(BIN)/elmlff stack --models dp1,painn,nep
+
+test: $(VENV)/installed-test lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "elmlff needs Python 3.12 or later: install it, or make PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed-all: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[all]"
+	touch $@
+
+$(VENV)/installed-test: pyproject.toml $(VENV)/installed-all
+	$(BIN)/python -m pip install --quiet --editable ".[all,test]"
+	touch $@
+
+bench: $(VENV)/installed-all
+	for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

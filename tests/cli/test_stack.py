@@ -1,0 +1,241 @@
+"""The main job as a user types it, with tiny budgets: real backends, real commands, a fresh folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+
+from elmlff_core import StackCalculator, load_stack
+from elmlff_core.data.readers import read_dataset
+from elmlff_core.errors import ElmlffError
+
+MODELS = "dp1,painn,nep"
+TINY = [
+    *("--set", "models.dp1.options.steps=60"),
+    *("--set", "models.painn.options.steps=54"),
+    *("--set", "models.painn.options.n_atom_basis=16"),
+    *("--set", "models.nep.options.steps=60"),
+    *("--set", "training.epochs=4"),
+    *("--set", "training.device=cpu"),
+]
+
+
+def run(*arguments: str, folder: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """`elmlff` in `folder`, with a cache of its own there."""
+    environment = os.environ | {"ELMLFF_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [sys.executable, "-m", "elmlff_core", *arguments],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+    if check:
+        assert result.returncode == 0, result.stdout + result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory) -> Path:
+    """A folder in which the main job has run once."""
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "stdout").write_text(
+        run("stack", "--models", MODELS, *TINY, "--output", "run", folder=folder).stdout
+    )
+    return folder
+
+
+@pytest.fixture
+def metrics(workplace) -> dict:
+    return json.loads((workplace / "run" / "metrics.json").read_text())
+
+
+def test_it_says_what_it_will_do_and_what_came_out(workplace):
+    stdout = (workplace / "stdout").read_text()
+    assert "no data named: using the embedded example 'methane'" in stdout
+    assert "864 training, 96 validation and 240 test structures" in stdout
+    for name in MODELS.split(","):
+        assert f"{name}: adapter" in stdout
+    assert "to be trained (quick: 60 steps" in stdout
+    assert "in-sample" in stdout
+    assert "least squares per element" in stdout
+    assert stdout.rstrip().endswith("stack: run")
+
+
+def test_the_folder_is_complete_and_holds_no_pickle(workplace):
+    files = {str(path.relative_to(workplace / "run")) for path in (workplace / "run").rglob("*") if path.is_file()}
+    assert files >= {
+        "stack.json", "meta/meta.safetensors", "meta/meta.json", "config.toml", "metrics.json", "metrics.csv",
+        "parity.png", "learning_curve.png", "fit/learning_curve.csv",
+    }  # fmt: skip
+    assert not [name for name in files if name.endswith((".pt", ".pth", ".ckpt", ".pkl"))]
+
+
+def test_table_follows_from_the_predictions(workplace, metrics):
+    """The errors in metrics.json, by arithmetic from what the loaded stack predicts on the test structures."""
+    stack = load_stack(workplace / "run")
+    dataset = read_dataset("methane").subset(metrics["split"]["test"])
+    predicted = stack.predict(dataset.structures)
+    errors = np.array([predicted.forces_of(i) - dataset.forces[i] for i in range(len(dataset))])
+    row = next(row for row in metrics["rows"] if row["kind"] == "stack")
+    expected = np.sqrt((errors**2).mean(axis=(1, 2))).mean()
+    assert row["errors"]["test"]["rmse_per_frame"] == pytest.approx(expected, rel=1e-4)
+    assert row["errors"]["test"]["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-4)
+    energy = np.sqrt((((predicted.energy - dataset.energy) / 5) ** 2).mean())
+    assert row["errors"]["test"]["energy_rmse_per_atom"] == pytest.approx(energy, rel=1e-4)
+
+
+def test_the_stack_is_no_worse_than_least_squares_on_validation(metrics):
+    errors = {row["name"]: row["errors"]["valid"]["rmse_per_frame"] for row in metrics["rows"]}
+    assert errors["stack (gat)"] <= errors["least squares per element"] * (1 + 1e-5)
+
+
+def test_resolved_settings_are_those_that_ran(workplace):
+    from elmlff_core.config import read_config
+
+    config = read_config(workplace / "run" / "config.toml")
+    assert config.training.epochs == 4
+    assert config.stack == tuple(MODELS.split(","))
+    assert config.models["nep"].options["steps"] == 60
+
+
+def test_again_shows_the_results_and_computes_nothing(workplace):
+    started = time.perf_counter()
+    result = run("stack", "--models", MODELS, *TINY, "--output", "run", folder=workplace)
+    assert "is complete" in result.stdout
+    assert "training" not in result.stdout.split("is complete")[1].split("force errors")[0]
+    assert result.stdout.splitlines()[-2:] == (workplace / "stdout").read_text().splitlines()[-2:]
+    assert time.perf_counter() - started < 600
+
+
+def test_a_subset_trains_and_predicts_nothing(workplace):
+    cached = {path: path.stat().st_mtime_ns for path in (workplace / "cache").rglob("*.h5")}
+    result = run("stack", "--models", "painn,dp1", *TINY, "--meta", "linear", folder=workplace)
+    assert result.stdout.count("trained before") == 2
+    assert {path: path.stat().st_mtime_ns for path in (workplace / "cache").rglob("*.h5")} == cached
+
+
+def test_the_same_seed_gives_the_same_numbers(workplace, metrics):
+    result = run("stack", "--models", MODELS, *TINY, "--output", "again", folder=workplace)
+    assert "trained before" in result.stdout
+    assert json.loads((workplace / "again" / "metrics.json").read_text())["rows"] == metrics["rows"]
+
+
+def test_evaluate_and_predict(workplace, metrics):
+    test = [read_dataset("methane").structures[i] for i in metrics["split"]["test"]]
+    ase.io.write(workplace / "test.xyz", test)
+    run("predict", "run", "--data", "test.xyz", "-o", "out.extxyz", folder=workplace)
+    written = ase.io.read(workplace / "out.extxyz", ":")
+    stack = load_stack(workplace / "run")
+    expected = stack.predict(test)
+    assert np.allclose(written[7].get_forces(), expected.forces_of(7), atol=1e-6)
+    assert written[7].get_potential_energy() == pytest.approx(expected.energy[7])
+    rows = json.loads(run("evaluate", "run", "--data", "methane", "--json", folder=workplace).stdout)
+    assert [row["name"] for row in rows] == ["dp1", "painn", "nep", "stack (gat)"]
+    table = run("evaluate", "run", "--data", "methane", folder=workplace).stdout
+    assert f"{rows[-1]['errors']['test']['rmse_per_frame']:.4f}" in table
+
+
+def test_calculator(workplace):
+    atoms = read_dataset("methane").structures[5].copy()
+    atoms.calc = StackCalculator(workplace / "run")
+    expected = load_stack(workplace / "run").predict([atoms])
+    assert np.allclose(atoms.get_forces(), expected.forces)
+    assert atoms.get_potential_energy() == pytest.approx(expected.energy[0])
+    assert atoms.get_potential_energy(force_consistent=True) == pytest.approx(expected.energy[0])
+    wrong = Atoms("OCO", [[0, 0, 0], [0, 0, 1.2], [0, 0, 2.4]], calculator=StackCalculator(workplace / "run"))
+    with pytest.raises(ElmlffError, match="O"):
+        wrong.get_forces()
+
+
+def test_a_bundled_stack_can_be_moved_alone(workplace, tmp_path):
+    run("stack", "--models", MODELS, *TINY, "--output", "bundled", "--bundle", folder=workplace)
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(workplace / "bundled", moved)
+    record = json.loads((moved / "stack.json").read_text())
+    assert all(not Path(entry["checkpoint"]["path"]).is_absolute() for entry in record["models"])
+    structures = read_dataset("methane").structures[:3]
+    assert np.array_equal(
+        load_stack(moved).predict(structures).forces, load_stack(workplace / "run").predict(structures).forces
+    )
+
+
+def test_a_changed_or_missing_checkpoint_is_noticed(workplace, tmp_path):
+    moved = tmp_path / "elsewhere"
+    run("stack", "--models", MODELS, *TINY, "--output", "bundled2", "--bundle", folder=workplace)
+    shutil.copytree(workplace / "bundled2", moved)
+    nep = moved / "models" / "nep.txt"
+    nep.write_text(nep.read_text().replace("1", "2", 5))
+    with pytest.raises(ElmlffError, match="checkpoint of model 'nep' has changed"):
+        load_stack(moved)
+    nep.unlink()
+    with pytest.raises(ElmlffError, match="checkpoint of model 'nep' is missing"):
+        load_stack(moved)
+
+
+def test_ctrl_c_in_the_middle_then_the_same_command(workplace):
+    """Interrupted in the fit; the same command ends with the numbers of a run that was not interrupted."""
+    arguments = ["stack", "--models", MODELS, *TINY, "--set", "training.epochs=60"]
+    environment = os.environ | {"ELMLFF_CACHE": str(workplace / "cache"), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "elmlff_core", *arguments, "--output", "cut"],
+        cwd=workplace, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    curve = workplace / "cut" / "fit" / "learning_curve.csv"
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and not (curve.exists() and len(curve.read_text().splitlines()) > 10):
+        time.sleep(0.1)
+        assert process.poll() is None, process.communicate()
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "interrupted; the same command goes on where it stopped" in stderr
+    assert "Traceback" not in stderr
+    run(*arguments, "--output", "cut", folder=workplace)
+    run(*arguments, "--output", "uncut", folder=workplace)
+    rows = [json.loads((workplace / name / "metrics.json").read_text())["rows"] for name in ("cut", "uncut")]
+    assert rows[0] == rows[1]
+
+
+WRONG = {
+    "no such model": (["--models", "dp9"], "no model is called 'dp9'; did you mean 'dp"),
+    "no such data": (["--data", "nothing.extxyz"], "no file, folder or embedded example is called 'nothing.extxyz'"),
+    "no such meta-model": (["--meta", "gta"], "no meta-model is called 'gta'; did you mean 'gat'?"),
+    "unknown key": (["--set", "training.epoch=3"], "unknown key 'training.epoch'"),
+    "unknown option": (["--set", "meta.readot=atom"], "unknown key 'readot'"),
+    "not a number": (["--set", "training.epochs=many"], "'training.epochs'"),
+    "no such adapter": (["--set", 'models.x.adapter="schnett"', "--models", "x"], "did you mean 'schnet'?"),
+    "twice": (["--models", "dp1,dp1"], "a model is named twice"),
+    "no such config": (["--config", "no.toml"], "there is no no.toml"),
+    "another run": (["--models", "nep", "--output", "run"], "holds another run"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_ends_in_one_line(workplace, name):
+    arguments, message = WRONG[name]
+    result = run("stack", *arguments, folder=workplace, check=False)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "Traceback" in run("stack", *arguments, "--debug", folder=workplace, check=False).stderr
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['elmlff', '--help']\n"
+        "from elmlff_core.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'torch_geometric', 'pytorch_lightning', 'matplotlib', 'ase', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
