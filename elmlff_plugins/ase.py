@@ -30,7 +30,7 @@ class ASEOptions(Options):
     """
 
     calculator: str = Field(pattern=r"^[\w.]+:[\w.]+$")
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = Field(default_factory=dict)
     elements: list[str] | None = None
     checkpoint_argument: str | None = None
 

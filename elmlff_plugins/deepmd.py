@@ -35,11 +35,11 @@ class DeepMDOptions(Options):
     descriptor: Literal["se_e2_a", "se_e2_r", "se_e3"] = "se_e2_a"
     rcut: float = Field(6.0, gt=0)
     rcut_smth: float = Field(0.5, gt=0)
-    sel: Literal["auto"] | list[int] = "auto"
-    neuron: list[int] = [10, 20, 40]
+    sel: Literal["auto"] | tuple[int, ...] = "auto"
+    neuron: tuple[int, ...] = (10, 20, 40)
     axis_neuron: int = Field(4, gt=0)
     resnet_dt: bool = False
-    fitting_neuron: list[int] = [120, 240, 240]
+    fitting_neuron: tuple[int, ...] = (120, 240, 240)
     fitting_resnet_dt: bool = True
     steps: int = Field(50_000, gt=0)
     batch_size: Literal["auto"] | int = "auto"
@@ -125,8 +125,8 @@ def _load_potential(checkpoint: Path, model: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] == "tensorflow":
             raise ForceFieldError(
-                f"model '{model}': {checkpoint.name} is a TensorFlow model, and TensorFlow is not installed; install it "
-                f"with: pip install 'deepmd-kit[cpu]', or convert the model: dp convert-backend {checkpoint.name} "
+                f"model '{model}': {checkpoint.name} is a TensorFlow model, but TensorFlow is not installed; either "
+                f"pip install 'deepmd-kit[cpu]', or convert it where that is: dp convert-backend {checkpoint.name} "
                 f"{checkpoint.stem}.pth"
             ) from error
         raise

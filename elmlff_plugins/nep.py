@@ -25,7 +25,7 @@ ADAPTER = "nep"
 
 
 class NEPOptions(Options):
-    """Architecture and training of a NEP4; cutoffs are the paper's, the rest neppo's defaults.
+    """Architecture and training of a NEP4; the architecture is the one of the paper's methanol model.
 
     `lambda_e`, `lambda_f` and `lambda_v` weight the errors of energies, forces and virials.
     """
@@ -33,7 +33,7 @@ class NEPOptions(Options):
     radial_cutoff: float = Field(8.0, gt=0)
     angular_cutoff: float = Field(4.0, gt=0)
     n_max: tuple[int, int] = (4, 4)
-    basis_size: tuple[int, int] = (8, 8)
+    basis_size: tuple[int, int] = (12, 12)
     l_max: tuple[int, ...] = (4, 2, 0)
     neuron: int = Field(30, gt=0)
     steps: int = Field(100_000, gt=0)

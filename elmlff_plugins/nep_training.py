@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from elmlff_plugins.nep import NEPOptions
 
 BEST, LAST, CURVE = "nep_best.txt", "nep.txt", "loss.out"
-DONE = "done"
+FINISHED = "finished"
 N_REPORTS = 25  # each evaluates all training and validation structures
 
 _TRAIN = "from neppo.cli import main; main()"
@@ -42,10 +42,10 @@ def train(request: TrainingRequest) -> Path:
     directory = request.directory
     settings = trainer_input(request)
     fingerprints = f"# train {request.train.labels_fingerprint}\n# valid {request.valid.labels_fingerprint}\n"
-    done = directory / DONE
-    if done.exists() and done.read_text() == settings + fingerprints:
+    finished = directory / FINISHED
+    if finished.exists() and finished.read_text() == settings + fingerprints:
         return _best(directory)
-    for leftover in (BEST, LAST, CURVE, DONE, "test.xyz"):
+    for leftover in (BEST, LAST, CURVE, FINISHED, "test.xyz"):
         (directory / leftover).unlink(missing_ok=True)
     (directory / "nep.in").write_text(settings)
     shifts = element_shifts(request.train)
@@ -59,7 +59,7 @@ def train(request: TrainingRequest) -> Path:
     run_trainer(arguments, directory, request.name, "nep", report)
     for leftover in [*directory.glob("*_train.out"), *directory.glob("*_test.out"), *directory.glob("*.xyz")]:
         leftover.unlink()
-    done.write_text(settings + fingerprints)
+    finished.write_text(settings + fingerprints)
     return _best(directory)
 
 

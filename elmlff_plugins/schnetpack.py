@@ -75,9 +75,9 @@ class SchNetPackForceField:
         self._device = torch.device("cuda" if on_gpu else "cpu")
         self._batch_pairs = options.batch_pairs
         self.elements: frozenset[str] | None = None
+        with backend_errors(self.name, adapter, "import SchNetPack"):
+            from elmlff_plugins.schnetpack_model import load_safetensors, set_precision
         if checkpoint.suffix == SAFETENSORS:
-            from elmlff_plugins.schnetpack_model import load_safetensors
-
             with backend_errors(self.name, adapter, f"load {checkpoint}"):
                 model, architecture = load_safetensors(checkpoint)
             self.elements = frozenset(architecture.elements)
@@ -85,7 +85,8 @@ class SchNetPackForceField:
             model = _load_pickle(checkpoint, request, adapter)
         with backend_errors(self.name, adapter, f"load {checkpoint}"):
             self._check_family(model, checkpoint)
-            self._model = _with_stress(model).to(self._device, self._dtype).eval()
+            set_precision(model, self._dtype)
+            self._model = _with_stress(model).to(self._device).eval()
             self.cutoff: float | None = float(model.representation.cutoff)
         self.fingerprint = fingerprint("schnetpack/1", "schnetpack", checkpoint, options.precision)
 

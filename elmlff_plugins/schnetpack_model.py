@@ -70,6 +70,12 @@ class Architecture:
         )
 
 
+def set_precision(model: spk.model.NeuralNetworkPotential, dtype: torch.dtype) -> None:
+    """Cast the network, but not what is added to its energy afterwards, which stays in float64."""
+    for part in (model.representation, model.input_modules, model.output_modules):
+        part.to(dtype)
+
+
 def save_safetensors(model: torch.nn.Module, architecture: Architecture, path: Path) -> None:
     """Write weights, and the architecture as JSON beside them."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}

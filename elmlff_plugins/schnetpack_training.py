@@ -23,7 +23,7 @@ from elmlff_core.data.dataset import Dataset
 from elmlff_core.errors import ForceFieldError
 from elmlff_core.protocols import Progress, ProgressCallback, TrainingRequest
 from elmlff_plugins.elements import by_atomic_number, element_energies, summed_element_energies
-from elmlff_plugins.schnetpack_model import Architecture, Sample, SampleMaker, save_safetensors
+from elmlff_plugins.schnetpack_model import Architecture, Sample, SampleMaker, save_safetensors, set_precision
 
 if TYPE_CHECKING:
     from elmlff_plugins.schnetpack import SchNetPackOptions
@@ -50,7 +50,7 @@ def train(request: TrainingRequest, family: str, n_epochs: int) -> Path:
     directory, options = request.directory, request.options
     if len(request.valid) == 0:
         raise ForceFieldError(
-            f"model '{request.name}': training chooses its best state by validation, and there is none"
+            f"model '{request.name}' keeps its best state by validation, but there are no validation structures"
         )
     settings = _settings(request, family, n_epochs)
     same = (directory / SETTINGS).exists() and (directory / SETTINGS).read_text() == settings
@@ -68,9 +68,7 @@ def train(request: TrainingRequest, family: str, n_epochs: int) -> Path:
         torch.manual_seed(request.seed)
         model = architecture.build()
     model.postprocessors[-1].atomref = torch.from_numpy(energies)
-    # The element energies stay in float64: they are added after the cast.
-    model.representation.to(_dtype(options))
-    model.output_modules.to(_dtype(options))
+    set_precision(model, _dtype(options))
 
     samples = {part: labelled_samples(getattr(request, part), options, energies) for part in ("train", "valid")}
     task = ForceFieldTask(
@@ -156,8 +154,10 @@ class ForceFieldTask(AtomisticTask):
         outputs = [_output(properties.forces, options.force_weight)]
         if has_energy:
             outputs.append(_output(properties.energy, options.energy_weight))
-        super().__init__(model, outputs, optimizer_args={"lr": options.learning_rate})
-        # The whole model would be pickled into every checkpoint.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Attribute 'model' is an instance of `nn.Module`")
+            super().__init__(model, outputs, optimizer_args={"lr": options.learning_rate})
+        # As that warning says: the whole model would be pickled into every checkpoint.
         self.hparams.clear()
         self._n_steps = n_steps
 

@@ -1,0 +1,160 @@
+"""Structures, labels and trained models shared by the tests of the adapters."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.emt import EMT
+
+from elmlff_core.data.dataset import Dataset
+from elmlff_core.hookspecs import ForceFieldPlugin, LoadRequest
+from elmlff_core.protocols import BaseForceField, Progress, TrainingRequest
+
+ADAPTER_MODULES = {"dp": "deepmd", "schnet": "schnetpack", "painn": "schnetpack", "nep": "nep", "ase": "ase"}
+# Smaller than any that is of use, large enough to have every part.
+TINY: dict[str, dict[str, Any]] = {
+    "dp": {"steps": 60, "neuron": [4, 8], "fitting_neuron": [16, 16], "axis_neuron": 2, "rcut": 4.0, "batch_size": 4},
+    "schnet": {"steps": 12, "n_atom_basis": 16, "n_interactions": 2, "batch_size": 8, "cutoff": 4.0},
+    "painn": {"steps": 12, "n_atom_basis": 16, "n_interactions": 2, "batch_size": 8, "cutoff": 4.0},
+    "nep": {"steps": 30, "neuron": 5, "basis_size": [4, 4], "radial_cutoff": 5.0, "batch_size": 8},
+}
+
+
+def find_plugin(adapter: str) -> ForceFieldPlugin:
+    """The adapter's record; skips the test where its backend is not installed."""
+    module = importlib.import_module(f"elmlff_plugins.{ADAPTER_MODULES[adapter]}")
+    record = next(one for one in module.elmlff_force_fields() if one.name == adapter)
+    for needed in (*record.requires, *(("neppo",) if adapter == "nep" else ())):
+        pytest.importorskip(needed, reason=f"adapter {adapter} needs {needed}")
+    return record
+
+
+def labelled(structures: Sequence[Atoms]) -> Dataset:
+    """Structures labelled by effective medium theory, energies shifted to the size of total energies."""
+    calculator = EMT()
+    forces, energy = [], []
+    for atoms in structures:
+        copy = Atoms(
+            numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc, calculator=calculator
+        )
+        forces.append(copy.get_forces())
+        energy.append(
+            copy.get_potential_energy() - 38.0 * np.sum(atoms.numbers == 6) - 1.5 * np.sum(atoms.numbers == 1)
+        )
+    return Dataset(list(structures), forces, np.array(energy), source="effective medium theory")
+
+
+def rattled(name: str, n: int, seed: int, **keywords: Any) -> list[Atoms]:
+    """Distorted copies of a molecule of ASE's collection, 0.05 Å in each coordinate."""
+    rng = np.random.default_rng(seed)
+    molecules = [molecule(name, **keywords) for _ in range(n)]
+    for atoms in molecules:
+        atoms.positions += rng.normal(scale=0.05, size=atoms.positions.shape)
+    return molecules
+
+
+@pytest.fixture(scope="session")
+def tiny_data() -> tuple[Dataset, Dataset]:
+    """Training and validation structures: methane and ethylene without a cell, methane in a periodic box."""
+
+    def mixed(n: int, seed: int) -> Dataset:
+        boxed = rattled("CH4", n, seed, cell=[7.0, 7.5, 8.0], pbc=True)
+        return labelled([*rattled("CH4", n, seed + 1), *rattled("C2H4", n, seed + 2), *boxed])
+
+    return mixed(8, seed=0), mixed(3, seed=10)
+
+
+@pytest.fixture(scope="session")
+def training_request(tiny_data: tuple[Dataset, Dataset]) -> Callable[..., TrainingRequest]:
+    """Makes requests to train a tiny model of an adapter on `tiny_data`."""
+
+    def make(
+        adapter: str, directory: Path, progress: Callable[[Progress], None] = lambda _: None, **options: Any
+    ) -> TrainingRequest:
+        train, valid = tiny_data
+        directory.mkdir(exist_ok=True)
+        settings = find_plugin(adapter).options(**(TINY[adapter] | options))
+        return TrainingRequest(f"tiny-{adapter}", train, valid, settings, directory, 7, progress)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def load() -> Callable[..., BaseForceField]:
+    """Loads a checkpoint with an adapter; skips the test where its backend is not installed."""
+
+    def call(
+        adapter: str, checkpoint: Path | None, name: str = "model", trust: bool = False, **options: Any
+    ) -> BaseForceField:
+        record = find_plugin(adapter)
+        return record.load(LoadRequest(name, checkpoint, record.options(**options), trust))
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def resumed_dp(training_request: Callable[..., TrainingRequest], tmp_path_factory: Any) -> tuple[Path, int]:
+    """A Deep Potential whose training was interrupted once: its checkpoint, and the step of the interruption."""
+    trainer = find_plugin("dp").trainer
+    assert trainer is not None
+    directory = tmp_path_factory.mktemp("dp")
+    reached = 0
+
+    def interrupt(progress: Progress) -> None:
+        nonlocal reached
+        reached = progress.done
+        if reached >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(training_request("dp", directory, interrupt))
+    return trainer.train(training_request("dp", directory)), reached
+
+
+@pytest.fixture(scope="session")
+def trained(
+    training_request: Callable[..., TrainingRequest],
+    load: Callable[..., BaseForceField],
+    tmp_path_factory: Any,
+    request: pytest.FixtureRequest,
+) -> Callable[[str], BaseForceField]:
+    """The tiny model of an adapter, trained once; networks of SchNetPack evaluate in float64."""
+    models: dict[str, BaseForceField] = {}
+
+    def get(adapter: str) -> BaseForceField:
+        if adapter not in models:
+            trainer = find_plugin(adapter).trainer
+            assert trainer is not None
+            if adapter == "dp":
+                checkpoint = request.getfixturevalue("resumed_dp")[0]
+            else:
+                checkpoint = trainer.train(training_request(adapter, tmp_path_factory.mktemp(adapter)))
+            precision = {"precision": "float64"} if adapter in ("schnet", "painn") else {}
+            models[adapter] = load(adapter, checkpoint, f"tiny-{adapter}", **(TINY[adapter] | precision))
+        return models[adapter]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def methanol(shared: Path) -> Dataset:
+    """Every 150th frame of the paper's methanol on Cu(100)."""
+    system = shared / "data" / "methanol-cu100" / "train"
+    symbols = (system / "type_map.raw").read_text().split()
+    numbers = Atoms([symbols[index] for index in np.loadtxt(system / "type.raw", dtype=int)]).numbers
+    coordinates, boxes, forces, energy = (
+        np.load(system / "set.000" / f"{name}.npy")[::150].astype(np.float64)
+        for name in ("coord", "box", "force", "energy")
+    )
+    structures = [
+        Atoms(numbers=numbers, positions=positions.reshape(-1, 3), cell=box.reshape(3, 3), pbc=True)
+        for positions, box in zip(coordinates, boxes, strict=True)
+    ]
+    return Dataset(structures, [frame.reshape(-1, 3) for frame in forces], energy.reshape(-1), source="methanol-cu100")
