@@ -1,0 +1,21 @@
+"""The public conformance kit for authors of adapters and meta-models.
+
+`check_force_field` and `check_meta_model` try one for real and return a report that lists every check with its figure;
+they raise AssertionError, naming what failed.  In a pytest run the same come as fixtures of those names.
+"""
+
+from elmlff_core.testing.force_field import check_force_field
+from elmlff_core.testing.meta_model import check_meta_model, example_features
+from elmlff_core.testing.report import Check, Report
+from elmlff_core.testing.structures import example_structures
+from elmlff_core.testing.tolerances import Tolerances
+
+__all__ = [
+    "Check",
+    "Report",
+    "Tolerances",
+    "check_force_field",
+    "check_meta_model",
+    "example_features",
+    "example_structures",
+]

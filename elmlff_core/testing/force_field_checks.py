@@ -1,0 +1,238 @@
+"""The checks of a base force field; each is a function of a `ForceFieldCase` and returns what it measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from ase import Atoms
+from ase.constraints import FixAtoms
+from ase.data import chemical_symbols
+
+from elmlff_core.prediction import Prediction
+from elmlff_core.protocols import BaseForceField
+from elmlff_core.testing.report import Figure, NotApplicable
+from elmlff_core.testing.structures import doubled, moved_by_lattice_vectors, random_rotation, rotated, translated
+from elmlff_core.testing.tolerances import Tolerances
+
+# Factors that a wrong unit puts between a model and its reference.
+UNITS = {
+    "Hartree": 1 / 27.211386,
+    "Hartree/Bohr": 1 / 51.422067,
+    "kcal/mol": 23.060548,
+    "kJ/mol": 96.485332,
+    "Rydberg": 1 / 13.605693,
+    "Rydberg/Bohr": 1 / 25.711033,
+    "meV": 1000.0,
+    "eV/Bohr": 0.529177,
+    "minus one: the gradient instead of the force": -1.0,
+}
+
+
+@dataclass
+class ForceFieldCase:
+    """One force field with what it is checked on.
+
+    Attributes
+    ----------
+    force_field : what is checked
+    structures : the structures, at least one
+    tolerances : how far figures may be off
+    rng : chooses rotations, permutations and atoms
+    reference : what the force field ought to say of `structures`, or None
+    """
+
+    force_field: BaseForceField
+    structures: list[Atoms]
+    tolerances: Tolerances
+    rng: np.random.Generator
+    reference: Prediction | None = None
+
+    @cached_property
+    def prediction(self) -> Prediction:
+        """What it says of `structures`."""
+        return self.force_field.predict(self.structures)
+
+    def predict(self, structures: Sequence[Atoms]) -> Prediction:
+        """What it says of other structures, shapes checked."""
+        return self.force_field.predict(structures).checked(structures, self.force_field.name)
+
+    def force_limit(self, absolute: float | None = None) -> float:
+        """eV/Å"""
+        absolute = self.tolerances.forces if absolute is None else absolute
+        return absolute + self.tolerances.forces_relative * float(np.abs(self.prediction.forces).max())
+
+    def compare(self, found: Prediction, forces: np.ndarray, energy: np.ndarray | None, absolute: float) -> Figure:
+        """The largest deviation of forces (eV/Å); an energy that is off fails at once."""
+        if found.energy is not None and energy is not None:
+            off = float(np.abs(found.energy - energy).max())
+            limit = self.tolerances.energy + self.tolerances.energy_relative * float(np.abs(energy).max())
+            assert off <= limit, f"energies differ by {off:.2g} eV (limit {limit:.2g})"
+        assert (found.energy is None) == (energy is None), "energies are given for some batches and not for others"
+        return Figure(float(np.abs(found.forces - forces).max()), self.force_limit(absolute), "eV/Å")
+
+
+def attributes(case: ForceFieldCase) -> Figure:
+    """Name, elements, cutoff and fingerprint are there and of their types."""
+    ff = case.force_field
+    assert isinstance(ff, BaseForceField), "it lacks name, elements, cutoff, fingerprint or predict"
+    assert isinstance(ff.name, str), f"name is {ff.name!r}, expected a string"
+    assert ff.name, "name is empty"
+    assert ff.elements is None or isinstance(ff.elements, frozenset), (
+        f"elements is {ff.elements!r}, expected a frozenset or None"
+    )
+    if unknown := sorted(set(ff.elements or ()) - set(chemical_symbols[1:])):
+        raise AssertionError(f"elements holds {unknown}, expected chemical symbols")
+    assert ff.cutoff is None or ff.cutoff > 0, f"cutoff is {ff.cutoff!r}, expected Å or None"
+    hexadecimal = isinstance(ff.fingerprint, str) and set(ff.fingerprint) <= set("0123456789abcdef")
+    assert hexadecimal, f"fingerprint is {ff.fingerprint!r}, expected hex digits: it names files"
+    assert len(ff.fingerprint) >= 24, "fingerprint is shorter than 24 hex digits: two models could share a cache file"
+    return Figure(0, 0)
+
+
+def shapes(case: ForceFieldCase) -> Figure:
+    """One row of forces per atom, one energy and one stress per structure."""
+    found = case.prediction
+    assert isinstance(found, Prediction), f"predict returned {type(found).__name__}, expected Prediction"
+    n_atoms = [len(atoms) for atoms in case.structures]
+    assert list(found.n_atoms) == n_atoms, f"n_atoms is {list(found.n_atoms)}, expected {n_atoms}"
+    expected = {"forces": (sum(n_atoms), 3), "energy": (len(n_atoms),), "stress": (len(n_atoms), 6)}
+    for name, shape in expected.items():
+        array = getattr(found, name)
+        if array is not None:
+            assert array.shape == shape, f"{name} has shape {array.shape}, expected {shape}"
+            assert array.dtype == np.float64, f"{name} is {array.dtype}, expected float64"
+    return Figure(0, 0)
+
+
+def finite(case: ForceFieldCase) -> Figure:
+    """No NaN and no infinity."""
+    found = case.prediction
+    arrays = [array for array in (found.forces, found.energy, found.stress) if array is not None]
+    return Figure(float(sum((~np.isfinite(array)).sum() for array in arrays)), 0, "values not finite")
+
+
+def inputs(case: ForceFieldCase) -> Figure:
+    """Structures are not changed, and the answer is the same with a copy."""
+    given = [atoms.copy() for atoms in case.structures]
+    found = case.predict(given)
+    for index, (before, after) in enumerate(zip(case.structures, given, strict=True)):
+        assert before == after, f"predict changed structure {index}"
+        assert after.calc is None, f"predict left a calculator on structure {index}"
+    return case.compare(found, case.prediction.forces, case.prediction.energy, case.tolerances.forces)
+
+
+def constraints(case: ForceFieldCase) -> Figure:
+    """Fixed atoms have forces like any other: a slab's bottom layer is data too."""
+    fixed = [atoms.copy() for atoms in case.structures]
+    for atoms in fixed:
+        atoms.set_constraint(FixAtoms(range(len(atoms))))
+    return case.compare(case.predict(fixed), case.prediction.forces, case.prediction.energy, case.tolerances.forces)
+
+
+def reference(case: ForceFieldCase) -> Figure:
+    """The values that the author knows: the one check that sees units which are wrong throughout."""
+    known = case.reference
+    if known is None:
+        raise NotApplicable("no reference given")
+    found = case.prediction
+    off = float(np.abs(found.forces - known.forces).max())
+    limit = case.tolerances.reference_forces + case.tolerances.forces_relative * float(np.abs(known.forces).max())
+    note = _unit_between(found.forces, known.forces) if off > limit else ""
+    if off <= limit and known.energy is not None and found.energy is not None:
+        wrong = float(np.abs(found.energy - known.energy).max())
+        largest = case.tolerances.reference_energy + case.tolerances.energy_relative * float(np.abs(known.energy).max())
+        hint = _unit_between(found.energy, known.energy)
+        assert wrong <= largest, f"energies differ by {wrong:.3g} eV (limit {largest:.2g}) {hint}".strip()
+    return Figure(off, limit, "eV/Å", note)
+
+
+def _unit_between(found: np.ndarray, known: np.ndarray) -> str:
+    """What unit would explain the ratio of two arrays, or ""."""
+    norm = float((known**2).sum())
+    if norm == 0 or found.shape != known.shape:
+        return ""
+    ratio = float((found * known).sum()) / norm
+    if not np.allclose(found, ratio * known, atol=1e-2 * np.abs(found).max()):
+        return ""
+    named = [unit for unit, factor in UNITS.items() if abs(ratio / factor - 1) < 0.01]
+    return f"{ratio:.4g} times the reference" + (f": the factor of {named[0]}" if named else "")
+
+
+def batched(case: ForceFieldCase) -> Figure:
+    """A batch of different sizes, in another order, says the same as one structure at a time."""
+    pool = [doubled(case.structures[0]), *reversed(case.structures)]
+    together = case.predict(pool)
+    alone = Prediction.concatenate([case.predict([atoms]) for atoms in pool])
+    return case.compare(together, alone.forces, alone.energy, case.tolerances.forces)
+
+
+def permutation(case: ForceFieldCase) -> Figure:
+    """Forces follow the atoms into another order."""
+    orders = [case.rng.permutation(len(atoms)) for atoms in case.structures]
+    found = case.predict([atoms[order] for atoms, order in zip(case.structures, orders, strict=True)])
+    expected = np.concatenate([case.prediction.forces_of(i)[order] for i, order in enumerate(orders)])
+    return case.compare(found, expected, case.prediction.energy, case.tolerances.forces)
+
+
+def translation(case: ForceFieldCase) -> Figure:
+    """Nothing changes when all atoms move together, out of the cell if need be."""
+    shift = case.rng.uniform(-3, 3, 3)
+    found = case.predict([translated(atoms, shift) for atoms in case.structures])
+    return case.compare(found, case.prediction.forces, case.prediction.energy, case.tolerances.forces)
+
+
+def lattice_vectors(case: ForceFieldCase) -> Figure:
+    """Nothing changes when single atoms move by lattice vectors."""
+    if not any(atoms.pbc.any() for atoms in case.structures):
+        raise NotApplicable("no structure is periodic")
+    found = case.predict([moved_by_lattice_vectors(atoms, case.rng) for atoms in case.structures])
+    return case.compare(found, case.prediction.forces, case.prediction.energy, case.tolerances.forces)
+
+
+def rotation(case: ForceFieldCase) -> Figure:
+    """Forces turn with the structure."""
+    turn = random_rotation(case.rng)
+    found = case.predict([rotated(atoms, turn) for atoms in case.structures])
+    return case.compare(found, case.prediction.forces @ turn.T, case.prediction.energy, case.tolerances.rotation)
+
+
+def size_consistency(case: ForceFieldCase) -> Figure:
+    """Two of the same have twice the energy and the same forces, in cells smaller than the cutoff too."""
+    found = case.predict([doubled(atoms) for atoms in case.structures])
+    forces = [np.tile(case.prediction.forces_of(i), (2, 1)) for i in range(len(case.structures))]
+    energy = None if case.prediction.energy is None else 2 * case.prediction.energy
+    return case.compare(found, np.concatenate(forces), energy, case.tolerances.forces)
+
+
+def one_atom(case: ForceFieldCase) -> Figure:
+    """One atom in a periodic cell feels its own images alone, which cancel."""
+    symbol = case.structures[0].get_chemical_symbols()[0]
+    found = case.predict([Atoms(symbol, cell=[4.0, 4.1, 4.2], pbc=True, positions=[[0.3, 0.2, 0.1]])])
+    return Figure(float(np.abs(found.forces).max()), case.force_limit(), "eV/Å")
+
+
+def isolated_atom(case: ForceFieldCase) -> Figure:
+    """An atom alone in the world feels nothing."""
+    symbol = case.structures[0].get_chemical_symbols()[0]
+    found = case.predict([Atoms(symbol, positions=[[0.3, 0.2, 0.1]])])
+    return Figure(float(np.abs(found.forces).max()), case.force_limit(), "eV/Å")
+
+
+def unknown_element(case: ForceFieldCase) -> Figure:
+    """An element that it does not know is refused, not answered."""
+    known = case.force_field.elements
+    if known is None:
+        raise NotApplicable("it takes any element")
+    strange = next((symbol for symbol in reversed(chemical_symbols[1:]) if symbol not in known), None)
+    if strange is None:
+        raise NotApplicable("it knows all elements")
+    atoms = case.structures[0].copy()
+    atoms.symbols[0] = strange
+    try:
+        case.force_field.predict([atoms])
+    except Exception:  # any is a refusal; the core adds the model's name
+        return Figure(0, 0)
+    raise AssertionError(f"it answered for {strange}, which is not among its elements")

@@ -1,0 +1,134 @@
+"""`check_meta_model`: everything a meta-model promises, checked by fitting it to a small system."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from elmlff_core.config import TrainingConfig
+from elmlff_core.data.dataset import Dataset
+from elmlff_core.features.features import Features
+from elmlff_core.prediction import Prediction
+from elmlff_core.protocols import MetaModel
+from elmlff_core.testing import meta_model_checks as checks
+from elmlff_core.testing.meta_model_checks import MetaModelCase
+from elmlff_core.testing.report import Check, Examination, Figure, Report
+from elmlff_core.testing.tolerances import Tolerances
+
+CHECKS: dict[str, Callable[[MetaModelCase], Figure]] = {
+    "shapes": checks.shapes,
+    "finite": checks.finite,
+    "no_worse_than_worst_base": checks.no_worse_than_worst_base,
+    "repeatable": checks.repeatable,
+    "seeded": checks.seeded,
+    "labels_unread": checks.labels_unread,
+    "save_and_load": checks.save_and_load,
+    "no_pickles": checks.no_pickles,
+    "batched": checks.batched,
+    "permutation": checks.permutation,
+    "lattice_vectors": checks.lattice_vectors,
+    "rotation": checks.rotation,
+    "other_sizes": checks.other_sizes,
+    "one_atom": checks.one_atom,
+}
+# A meta-model may be tied to one composition and order of atoms, and say so.
+MAY_REFUSE = ("permutation", "other_sizes", "one_atom")
+
+
+def check_meta_model(
+    make: Callable[[], MetaModel],
+    features: Features | None = None,
+    *,
+    training: TrainingConfig | None = None,
+    skip: Mapping[str, str] | None = None,
+    reported: Collection[str] = (),
+    tolerances: Tolerances | None = None,
+    seed: int = 0,
+    raise_on_failure: bool = True,
+) -> Report:
+    """Try a meta-model for real: fit it, and see what it says.
+
+    Parameters
+    ----------
+    make : makes it, not fitted, as ``lambda: Mine(MyOptions())``; called several times
+    features : with labels, to fit and to predict; None takes `example_features`
+    training : for meta-models that are trained; None trains three epochs
+    skip : check -> reason, for checks that do not apply
+    reported : checks whose figures are told and not judged, as ``["rotation"]`` for one that is not equivariant
+    tolerances : how far figures may be off
+    seed : of the fit, of rotations and permutations
+    raise_on_failure : False returns the report of a failed meta-model too
+
+    Returns
+    -------
+    Report
+        Every check with its status and figure.
+
+    Raises
+    ------
+    AssertionError
+        Naming the checks that failed.
+    """
+    features = features or example_features()
+    training = training or TrainingConfig(epochs=3, batch_size=8, device="cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        case = MetaModelCase(make, features, training, Path(folder), tolerances or Tolerances(), seed)
+        examination = Examination("meta-model", ["fit", *CHECKS], skip, reported)
+        fitted = examination.run("fit", partial(checks.fit, case))
+        examination.report.subject = f"meta-model {type(case.meta).__name__}" if fitted else "meta-model"
+        for title, check in CHECKS.items():
+            if fitted:
+                examination.run(title, partial(check, case), may_refuse=title in MAY_REFUSE)
+            else:
+                examination.report.checks.append(Check(title, "skipped", note="it cannot be fitted"))
+    if raise_on_failure:
+        examination.report.raise_for_failures()
+    return examination.report
+
+
+def example_features(n_structures: int = 24, seed: int = 0) -> Features:
+    """Rattled Cu3Au cells of eight atoms, labelled by ASE's EMT, with three bases that err in ways of their own.
+
+    The base ``scaled`` is wrong by a factor that differs between elements, ``noisy`` by noise, and ``crowded`` by a
+    factor that follows the distance of the nearest neighbour, which no fixed mix can mend and a network can.
+    """
+    rng = np.random.default_rng(seed)
+    calculator = EMT()
+    structures, forces, energy = [], [], []
+    for index in range(n_structures):
+        atoms = bulk("Cu", "fcc", a=3.75, cubic=True).repeat((2, 1, 1))
+        atoms.numbers[[0, 4]] = 79
+        atoms.rattle(0.12, seed=seed + index)
+        labelled = atoms.copy()
+        labelled.calc = calculator
+        structures.append(atoms)
+        forces.append(labelled.get_forces())
+        energy.append(labelled.get_potential_energy())
+    dataset = Dataset(structures, forces, np.array(energy), source="example features")
+    return Features.from_predictions(structures, _example_bases(structures, forces, energy, rng), dataset)
+
+
+def _example_bases(
+    structures: list[Atoms], forces: list[np.ndarray], energy: list[float], rng: np.random.Generator
+) -> dict[str, Prediction]:
+    spread = float(np.std(np.concatenate(forces)))
+    parts: dict[str, list[np.ndarray]] = {"scaled": [], "noisy": [], "crowded": []}
+    for atoms, exact in zip(structures, forces, strict=True):
+        distances = atoms.get_all_distances(mic=True)
+        nearest = np.min(distances + 99 * np.eye(len(atoms)), axis=1)[:, None]  # Å, of 2.1 to 2.6
+        parts["scaled"].append(np.where(atoms.numbers[:, None] == 79, 1.2, 0.8) * exact)
+        parts["noisy"].append(exact + 0.3 * spread * rng.normal(size=exact.shape))
+        parts["crowded"].append((1.0 + 3.0 * (nearest - 2.35)) * exact)
+    zeros = dict(zip(parts, (0.0, -40.0, 10.0), strict=True))  # eV; families count from different zeros
+    noise = 0.01 * rng.normal(size=(len(parts), len(energy)))
+    return {
+        name: Prediction.from_lists(part, np.array(energy) + zeros[name] + noise[index])
+        for index, (name, part) in enumerate(parts.items())
+    }

@@ -1,0 +1,132 @@
+"""Report: what was checked, with its figure, and how the checks are run one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from elmlff_core.errors import ElmlffError
+
+Status = Literal["passed", "failed", "skipped", "reported"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What one check measured, and the most it may be: None where it is not judged."""
+
+    value: float
+    limit: float | None
+    unit: str = ""
+    note: str = ""
+
+
+class NotApplicable(Exception):
+    """A check that says nothing about this subject, with the reason."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of a report.
+
+    Attributes
+    ----------
+    name : of the check
+    status : ``passed``, ``failed``, ``skipped``, or ``reported`` for a figure that is not held against a limit
+    figure : what was measured, None where there is no number
+    note : what failed, or why it was skipped
+    """
+
+    name: str
+    status: Status
+    figure: Figure | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        parts = [f"{self.status:<8} {self.name}"]
+        if self.figure is not None and self.figure.unit:
+            limit = "" if self.figure.limit is None else f" (limit {self.figure.limit:.2g})"
+            parts.append(f"{self.figure.value:.2g} {self.figure.unit}".strip() + limit)
+        if self.note:
+            parts.append(self.note)
+        return ": ".join(parts)
+
+
+@dataclass
+class Report:
+    """What a subject passed and failed; printed, one check a line."""
+
+    subject: str
+    checks: list[Check] = field(default_factory=list)
+
+    def __getitem__(self, name: str) -> Check:
+        return next(check for check in self.checks if check.name == name)
+
+    def __str__(self) -> str:
+        return "\n".join([self.subject, *(f"  {check}" for check in self.checks)])
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the checks that failed."""
+        return [check.name for check in self.checks if check.status == "failed"]
+
+    def raise_for_failures(self) -> None:
+        """AssertionError that names every check that failed, with its figure."""
+        if self.failed:
+            lines = [f"  {check}" for check in self.checks if check.status == "failed"]
+            raise AssertionError("\n".join([f"{self.subject} fails: {', '.join(self.failed)}", *lines]))
+
+
+class Examination:
+    """Runs checks and keeps their report; one that raises is a failed check, not the end.
+
+    Parameters
+    ----------
+    subject : for the report's head
+    known : names of all checks
+    skip : check -> why it does not apply, as the author of the subject says
+    reported : checks whose figures are told and not judged, for what the subject does not promise
+    """
+
+    def __init__(
+        self, subject: str, known: Collection[str], skip: Mapping[str, str] | None, reported: Collection[str]
+    ) -> None:
+        self.report = Report(subject)
+        self.skip = skip or {}
+        self.reported = reported
+        if unknown := sorted({*self.skip, *reported} - set(known)):
+            raise ValueError(f"no check is called {', '.join(unknown)}; there are: {', '.join(known)}")
+
+    def run(self, name: str, check: Callable[[], Figure], may_refuse: bool = False) -> bool:
+        """Run one check; False where it failed.
+
+        A subject `may_refuse` what a check asks, by an error of elmlff that says so.  An error that hides an exception
+        of a backend is no refusal.
+        """
+        result = self._result(name, check, may_refuse)
+        if name in self.reported and result.status in ("passed", "failed"):
+            figure = result.figure and replace(result.figure, limit=None)
+            result = Check(name, "reported", figure, result.note or "not promised")
+        self.report.checks.append(result)
+        return result.status != "failed"
+
+    def _result(self, name: str, check: Callable[[], Figure], may_refuse: bool) -> Check:
+        if name in self.skip:
+            return Check(name, "skipped", note=self.skip[name])
+        try:
+            figure = check()
+        except NotApplicable as reason:
+            return Check(name, "skipped", note=str(reason))
+        except AssertionError as error:
+            return Check(name, "failed", note=_first_line(error))
+        except Exception as error:  # whatever the subject raises is its failure
+            if may_refuse and isinstance(error, ElmlffError) and error.__cause__ is None:
+                return Check(name, "skipped", note=f"refused: {_first_line(error)}")
+            return Check(name, "failed", note=f"{type(error).__name__}: {_first_line(error)}")
+        # Written so that NaN fails.
+        passed = figure.limit is None or figure.value <= figure.limit
+        return Check(name, "passed" if passed else "failed", figure, figure.note)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0]

@@ -1,0 +1,41 @@
+"""Tolerances of the conformance kit, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """How far figures may be off.  The defaults let single precision pass and nothing else.
+
+    A limit is the absolute tolerance plus the relative one times the largest magnitude at hand: single precision
+    carries seven digits, whatever the size of the number.
+
+    Attributes
+    ----------
+    energy : eV, of one structure
+    forces : eV/Å, of any component
+    stress : eV/Å³, of any component, against finite differences
+    energy_relative : of the largest energy
+    forces_relative : of the largest force component
+    reference_energy, reference_forces : eV and eV/Å, against reference values that the caller gives
+    rotation : eV/Å; looser than `forces`, for a rotation also changes the order of sums over neighbours
+    finite_difference_step : Å, of displacements; strains are a hundredth of the number
+    finite_difference : eV/Å, of forces against finite differences of energies
+    finite_difference_relative : of the largest force component
+    finite_difference_noise : share of the largest force; energies that are noisier cannot be differentiated
+    """
+
+    energy: float = 1e-4
+    forces: float = 1e-4
+    stress: float = 1e-4
+    energy_relative: float = 1e-6
+    forces_relative: float = 1e-5
+    reference_energy: float = 1e-3
+    reference_forces: float = 1e-3
+    rotation: float = 1e-3
+    finite_difference_step: float = 0.01
+    finite_difference: float = 2e-3
+    finite_difference_relative: float = 5e-3
+    finite_difference_noise: float = 0.1
