@@ -48,11 +48,18 @@ class ModelConfig(Section):
 
     A model with the name of a preset starts from the preset.  `trust` allows unpickling of a checkpoint, which can run
     any code its author put there.
+
+    `python` runs the model in a worker process: under another interpreter, by path or name, or "self", under this one.
+    A worker that does not load or answer a batch within `timeout` seconds is given up.  `threads` are those of the
+    worker's numerical libraries; by default as many as here.
     """
 
     adapter: str = ""
     checkpoint: Path | None = None
     trust: bool = False
+    python: str | None = Field(None, min_length=1)
+    timeout: float = Field(600.0, gt=0)
+    threads: int | None = Field(None, ge=1)
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -208,6 +215,9 @@ def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     for model in raw.get("models", {}).values() if isinstance(raw.get("models"), dict) else ():
         if isinstance(model, dict) and isinstance(model.get("checkpoint"), str):
             model["checkpoint"] = str(folder / Path(model["checkpoint"]).expanduser())
+        # A bare name, "self" or "python3.12", is no path.
+        if isinstance(model, dict) and isinstance(model.get("python"), str) and "/" in model["python"]:
+            model["python"] = str(folder / Path(model["python"]).expanduser())
     return raw
 
 

@@ -65,6 +65,9 @@ class ForceFieldPlugin:
     trainer : trains one, or None for adapters that only load
     requires : importable modules it needs, looked for without importing them
     extra : the extra of elmlff that installs them, as in ``pip install "elmlff[deepmd]"``, or ""
+    standalone : module with a function ``load`` like the one here, for workers under interpreters without elmlff, or
+        "" where the adapter needs elmlff.  It may import numpy, ase, its own package, `elmlff_core.errors` and
+        `elmlff_core.prediction`, and runs under Python 3.9; it is given the options as plain attributes.
     """
 
     name: str
@@ -74,6 +77,7 @@ class ForceFieldPlugin:
     trainer: TrainableAdapter | None = None
     requires: tuple[str, ...] = ()
     extra: str = ""
+    standalone: str = ""
 
 
 @dataclass(frozen=True)

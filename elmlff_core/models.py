@@ -19,6 +19,8 @@ from elmlff_core.errors import ElmlffError, ForceFieldError
 from elmlff_core.hookspecs import ForceFieldPlugin, LoadRequest
 from elmlff_core.plugins import registry, require
 from elmlff_core.protocols import BaseForceField, ProgressCallback, TrainingLength, TrainingRequest
+from elmlff_core.worker.client import WorkerForceField, WorkerSettings
+from elmlff_core.worker.process import SELF, find_interpreter
 
 TRAINED = "trained.json"
 
@@ -47,12 +49,26 @@ class NamedModel:
         """Whether it can be trained and has no checkpoint yet."""
         return self.checkpoint is None and self.plugin.trainer is not None
 
+    @property
+    def in_worker(self) -> bool:
+        """Whether it predicts in a process of its own."""
+        return self.config.python is not None
+
     @cached_property
     def force_field(self) -> BaseForceField:
-        """The loaded base force field."""
-        require(self.plugin)
+        """The loaded base force field, in a worker process where the settings name an interpreter."""
         # What elmlff trained itself holds no pickle, and needs no trust.
-        return self.plugin.load(LoadRequest(self.name, self.checkpoint, self.options, self.config.trust))
+        request = LoadRequest(self.name, self.checkpoint, self.options, self.config.trust)
+        _require_here(self.plugin, self.config)
+        if self.config.python is None:
+            return self.plugin.load(request)
+        settings = WorkerSettings(self.config.python, self.config.timeout, self.config.threads)
+        return WorkerForceField(request, self.plugin, settings)
+
+    def close(self) -> None:
+        """End its worker, if it has one; the next prediction starts another."""
+        if self.in_worker and "force_field" in self.__dict__ and isinstance(self.force_field, WorkerForceField):
+            self.force_field.close()
 
     def length(self, n_structures: int) -> TrainingLength:
         """Steps and epochs of its training on `n_structures`."""
@@ -74,11 +90,19 @@ def resolve_model(config: Config, name: str) -> NamedModel:
 def named_model(name: str, settings: ModelConfig) -> NamedModel:
     """A named model from its settings; errors as in `resolve_model`."""
     plugin = registry().force_field(settings.adapter)
-    require(plugin)
+    _require_here(plugin, settings)
     options = validated(plugin.options, settings.options, f"the options of model '{name}'")
     if settings.checkpoint is not None and not settings.checkpoint.exists():
         raise ForceFieldError(f"model '{name}': there is no checkpoint {settings.checkpoint}")
+    if settings.python is not None and find_interpreter(settings.python) is None:
+        raise ForceFieldError(f"model '{name}': there is no Python interpreter {settings.python}")
     return NamedModel(name, settings, plugin, options, settings.checkpoint)
+
+
+def _require_here(plugin: ForceFieldPlugin, settings: ModelConfig) -> None:
+    """As `require`, unless the model runs under another interpreter: what it needs must then be there."""
+    if settings.python in (None, SELF):
+        require(plugin)
 
 
 def check_elements(models: Sequence[NamedModel], dataset: Dataset) -> None:

@@ -15,6 +15,7 @@ from ase import Atoms
 from elmlff_core.config import ModelConfig, validated
 from elmlff_core.data.dataset import Dataset
 from elmlff_core.errors import ElmlffError
+from elmlff_core.features.concurrency import for_each_model
 from elmlff_core.features.features import Features
 from elmlff_core.features.predict import predict_checked
 from elmlff_core.models import NamedModel, named_model
@@ -56,9 +57,14 @@ class Stack:
         return frozenset.intersection(*limits) if limits else None
 
     def features(self, structures: Sequence[Atoms], dataset: Dataset | None = None) -> Features:
-        """What the bases predict of `structures`, computed now."""
-        predictions = {model.name: predict_checked(model, structures) for model in self.models}
+        """What the bases predict of `structures`, computed now; those in workers at the same time."""
+        predictions = for_each_model(self.models, lambda model: predict_checked(model, structures))
         return Features.from_predictions(structures, predictions, dataset)
+
+    def close(self) -> None:
+        """End the workers of bases that have one; the next prediction starts others."""
+        for model in self.models:
+            model.close()
 
     def predict(self, structures: Sequence[Atoms]) -> Prediction:
         """Forces, and energies where bases give them, of a batch of structures (eV, eV/Å)."""
@@ -132,9 +138,18 @@ def _model_record(model: NamedModel, directory: Path, bundle: bool) -> dict[str,
         "name": model.name,
         "adapter": model.config.adapter,
         "trust": model.config.trust,
+        "worker": _worker_record(model.config),
         "options": model.options.model_dump(mode="json"),
         "checkpoint": checkpoint,
     }
+
+
+def _worker_record(settings: ModelConfig) -> dict[str, Any]:
+    python = settings.python
+    if python is not None and "/" in python:
+        # Not resolved: in a virtual environment this is a link, and what it points to is another environment.
+        python = str(Path(python).absolute())
+    return {"python": python, "timeout": settings.timeout, "threads": settings.threads}
 
 
 def _load_model(entry: dict[str, Any], directory: Path) -> NamedModel:
@@ -153,7 +168,11 @@ def _load_model(entry: dict[str, Any], directory: Path) -> NamedModel:
                 "restore it, or run `elmlff stack` again"
             )
     settings = ModelConfig(
-        adapter=entry["adapter"], checkpoint=checkpoint, trust=entry["trust"], options=entry["options"]
+        adapter=entry["adapter"],
+        checkpoint=checkpoint,
+        trust=entry["trust"],
+        options=entry["options"],
+        **entry.get("worker", {}),
     )
     return named_model(entry["name"], settings)
 

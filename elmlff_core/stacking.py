@@ -18,6 +18,7 @@ from elmlff_core.data.dataset import Dataset
 from elmlff_core.data.parts import Parts, read_parts
 from elmlff_core.errors import ConfigError, DataError
 from elmlff_core.features.cache import FeatureCache
+from elmlff_core.features.concurrency import JointProgress, for_each_model, n_at_once
 from elmlff_core.features.features import Features
 from elmlff_core.features.predict import cached_prediction
 from elmlff_core.models import (
@@ -29,7 +30,8 @@ from elmlff_core.models import (
     training_directory,
 )
 from elmlff_core.plugins import registry
-from elmlff_core.protocols import FitRequest, MetaModel, Progress
+from elmlff_core.prediction import Prediction
+from elmlff_core.protocols import FitRequest, MetaModel, Progress, ProgressCallback
 from elmlff_core.report.table import Row, as_records, base_rows, from_records, row, verdict, write_csv
 from elmlff_core.reporter import Reporter
 from elmlff_core.run_folder import METRICS_FILE, RunFolder
@@ -180,10 +182,19 @@ def base_features(
 
 
 def _features(models: Sequence[NamedModel], dataset: Dataset, cache: FeatureCache, reporter: Reporter) -> Features:
+    def predict(model: NamedModel, progress: ProgressCallback) -> Prediction:
+        return cached_prediction(model, dataset.structures, dataset.fingerprint, cache, progress)
+
     predictions = {}
-    for model in models:
-        with reporter.progress(f"predicting with {model.name}") as progress:
-            predictions[model.name] = cached_prediction(model, dataset.structures, dataset.fingerprint, cache, progress)
+    if n_at_once(models) > 1:
+        names = ", ".join(model.name for model in models)
+        with reporter.progress(f"predicting with {names}") as progress:
+            joint = JointProgress(progress, len(models))
+            predictions = for_each_model(models, lambda model: predict(model, joint.of(model.name)), joint.cancel)
+    else:
+        for model in models:
+            with reporter.progress(f"predicting with {model.name}") as progress:
+                predictions[model.name] = predict(model, progress)
     return Features.from_predictions(dataset.structures, predictions, dataset)
 
 

@@ -40,6 +40,10 @@ def fingerprint(adapter: str, distribution: str, checkpoint: Path | None, *setti
     for part in (adapter, distribution, distribution_version(distribution), *map(repr, settings)):
         digest.update(part.encode() + b"\0")
     if checkpoint is not None:
+        # Not hashlib.file_digest: workers run this under Python 3.9.
+        contents = hashlib.sha256()
         with checkpoint.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+            while chunk := file.read(1 << 20):
+                contents.update(chunk)
+        digest.update(contents.digest())
     return digest.hexdigest()

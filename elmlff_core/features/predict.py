@@ -11,6 +11,7 @@ from elmlff_core.features.cache import FeatureCache
 from elmlff_core.models import NamedModel
 from elmlff_core.prediction import Prediction
 from elmlff_core.protocols import Progress, ProgressCallback
+from elmlff_core.worker.errors import WorkerError
 
 # Atoms in one call of a base: large enough for backends' batches, small enough that an interruption loses seconds.
 CHUNK_ATOMS = 16384
@@ -53,6 +54,8 @@ def predict_checked(model: NamedModel, structures: Sequence[Atoms], first: int =
     """One call of a base, its arrays checked; ForceFieldError as in `cached_prediction`."""
     try:
         prediction = model.force_field.predict(structures)
+    except WorkerError as error:
+        raise error.shifted(first) from error.__cause__
     except ElmlffError:
         raise
     except Exception as error:  # a backend may raise anything: say whose it is

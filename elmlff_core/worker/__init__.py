@@ -1,0 +1,1 @@
+"""Base force fields in processes of their own, under this Python interpreter or another."""

@@ -1,0 +1,282 @@
+"""WorkerForceField: a base force field that lives in a worker process, under this interpreter or another."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from ase import Atoms
+
+from elmlff_core.errors import PluginError
+from elmlff_core.hookspecs import ForceFieldPlugin, LoadRequest
+from elmlff_core.prediction import Prediction
+from elmlff_core.worker.errors import (
+    RemoteTraceback,
+    WorkerClosedError,
+    WorkerDiedError,
+    WorkerError,
+    WorkerTimeoutError,
+)
+from elmlff_core.worker.process import GRACE_SECONDS, SELF, WorkerProcess, find_interpreter
+from elmlff_core.worker.protocol import Message, ProtocolError, encode
+from elmlff_core.worker.structures import pack_structures, unpack_prediction
+
+LOST = (WorkerDiedError, WorkerTimeoutError, WorkerClosedError, ProtocolError)
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """How a worker is run.
+
+    Attributes
+    ----------
+    python : its interpreter, a path or a name on the PATH; "self" is this one
+    timeout : s, for loading and for each batch
+    threads : of its numerical libraries; None leaves them as they are here
+    """
+
+    python: str
+    timeout: float = 600.0
+    threads: int | None = None
+
+
+class WorkerForceField:
+    """A base force field in a worker process, started here and started again where it dies.
+
+    Predictions are those of the force field itself, bit by bit, where both have the same number of threads.  One batch
+    is under way at a time; other threads wait.
+
+    Parameters
+    ----------
+    request : as for the adapter itself
+    plugin : the adapter
+    settings : how the worker is run
+
+    Raises
+    ------
+    WorkerError
+        The interpreter cannot be started, lacks what the adapter needs, or cannot load the force field.
+    """
+
+    def __init__(self, request: LoadRequest, plugin: ForceFieldPlugin, settings: WorkerSettings) -> None:
+        self.name = request.name
+        self._settings = settings
+        self._opening = _opening(request, plugin, settings)
+        self._label = f"model '{self.name}' (adapter '{plugin.name}', worker {settings.python})"
+        self._lock = threading.RLock()
+        self._process: WorkerProcess | None = None
+        self._finalizer: Callable[[], Any] | None = None
+        self._n_requests = 0
+        # Structures in one request: all of a batch, until one turns out to be too large for the worker's memory.
+        self._batch_limit = sys.maxsize
+        ready = self._start()
+        self.elements: frozenset[str] | None = None if ready["elements"] is None else frozenset(ready["elements"])
+        self.cutoff: float | None = ready["cutoff"]
+        self.fingerprint = _fingerprint(ready)
+
+    def predict(self, structures: Sequence[Atoms]) -> Prediction:
+        """Energies, forces and stresses as the base gives them; a batch too large for its memory goes in parts.
+
+        Raises
+        ------
+        WorkerError
+            The worker died twice over a batch, gave no answer in time, ran out of memory over a single structure,
+            answered what is no answer, or the base failed; it names the structures, counted from the first given.
+        """
+        parts: list[Prediction] = []
+        start = 0
+        with self._lock:
+            while start < len(structures) or not parts:
+                batch = structures[start : start + self._batch_limit]
+                prediction = self._predict_batch(batch, range(start, start + len(batch)))
+                if prediction is None:
+                    self._batch_limit = len(batch) // 2
+                    continue
+                parts.append(prediction)
+                start += len(batch)
+        return parts[0] if len(parts) == 1 else Prediction.concatenate(parts)
+
+    def close(self) -> None:
+        """End the worker, at once where it is at work in another thread; the next prediction starts another."""
+        process = self._process
+        if process is None:
+            return
+        idle = self._lock.acquire(blocking=False)
+        if not idle:
+            process.kill()
+            self._lock.acquire()
+        try:
+            if self._process is process:
+                self._stop(GRACE_SECONDS if idle else 0.0)
+        finally:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _predict_batch(self, batch: Sequence[Atoms], indices: range) -> Prediction | None:
+        """The prediction, or None where the worker's memory is too small for so many structures at a time."""
+        try:
+            answer = self._answer(lambda number: pack_structures(batch, number))
+            if answer.kind == "result":
+                return unpack_prediction(answer)
+            if answer.kind != "error":
+                raise ProtocolError(f"a message of kind '{answer.kind}'")
+        except LOST as error:
+            raise self._lost(error, indices) from error
+        if answer.header.get("memory") and len(batch) > 1:
+            return None
+        raise self._failure(answer, indices)
+
+    def _answer(self, make: Callable[[int], Message]) -> Message:
+        """The answer to a message; where the worker died before or over it, it is started again, once."""
+        if self._process is not None and self._process.is_usable:
+            try:
+                return self._exchange(make)
+            except WorkerDiedError:
+                pass
+        self._restart()
+        return self._exchange(make)
+
+    def _exchange(self, make: Callable[[int], Message]) -> Message:
+        """Send the message that `make` makes for a request number, and wait for its answer.
+
+        The worker is killed where anything but an answer comes, an interruption by the user included.
+        """
+        assert self._process is not None
+        self._n_requests += 1
+        try:
+            frame = encode(make(self._n_requests))
+        except ProtocolError as error:
+            raise WorkerError(f"{self._label}: {error}") from error
+        try:
+            answer = self._process.exchange(frame, self._settings.timeout)
+            if answer.header.get("request") != self._n_requests:
+                raise ProtocolError(f"an answer to request {answer.header.get('request')}")
+        except BaseException:
+            self._process.kill()
+            raise
+        return answer
+
+    def _start(self) -> Mapping[str, Any]:
+        """Start the worker and have it load the force field; what it says it loaded."""
+        executable = find_interpreter(self._settings.python)
+        if executable is None:
+            raise WorkerError(f"{self._label}: there is no Python interpreter {self._settings.python}")
+        self._stop()
+        try:
+            process = WorkerProcess(executable, self._settings.python == SELF, self._settings.threads)
+        except OSError as error:
+            raise WorkerError(f"{self._label} cannot be started: {error}") from error
+        self._process = process
+        # Ends it when this object is dropped or Python exits; the worker's lifeline is for all other ends.
+        self._finalizer = weakref.finalize(self, process.stop, GRACE_SECONDS).detach
+        try:
+            ready = self._exchange(lambda number: Message({**self._opening, "request": number}))
+            if ready.kind not in ("ready", "error"):
+                raise ProtocolError(f"a message of kind '{ready.kind}'")
+        except LOST as error:
+            raise self._lost(error) from error
+        if ready.kind == "error":
+            self._stop(GRACE_SECONDS)
+            raise self._failure(ready)
+        return ready.header
+
+    def _restart(self) -> None:
+        ready = self._start()
+        if (found := _fingerprint(ready)) != self.fingerprint:
+            self._stop()
+            raise WorkerError(
+                f"{self._label} was started again and is another force field than before (fingerprint {found[:12]}, "
+                f"expected {self.fingerprint[:12]}): its checkpoint or its environment has changed; run again"
+            )
+
+    def _stop(self, grace: float = 0.0) -> None:
+        if self._process is not None:
+            if self._finalizer is not None:
+                self._finalizer()
+            self._process.stop(grace)
+            self._process = None
+
+    def _lost(self, error: Exception, indices: range | None = None) -> WorkerError:
+        """The error of a worker that gave no answer or no sensible one, with what it printed last; it is ended."""
+        tail = self._process.tail() if self._process is not None else ""
+        self._stop()
+        seconds = f"{self._settings.timeout:g} s"
+        if isinstance(error, WorkerDiedError):
+            what = f"{error} while it loaded" if indices is None else f"{error}, after it had been started again once"
+        elif isinstance(error, WorkerTimeoutError):
+            what = (
+                f"{'did not load' if indices is None else 'gave no answer'} within {seconds} and was killed "
+                f"(raise 'timeout' under [models.{self.name}] if it needs longer)"
+            )
+        elif isinstance(error, WorkerClosedError):
+            what = "was closed while at work"
+        else:
+            what = f"answered garbage and was killed: {error}"
+        details = f"; it printed last:\n{tail}" if tail else "; it printed nothing"
+        return WorkerError(f"{self._label} {what}", indices, details)
+
+    def _failure(self, answer: Message, indices: range | None = None) -> WorkerError:
+        """The error that the worker reported, with its traceback as cause."""
+        header = answer.header
+        reason = f"{header.get('type')}: {header.get('message')}"
+        if header.get("memory"):
+            what = f"{self._label} ran out of memory: {reason}"
+        elif header.get("setup"):
+            what = f"{self._label} cannot be used: {header.get('message')}"
+        elif header.get("elmlff"):  # the message names model and adapter already
+            what = f"{header.get('message')}; in the worker {self._settings.python}"
+        else:
+            what = f"{self._label} failed: {reason}"
+        error = WorkerError(what, indices)
+        error.__cause__ = RemoteTraceback(header.get("traceback", ""))
+        return error
+
+
+def _opening(request: LoadRequest, plugin: ForceFieldPlugin, settings: WorkerSettings) -> dict[str, Any]:
+    """The header of the message ``open``."""
+    is_self = settings.python == SELF
+    standalone = "" if is_self else plugin.standalone
+    return {
+        "kind": "open",
+        "elmlff": importlib.metadata.version("elmlff"),
+        "name": request.name,
+        "adapter": plugin.name,
+        "checkpoint": None if request.checkpoint is None else str(request.checkpoint.absolute()),
+        "trust": request.trust,
+        "options": request.options.model_dump(mode="json"),
+        # The same interpreter with the same path finds what this one finds.
+        "sys_path": [str(entry) for entry in sys.path] if is_self else None,
+        "standalone": standalone,
+        "packages": _package_file(standalone) if standalone else {},
+    }
+
+
+def _package_file(module: str) -> dict[str, str]:
+    """The file of the top-level package, or module, that `module` is in; found without importing it."""
+    top = module.partition(".")[0]
+    spec = importlib.util.find_spec(top)
+    if spec is None or spec.origin is None:
+        raise PluginError(f"'{top}', named as standalone by an adapter, is no package with an __init__.py")
+    return {top: spec.origin}
+
+
+def _fingerprint(ready: Mapping[str, Any]) -> str:
+    """The base's own, and with it that of the environment where it is another."""
+    if not ready["environment"]:
+        return str(ready["fingerprint"])
+    return hashlib.sha256(f"{ready['fingerprint']}\n{ready['environment']}".encode()).hexdigest()

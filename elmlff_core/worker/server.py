@@ -1,0 +1,234 @@
+"""What runs in a worker: loads one base force field, then answers batches of structures until its pipe is closed.
+
+Launched by its path, under any Python of at least 3.9 that has numpy and ase beside its MLFF; elmlff need not be
+installed there.  Nothing but the standard library is imported until the first message has come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from elmlff_core.worker.protocol import Message
+
+OLDEST_PYTHON = (3, 9)
+READ_BYTES = 1 << 20
+OUT_OF_MEMORY = ("out of memory", "allocate memory", "resource_exhausted")
+
+
+def main(arguments: list[str]) -> None:
+    """Serve on the file descriptors named in `arguments`: requests, replies, lifeline."""
+    if sys.version_info < OLDEST_PYTHON:
+        sys.exit(f"a worker of elmlff needs Python {'.'.join(map(str, OLDEST_PYTHON))} or newer, this is {sys.version}")
+    requests, replies, lifeline = map(int, arguments)
+    for descriptor in (requests, replies, lifeline):
+        os.set_inheritable(descriptor, False)  # what the MLFF starts must not hold them open
+    die_with(lifeline)
+    faulthandler.enable()
+    if hasattr(sys.stdout, "reconfigure"):  # so that nothing printed before a crash is lost
+        sys.stdout.reconfigure(line_buffering=True)
+    sys.argv[1:] = []  # MLFF packages that read a command line must not read ours
+    here = Path(__file__).resolve()
+    # The folder of a script is first on the path, where protocol.py could stand in for some package's own.
+    sys.path[:] = [entry for entry in sys.path if not entry or Path(entry).resolve() != here.parent]
+    adopt("elmlff_core", str(here.parents[1] / "__init__.py"))
+    serve(requests, replies)
+
+
+def die_with(lifeline: int) -> None:
+    """Have this process, and whatever it starts, killed when the other end of the pipe `lifeline` is closed.
+
+    That end is closed however elmlff ends, by ``kill -9`` too.  On Linux the kernel itself kills the whole process
+    group, even while native code holds the interpreter.  (Its parent-death signal would do so as well when the thread
+    that started the worker ends, and would spare the worker's own children.)  Elsewhere a thread waits for the end.
+    """
+    try:
+        import fcntl
+
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            if not os.read(lifeline, 1):  # closed before the kernel was told
+                os.killpg(0, signal.SIGKILL)
+    except (ImportError, AttributeError, OSError):
+        threading.Thread(target=_wait_for_end, args=(lifeline,), daemon=True).start()
+
+
+def _wait_for_end(lifeline: int) -> None:
+    os.set_blocking(lifeline, True)
+    os.read(lifeline, 1)
+    os.killpg(0, signal.SIGKILL)
+
+
+def adopt(package: str, file: str) -> None:
+    """Make `package` importable from `file`, without putting its neighbours, another environment, on the path."""
+    if package in sys.modules:
+        return
+    folder = [os.path.dirname(file)] if os.path.basename(file) == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(package, file, submodule_search_locations=folder)
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[package] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[package])
+
+
+def serve(requests: int, replies: int) -> None:
+    """Answer messages one by one until the pipe of requests is closed."""
+    from elmlff_core.worker.protocol import Message, encode
+
+    force_field: Any = None
+    for message in _messages(requests):
+        request = message.header.get("request")
+        try:
+            if message.kind == "open":
+                force_field, answer = _open(message)
+            else:
+                answer = _predict(force_field, message)
+            frame = encode(answer)
+        except Exception as error:  # a backend may raise anything: the other side says whose it is
+            frame = encode(Message({**_failure(error), "kind": "error", "request": request}))
+            gc.collect()  # tracebacks hold on to the arrays of a batch that was too large
+        _write(replies, frame)
+
+
+def _messages(requests: int) -> Iterator[Message]:
+    from elmlff_core.worker.protocol import FrameReader
+
+    while True:
+        reader = FrameReader()
+        message = None
+        while message is None:
+            data = os.read(requests, READ_BYTES)
+            if not data:
+                return
+            reader.feed(data)
+            message = reader.message()
+        yield message
+
+
+def _write(replies: int, frame: bytes) -> None:
+    rest = memoryview(frame)
+    while rest:
+        rest = rest[os.write(replies, rest) :]
+
+
+def _open(message: Message) -> tuple[Any, Message]:
+    """Load the force field that an ``open`` asks for; the answer says what it is."""
+    from elmlff_core.worker.protocol import Message
+
+    header = message.header
+    if header["sys_path"] is not None:
+        sys.path[:] = header["sys_path"]
+    missing = [name for name in ("numpy", "ase") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise WorkerSetupError(f"install {' and '.join(missing)} there: {sys.executable} -m pip install numpy ase")
+    force_field = _loader(header)()
+    answer = {
+        "kind": "ready",
+        "request": header["request"],
+        "name": force_field.name,
+        "elements": None if force_field.elements is None else sorted(force_field.elements),
+        "cutoff": force_field.cutoff,
+        "fingerprint": force_field.fingerprint,
+        # A worker of elmlff's own interpreter shares its packages, and its features in the cache.
+        "environment": "" if header["sys_path"] is not None else environment_digest(),
+    }
+    return force_field, Message(answer)
+
+
+class WorkerSetupError(Exception):
+    """An environment that lacks what a worker needs; the message says what to do."""
+
+
+def _loader(header: Any) -> Callable[[], Any]:
+    """What makes the force field: the adapter's standalone module, or elmlff with its plugins where installed."""
+    for package, file in header["packages"].items():
+        adopt(package, file)
+    request = {"name": header["name"], "trust": header["trust"]}
+    checkpoint = None if header["checkpoint"] is None else Path(header["checkpoint"])
+    if header["standalone"]:
+        module = importlib.import_module(header["standalone"])
+        options = SimpleNamespace(**header["options"])
+        return lambda: module.load(SimpleNamespace(checkpoint=checkpoint, options=options, **request))
+    _require_elmlff(header["elmlff"], header["adapter"])
+    from elmlff_core.config import ModelConfig
+    from elmlff_core.models import named_model
+
+    settings = ModelConfig(
+        adapter=header["adapter"], checkpoint=checkpoint, trust=header["trust"], options=header["options"]
+    )
+    return lambda: named_model(header["name"], settings).force_field
+
+
+def _require_elmlff(version: str, adapter: str) -> None:
+    try:
+        found = importlib.metadata.version("elmlff")
+    except importlib.metadata.PackageNotFoundError:
+        found = ""
+    if found != version:
+        there = f"has elmlff {found}" if found else "has no elmlff"
+        raise WorkerSetupError(
+            f"it {there}, and adapter '{adapter}' needs elmlff {version} with its plugin there: "
+            f"{sys.executable} -m pip install elmlff=={version}; adapter 'ase' needs only numpy and ase"
+        )
+
+
+def _predict(force_field: Any, message: Message) -> Message:
+    from elmlff_core.worker.structures import pack_prediction, unpack_structures
+
+    prediction = force_field.predict(unpack_structures(message))
+    return pack_prediction(prediction, message.header["request"])
+
+
+def environment_digest() -> str:
+    """Hex digest of this Python's version and of all packages installed for it."""
+    packages = {
+        f"{distribution.metadata['Name']}=={distribution.version}".lower()
+        for distribution in importlib.metadata.distributions()
+    }
+    python = ".".join(map(str, sys.version_info[:3]))
+    return hashlib.sha256("\n".join([sys.implementation.name, python, *sorted(packages)]).encode()).hexdigest()
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    """What went wrong, for the other side; ``elmlff`` says that the message names model and adapter already."""
+    from elmlff_core.errors import ElmlffError
+
+    return {
+        "memory": _is_out_of_memory(error),
+        "elmlff": isinstance(error, ElmlffError),
+        "setup": isinstance(error, WorkerSetupError),
+        "type": type(error).__name__,
+        "message": " ".join(str(error).split()),
+        "traceback": "".join(traceback.format_exception(type(error), error, error.__traceback__)),
+    }
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether memory ran out, at whatever depth; backends say so in their own words."""
+    while error is not None:
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
