@@ -46,9 +46,11 @@ class GATNetwork(nn.Module):
         self.register_buffer("atomic_numbers", atomic_numbers)  # (K,) of the elements, ascending
         self.register_buffer("mix", torch.zeros(len(atomic_numbers), n_models))
         self.register_buffer("input_scale", torch.tensor(1.0))
-        self.register_buffer("spread_scale", torch.tensor(0.0))
+        self.register_buffer("spread_scale", torch.tensor(1.0))
         self.register_buffer("output_scale", torch.tensor(1.0))
-        n_inputs = 3 * n_models + len(atomic_numbers)
+        self.corrects = options.target == "correction"
+        n_vectors = n_models + 1 if self.corrects else n_models
+        n_inputs = 3 * n_vectors + len(atomic_numbers)
         self.stack = ResidualGATStack(
             n_inputs, options.channels, options.heads, options.averaged_layers, options.residual
         )
@@ -69,15 +71,14 @@ class GATNetwork(nn.Module):
         return mixed + self.output_scale * out
 
     def _inputs(self, base_forces: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
-        """Force features (N, M, 3): as they are (absolute), or the mix and the bases' deviations, each in its scale.
+        """Force features: (N, M, 3) as they are (absolute), or (N, M + 1, 3), the mix and each base's deviation from it.
 
         Good bases differ by little: side by side in one scale, what tells them apart would be lost in what they share.
         """
-        if self.spread_scale == 0:
-            return base_forces / self.input_scale
-        deviations = (base_forces - mixed.unsqueeze(1)) / self.spread_scale
-        # One linear relation holds among the deviations, so that one of them makes room for the mix.
-        return torch.cat([mixed.unsqueeze(1) / self.input_scale, deviations[:, 1:]], dim=1)
+        if not self.corrects:
+            return base_forces
+        mixed = mixed.unsqueeze(1)
+        return torch.cat([mixed / self.input_scale, (base_forces - mixed) / self.spread_scale], dim=1)
 
 
 class GATMeta:
