@@ -11,20 +11,21 @@ from ase.data import atomic_numbers, covalent_radii
 FAR_APART = 60.0  # Å, beyond any cutoff
 
 
-def example_structures(symbols: Iterable[str], seed: int = 0) -> list[Atoms]:
+def example_structures(symbols: Iterable[str], spacing: float | None = None, seed: int = 0) -> list[Atoms]:
     """Three rattled structures of `symbols`: a crystal of eight atoms, a skewed one of six, and a free cluster of five.
 
-    They differ in size and periodicity on purpose, and their cells are smaller than twice a usual cutoff.  Distances
-    are those of bonds, about the sum of the largest covalent radii.
-
+    They differ in size and periodicity on purpose, and their cells are smaller than twice a usual cutoff.
     Parameters
     ----------
     symbols : chemical elements, every one of which occurs in every structure where there are no more than five
+    spacing : Å between neighbours before they are rattled; None takes that of bonds, a little more than the sum of the
+        largest covalent radii
     seed : of the displacements
     """
     rng = np.random.default_rng(seed)
     symbols = sorted(symbols)[:5]
-    spacing = 2.15 * max(covalent_radii[atomic_numbers[symbol]] for symbol in symbols)
+    if spacing is None:
+        spacing = 2.15 * max(covalent_radii[atomic_numbers[symbol]] for symbol in symbols)
     crystal = _grid((2, 2, 2), spacing, symbols, 8, rng)
     skewed = _grid((3, 2, 1), spacing, symbols, 6, rng)
     shear = spacing * np.array([[0, 0, 0], [0.3, 0, 0], [0, 0.2, 0]])
