@@ -1,4 +1,4 @@
-"""Write the package of a new adapter: it installs, is listed and passes the conformance kit before a line is changed."""
+"""Write the package of a new adapter, which installs and passes the conformance kit before a line is changed."""
 
 from __future__ import annotations
 

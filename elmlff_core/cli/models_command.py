@@ -1,0 +1,71 @@
+"""`elmlff models`: the named models of elmlff.toml and the presets, and whether they are trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from elmlff_core.model_listing import ModelEntry
+
+
+@click.command("models")
+@click.option("--check", "check", metavar="NAME", help="Load one model and say whether that works.")
+@click.option("--load", is_flag=True, help="Load all that have a checkpoint, to tell their elements and cutoffs.")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Settings; elmlff.toml if there is one.")
+@click.option("--models-dir", type=click.Path(path_type=Path), help="Where trained bases live.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def command(check: str | None, load: bool, config_file: Path | None, models_dir: Path | None, as_json: bool) -> None:
+    """List models: those of the stack, of elmlff.toml, and the presets. Nothing is loaded unless asked for."""
+    from elmlff_core.config import read_config
+    from elmlff_core.model_listing import list_models
+    from elmlff_core.stacking import DEFAULT_MODELS_FOLDER
+
+    entries = list_models(
+        read_config(config_file), models_dir or DEFAULT_MODELS_FOLDER, load=load or check is not None, only=check
+    )
+    if as_json:
+        click.echo(json.dumps([entry.as_record() for entry in entries], indent=1))
+    elif check is not None:
+        click.echo(_one_line(entries[0]))
+    else:
+        _print_table(entries)
+    if check is not None and entries[0].state == "problem":
+        raise click.exceptions.Exit(1)
+
+
+def _one_line(entry: ModelEntry) -> str:
+    if entry.problem:
+        return f"model '{entry.name}': failed: {entry.problem}"
+    if entry.state == "not trained":
+        return f"model '{entry.name}': not trained yet: elmlff train {entry.name}"
+    elements = ", ".join(entry.elements) if entry.elements else "any or not told"
+    cutoff = "not told" if entry.cutoff is None else f"{entry.cutoff:g} Å"
+    return f"model '{entry.name}': OK: elements {elements}; cutoff {cutoff}"
+
+
+def _print_table(entries: list[ModelEntry]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from elmlff_core.cli.console import standard_console
+
+    table = Table("name", "from", "adapter", "state", "checkpoint", "elements", "cutoff (Å)")
+    for entry in entries:
+        more = f" and {len(entry.checkpoints) - 1} more" if len(entry.checkpoints) > 1 else ""
+        python = f"\nin {entry.python}" if entry.python else ""
+        cells = (
+            entry.name + " *" * entry.in_stack,
+            entry.source,
+            entry.adapter + python,
+            f"problem: {entry.problem}" if entry.problem else entry.state,
+            entry.checkpoints[0] + more if entry.checkpoints else "",
+            " ".join(entry.elements or []),
+            "" if entry.cutoff is None else f"{entry.cutoff:g}",
+        )
+        table.add_row(*map(escape, cells))
+    standard_console().print(table)
+    click.echo("* in the stack of these settings; --load tells elements and cutoffs of models with a checkpoint")
