@@ -22,7 +22,10 @@ COMMANDS = {
     "train": "Train one base force field.",
     "evaluate": "Errors of a stack on labelled structures.",
     "predict": "Forces and energies of structures by a stack.",
+    "models": "List named models and presets, and whether they are trained.",
     "plugins": "List adapters and meta-models, and whether they work here.",
+    "doctor": "Say what is wrong with this installation.",
+    "new-adapter": "Write the package of a new adapter, to be filled in.",
 }
 
 
@@ -35,7 +38,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"elmlff_core.cli.{cmd_name}_command")
+        module = importlib.import_module(f"elmlff_core.cli.{cmd_name.replace('-', '_')}_command")
         command: click.Command = module.command
         return command
 
