@@ -63,8 +63,9 @@ class ForceFieldPlugin:
     options : pydantic model of its options (a subclass of `Options`)
     load : makes a base force field; imports the backend when called
     trainer : trains one, or None for adapters that only load
-    requires : importable modules it needs, looked for without importing them
-    extra : the extra of elmlff that installs them, as in ``pip install "elmlff[deepmd]"``, or ""
+    requires : modules it needs.  Of a dotted name listings look for the package alone, without importing it;
+        ``elmlff plugins --check`` and ``elmlff doctor`` import the whole, best what the adapter itself imports
+    extra : the extra of the plugin's own package that installs them, as in ``pip install "elmlff[deepmd]"``, or ""
     standalone : module with a function ``load`` like the one here, for workers under interpreters without elmlff, or
         "" where the adapter needs elmlff.  It may import numpy, ase, its own package, `elmlff_core.errors` and
         `elmlff_core.prediction`, and runs under Python 3.9; it is given the options as plain attributes.

@@ -28,8 +28,8 @@ def is_importable(module: str) -> bool:
 
 
 def missing_requirements(record: ForceFieldPlugin | MetaModelPlugin) -> list[str]:
-    """Modules that `record` needs and that are not installed, without importing any."""
-    return [module for module in record.requires if not is_importable(module)]
+    """Packages of modules that `record` needs and that are not installed, without importing any."""
+    return [module.partition(".")[0] for module in record.requires if not is_importable(module)]
 
 
 def install_hint(record: ForceFieldPlugin | MetaModelPlugin, package: str = PROJECT) -> str:

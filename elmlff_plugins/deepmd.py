@@ -157,6 +157,6 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
         options=DeepMDOptions,
         load=DeepMDForceField,
         trainer=DeepMDTrainer(),
-        requires=("deepmd",),
+        requires=("deepmd.pt.infer.deep_eval",),
         extra="deepmd",
     )

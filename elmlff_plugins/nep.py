@@ -118,6 +118,6 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
         options=NEPOptions,
         load=NEPForceField,
         trainer=NEPTrainer(),
-        requires=("calorine",),
+        requires=("calorine.calculators",),
         extra="nep",
     )

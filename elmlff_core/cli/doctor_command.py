@@ -1,0 +1,33 @@
+"""`elmlff doctor`: what is wrong with this installation, before it is found out in the middle of a run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+
+@click.command("doctor")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Settings; elmlff.toml if there is one.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
+def command(config_file: Path | None, as_json: bool) -> None:
+    """Examine Python, packages, threads, GPUs, cache and settings; ends with code 1 where something is wrong."""
+    from elmlff_core.doctor import examine
+
+    findings = []
+    for finding in examine(config_file):
+        findings.append(finding)
+        if as_json:
+            continue
+        click.echo(f"{finding.level:<6} {finding.area}: {finding.subject}: {finding.message}")
+        if finding.remedy:
+            click.echo(f"       -> {finding.remedy}")
+    wrong = [finding for finding in findings if finding.level == "wrong"]
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        click.echo(f"wrong: {len(wrong)} of {len(findings)} findings" if wrong else "nothing is wrong")
+    if wrong:
+        raise click.exceptions.Exit(1)

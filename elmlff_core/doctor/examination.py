@@ -1,0 +1,122 @@
+"""The order of the examination, and what concerns Python, plugins, backends and settings."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from elmlff_core.config import read_config
+from elmlff_core.doctor import machine
+from elmlff_core.doctor.clashes import clashes, own_environment
+from elmlff_core.doctor.finding import Finding
+from elmlff_core.errors import ElmlffError
+from elmlff_core.features.cache import default_directory
+from elmlff_core.hookspecs import PROJECT
+from elmlff_core.import_check import ImportCheck, check_import
+from elmlff_core.plugins import Origin, Record, Registry, registry, unusable
+from elmlff_core.requirements import install_hint, installed_version, requirements_of
+from elmlff_core.worker.process import find_interpreter
+
+OLDEST_PYTHON = (3, 12)
+
+
+def examine(config_file: Path | None = None) -> Iterator[Finding]:
+    """Look at everything, the quick things first; findings come as they are made."""
+    yield from python()
+    yield from machine.threads(os.environ, machine.n_cores())
+    yield from machine.cache(default_directory())
+    yield from clashes()
+    yield from plugins(registry())
+    yield from backends(registry())
+    yield from settings(config_file)
+
+
+def python() -> Iterator[Finding]:
+    """Python itself, and that everything elmlff needs is there."""
+    version, place = platform.python_version(), sys.executable
+    own = installed_version(PROJECT) or "not installed"
+    if sys.version_info < OLDEST_PYTHON:
+        oldest = ".".join(map(str, OLDEST_PYTHON))
+        yield Finding("python", place, "wrong", f"Python {version}, elmlff needs {oldest}", f"use Python {oldest}")
+    else:
+        yield Finding(
+            "python", place, "ok", f"Python {version}, elmlff {installed_version(PROJECT) or 'not installed'}"
+        )
+    missing = [r.name for r in requirements_of(PROJECT) if installed_version(r.name) is None]
+    if missing:
+        yield Finding("python", "elmlff", "wrong", f"{', '.join(missing)} not installed", "pip install elmlff")
+
+
+def plugins(found: Registry) -> Iterator[Finding]:
+    """Plugins that failed."""
+    for failure in found.failures:
+        subject = f"{failure.name} of {failure.origin}"
+        remedy = f"pip uninstall {failure.origin.distribution}, or tell its author; elmlff plugins --traceback"
+        yield Finding("plugins", subject, "wrong", failure.reason, remedy)
+    n_works = sum(1 for _ in found.records())
+    yield Finding("plugins", "adapters and meta-models", "ok", f"{n_works} found")
+
+
+def backends(found: Registry) -> Iterator[Finding]:
+    """Torch and every backend, each imported in a process of its own, and the GPUs each sees."""
+    gpus = machine.driver_gpus()
+    records: dict[str, tuple[Record, Origin]] = {}  # module -> the first that needs it
+    for _, record, origin in found.records():
+        for module in record.requires:
+            records.setdefault(module, (record, origin))
+    skipped = {module: unusable(*pair) for module, pair in records.items()}
+    with ThreadPoolExecutor(machine.n_cores()) as pool:
+        checks = {
+            module: pool.submit(check_import, module) for module in ("torch", *records) if not skipped.get(module)
+        }
+        yield from _imported(checks["torch"].result(), 'pip install "torch>=2.4"', gpus)
+        for module, (record, origin) in records.items():
+            if skipped[module]:
+                # Not to want a backend is no fault; a version that cannot work was told as a clash already.
+                yield Finding("backends", module, "note", f"adapter '{record.name}': {skipped[module]}")
+            else:
+                remedy = f"{install_hint(record, origin.distribution)}; or {own_environment(module.partition('.')[0])}"
+                yield from _imported(checks[module].result(), remedy, gpus)
+
+
+def _imported(check: ImportCheck, remedy: str, gpus: list[str]) -> Iterator[Finding]:
+    if check.failure:
+        yield Finding("backends", check.module, "wrong", f"cannot be imported: {check.failure}", remedy)
+        return
+    if check.cuda is None:
+        device = "does not use PyTorch"
+    elif check.cuda:
+        device = f"CUDA: {', '.join(check.cuda)}"
+    else:
+        device = "no CUDA, runs on the CPU"
+    yield Finding("backends", check.module, "ok", f"{check.version or 'imports'}; {device}")
+    if gpus and check.cuda == ():
+        message = f"the driver lists {len(gpus)} GPUs and PyTorch {check.torch} sees none"
+        remedy = "install a PyTorch built for this driver's CUDA, see pytorch.org; CUDA_VISIBLE_DEVICES may hide them"
+        yield Finding("backends", check.module, "note", message, remedy)
+
+
+def settings(config_file: Path | None) -> Iterator[Finding]:
+    """The settings of the current folder can be read, and the interpreters they name are there."""
+    try:
+        config = read_config(config_file)
+    except ElmlffError as error:
+        yield Finding("settings", str(config_file or "elmlff.toml"), "wrong", " ".join(str(error).split()))
+        return
+    for name, model in config.models.items():
+        if model.python is None:
+            continue
+        if find_interpreter(model.python) is None:
+            remedy = f"make that environment, or mend python under [models.{name}]"
+            yield Finding("settings", f"model '{name}'", "wrong", f"there is no interpreter {model.python}", remedy)
+            continue
+        check = check_import("ase", find_interpreter(model.python) or model.python)
+        if check.failure:
+            remedy = f"{model.python} -m pip install numpy ase"
+            yield Finding("settings", f"model '{name}'", "wrong", f"{model.python}: {check.failure}", remedy)
+        else:
+            yield Finding("settings", f"model '{name}'", "ok", f"{model.python} works, with ase {check.version}")

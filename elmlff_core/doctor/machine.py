@@ -1,0 +1,89 @@
+"""Cores, threads, GPUs and the cache folder."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from elmlff_core.doctor.finding import Finding
+
+# Products of these are at work at once in DeePMD-kit; the others are read by torch and numpy alike.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+DEEPMD_THREADS = ("DP_INTRA_OP_PARALLELISM_THREADS", "DP_INTER_OP_PARALLELISM_THREADS")
+SLOW = "more threads than cores make training up to ten times slower"
+LITTLE_SPACE = 1e9  # bytes; forces of a few models over 100,000 structures of 100 atoms fill that
+
+
+def n_cores() -> int:
+    """Cores that this process may use: those it is bound to, or fewer where a container limits its share."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        share = math.ceil(int(quota) / int(period))
+    except (OSError, ValueError):  # no container, or no limit ("max")
+        return bound
+    return max(1, min(bound, share))
+
+
+def threads(environment: Mapping[str, str], cores: int) -> Iterator[Finding]:
+    """Thread settings against `cores`."""
+    yield Finding("threads", "cores", "ok", f"{cores} to use")
+    values: dict[str, int] = {}
+    for name in (*THREADS, *DEEPMD_THREADS):
+        text = environment.get(name)
+        if text is None:
+            continue
+        first = text.split(",")[0].strip()  # OpenMP takes one number per level of nesting
+        if not first.isdigit():
+            yield Finding("threads", name, "wrong", f"is '{text}', expected a number", f"export {name}=1")
+            continue
+        values[name] = int(first)
+        remedy = f"export {name}={cores}"
+        if values[name] > cores:
+            yield Finding("threads", name, "wrong", f"is {first} on {cores} cores: {SLOW}", remedy)
+        else:
+            yield Finding("threads", name, "ok", f"{first} of {cores} cores")
+    product = math.prod(values.get(name, 1) for name in DEEPMD_THREADS)
+    if product > cores >= max([values.get(name, 1) for name in DEEPMD_THREADS]):
+        message = f"together are {product} threads on {cores} cores: {SLOW}"
+        yield Finding("threads", " and ".join(DEEPMD_THREADS), "wrong", message, "export both as 1")
+    if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) > 1.2 * cores:
+        message = f"{load:.1f} processes are at work on {cores} cores: everything takes longer than it need"
+        yield Finding("threads", "load", "note", message)
+
+
+def driver_gpus() -> list[str]:
+    """GPUs that NVIDIA's driver lists, whatever PyTorch says."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [line.strip() for line in done.stdout.splitlines() if line.startswith("GPU ")]
+
+
+def cache(directory: Path) -> Iterator[Finding]:
+    """Where base predictions are kept, whether it can be written, and how much it holds."""
+    remedy = "set ELMLFF_CACHE to a folder that can be written"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+        # A run beside us may remove a file while we count.
+        files = [path for path in directory.rglob("*.h5") if path.is_file()]
+        size = sum(path.stat().st_size for path in files)
+        free = shutil.disk_usage(directory).free
+    except OSError as error:
+        yield Finding("cache", str(directory), "wrong", f"cannot be written: {error.strerror or error}", remedy)
+        return
+    message = f"{len(files)} predictions, {size / 1e6:.1f} MB; {free / 1e9:.1f} GB free on its disk"
+    if free < LITTLE_SPACE:
+        yield Finding("cache", str(directory), "wrong", f"{message}: too little", remedy)
+    else:
+        yield Finding("cache", str(directory), "ok", message)
