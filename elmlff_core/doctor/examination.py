@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from elmlff_core.config import read_config
+from elmlff_core.config import DEFAULT_FILE, read_config
 from elmlff_core.doctor import machine
 from elmlff_core.doctor.clashes import clashes, own_environment
 from elmlff_core.doctor.finding import Finding
@@ -43,9 +43,7 @@ def python() -> Iterator[Finding]:
         oldest = ".".join(map(str, OLDEST_PYTHON))
         yield Finding("python", place, "wrong", f"Python {version}, elmlff needs {oldest}", f"use Python {oldest}")
     else:
-        yield Finding(
-            "python", place, "ok", f"Python {version}, elmlff {installed_version(PROJECT) or 'not installed'}"
-        )
+        yield Finding("python", place, "ok", f"Python {version}, elmlff {own}")
     missing = [r.name for r in requirements_of(PROJECT) if installed_version(r.name) is None]
     if missing:
         yield Finding("python", "elmlff", "wrong", f"{', '.join(missing)} not installed", "pip install elmlff")
@@ -105,8 +103,10 @@ def settings(config_file: Path | None) -> Iterator[Finding]:
     try:
         config = read_config(config_file)
     except ElmlffError as error:
-        yield Finding("settings", str(config_file or "elmlff.toml"), "wrong", " ".join(str(error).split()))
+        yield Finding("settings", str(config_file or DEFAULT_FILE), "wrong", " ".join(str(error).split()))
         return
+    there = (config_file or DEFAULT_FILE).exists()
+    yield Finding("settings", str(config_file or DEFAULT_FILE), "ok", "can be read" if there else "none here: defaults")
     for name, model in config.models.items():
         if model.python is None:
             continue
