@@ -6,7 +6,8 @@ A worker under another interpreter imports this file, so it and all it imports k
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -76,12 +77,22 @@ class ASEForceField:
             # A copy without the labels and constraints of the original, but with charges, moments and info.
             copy = atoms.copy()
             copy.calc = self._calculator
-            with backend_errors(self.name, ADAPTER, f"evaluate structure {index}"):
+            with backend_errors(self.name, ADAPTER, f"evaluate structure {index}"), self._forgetting_failures():
                 forces.append(copy.get_forces(apply_constraint=False))
                 energy.append(copy.get_potential_energy())
                 if has_stress:
                     stress.append(copy.get_stress(apply_constraint=False))
         return Prediction.from_lists(forces, energy, np.reshape(stress, (-1, 6)) if has_stress else None)
+
+    @contextmanager
+    def _forgetting_failures(self) -> Iterator[None]:
+        """ASE's calculators keep what a failed calculation left, and give it as the result when asked again."""
+        try:
+            yield
+        except Exception:
+            if hasattr(self._calculator, "reset"):
+                self._calculator.reset()
+            raise
 
 
 def _import(name: str, model: str) -> ModuleType:

@@ -24,7 +24,7 @@ SELF = "self"
 READ_BYTES = 1 << 20
 POLL_SECONDS = 1.0
 GRACE_SECONDS = 2.0
-TAIL_LINES = 15
+TAIL_LINES = 25  # a trace of faulthandler, and what was said before it
 TAIL_BYTES = 8192
 # A worker that prints with every structure must not fill the disk in a long run: only the end is ever shown.
 MAX_LOG_BYTES = 1 << 20
@@ -159,9 +159,7 @@ class WorkerProcess:
 
     def tail(self) -> str:
         """The last lines it printed."""
-        size = os.fstat(self._log.fileno()).st_size
-        text = os.pread(self._log.fileno(), TAIL_BYTES, max(0, size - TAIL_BYTES)).decode(errors="replace")
-        return "\n".join(text.splitlines()[-TAIL_LINES:])
+        return "\n".join(self._log_end().decode(errors="replace").splitlines()[-TAIL_LINES:])
 
     def forget(self) -> None:
         """In a forked child: let go of the parent's pipes, which would keep the worker alive longer than the parent."""
@@ -189,7 +187,13 @@ class WorkerProcess:
 
     def _trim_log(self) -> None:
         if os.fstat(self._log.fileno()).st_size > MAX_LOG_BYTES:
+            end = self._log_end()
             os.ftruncate(self._log.fileno(), 0)
+            os.write(self._log.fileno(), end)
+
+    def _log_end(self) -> bytes:
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), TAIL_BYTES, max(0, size - TAIL_BYTES))
 
     def _close_descriptors(self) -> None:
         for name in ("_requests", "_replies", "_lifeline"):

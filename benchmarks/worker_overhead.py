@@ -1,0 +1,112 @@
+"""What a worker costs: the same base in this process and in a worker, in turns, in one run.
+
+    OMP_NUM_THREADS=1 python benchmarks/worker_overhead.py
+    OMP_NUM_THREADS=1 python benchmarks/worker_overhead.py --adapter nep --checkpoint nep.txt --data frames.extxyz
+
+Without a checkpoint the base is ASE's effective medium theory on a copper slab of 54 atoms.  Prints a line for each
+measurement, and then everything as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.build import fcc111
+
+from elmlff_core.config import ModelConfig
+from elmlff_core.data.readers import read_structures
+from elmlff_core.models import NamedModel, named_model
+from elmlff_core.protocols import BaseForceField
+
+BOUNDS = {"batch ratio": 1.05, "single overhead in ms": 2.0}
+EMT = {"calculator": "ase.calculators.emt:EMT"}
+
+
+def main() -> None:
+    """Measure, print, and exit with 1 where a bound is not met."""
+    arguments = parse_arguments()
+    structures = slabs(arguments.structures) if arguments.data is None else frames(arguments.data, arguments.structures)
+    here, there = model(arguments, None), model(arguments, arguments.python)
+    batch = compare(here.force_field, there.force_field, [structures], arguments.repeats)
+    # Each structure is another one: calculators of ASE keep the results of the last.
+    single = compare(here.force_field, there.force_field, [[atoms] for atoms in structures], arguments.repeats)
+    there.close()
+    result = {
+        "base": f"{arguments.adapter} {arguments.checkpoint or ''}".strip(),
+        "worker": arguments.python,
+        "structures": len(structures),
+        "atoms": len(structures[0]),
+        "repeats": arguments.repeats,
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set"),
+        "cores": len(os.sched_getaffinity(0)),
+        "batch ratio": round(batch["worker"] / batch["here"], 4),
+        "single overhead in ms": round(1000 * (single["worker"] - single["here"]), 3),
+        "batch in s": {name: round(seconds, 5) for name, seconds in batch.items()},
+        "single in s": {name: round(seconds, 6) for name, seconds in single.items()},
+    }
+    print(f"{result['base']}, OMP_NUM_THREADS={result['OMP_NUM_THREADS']}, {result['cores']} cores")
+    for name, bound in BOUNDS.items():
+        print(f"{name}: {result[name]} (bound {bound})")
+    print(json.dumps(result, indent=1))
+    raise SystemExit(any(result[name] > bound for name, bound in BOUNDS.items()))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """What to measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--adapter", default="ase")
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--data", help="Structures; without it, copper slabs.")
+    parser.add_argument("--structures", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--python", default="self", help="Interpreter of the worker.")
+    return parser.parse_args()
+
+
+def slabs(n_structures: int) -> list[Atoms]:
+    """Copper slabs of 54 atoms, rattled by 0.05 Å."""
+    structures = [fcc111("Cu", (3, 6, 3), vacuum=8.0, orthogonal=True) for _ in range(n_structures)]
+    for seed, atoms in enumerate(structures):
+        atoms.rattle(0.05, seed=seed)
+    return structures
+
+
+def frames(path: str, n_structures: int) -> list[Atoms]:
+    """Structures of a file, evenly spread."""
+    structures = read_structures(path)
+    return [structures[i] for i in np.linspace(0, len(structures) - 1, n_structures).astype(int)]
+
+
+def model(arguments: argparse.Namespace, python: str | None) -> NamedModel:
+    """The base, in this process or in a worker."""
+    options: dict[str, Any] = EMT if arguments.adapter == "ase" else {}
+    checkpoint = arguments.checkpoint
+    settings = ModelConfig(
+        adapter=arguments.adapter, checkpoint=checkpoint, trust=checkpoint is not None, options=options, python=python
+    )
+    return named_model("base", settings)
+
+
+def compare(here: BaseForceField, there: BaseForceField, batches: list[list[Atoms]], repeats: int) -> dict[str, float]:
+    """Median seconds per batch in this process and in the worker, in turns so that both meet the same machine."""
+    seconds: dict[str, list[float]] = {"here": [], "worker": []}
+    for repeat in range(repeats + 1):
+        for name, force_field in (("here", here), ("worker", there)):
+            for batch in batches:
+                started = time.perf_counter()
+                force_field.predict(batch)
+                if repeat > 0:  # the first warms up
+                    seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+if __name__ == "__main__":
+    main()
