@@ -71,7 +71,9 @@ def main(arguments: list[str] | None = None) -> None:
     # Anywhere on the line, as users type it.
     arguments = ["--debug"] * debug + [argument for argument in arguments if argument != "--debug"]
     try:
-        cli.main(args=arguments, prog_name="elmlff", standalone_mode=False)
+        # click returns the code of a command that raised Exit, and else what the command returned: None.
+        if code := cli.main(args=arguments, prog_name="elmlff", standalone_mode=False):
+            sys.exit(code)
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except (KeyboardInterrupt, click.Abort):
