@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import ase
 from ase import Atoms
+
 from elmlff_core.errors import ForceFieldError
 from elmlff_core.hookspecs import ForceFieldPlugin, LoadRequest, Options, hookimpl
 from elmlff_core.prediction import Prediction
