@@ -46,6 +46,7 @@ class DeepMDOptions(Options):
     start_lr: float = Field(1e-3, gt=0)
     stop_lr: float = Field(3.51e-8, gt=0)
     decay_steps: int | None = Field(None, gt=0)
+    warmup_steps: int = Field(0, ge=0)
     start_pref_e: float = Field(0.02, ge=0)
     limit_pref_e: float = Field(1.0, ge=0)
     start_pref_f: float = Field(1000.0, ge=0)

@@ -118,16 +118,19 @@ def trainer_input(request: TrainingRequest) -> dict[str, Any]:
     if len(request.valid):
         valid = {"systems": _system_names("valid", request.valid), "batch_size": options.batch_size, "numb_btch": 5}
         training["validation_data"] = valid
+    learning_rate = {
+        "type": "exp",
+        "start_lr": options.start_lr,
+        "stop_lr": options.stop_lr,
+        "decay_steps": options.decay_steps or max(1, round(options.steps / 10)),
+    }
+    if options.warmup_steps:
+        learning_rate["warmup_steps"] = options.warmup_steps
     return {
         # A training resumes only with the same data: this is what tells.
         "_comment": {"train": request.train.labels_fingerprint, "valid": request.valid.labels_fingerprint},
         "model": {"type_map": type_map, "descriptor": descriptor, "fitting_net": fitting},
-        "learning_rate": {
-            "type": "exp",
-            "start_lr": options.start_lr,
-            "stop_lr": options.stop_lr,
-            "decay_steps": options.decay_steps or max(1, round(options.steps / 10)),
-        },
+        "learning_rate": learning_rate,
         "loss": _loss(options, request.train),
         "training": training,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,10 @@ def test_safetensors_of_another_kind_are_refused(load: Callable[..., Any], tmp_p
     save_file({"weight": np.zeros(3)}, tmp_path / "other.safetensors")
     with pytest.raises(ForceFieldError, match="expected elmlff-schnetpack version 1"):
         load("painn", tmp_path / "other.safetensors")
+
+
+def test_training_without_energies(training_request: Request, load: Callable[..., Any], tmp_path: Path) -> None:
+    request = training_request("painn", tmp_path)
+    train, valid = (replace(part, energy=None) for part in (request.train, request.valid))
+    checkpoint = SchNetPackTrainer("painn").train(replace(request, train=train, valid=valid))
+    assert np.isfinite(load("painn", checkpoint).predict(valid.structures).forces).all()
