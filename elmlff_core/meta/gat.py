@@ -71,7 +71,7 @@ class GATNetwork(nn.Module):
         return mixed + self.output_scale * out
 
     def _inputs(self, base_forces: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
-        """Force features: (N, M, 3) as they are (absolute), or (N, M + 1, 3), the mix and each base's deviation from it.
+        """Force features (N, ?, 3): the bases as they are (absolute), or the mix and each base's deviation from it.
 
         Good bases differ by little: side by side in one scale, what tells them apart would be lost in what they share.
         """

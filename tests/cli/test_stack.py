@@ -47,9 +47,7 @@ def run(*arguments: str, folder: Path, check: bool = True) -> subprocess.Complet
 def workplace(tmp_path_factory) -> Path:
     """A folder in which the main job has run once."""
     folder = tmp_path_factory.mktemp("work")
-    (folder / "stdout").write_text(
-        run("stack", "--models", MODELS, *TINY, "--output", "run", folder=folder).stdout
-    )
+    (folder / "stdout").write_text(run("stack", "--models", MODELS, *TINY, "--output", "run", folder=folder).stdout)
     return folder
 
 
