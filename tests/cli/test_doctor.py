@@ -1,0 +1,120 @@
+"""`elmlff doctor`: what it sees, and that it ends with 1 where something is wrong."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import PackageNotFoundError
+
+import pytest
+
+from elmlff_core import requirements
+from elmlff_core.doctor import clashes, machine
+from elmlff_core.doctor.clashes import clashes as find_clashes
+from elmlff_core.doctor.finding import Finding
+
+
+def levels(findings) -> dict[str, str]:
+    return {finding.subject: finding.level for finding in findings}
+
+
+@pytest.mark.parametrize(
+    ("environment", "subject", "level"),
+    [
+        ({"OMP_NUM_THREADS": "4"}, "OMP_NUM_THREADS", "ok"),
+        ({"OMP_NUM_THREADS": "5"}, "OMP_NUM_THREADS", "wrong"),
+        ({"OMP_NUM_THREADS": "4,2"}, "OMP_NUM_THREADS", "ok"),
+        ({"MKL_NUM_THREADS": "many"}, "MKL_NUM_THREADS", "wrong"),
+        ({"DP_INTRA_OP_PARALLELISM_THREADS": "8"}, "DP_INTRA_OP_PARALLELISM_THREADS", "wrong"),
+        (
+            {"DP_INTRA_OP_PARALLELISM_THREADS": "4", "DP_INTER_OP_PARALLELISM_THREADS": "2"},
+            "DP_INTRA_OP_PARALLELISM_THREADS and DP_INTER_OP_PARALLELISM_THREADS",
+            "wrong",
+        ),
+    ],
+)
+def test_threads_against_four_cores(environment, subject, level):
+    assert levels(machine.threads(environment, 4))[subject] == level
+
+
+def test_cores_are_no_more_than_the_process_may_use():
+    import os
+
+    assert 1 <= machine.n_cores() <= (os.cpu_count() or 1)
+
+
+def test_the_cache_is_measured(tmp_path):
+    (tmp_path / "one.h5").write_bytes(b"0" * 2_500_000)
+    (finding,) = machine.cache(tmp_path)
+    assert finding.message.startswith("1 predictions, 2.5 MB")
+
+
+def test_a_cache_that_cannot_be_written_is_wrong(tmp_path):
+    (tmp_path / "file").write_text("")
+    (finding,) = machine.cache(tmp_path / "file" / "cache")
+    assert finding.level == "wrong"
+    assert "ELMLFF_CACHE" in finding.remedy
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Pretends that certain versions are installed, and that packages ask for certain others."""
+    versions, asked = {}, {}
+
+    def version(name):
+        if name not in versions:
+            raise PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr(requirements, "version", version)
+    monkeypatch.setattr(requirements, "requires", lambda name: asked.get(name, []))
+    return versions, asked
+
+
+def test_mace_beside_deepmd_is_a_known_clash(installed):
+    versions, asked = installed
+    versions |= {"mace-torch": "0.3.14", "deepmd-kit": "3.2.0", "e3nn": "0.4.4"}
+    asked |= {"mace-torch": ["e3nn==0.4.4"], "deepmd-kit": ['e3nn>=0.5.9; extra == "torch"']}
+    asked["elmlff"] = ['deepmd-kit[torch]<4,>=3.2; extra == "deepmd"']
+    found = list(find_clashes())
+    assert [finding.subject for finding in found] == ["mace-torch and deepmd-kit", "deepmd-kit"]
+    assert 'python = "mace-torch-env/bin/python"' in found[0].remedy
+    assert found[1].message == "e3nn 0.4.4 is installed, deepmd-kit[torch] needs >=0.5.9"
+    assert found[1].remedy == 'pip install "elmlff[deepmd]"'
+
+
+def test_an_old_schnetpack_is_a_known_clash(installed):
+    versions, _ = installed
+    versions["schnetpack"] = "2.0.4"
+    (finding,) = find_clashes()
+    assert finding.subject == "schnetpack before 2.2"
+    assert 'pip install "elmlff[schnet]"' in finding.remedy
+
+
+def test_no_clash_is_told_too(installed):
+    assert list(find_clashes()) == [
+        Finding("clashes", "versions", "ok", "no clash among elmlff, its backends and known force fields")
+    ]
+
+
+def test_every_known_clash_has_a_way_out():
+    for clash in clashes.KNOWN:
+        assert clash.remedy
+        assert clash.message
+
+
+def test_the_command_names_what_is_wrong_and_fails(elmlff, tmp_path):
+    (tmp_path / "elmlff.toml").write_text('[models.far]\nadapter = "ase"\npython = "nowhere/bin/python"\n')
+    done = elmlff(
+        "doctor", "--json", folder=tmp_path, check=False,
+        OMP_NUM_THREADS="4096", ELMLFF_CACHE=str(tmp_path / "cache"),
+    )  # fmt: skip
+    assert done.returncode == 1
+    findings = json.loads(done.stdout)
+    wrong = {finding["subject"] for finding in findings if finding["level"] == "wrong"}
+    assert wrong >= {"OMP_NUM_THREADS", "model 'far'"}
+    assert {finding["area"] for finding in findings} == {
+        "python", "threads", "cache", "clashes", "plugins", "backends", "settings",
+    }  # fmt: skip
+    torch = next(finding for finding in findings if finding["subject"] == "torch")
+    assert torch["level"] == "ok"
+    assert "CUDA" in torch["message"]

@@ -1,0 +1,226 @@
+"""`elmlff plugins`, `models`, `init` and `new-adapter` as a user types them; no backend is imported by listings."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from elmlff_core.config import Config, DataConfig, ModelConfig, TrainingConfig, read_config
+from elmlff_core.presets import PRESETS
+
+BACKENDS = ("torch", "deepmd", "schnetpack", "calorine", "neppo", "torch_geometric", "matplotlib", "pytorch_lightning")
+
+
+def modules_after(command: list[str], folder: Path) -> set[str]:
+    """Top-level modules that a command imports."""
+    code = (
+        "import sys\nfrom elmlff_core.cli.main import main\n"
+        f"try: main({command!r})\nexcept SystemExit as end: assert not end.code, end.code\n"
+        "print('\\nmodules', *{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    return set(done.stdout.rpartition("\nmodules ")[2].split())
+
+
+@pytest.mark.parametrize("command", [["--help"], ["plugins"], ["plugins", "gat"], ["models"], ["init"]])
+def test_no_backend_is_imported(command, tmp_path):
+    assert not modules_after(command, tmp_path) & set(BACKENDS)
+
+
+def test_plugins_tells_what_where_and_whether_it_works(elmlff, tmp_path):
+    entries = {entry["name"]: entry for entry in json.loads(elmlff("plugins", "--json", folder=tmp_path).stdout)}
+    assert set(entries) >= {"ase", "dp", "nep", "painn", "schnet", "mean", "median", "best", "linear", "gat"}
+    assert entries["ase"] == {
+        "kind": "adapter",
+        "name": "ase",
+        "summary": "any ASE calculator, named as module:callable",
+        "trainable": False,
+        "package": "elmlff",
+        "version": "0.1.0",
+        "module": "elmlff_plugins.ase",
+        "works": True,
+        "problem": "",
+    }
+
+
+def test_plugins_without_any_backend_tells_what_to_install(elmlff, tmp_path):
+    # A finder that knows no backend, as on a machine where none is installed.
+    (tmp_path / "sitecustomize.py").write_text(
+        textwrap.dedent(f"""
+        import importlib.util
+        known = importlib.util.find_spec
+        def find_spec(name, package=None):
+            return None if name in {BACKENDS!r} else known(name, package)
+        importlib.util.find_spec = find_spec
+        """)
+    )
+    listed = elmlff("plugins", "--json", folder=tmp_path, PYTHONPATH=str(tmp_path)).stdout
+    entries = {entry["name"]: entry for entry in json.loads(listed)}
+    assert entries["dp"]["works"] is False
+    assert entries["dp"]["problem"] == 'deepmd not installed: pip install "elmlff[deepmd]"'
+    assert entries["linear"]["works"] is True
+    done = elmlff("plugins", "--check", "painn", folder=tmp_path, check=False, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert 'pip install "elmlff[schnet]"' in done.stdout
+
+
+def test_plugins_shows_options_with_defaults(elmlff, tmp_path):
+    shown = elmlff("plugins", "gat", folder=tmp_path).stdout
+    assert "cutoff: float, default 5.0" in shown
+    assert "calculator: str, required" in elmlff("plugins", "ase", folder=tmp_path).stdout
+
+
+def test_plugins_check_makes_a_meta_model(elmlff, tmp_path):
+    assert elmlff("plugins", "--check", "linear", folder=tmp_path).stdout == "meta-model 'linear': OK\n"
+
+
+def test_plugins_check_of_an_unknown_name_suggests_one(elmlff, tmp_path):
+    done = elmlff("plugins", "--check", "gta", folder=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "did you mean 'gat'?" in done.stderr
+
+
+def test_a_backend_that_crashes_is_reported(tmp_path, monkeypatch):
+    from elmlff_core.import_check import check_import
+
+    (tmp_path / "crashing.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    (tmp_path / "leaving.py").write_text("import os; os._exit(7)")
+    (tmp_path / "failing.py").write_text("raise ImportError('libbar.so')")
+    (tmp_path / "talking.py").write_text("__version__ = '3.1'; print('{banner}')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert check_import("crashing").failure == "Python crashed with signal 11"
+    assert check_import("leaving").failure == "Python ended with code 7"
+    assert check_import("failing").failure == "ImportError: libbar.so"
+    assert check_import("talking").version == "3.1"
+    assert check_import("json", "/nowhere/python").failure.startswith("cannot start /nowhere/python")
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    """A folder with settings, a training of past days for these options, and one for others."""
+    (tmp_path / "elmlff.toml").write_text(
+        textwrap.dedent("""
+        stack = ["metal", "nep"]
+        [models.metal]
+        adapter = "ase"
+        [models.metal.options]
+        calculator = "ase.calculators.emt:EMT"
+        elements = ["Cu", "Au"]
+        [models.nep.options]
+        neuron = 7
+        [models.lost]
+        adapter = "nep"
+        checkpoint = "nowhere.txt"
+        [models.odd]
+        adapter = "nepp"
+        """)
+    )
+    for digest, neuron in (("0123456789", 7), ("abcdefabcd", 30)):
+        options = read_config(tmp_path / "elmlff.toml").model("nep").options | {"neuron": neuron}
+        from elmlff_plugins.nep import NEPOptions
+
+        folder = tmp_path / "elmlff-models" / f"nep-{digest}"
+        folder.mkdir(parents=True)
+        (folder / "nep.txt").write_text("")
+        record = {"adapter": "nep", "checkpoint": "nep.txt", "options": NEPOptions(**options).model_dump(mode="json")}
+        (folder / "trained.json").write_text(json.dumps(record))
+    return tmp_path
+
+
+def test_models_tells_states(elmlff, project):
+    entries = {entry["name"]: entry for entry in json.loads(elmlff("models", "--json", folder=project).stdout)}
+    assert list(entries)[:4] == ["metal", "nep", "lost", "odd"]
+    assert set(entries) == {"metal", "lost", "odd", *PRESETS}
+    assert (entries["metal"]["state"], entries["metal"]["elements"]) == ("ready", ["Au", "Cu"])
+    assert entries["nep"]["state"] == "trained"
+    assert entries["nep"]["checkpoints"] == ["elmlff-models/nep-0123456789/nep.txt"]
+    assert entries["nep"]["cutoff"] == 8.0
+    assert entries["painn"]["state"] == "not trained"
+    assert (entries["painn"]["source"], entries["painn"]["in_stack"]) == ("preset", False)
+    assert "nowhere.txt" in entries["lost"]["problem"]
+    assert "did you mean 'nep'?" in entries["odd"]["problem"]
+
+
+def test_models_check_loads_one(elmlff, project):
+    assert elmlff("models", "--check", "metal", folder=project).stdout.startswith("model 'metal': OK: elements Au, Cu;")
+    done = elmlff("models", "--check", "lost", folder=project, check=False)
+    assert done.returncode == 1
+    assert "nowhere.txt" in done.stdout
+
+
+def test_models_prints_a_table(elmlff, project):
+    table = elmlff("models", folder=project).stdout
+    assert "metal *" in table
+    assert "problem: no adapter" in table
+
+
+def test_init_writes_every_default(elmlff, tmp_path):
+    elmlff("init", folder=tmp_path)
+    assert read_config(tmp_path / "elmlff.toml") == Config()
+
+
+def test_init_documents_every_key(elmlff, tmp_path):
+    elmlff("init", folder=tmp_path)
+    text = (tmp_path / "elmlff.toml").read_text()
+    sections = {"data": DataConfig, "training": TrainingConfig, "models.mine": ModelConfig}
+    for table, section in sections.items():
+        part = text[text.index(f"[{table}]") :]
+        for key in section.model_fields:
+            assert f"{key} = " in part or f"[{table}.{key}]" in part, f"{table}.{key}"
+    for key in Config.model_fields:
+        assert f"{key} = " in text or f"[{key}" in text, key
+
+
+def test_what_init_comments_out_is_valid_too(elmlff, tmp_path):
+    elmlff("init", folder=tmp_path)
+    path = tmp_path / "elmlff.toml"
+    lines = []
+    for line in path.read_text().splitlines():
+        bare = line.removeprefix("# ")
+        lines.append(bare if line.startswith("# ") and (" = " in bare.partition("#")[0] or bare[0] == "[") else line)
+    path.write_text("\n".join(lines[1:]))  # the head is prose with an equals sign in it
+    config = read_config(path)
+    assert config.models["mine"].adapter == "painn"
+    assert config.training.epochs == 50
+    assert config.data.test is not None
+
+
+def test_init_writes_over_nothing(elmlff, tmp_path):
+    (tmp_path / "elmlff.toml").write_text("seed = 3\n")
+    done = elmlff("init", folder=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "--force" in done.stderr
+    assert (tmp_path / "elmlff.toml").read_text() == "seed = 3\n"
+    elmlff("init", "--force", folder=tmp_path)
+    assert read_config(tmp_path / "elmlff.toml") == Config()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Bad Name", "lower-case"),
+        ("9lives", "starting with a letter"),
+        ("../up", "lower-case"),
+        ("dp", "taken by elmlff"),
+        ("core", "elmlff_core exists"),
+    ],
+)
+def test_new_adapter_refuses_names(elmlff, tmp_path, name, reason):
+    done = elmlff("new-adapter", name, folder=tmp_path, check=False)
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_new_adapter_writes_over_nothing(elmlff, tmp_path):
+    elmlff("new-adapter", "my-fluid", folder=tmp_path)
+    written = {path.name for path in (tmp_path / "elmlff-my-fluid").iterdir()}
+    assert written == {"README.md", "elmlff_my_fluid.py", "pyproject.toml", "test_elmlff_my_fluid.py"}
+    done = elmlff("new-adapter", "my-fluid", folder=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "exists" in done.stderr

@@ -1,0 +1,88 @@
+"""The conformance kit over every registered adapter that needs no training here, and every meta-model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from elmlff_core.hookspecs import LoadRequest
+from elmlff_core.plugins import registry, unusable
+from elmlff_core.protocols import BaseForceField
+from elmlff_core.testing import Tolerances, check_force_field, check_meta_model, example_structures
+from tests.conftest import shared_folder
+
+# Small enough to fit in seconds; everything else is the default.
+QUICK_OPTIONS: dict[str, dict[str, Any]] = {"gat": {"channels": [16, 16], "heads": 2, "averaged_layers": 1}}
+# What a meta-model does not promise, by its own description.
+NOT_PROMISED = {"gat": ["rotation"], "median": ["rotation"]}
+CHECKPOINTS = {
+    "nep": ("nep", "nep.txt"),
+    "painn": ("painn", "painn.best_inference_model"),
+    "sch1": ("schnet", "sch1.best_inference_model"),
+}
+# Adapters whose checkpoints come out of a training; tests/plugins trains one and checks it.
+TRAINED_ELSEWHERE = {"dp"}
+
+
+def load(adapter: str, checkpoint=None, **options: Any) -> BaseForceField:
+    plugin = registry().force_field(adapter)
+    if problem := unusable(plugin):
+        pytest.skip(problem)
+    return plugin.load(LoadRequest("tested", checkpoint, plugin.options(**options), trust=True))
+
+
+def test_every_adapter_is_in_the_contract():
+    assert set(registry().force_fields) >= {
+        "ase",
+        *(adapter for adapter, _ in CHECKPOINTS.values()),
+        *TRAINED_ELSEWHERE,
+    }
+
+
+def test_emt_through_ase():
+    report = check_force_field(load("ase", calculator="ase.calculators.emt:EMT", elements=["Cu", "Au"]))
+    assert {check.status for check in report.checks if check.name != "reference"} == {"passed"}
+
+
+def test_lennard_jones_through_ase():
+    arguments = {"sigma": 3.4, "epsilon": 0.0104, "rc": 8.5, "ro": 6.0, "smooth": True}
+    model = load("ase", calculator="ase.calculators.lj:LennardJones", arguments=arguments)
+    check_force_field(model, example_structures(["Ar"], spacing=3.8))
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_authors_checkpoints(name):
+    adapter, file = CHECKPOINTS[name]
+    checkpoint = shared_folder() / "models" / "methanol-cu100" / file
+    if not checkpoint.exists():
+        pytest.skip(f"there is no {checkpoint}")
+    options = {} if adapter == "nep" else {"device": "cpu"}
+    check_force_field(
+        load(adapter, checkpoint, **options),
+        example_structures(["C", "Cu", "H", "O"]),
+        # 92 embeddings of SchNet and PaiNN do not tell which elements they were trained on.
+        skip={"unknown_element": "the checkpoint does not tell"} if adapter != "nep" else None,
+        tolerances=Tolerances(finite_difference=1e-2),
+    )
+
+
+@pytest.mark.parametrize("name", sorted(registry().meta_models))
+def test_meta_models(name):
+    plugin = registry().meta_model(name)
+    options = plugin.options(**QUICK_OPTIONS.get(name, {}))
+    report = check_meta_model(lambda: plugin.make(options), reported=NOT_PROMISED.get(name, []))
+    assert report["fit"].status == "passed"
+
+
+def test_gat_with_a_head_per_atom_takes_any_structure():
+    plugin = registry().meta_model("gat")
+    options = plugin.options(readout="atom", **QUICK_OPTIONS["gat"])
+    report = check_meta_model(lambda: plugin.make(options), reported=["rotation"])
+    for name in ("permutation", "other_sizes", "one_atom"):
+        assert report[name].status == "passed"
+    # It learnt something, or the figures above would be those of the least-squares mix.
+    assert report["rotation"].figure is not None
+    assert np.isfinite(report["rotation"].figure.value)
+    assert report["rotation"].figure.value > 1e-3
