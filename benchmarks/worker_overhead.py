@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/worker_overhead.py
     OMP_NUM_THREADS=1 python benchmarks/worker_overhead.py --adapter nep --checkpoint nep.txt --data frames.extxyz
 
-Without a checkpoint the base is ASE's effective medium theory on a copper slab of 54 atoms.  Prints a line for each
-measurement, and then everything as JSON.
+Without a checkpoint the base is ASE's effective medium theory on a copper slab of 54 atoms.  Prints medians and best
+times, and then everything as JSON.  On a machine with other work the best times tell what the worker itself costs.
 """
 
 from __future__ import annotations
@@ -47,14 +47,17 @@ def main() -> None:
         "repeats": arguments.repeats,
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set"),
         "cores": len(os.sched_getaffinity(0)),
-        "batch ratio": round(batch["worker"] / batch["here"], 4),
-        "single overhead in ms": round(1000 * (single["worker"] - single["here"]), 3),
-        "batch in s": {name: round(seconds, 5) for name, seconds in batch.items()},
-        "single in s": {name: round(seconds, 6) for name, seconds in single.items()},
+        "load average": round(os.getloadavg()[0], 1),
     }
+    for name, statistic in (("", statistics.median), (" at best", min)):
+        whole, one = ({key: statistic(values) for key, values in times.items()} for times in (batch, single))
+        result[f"batch ratio{name}"] = round(whole["worker"] / whole["here"], 4)
+        result[f"single overhead in ms{name}"] = round(1000 * (one["worker"] - one["here"]), 3)
+        result[f"batch in s{name}"] = {key: round(value, 5) for key, value in whole.items()}
+        result[f"single in s{name}"] = {key: round(value, 6) for key, value in one.items()}
     print(f"{result['base']}, OMP_NUM_THREADS={result['OMP_NUM_THREADS']}, {result['cores']} cores")
     for name, bound in BOUNDS.items():
-        print(f"{name}: {result[name]} (bound {bound})")
+        print(f"{name}: median {result[name]}, at best {result[name + ' at best']} (bound {bound})")
     print(json.dumps(result, indent=1))
     raise SystemExit(any(result[name] > bound for name, bound in BOUNDS.items()))
 
@@ -67,7 +70,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", help="Structures; without it, copper slabs.")
     parser.add_argument("--structures", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--python", default="self", help="Interpreter of the worker.")
+    parser.add_argument("--python", default="self", help="Of the worker; another one has a speed of its own.")
     return parser.parse_args()
 
 
@@ -95,17 +98,23 @@ def model(arguments: argparse.Namespace, python: str | None) -> NamedModel:
     return named_model("base", settings)
 
 
-def compare(here: BaseForceField, there: BaseForceField, batches: list[list[Atoms]], repeats: int) -> dict[str, float]:
-    """Median seconds per batch in this process and in the worker, in turns so that both meet the same machine."""
-    seconds: dict[str, list[float]] = {"here": [], "worker": []}
+def compare(
+    here: BaseForceField, there: BaseForceField, batches: list[list[Atoms]], repeats: int
+) -> dict[str, list[float]]:
+    """Mean seconds per batch of each repeat, here and in the worker, in turns so that both meet the same machine."""
+    force_fields = {"here": here, "worker": there}
+    seconds: dict[str, list[float]] = {name: [] for name in force_fields}
     for repeat in range(repeats + 1):
-        for name, force_field in (("here", here), ("worker", there)):
-            for batch in batches:
+        spent = dict.fromkeys(force_fields, 0.0)
+        for batch in batches:
+            for name, force_field in force_fields.items():
                 started = time.perf_counter()
                 force_field.predict(batch)
-                if repeat > 0:  # the first warms up
-                    seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+                spent[name] += time.perf_counter() - started
+        if repeat > 0:  # the first warms up
+            for name, total in spent.items():
+                seconds[name].append(total / len(batches))
+    return seconds
 
 
 if __name__ == "__main__":
