@@ -11,13 +11,14 @@ import click
 
 @click.command("doctor")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Settings; elmlff.toml if there is one.")
+@click.option("--quick", is_flag=True, help="Import nothing to try it: a second instead of half a minute.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
-def command(config_file: Path | None, as_json: bool) -> None:
+def command(config_file: Path | None, quick: bool, as_json: bool) -> None:
     """Examine Python, packages, threads, GPUs, cache and settings; ends with code 1 where something is wrong."""
     from elmlff_core.doctor import examine
 
     findings = []
-    for finding in examine(config_file):
+    for finding in examine(config_file, quick):
         findings.append(finding)
         if as_json:
             continue

@@ -24,15 +24,22 @@ from elmlff_core.worker.process import find_interpreter
 OLDEST_PYTHON = (3, 12)
 
 
-def examine(config_file: Path | None = None) -> Iterator[Finding]:
-    """Look at everything, the quick things first; findings come as they are made."""
+def examine(config_file: Path | None = None, quick: bool = False) -> Iterator[Finding]:
+    """Look at everything, the quick things first; findings come as they are made.
+
+    Parameters
+    ----------
+    config_file : settings; None takes elmlff.toml where there is one
+    quick : start no other Python: nothing is imported to try it
+    """
     yield from python()
     yield from machine.threads(os.environ, machine.n_cores())
     yield from machine.cache(default_directory())
     yield from clashes()
     yield from plugins(registry())
-    yield from backends(registry())
-    yield from settings(config_file)
+    if not quick:
+        yield from backends(registry())
+    yield from settings(config_file, quick)
 
 
 def python() -> Iterator[Finding]:
@@ -98,7 +105,7 @@ def _imported(check: ImportCheck, remedy: str, gpus: list[str]) -> Iterator[Find
         yield Finding("backends", check.module, "note", message, remedy)
 
 
-def settings(config_file: Path | None) -> Iterator[Finding]:
+def settings(config_file: Path | None, quick: bool = False) -> Iterator[Finding]:
     """The settings of the current folder can be read, and the interpreters they name are there."""
     try:
         config = read_config(config_file)
@@ -113,6 +120,8 @@ def settings(config_file: Path | None) -> Iterator[Finding]:
         if find_interpreter(model.python) is None:
             remedy = f"make that environment, or mend python under [models.{name}]"
             yield Finding("settings", f"model '{name}'", "wrong", f"there is no interpreter {model.python}", remedy)
+            continue
+        if quick:
             continue
         check = check_import("ase", find_interpreter(model.python) or model.python)
         if check.failure:

@@ -92,7 +92,7 @@ def test_an_unknown_adapter_hints_at_plugins_that_failed(infested, tmp_path):
 
 
 def test_the_doctor_names_them_and_fails(infested, tmp_path):
-    done = infested.elmlff("doctor", "--json", folder=tmp_path, check=False)
+    done = infested.elmlff("doctor", "--quick", "--json", folder=tmp_path, check=False)
     assert done.returncode == 1
     wrong = [finding for finding in json.loads(done.stdout) if finding["area"] == "plugins"]
     assert {finding["subject"] for finding in wrong} >= {"raises of elmlff-raises 1.2", "twin of elmlff-twin-one 1.2"}
