@@ -174,6 +174,8 @@ def base_features(
     """Predictions of every base over the training, validation and test structures, from the cache where known."""
     source = _features(models, parts.source, cache, reporter)
     test = source if parts.test_source is None else _features(models, parts.test_source, cache, reporter)
+    for model in models:
+        model.close()  # a worker's memory is better free while the meta-model is fitted
     return {
         "train": source.subset(parts.train_index),
         "valid": source.subset(parts.valid_index),
