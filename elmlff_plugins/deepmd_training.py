@@ -125,7 +125,8 @@ def trainer_input(request: TrainingRequest) -> dict[str, Any]:
         "decay_steps": options.decay_steps or max(1, round(options.steps / 10)),
     }
     if options.warmup_steps:
-        learning_rate["warmup_steps"] = options.warmup_steps
+        # DeePMD refuses a warm-up as long as the training; a short training warms up over a tenth of it.
+        learning_rate["warmup_steps"] = min(options.warmup_steps, max(1, options.steps // 10))
     return {
         # A training resumes only with the same data: this is what tells.
         "_comment": {"train": request.train.labels_fingerprint, "valid": request.valid.labels_fingerprint},

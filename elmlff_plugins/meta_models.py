@@ -29,6 +29,6 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         "the paper's graph attention network",
         GATOptions,
         _gat,
-        budgets={"paper": {"target": "absolute"}},
+        budgets={"paper": {"target": "absolute", "rotate": False}},
         trained=True,
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from elmlff_core.cores import n_cores
 from elmlff_core.errors import ElmlffError
 
 # One module per command, its one-line help here so that listing imports none of them.
@@ -97,7 +98,7 @@ def _fail(message: str, code: int = 1) -> None:
 
 def _one_thread_a_core() -> None:
     """More threads than cores make torch ten times slower; a user's own setting is left alone."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)))))
+    os.environ.setdefault("OMP_NUM_THREADS", str(n_cores()))
 
 
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:

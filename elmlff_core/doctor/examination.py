@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from elmlff_core.config import DEFAULT_FILE, read_config
+from elmlff_core.cores import n_cores
 from elmlff_core.doctor import machine
 from elmlff_core.doctor.clashes import clashes, own_environment
 from elmlff_core.doctor.finding import Finding
@@ -33,7 +34,7 @@ def examine(config_file: Path | None = None, quick: bool = False) -> Iterator[Fi
     quick : start no other Python: nothing is imported to try it
     """
     yield from python()
-    yield from machine.threads(os.environ, machine.n_cores())
+    yield from machine.threads(os.environ, n_cores())
     yield from machine.cache(default_directory())
     yield from clashes()
     yield from plugins(registry())
@@ -74,7 +75,7 @@ def backends(found: Registry) -> Iterator[Finding]:
         for module in record.requires:
             records.setdefault(module, (record, origin))
     skipped = {module: unusable(*pair) for module, pair in records.items()}
-    with ThreadPoolExecutor(machine.n_cores()) as pool:
+    with ThreadPoolExecutor(n_cores()) as pool:
         checks = {
             module: pool.submit(check_import, module) for module in ("torch", *records) if not skipped.get(module)
         }

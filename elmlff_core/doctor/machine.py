@@ -19,17 +19,6 @@ SLOW = "more threads than cores make training up to ten times slower"
 LITTLE_SPACE = 1e9  # bytes; forces of a few models over 100,000 structures of 100 atoms fill that
 
 
-def n_cores() -> int:
-    """Cores that this process may use: those it is bound to, or fewer where a container limits its share."""
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        share = math.ceil(int(quota) / int(period))
-    except (OSError, ValueError):  # no container, or no limit ("max")
-        return bound
-    return max(1, min(bound, share))
-
-
 def threads(environment: Mapping[str, str], cores: int) -> Iterator[Finding]:
     """Thread settings against `cores`."""
     yield Finding("threads", "cores", "ok", f"{cores} to use")

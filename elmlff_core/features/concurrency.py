@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
+from elmlff_core.cores import n_cores
 from elmlff_core.models import NamedModel
 from elmlff_core.protocols import Progress, ProgressCallback
 
@@ -19,7 +20,7 @@ def n_at_once(models: Sequence[NamedModel]) -> int:
     workers = sum(model.in_worker for model in models)
     possible = workers + (workers < len(models))
     threads = max((_threads(model) for model in models), default=1)
-    return max(1, min(possible, _cores() // threads)) if workers else 1
+    return max(1, min(possible, n_cores() // threads)) if workers else 1
 
 
 def for_each_model[Result](
@@ -93,8 +94,4 @@ def _threads(model: NamedModel) -> int:
     if model.in_worker and model.config.threads is not None:
         return model.config.threads
     given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return int(given) if given.isdecimal() and int(given) > 0 else _cores()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(given) if given.isdecimal() and int(given) > 0 else n_cores()

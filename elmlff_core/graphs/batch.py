@@ -36,6 +36,10 @@ class GraphBatch:
             self.n_atoms.to(device), self.atomic_numbers.to(device), self.base_forces.to(device), self.edges.to(device)
         )
 
+    def with_forces(self, base_forces: torch.Tensor) -> GraphBatch:
+        """The same graphs with other base forces (N, M, 3)."""
+        return GraphBatch(self.n_atoms, self.atomic_numbers, base_forces, self.edges)
+
     @cached_property
     def structure_index(self) -> torch.Tensor:
         """The structure of each atom: (N,) int64."""

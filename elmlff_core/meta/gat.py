@@ -118,6 +118,7 @@ class GATMeta:
             GraphDataset.from_features(train, self.options.cutoff),
             GraphDataset.from_features(request.valid, self.options.cutoff),
             request,
+            rotate=self.options.rotate,
         )
 
     def predict(self, features: Features) -> Prediction:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from elmlff_core.config import Budget, TrainingConfig
 
-QUICK_STEPS = 600  # optimiser steps: two or three minutes on 2 cores for molecules
-QUICK_EPOCHS = (40, 150)  # at least, at most
+QUICK_STEPS = 1200  # optimiser steps: about four minutes on 2 cores for molecules
+QUICK_EPOCHS = (40, 600)  # at least, at most
 # The paper trained 1500 epochs on methane (5 atoms) and 300 on methanol on Cu(100) (54 atoms).
 PAPER_EPOCHS_SMALL, PAPER_EPOCHS_LARGE, PAPER_SMALL_ATOMS = 1500, 300, 20
 

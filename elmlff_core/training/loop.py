@@ -6,6 +6,7 @@ import logging
 import signal
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from elmlff_core.config import TrainingConfig
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
+from elmlff_core.graphs.orientation import random_orthogonal
 from elmlff_core.protocols import FitRequest
 from elmlff_core.training.best_state import BestState
 from elmlff_core.training.schedule import warmup_cosine
@@ -35,7 +37,7 @@ def seeded(seed: int) -> None:
 
 
 def train_network[Network: nn.Module](
-    network: Network, train: GraphDataset, valid: GraphDataset, request: FitRequest
+    network: Network, train: GraphDataset, valid: GraphDataset, request: FitRequest, rotate: bool = False
 ) -> Network:
     """Minimise the mean squared force error over `train`; return the network in its best state on `valid`.
 
@@ -47,6 +49,7 @@ def train_network[Network: nn.Module](
     network : maps a `GraphBatch` to forces (N, 3), eV/Å
     train, valid : with reference forces
     request : training settings, directory, seed and progress
+    rotate : show each structure in a random orientation, another one in every epoch
     """
     settings: TrainingConfig = request.training
     request.directory.mkdir(parents=True, exist_ok=True)
@@ -64,7 +67,7 @@ def train_network[Network: nn.Module](
             warnings.simplefilter("ignore")  # Lightning's advice on loaders and loggers does not concern the user
             trainer.fit(
                 module,
-                DataLoader(_Batches(train), sampler=sampler, batch_size=None),
+                DataLoader(_Batches(train, rotate), sampler=sampler, batch_size=None),
                 ckpt_path=str(checkpoint) if checkpoint.exists() else None,
                 weights_only=True,
             )
@@ -98,8 +101,16 @@ def _by_size(n_atoms: torch.Tensor) -> Iterator[torch.Tensor]:
     yield torch.arange(start, len(n_atoms))
 
 
-class _EpochSampler(Sampler[torch.Tensor]):
-    """Shuffled batches of indices that follow from seed and epoch alone, so that a resumed training sees the same."""
+@dataclass(frozen=True)
+class _Draw:
+    """One batch to be made: which structures, and the seed of their orientations."""
+
+    indices: torch.Tensor
+    seed: int
+
+
+class _EpochSampler(Sampler[_Draw]):
+    """Shuffled batches that follow from seed and epoch alone, so that a resumed training sees the same."""
 
     def __init__(self, n_structures: int, batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
         self.n_structures, self.batch_size, self.seed, self.epoch = n_structures, batch_size, seed, epoch
@@ -107,20 +118,27 @@ class _EpochSampler(Sampler[torch.Tensor]):
     def __len__(self) -> int:
         return -(-self.n_structures // self.batch_size)
 
-    def __iter__(self) -> Iterator[torch.Tensor]:
+    def __iter__(self) -> Iterator[_Draw]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch())
-        return iter(torch.randperm(self.n_structures, generator=generator).split(self.batch_size))
+        for indices in torch.randperm(self.n_structures, generator=generator).split(self.batch_size):
+            yield _Draw(indices, int(torch.randint(2**62, (), generator=generator)))
 
 
 class _Batches(Dataset[tuple[GraphBatch, torch.Tensor]]):
-    """A batch of graphs and its reference forces for each tensor of indices."""
+    """Graphs and reference forces of each draw, turned into random orientations where `rotate` says so."""
 
-    def __init__(self, graphs: GraphDataset) -> None:
-        self.graphs = graphs
+    def __init__(self, graphs: GraphDataset, rotate: bool) -> None:
+        self.graphs, self.rotate = graphs, rotate
 
-    def __getitem__(self, indices: torch.Tensor) -> tuple[GraphBatch, torch.Tensor]:
+    def __getitem__(self, draw: _Draw) -> tuple[GraphBatch, torch.Tensor]:
         assert self.graphs.reference_forces is not None
-        return self.graphs.batch(indices), self.graphs.reference_forces[self.graphs.rows(indices)]
+        batch = self.graphs.batch(draw.indices)
+        reference = self.graphs.reference_forces[self.graphs.rows(draw.indices)]
+        if not self.rotate:
+            return batch, reference
+        generator = torch.Generator().manual_seed(draw.seed)
+        turns = random_orthogonal(len(draw.indices), generator)[batch.structure_index]  # (N, 3, 3)
+        return batch.with_forces(batch.base_forces @ turns), (reference.unsqueeze(1) @ turns).squeeze(1)
 
 
 class _ForceFitting(pl.LightningModule):

@@ -31,7 +31,7 @@ HARTREE_PER_BOHR = units.Hartree / units.Bohr  # eV/Å
 
 def solve(atoms: Atoms):
     """Converged restricted Kohn-Sham solution of `atoms`."""
-    mol = gto.M(atom=list(zip(atoms.get_chemical_symbols(), atoms.positions)), basis=BASIS, verbose=0)
+    mol = gto.M(atom=list(zip(atoms.get_chemical_symbols(), atoms.positions, strict=True)), basis=BASIS, verbose=0)
     solution = dft.RKS(mol, xc=FUNCTIONAL)
     solution.grids.level = GRID_LEVEL
     solution.conv_tol = ENERGY_TOLERANCE

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 
 from elmlff_core import requirements
+from elmlff_core.cores import n_cores
 from elmlff_core.doctor import clashes, machine
 from elmlff_core.doctor.clashes import clashes as find_clashes
 from elmlff_core.doctor.finding import Finding
@@ -39,7 +40,7 @@ def test_threads_against_four_cores(environment, subject, level):
 def test_cores_are_no_more_than_the_process_may_use():
     import os
 
-    assert 1 <= machine.n_cores() <= (os.cpu_count() or 1)
+    assert 1 <= n_cores() <= (os.cpu_count() or 1)
 
 
 def test_the_cache_is_measured(tmp_path):

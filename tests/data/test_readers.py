@@ -78,7 +78,7 @@ def test_truncated_and_mismatched_arrays_are_refused(tmp_path):
     arrays = write_deepmd(tmp_path / "nan", ["C", "H"], 5)
     arrays["force"][2, 4] = np.nan
     np.save(tmp_path / "nan" / "set.000" / "force.npy", arrays["force"])
-    with pytest.raises(DataError, match="structure 2 .* non-finite force labels on atom 1"):
+    with pytest.raises(DataError, match=r"structure 2 .* non-finite force labels on atom 1"):
         read_dataset(tmp_path / "nan")
 
 
