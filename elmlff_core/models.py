@@ -15,7 +15,8 @@ from filelock import FileLock, Timeout
 
 from elmlff_core.config import Config, ModelConfig, validated
 from elmlff_core.data.dataset import Dataset
-from elmlff_core.errors import ElmlffError, ForceFieldError
+from elmlff_core.data.parts import Parts
+from elmlff_core.errors import DataError, ElmlffError, ForceFieldError
 from elmlff_core.hookspecs import ForceFieldPlugin, LoadRequest
 from elmlff_core.plugins import registry, require
 from elmlff_core.protocols import BaseForceField, ProgressCallback, TrainingLength, TrainingRequest
@@ -105,11 +106,18 @@ def _require_here(plugin: ForceFieldPlugin, settings: ModelConfig) -> None:
         require(plugin)
 
 
-def check_elements(models: Sequence[NamedModel], dataset: Dataset) -> None:
-    """ForceFieldError where a model with a checkpoint does not know an element of `dataset`."""
-    for model in models:
-        known = None if model.needs_training else model.force_field.elements
-        if known is not None and (unknown := sorted(dataset.elements - known)):
+def check_elements(models: Sequence[NamedModel], parts: Parts) -> None:
+    """ForceFieldError where a model does not know an element of the data, DataError where none can learn it.
+
+    A model with a checkpoint knows what it was made for; one to be trained here, what the training structures contain.
+    """
+    for dataset in filter(None, (parts.source, parts.test_source)):
+        for model in models:
+            known = parts.train.elements if model.needs_training else model.force_field.elements
+            if known is None or not (unknown := sorted(dataset.elements - known)):
+                continue
+            if model.needs_training:
+                raise DataError(f"{dataset.source} contains {', '.join(unknown)}, absent from the training structures")
             raise ForceFieldError(
                 f"model '{model.name}' does not know {', '.join(unknown)}, which {dataset.source} contains; "
                 f"it knows {', '.join(sorted(known))}"

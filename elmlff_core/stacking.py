@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from elmlff_core.config import Config
-from elmlff_core.data.dataset import Dataset
 from elmlff_core.data.parts import Parts, read_parts
-from elmlff_core.errors import ConfigError, DataError
+from elmlff_core.errors import ConfigError
 from elmlff_core.features.cache import FeatureCache
-from elmlff_core.features.concurrency import JointProgress, for_each_model, n_at_once
 from elmlff_core.features.features import Features
-from elmlff_core.features.predict import cached_prediction
+from elmlff_core.features.predict import dataset_features
 from elmlff_core.models import (
     NamedModel,
     check_elements,
@@ -30,9 +28,9 @@ from elmlff_core.models import (
     training_directory,
 )
 from elmlff_core.plugins import registry
-from elmlff_core.prediction import Prediction
-from elmlff_core.protocols import FitRequest, MetaModel, Progress, ProgressCallback
-from elmlff_core.report.table import Row, as_records, base_rows, from_records, row, verdict, write_csv
+from elmlff_core.protocols import FitRequest, MetaModel, Progress
+from elmlff_core.report.evaluation import evaluate
+from elmlff_core.report.table import Row, as_records, from_records, verdict, write_csv
 from elmlff_core.reporter import Reporter
 from elmlff_core.run_folder import METRICS_FILE, RunFolder
 from elmlff_core.stack_folder import Stack, make_meta
@@ -40,7 +38,6 @@ from elmlff_core.training.budget import with_budget
 
 DEFAULT_MODELS_FOLDER = Path("elmlff-models")
 DEFAULT_RUNS_FOLDER = Path("elmlff-runs")
-CONTROLS = {"mean": "mean of the bases", "linear": "least squares per element"}
 
 
 @dataclass(frozen=True)
@@ -83,12 +80,12 @@ def stack(
         reporter.say(f"{run.path} is complete: showing its results")
         return StackRun(run.path, from_records(finished["rows"]), finished["verdict"])
     announce(config, parts, models, models_folder, reporter)
-    check_elements(models, parts.source)
+    check_elements(models, parts)
     train_bases(models, parts, config, models_folder, reporter)
     features = base_features(models, parts, FeatureCache(), reporter)
     seconds = fit(meta, config, features, run, reporter)
     fitted = Stack(models, config.meta_name, config.meta_options, meta)
-    rows = evaluate(fitted, features, run, reporter)
+    rows = evaluate(fitted, features, run)
     fitted.save(run.path, bundle)
     write_metrics(rows, config, parts, seconds, run)
     return StackRun(run.path, rows, verdict(rows))
@@ -172,8 +169,8 @@ def base_features(
     models: Sequence[NamedModel], parts: Parts, cache: FeatureCache, reporter: Reporter
 ) -> dict[str, Features]:
     """Predictions of every base over the training, validation and test structures, from the cache where known."""
-    source = _features(models, parts.source, cache, reporter)
-    test = source if parts.test_source is None else _features(models, parts.test_source, cache, reporter)
+    source = dataset_features(models, parts.source, cache, reporter)
+    test = source if parts.test_source is None else dataset_features(models, parts.test_source, cache, reporter)
     for model in models:
         model.close()  # a worker's memory is better free while the meta-model is fitted
     return {
@@ -181,23 +178,6 @@ def base_features(
         "valid": source.subset(parts.valid_index),
         "test": test.subset(parts.test_index),
     }
-
-
-def _features(models: Sequence[NamedModel], dataset: Dataset, cache: FeatureCache, reporter: Reporter) -> Features:
-    def predict(model: NamedModel, progress: ProgressCallback) -> Prediction:
-        return cached_prediction(model, dataset.structures, dataset.fingerprint, cache, progress)
-
-    predictions = {}
-    if n_at_once(models) > 1:
-        names = ", ".join(model.name for model in models)
-        with reporter.progress(f"predicting with {names}") as progress:
-            joint = JointProgress(progress, len(models))
-            predictions = for_each_model(models, lambda model: predict(model, joint.of(model.name)), joint.cancel)
-    else:
-        for model in models:
-            with reporter.progress(f"predicting with {model.name}") as progress:
-                predictions[model.name] = predict(model, progress)
-    return Features.from_predictions(dataset.structures, predictions, dataset)
 
 
 def fit(meta: MetaModel, config: Config, features: dict[str, Features], run: RunFolder, reporter: Reporter) -> float:
@@ -208,37 +188,6 @@ def fit(meta: MetaModel, config: Config, features: dict[str, Features], run: Run
         meta.fit(FitRequest(features["train"], features["valid"], config.training, run.fit, config.seed, progress))
         progress(Progress(1, 1))
     return time.perf_counter() - started
-
-
-def evaluate(fitted: Stack, features: dict[str, Features], run: RunFolder, reporter: Reporter) -> list[Row]:
-    """Errors of bases, controls and stack on every part, and the plots."""
-    from elmlff_core.report.plots import learning_curve, parity
-
-    rows = base_rows(features)
-    predicted = {}
-    for name, title in CONTROLS.items():
-        if name == fitted.meta_name:
-            continue
-        control = make_meta(name, {})
-        control.fit(FitRequest(features["train"], features["valid"], None, run.fit, 0, lambda _: None))
-        predicted[title] = {part: control.predict(values) for part, values in features.items()}
-        rows.append(row(title, "control", predicted[title], features))
-    title = f"stack ({fitted.meta_name})"
-    predicted[title] = {part: fitted.meta.predict(values) for part, values in features.items()}
-    rows.append(row(title, "stack", predicted[title], features))
-    test = features["test"]
-    best = min((entry for entry in rows if entry.kind == "base"), key=lambda entry: entry.headline)
-    panels = {best.name: test.base_prediction(best.name).forces}
-    panels |= {name: parts["test"].forces for name, parts in predicted.items() if name != CONTROLS["mean"]}
-    parity(test.reference_forces, panels, test.n_atoms, run.path / "parity.png")
-    curve = run.fit / "learning_curve.csv"
-    if curve.exists():
-        levels = {entry.name: entry.errors["valid"]["rmse_per_frame"] for entry in rows if entry is best}
-        levels |= {
-            entry.name: entry.errors["valid"]["rmse_per_frame"] for entry in rows if entry.name == CONTROLS["linear"]
-        }
-        learning_curve(curve, levels, run.path / "learning_curve.png")
-    return rows
 
 
 def write_metrics(rows: list[Row], config: Config, parts: Parts, seconds: float, run: RunFolder) -> None:
@@ -254,17 +203,6 @@ def write_metrics(rows: list[Row], config: Config, parts: Parts, seconds: float,
     partial = run.path / (METRICS_FILE + ".partial")
     partial.write_text(json.dumps(record))
     partial.replace(run.path / METRICS_FILE)
-
-
-def evaluate_stack(fitted: Stack, dataset: Dataset) -> list[Row]:
-    """Errors of a loaded stack and of each of its bases on labelled structures; energies of bases are as they are."""
-    if fitted.elements is not None and (unknown := sorted(dataset.elements - fitted.elements)):
-        raise DataError(f"{dataset.source} contains {', '.join(unknown)}, which a base of the stack does not know")
-    parts = {"test": fitted.features(dataset.structures, dataset)}
-    features = parts["test"]
-    rows = [row(name, "base", {"test": features.base_prediction(name)}, parts) for name in features.models]
-    title = f"stack ({fitted.meta_name})"
-    return [*rows, row(title, "stack", {"test": fitted.meta.predict(features)}, parts)]
 
 
 def train_one(config: Config, name: str, models_folder: Path, reporter: Reporter) -> Path:

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 
 from ase import Atoms
 
+from elmlff_core.data.dataset import Dataset
 from elmlff_core.errors import ElmlffError, ForceFieldError
 from elmlff_core.features.cache import FeatureCache
+from elmlff_core.features.concurrency import JointProgress, for_each_model, n_at_once
+from elmlff_core.features.features import Features
 from elmlff_core.models import NamedModel
 from elmlff_core.prediction import Prediction
 from elmlff_core.protocols import Progress, ProgressCallback
+from elmlff_core.reporter import Reporter
 from elmlff_core.worker.errors import WorkerError
 
 # Atoms in one call of a base: large enough for backends' batches, small enough that an interruption loses seconds.
@@ -64,3 +68,24 @@ def predict_checked(model: NamedModel, structures: Sequence[Atoms], first: int =
             f"{first + len(structures) - 1}: {type(error).__name__}: {error}"
         ) from error
     return prediction.checked(structures, model.name, first)
+
+
+def dataset_features(
+    models: Sequence[NamedModel], dataset: Dataset, cache: FeatureCache, reporter: Reporter
+) -> Features:
+    """What `models` predict of `dataset`, from the cache where known; errors as in `cached_prediction`."""
+
+    def predict(model: NamedModel, progress: ProgressCallback) -> Prediction:
+        return cached_prediction(model, dataset.structures, dataset.fingerprint, cache, progress)
+
+    predictions = {}
+    if n_at_once(models) > 1:
+        names = ", ".join(model.name for model in models)
+        with reporter.progress(f"predicting with {names}") as progress:
+            joint = JointProgress(progress, len(models))
+            predictions = for_each_model(models, lambda model: predict(model, joint.of(model.name)), joint.cancel)
+    else:
+        for model in models:
+            with reporter.progress(f"predicting with {model.name}") as progress:
+                predictions[model.name] = predict(model, progress)
+    return Features.from_predictions(dataset.structures, predictions, dataset)
