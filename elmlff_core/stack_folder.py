@@ -126,7 +126,7 @@ def _model_record(model: NamedModel, directory: Path, bundle: bool) -> dict[str,
             target = directory / BUNDLE_FOLDER / f"{model.name}{''.join(source.suffixes)}"
             target.parent.mkdir(exist_ok=True)
             shutil.copyfile(source, target)
-            source = target
+            source = target.resolve()
         inside = source.is_relative_to(directory.resolve())
         checkpoint = {
             "path": str(source.relative_to(directory.resolve()) if inside else source),

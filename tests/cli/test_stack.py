@@ -21,11 +21,16 @@ from elmlff_core.data.readers import read_dataset
 from elmlff_core.errors import ElmlffError
 
 MODELS = "dp1,painn,nep"
-TINY = [
+TINY_BASES = [
     *("--set", "models.dp1.options.steps=60"),
     *("--set", "models.painn.options.steps=54"),
     *("--set", "models.painn.options.n_atom_basis=16"),
     *("--set", "models.nep.options.steps=60"),
+]
+TINY = [
+    *TINY_BASES,
+    *("--set", "meta.channels=[8, 8, 16]"),
+    *("--set", "meta.averaged_layers=1"),
     *("--set", "training.epochs=4"),
     *("--set", "training.device=cpu"),
 ]
@@ -116,7 +121,7 @@ def test_again_shows_the_results_and_computes_nothing(workplace):
 
 def test_a_subset_trains_and_predicts_nothing(workplace):
     cached = {path: path.stat().st_mtime_ns for path in (workplace / "cache").rglob("*.h5")}
-    result = run("stack", "--models", "painn,dp1", *TINY, "--meta", "linear", folder=workplace)
+    result = run("stack", "--models", "painn,dp1", *TINY_BASES, "--meta", "linear", folder=workplace)
     assert result.stdout.count("trained before") == 2
     assert {path: path.stat().st_mtime_ns for path in (workplace / "cache").rglob("*.h5")} == cached
 
@@ -136,10 +141,18 @@ def test_evaluate_and_predict(workplace, metrics):
     expected = stack.predict(test)
     assert np.allclose(written[7].get_forces(), expected.forces_of(7), atol=1e-6)
     assert written[7].get_potential_energy() == pytest.approx(expected.energy[7])
-    rows = json.loads(run("evaluate", "run", "--data", "methane", "--json", folder=workplace).stdout)
+    few = read_dataset("methane").subset(metrics["split"]["test"][:50])
+    for atoms, forces, energy in zip(few.structures, few.forces, few.energy, strict=True):
+        atoms.arrays["mine"], atoms.info["my_energy"] = forces, energy
+    ase.io.write(workplace / "few.extxyz", few.structures)
+    keys = ("--forces-key", "mine", "--energy-key", "my_energy")
+    rows = json.loads(run("evaluate", "run", "--data", "few.extxyz", *keys, "--json", folder=workplace).stdout)
     assert [row["name"] for row in rows] == ["dp1", "painn", "nep", "stack (gat)"]
-    table = run("evaluate", "run", "--data", "methane", folder=workplace).stdout
-    assert f"{rows[-1]['errors']['test']['rmse_per_frame']:.4f}" in table
+    errors = np.array([expected.forces_of(i) - few.forces[i] for i in range(50)])
+    found = rows[-1]["errors"]["test"]["rmse_per_frame"]
+    assert found == pytest.approx(np.sqrt((errors**2).mean(axis=(1, 2))).mean(), rel=1e-4)
+    table = run("evaluate", "run", "--data", "few.extxyz", *keys, folder=workplace).stdout
+    assert f"{found:.4f}" in table
 
 
 def test_calculator(workplace):
@@ -181,7 +194,7 @@ def test_a_changed_or_missing_checkpoint_is_noticed(workplace, tmp_path):
 
 def test_ctrl_c_in_the_middle_then_the_same_command(workplace):
     """Interrupted in the fit; the same command ends with the numbers of a run that was not interrupted."""
-    arguments = ["stack", "--models", MODELS, *TINY, "--set", "training.epochs=60"]
+    arguments = ["stack", "--models", MODELS, *TINY, "--set", "training.epochs=200"]
     environment = os.environ | {"ELMLFF_CACHE": str(workplace / "cache"), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "elmlff_core", *arguments, "--output", "cut"],
