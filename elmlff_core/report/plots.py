@@ -25,10 +25,10 @@ def parity(reference: np.ndarray, predictions: Mapping[str, np.ndarray], n_atoms
     n_atoms : (n_structures,)
     path : of the PNG
     """
-    figure = Figure(figsize=(3.4 * len(predictions), 5.2), layout="constrained")
+    figure = Figure(figsize=(3.4 * len(predictions), 5.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(
-        2, len(predictions), squeeze=False, sharex=True, sharey="row", gridspec_kw={"height_ratios": [2.4, 1]}
+        2, len(predictions), squeeze=False, sharex=True, sharey="row", gridspec_kw={"height_ratios": [1.7, 1]}
     )
     limit = 1.05 * np.abs(reference).max()
     errors = np.concatenate([(forces - reference).ravel() for forces in predictions.values()])
