@@ -22,6 +22,7 @@ lint: $(VENV)/installed-test
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "elmlff needs Python 3.12 or later: install it, or make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/installed-all: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[all]"

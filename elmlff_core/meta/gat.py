@@ -118,7 +118,7 @@ class GATMeta:
             GraphDataset.from_features(train, self.options.cutoff),
             GraphDataset.from_features(request.valid, self.options.cutoff),
             request,
-            rotate=self.options.rotate,
+            rotate=_free_to_turn(train) if self.options.rotate == "auto" else self.options.rotate,
         )
 
     def predict(self, features: Features) -> Prediction:
@@ -176,6 +176,11 @@ class GATMeta:
                     "the first training structure: the pooled head of 'gat' is tied to one composition and order; "
                     "use the per-atom head, --set meta.readout=atom"
                 )
+
+
+def _free_to_turn(features: Features) -> bool:
+    """Whether no structure has a periodic direction that would fix its orientation."""
+    return not any(atoms.pbc.any() for atoms in features.structures)
 
 
 def _start_at_mix(network: GATNetwork, train: Features) -> None:

@@ -131,3 +131,17 @@ def test_saved_and_loaded_is_the_same(tmp_path, readout, target):
     loaded.load(tmp_path)
     assert np.array_equal(loaded.predict(features).forces, meta.predict(features).forces)
     assert np.array_equal(loaded.predict(features).energy, meta.predict(features).energy)
+
+
+def test_molecules_are_turned_and_cells_are_not(tmp_path):
+    """`auto` is the explicit setting that fits: the same numbers, to the last digit."""
+    molecules, cells = synthetic_features(), synthetic_features()
+    for atoms in cells.structures:
+        atoms.cell, atoms.pbc = [20, 20, 20], True
+    for features, turned in ((molecules, True), (cells, False)):
+        forces = {
+            rotate: fit(GATOptions(rotate=rotate, **SMALL), features, tmp_path / f"{turned}{rotate}").predict(features)
+            for rotate in ("auto", True, False)
+        }
+        assert np.array_equal(forces["auto"].forces, forces[turned].forces)
+        assert not np.array_equal(forces["auto"].forces, forces[not turned].forces)
