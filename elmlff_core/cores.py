@@ -16,3 +16,15 @@ def n_cores() -> int:
     except (OSError, ValueError):  # no container, or no limit ("max")
         return bound
     return max(1, min(bound, share))
+
+
+def use_all_cores() -> None:
+    """Let torch use as many threads as there are cores, not more, unless the user said how many.
+
+    Said to torch alone and not to the environment: trainers in processes of their own are fastest with one thread, and
+    would take a variable for the user's word.
+    """
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(n_cores())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from elmlff_core.config import Config
+from elmlff_core.cores import use_all_cores
 from elmlff_core.data.parts import Parts, read_parts
 from elmlff_core.errors import ConfigError
 from elmlff_core.features.cache import FeatureCache
@@ -72,6 +73,7 @@ def stack(
         Data, settings, plugins or bases that cannot be used; the message says what to do.
     """
     reporter = reporter or Reporter()
+    use_all_cores()
     parts = read_parts(config.data)
     models = [resolve_model(config, name) for name in config.stack]
     meta, config = prepare_meta(config, parts)
@@ -210,6 +212,7 @@ def train_one(config: Config, name: str, models_folder: Path, reporter: Reporter
 
     ConfigError where it has a checkpoint or its adapter does not train.
     """
+    use_all_cores()
     model = resolve_model(config, name)
     if model.plugin.trainer is None:
         raise ConfigError(f"adapter '{model.plugin.name}' of model '{name}' does not train: give it a checkpoint")

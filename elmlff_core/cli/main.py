@@ -6,14 +6,12 @@ Commands are imported when called: `elmlff --help` must not wait for torch.
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from elmlff_core.cores import n_cores
 from elmlff_core.errors import ElmlffError
 
 # One module per command, its one-line help here so that listing imports none of them.
@@ -66,7 +64,6 @@ def cli(debug: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line: errors in one line and exit code 1, tracebacks with ``--debug``."""
-    _one_thread_a_core()
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     # Anywhere on the line, as users type it.
@@ -89,16 +86,15 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         _fail(str(error))
+    except Exception as error:  # a full disk, or a fault of elmlff or a backend: one line all the same
+        if debug:
+            raise
+        _fail(f"unexpected {type(error).__name__}: {error}; the same command with --debug shows where")
 
 
 def _fail(message: str, code: int = 1) -> None:
     click.echo(f"elmlff: {' '.join(message.split())}", err=True)
     sys.exit(code)
-
-
-def _one_thread_a_core() -> None:
-    """More threads than cores make torch ten times slower; a user's own setting is left alone."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(n_cores()))
 
 
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:

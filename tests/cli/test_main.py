@@ -1,0 +1,21 @@
+"""How commands end: help at once, faults in one line, tracebacks on request."""
+
+import subprocess
+import sys
+
+
+def test_a_fault_nobody_foresaw_is_one_line(elmlff, tmp_path):
+    """A folder where a file should be written: no error of elmlff's own."""
+    (tmp_path / "elmlff.toml").mkdir()
+    result = elmlff("init", "--force", folder=tmp_path, check=False)
+    assert result.returncode == 1
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "Traceback" in elmlff("init", "--force", "--debug", folder=tmp_path, check=False).stderr
+
+
+def test_module_and_script_are_the_same(elmlff, tmp_path):
+    help_text = elmlff("--help", folder=tmp_path).stdout
+    assert "new-adapter" in help_text
+    version = elmlff("--version", folder=tmp_path).stdout
+    code = "import importlib.metadata as m; print(m.version('elmlff'))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() in version
