@@ -16,12 +16,11 @@ from elmlff_core.data.dataset import Dataset
 from elmlff_core.errors import ForceFieldError
 from elmlff_core.features.cache import FeatureCache
 from elmlff_core.features.concurrency import for_each_model, n_at_once
-from elmlff_core.features.predict import predict_checked
+from elmlff_core.features.predict import dataset_features, predict_checked
 from elmlff_core.models import named_model
 from elmlff_core.protocols import FitRequest
 from elmlff_core.reporter import Reporter
 from elmlff_core.stack_folder import Stack, make_meta
-from elmlff_core.stacking import _features
 from tests.worker.conftest import CALCULATORS, children, is_alive, spring, wait_until
 
 N_CORES = len(os.sched_getaffinity(0))
@@ -58,7 +57,7 @@ def test_two_workers_are_at_work_at_once(tmp_path):
     for one in models:  # as checking their elements does in a run
         _ = one.force_field
     reporter = Recorder()
-    features = _features(models, dataset(4), FeatureCache(tmp_path / "cache"), reporter)
+    features = dataset_features(models, dataset(4), FeatureCache(tmp_path / "cache"), reporter)
     spans = [[float(time) for line in log.read_text().splitlines() for time in line.split()] for log in logs]
     assert max(min(span) for span in spans) < min(max(span) for span in spans) - 0.4
     assert features.models == ("a", "b")
@@ -114,7 +113,7 @@ def stacked(tmp_path):
     """A fitted stack of two bases in workers, saved; the first is right, the other too."""
     models = [model("a", "Spring"), model("b", "Stopwatch", log=os.devnull, seconds=0)]
     data = dataset(12)
-    features = _features(models, data, FeatureCache(tmp_path / "cache"), Reporter())
+    features = dataset_features(models, data, FeatureCache(tmp_path / "cache"), Reporter())
     meta = make_meta("linear", {})
     meta.fit(FitRequest(features, features, None, tmp_path, 0, lambda _: None))
     stack = Stack(models, "linear", {}, meta)
