@@ -107,6 +107,10 @@ class Config(Section):
         """Options of the meta-model."""
         return {key: value for key, value in self.meta.items() if key != "name"}
 
+    def knows(self, name: str) -> bool:
+        """Whether `name` is a model of these settings or a preset."""
+        return name in self.models or name in PRESETS
+
     def model(self, name: str) -> ModelConfig:
         """The named model, from the file or a preset, with the budget's training length filled in.
 

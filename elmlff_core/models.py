@@ -9,19 +9,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from elmlff_core.config import Config, ModelConfig, validated
 from elmlff_core.data.dataset import Dataset
-from elmlff_core.data.parts import Parts
 from elmlff_core.errors import DataError, ElmlffError, ForceFieldError
 from elmlff_core.hookspecs import ForceFieldPlugin, LoadRequest
 from elmlff_core.plugins import registry, require
 from elmlff_core.protocols import BaseForceField, ProgressCallback, TrainingLength, TrainingRequest
 from elmlff_core.worker.client import WorkerForceField, WorkerSettings
 from elmlff_core.worker.process import SELF, find_interpreter
+
+if TYPE_CHECKING:
+    from elmlff_core.data.parts import Parts
 
 TRAINED = "trained.json"
 
@@ -80,11 +82,15 @@ class NamedModel:
 def resolve_model(config: Config, name: str) -> NamedModel:
     """The model called `name`, its adapter installed and its options valid.
 
+    A name that neither the settings nor the presets know may be an adapter's: that adapter with its default options.
+
     Raises
     ------
     ConfigError, PluginError
         Unknown name or key; adapter not installed, with the line that installs it.
     """
+    if not config.knows(name) and name in registry().force_fields:
+        return named_model(name, ModelConfig(adapter=name))
     return named_model(name, config.model(name))
 
 

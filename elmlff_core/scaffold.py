@@ -20,7 +20,7 @@ def write_adapter_package(name: str, directory: Path | None = None) -> Path:
     Parameters
     ----------
     name : of the adapter: lower-case letters and digits, joined by '-' or '_'
-    directory : must not exist; None takes ``elmlff-<name>`` in the current folder
+    directory : must not exist; None takes ``<name>`` in the current folder
 
     Returns
     -------
@@ -48,7 +48,7 @@ def write_adapter_package(name: str, directory: Path | None = None) -> Path:
     }
     if is_importable(values["module"]):  # elmlff_core, for one
         raise ElmlffError(f"module {values['module']} exists in this environment: choose another name than '{name}'")
-    directory = Path(values["distribution"]) if directory is None else directory
+    directory = Path(name) if directory is None else directory
     if directory.exists():
         raise ElmlffError(f"{directory} exists: nothing is written over; choose another --output")
     targets = {

@@ -9,7 +9,7 @@ import click
 
 @click.command("new-adapter")
 @click.argument("name")
-@click.option("--output", type=click.Path(path_type=Path), help="Folder to write.  [default: elmlff-NAME]")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder to write.  [default: NAME]")
 def command(name: str, output: Path | None) -> None:
     """Write a small package with the adapter NAME: a force field that works, for you to replace by yours."""
     from elmlff_core.scaffold import write_adapter_package
@@ -17,4 +17,4 @@ def command(name: str, output: Path | None) -> None:
     folder = write_adapter_package(name, output)
     for path in sorted(folder.iterdir()):
         click.echo(f"wrote {path}")
-    click.echo(f'next: cd {folder} && pip install -e ".[test]" && pytest')
+    click.echo(f"next: pip install ./{folder} && cd {folder} && pytest")

@@ -8,7 +8,6 @@ from elmlff_core.features.cache import FeatureCache
 from elmlff_core.features.features import Features
 from elmlff_core.features.predict import dataset_features
 from elmlff_core.protocols import FitRequest
-from elmlff_core.report.plots import learning_curve, parity
 from elmlff_core.report.table import Row, base_rows, row
 from elmlff_core.reporter import Reporter
 from elmlff_core.run_folder import RunFolder
@@ -19,6 +18,8 @@ CONTROLS = {"mean": "mean of the bases", "linear": "least squares per element"}
 
 def evaluate(fitted: Stack, features: dict[str, Features], run: RunFolder) -> list[Row]:
     """Errors of bases, controls and stack on every part, and the plots."""
+    from elmlff_core.report.plots import learning_curve, parity  # matplotlib, which no other command needs
+
     rows = base_rows(features)
     predicted = {}
     for name, title in CONTROLS.items():

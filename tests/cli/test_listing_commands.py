@@ -219,7 +219,7 @@ def test_new_adapter_refuses_names(elmlff, tmp_path, name, reason):
 
 def test_new_adapter_writes_over_nothing(elmlff, tmp_path):
     elmlff("new-adapter", "my-fluid", folder=tmp_path)
-    written = {path.name for path in (tmp_path / "elmlff-my-fluid").iterdir()}
+    written = {path.name for path in (tmp_path / "my-fluid").iterdir()}
     assert written == {"README.md", "elmlff_my_fluid.py", "pyproject.toml", "test_elmlff_my_fluid.py"}
     done = elmlff("new-adapter", "my-fluid", folder=tmp_path, check=False)
     assert done.returncode == 1

@@ -250,3 +250,15 @@ def test_help_imports_nothing_heavy():
         "assert not heavy, heavy"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_an_adapters_name_is_a_model_with_its_defaults():
+    from elmlff_core.config import Config
+    from elmlff_core.errors import ConfigError
+    from elmlff_core.models import resolve_model
+
+    model = resolve_model(Config(), "dp")
+    assert (model.name, model.plugin.name, model.checkpoint) == ("dp", "dp", None)
+    assert model.options == model.plugin.options()
+    with pytest.raises(ConfigError, match="did you mean"):
+        resolve_model(Config(), "dp4")

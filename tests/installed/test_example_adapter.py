@@ -29,7 +29,7 @@ def test_the_example_adapter_makes_a_base(sound, tmp_path):
 
 def test_a_new_adapter_installs_and_passes_at_once(sound, tmp_path):
     sound.elmlff("new-adapter", "soft-spheres", folder=tmp_path)
-    package = tmp_path / "elmlff-soft-spheres"
+    package = tmp_path / "soft-spheres"
     sound.install(package, tmp_path / "copy")
     assert "adapter 'soft-spheres': OK" in sound.elmlff("plugins", "--check", "soft-spheres").stdout
     done = sound.run("-m", "pytest", "-q", "-p", "no:cacheprovider", folder=package)
