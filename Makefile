@@ -12,7 +12,8 @@ demo: $(VENV)/installed-all
 	$(BIN)/elmlff stack --models dp1,painn,nep
 
 test: $(VENV)/installed-test lint
-	$(BIN)/python -m pytest
+	# One thread: test problems are small, and sums over one thread are the same every time.
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

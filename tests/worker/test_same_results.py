@@ -51,13 +51,17 @@ def test_a_calculator_of_ase(worker):
 
 
 @pytest.mark.parametrize("adapter", AUTHORS)
-def test_authors_checkpoints(adapter, shared, monkeypatch):
+def test_authors_checkpoints(adapter, shared, monkeypatch, request):
     file, backend = AUTHORS[adapter]
     pytest.importorskip(backend)
-    # The worker takes it from the environment when it starts; this process has its torch already.
     import torch
 
-    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    # One thread on both sides: sums over several threads differ in the last digit from one call to the next. The
+    # worker takes the number from the environment when it starts; this process has its torch already.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    n_threads = torch.get_num_threads()
+    request.addfinalizer(lambda: torch.set_num_threads(n_threads))
+    torch.set_num_threads(1)
     checkpoint = shared / "models" / "methanol-cu100" / file
     here, there = (
         named_model("base", ModelConfig(adapter=adapter, checkpoint=checkpoint, trust=True, python=python))
