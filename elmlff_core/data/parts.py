@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -31,17 +32,17 @@ class Parts:
     valid_index: np.ndarray
     test_index: np.ndarray
 
-    @property
+    @cached_property
     def train(self) -> Dataset:
         """Training structures."""
         return self.source.subset(self.train_index)
 
-    @property
+    @cached_property
     def valid(self) -> Dataset:
         """Validation structures, always cut from the training data."""
         return self.source.subset(self.valid_index)
 
-    @property
+    @cached_property
     def test(self) -> Dataset:
         """Test structures: touched in evaluation alone."""
         return (self.test_source or self.source).subset(self.test_index)
