@@ -1,4 +1,4 @@
-"""Splits: cut test and validation structures out of a dataset.
+"""Splits: cut test and validation structures out of a dataset, and training structures into folds.
 
 Consecutive frames of a trajectory resemble each other: a random split puts near-duplicates on both sides, a split in
 contiguous blocks does not.
@@ -36,9 +36,36 @@ def split_indices(
     if n_structures < 2:
         raise DataError(f"{n_structures} structure cannot be split in two: give more data")
     n_cut = min(max(round(fraction * n_structures), 1), n_structures - 1)
-    if method == "random":
-        order = rng.permutation(n_structures)
-    else:
-        blocks = np.array_split(np.arange(n_structures), min(N_BLOCKS, n_structures))
-        order = np.concatenate([blocks[i] for i in rng.permutation(len(blocks))])
+    order = np.concatenate(_shuffled_blocks(n_structures, method, rng, N_BLOCKS))
     return np.sort(order[n_cut:]), np.sort(order[:n_cut])
+
+
+def split_folds(n_structures: int, n_folds: int, method: SplitMethod, rng: np.random.Generator) -> list[np.ndarray]:
+    """Indices of each of `n_folds` folds, each ascending; together they are all structures.
+
+    Parameters
+    ----------
+    n_structures : how many there are
+    n_folds : at least two
+    method : as in `split_indices`; with ``blocks`` no block is shared by two folds, whose sizes may differ by a block
+    rng : makes the choice
+
+    Raises
+    ------
+    DataError
+        Fewer structures than folds.
+    """
+    if n_structures < n_folds:
+        raise DataError(f"{n_structures} training structures cannot be cut into {n_folds} folds: ask for fewer folds")
+    blocks = _shuffled_blocks(n_structures, method, rng, max(N_BLOCKS, n_folds))
+    return [np.sort(np.concatenate(blocks[first::n_folds])) for first in range(n_folds)]
+
+
+def _shuffled_blocks(
+    n_structures: int, method: SplitMethod, rng: np.random.Generator, n_blocks: int
+) -> list[np.ndarray]:
+    """All indices, cut into runs that stay together, in the order in which they are dealt out."""
+    if method == "random":
+        return np.split(rng.permutation(n_structures), range(1, n_structures))  # each structure by itself
+    blocks = np.array_split(np.arange(n_structures), min(n_blocks, n_structures))
+    return [blocks[i] for i in rng.permutation(len(blocks))]

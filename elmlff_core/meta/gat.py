@@ -188,8 +188,9 @@ def _start_at_mix(network: GATNetwork, train: Features) -> None:
     mix = ElementMix.fit(train)
     mixed = mix.apply(train)
     network.mix.copy_(torch.from_numpy(mix.weights))
-    network.input_scale.fill_(float(np.sqrt((mixed**2).mean())))
-    network.spread_scale.fill_(float(np.sqrt(((train.forces - mixed) ** 2).mean())) or 1.0)
+    if train.models:  # without bases there is nothing to scale: the mix is zero, and the network sees elements alone
+        network.input_scale.fill_(float(np.sqrt((mixed**2).mean())))
+        network.spread_scale.fill_(float(np.sqrt(((train.forces - mixed) ** 2).mean())) or 1.0)
     network.output_scale.fill_(float(np.sqrt(((train.reference_forces - mixed) ** 2).mean())) or 1.0)
     nn.init.zeros_(network.head.weight)
     nn.init.zeros_(network.head.bias)

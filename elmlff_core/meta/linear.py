@@ -37,12 +37,15 @@ class ElementMix:
     def fit(cls, features: Features, ridge: float = 0.0) -> ElementMix:
         """Least squares on reference forces; `ridge` (relative to the squared base force) shrinks towards the mean.
 
-        Works on the Gram matrix of the bases, so that it needs no more memory than the features themselves.
+        Works on the Gram matrix of the bases, so that it needs no more memory than the features themselves.  Without
+        bases there are no weights, and the mix is zero.
         """
         numbers = features.atomic_numbers
         elements = np.unique(numbers)
         n_models = len(features.models)
         weights = np.empty((len(elements), n_models))
+        if not n_models:
+            return cls(elements, weights)
         for index, number in enumerate(elements):
             rows = numbers == number
             base = features.forces[:, rows].reshape(n_models, -1)
@@ -62,13 +65,12 @@ class ElementMix:
 
     def apply(self, features: Features) -> np.ndarray:
         """Mixed forces: (n_rows, 3), eV/Å. ElmlffError on an element that was not in the training structures."""
-        weights = self.by_number[features.atomic_numbers]
-        if np.isnan(weights).any():
-            unknown = sorted(set(features.atomic_numbers.tolist()) - set(self.atomic_numbers.tolist()))
+        numbers = features.atomic_numbers
+        if unknown := np.setdiff1d(numbers, self.atomic_numbers).tolist():
             raise ElmlffError(
                 f"elements with atomic numbers {unknown} were not in the structures the stack learnt from"
             )
-        return np.einsum("rm,mrx->rx", weights, features.forces)
+        return np.einsum("rm,mrx->rx", self.by_number[numbers], features.forces)
 
 
 class LinearOptions(Options):

@@ -5,7 +5,7 @@ import pytest
 
 from elmlff_core.config import DataConfig
 from elmlff_core.data.parts import read_parts
-from elmlff_core.data.splits import split_indices
+from elmlff_core.data.splits import split_folds, split_indices
 from elmlff_core.errors import DataError
 
 
@@ -35,3 +35,29 @@ def test_parts_do_not_overlap_and_follow_their_seed():
     assert len(parts.valid) == 96
     assert np.array_equal(read_parts(DataConfig()).test_index, parts.test_index)
     assert not np.array_equal(read_parts(DataConfig(split_seed=1)).test_index, parts.test_index)
+
+
+@pytest.mark.parametrize("method", ["random", "blocks"])
+@pytest.mark.parametrize(("n_structures", "n_folds"), [(5, 5), (100, 3), (1000, 30)])
+def test_folds_share_nothing_and_lose_nothing(method, n_structures, n_folds):
+    folds = split_folds(n_structures, n_folds, method, np.random.default_rng(0))
+    assert len(folds) == n_folds
+    assert sorted(np.concatenate(folds)) == list(range(n_structures))
+    spread = max(map(len, folds)) - min(map(len, folds))
+    assert spread <= (1 if method == "random" else -(-n_structures // max(20, n_folds)) + 1)
+
+
+def test_folds_in_blocks_are_made_of_whole_blocks():
+    """1000 structures in 20 blocks of 50: neighbours are in different folds only where a block ends."""
+    folds = split_folds(1000, 3, "blocks", np.random.default_rng(0))
+    fold_of = np.empty(1000)
+    for number, fold in enumerate(folds):
+        fold_of[fold] = number
+    changes = np.flatnonzero(np.diff(fold_of)) + 1
+    assert len(changes) > 0
+    assert set(changes % 50) == {0}
+
+
+def test_more_folds_than_structures_are_refused():
+    with pytest.raises(DataError, match="3 training structures cannot be cut into 4 folds"):
+        split_folds(3, 4, "random", np.random.default_rng(0))

@@ -145,3 +145,18 @@ def test_molecules_are_turned_and_cells_are_not(tmp_path):
         }
         assert np.array_equal(forces["auto"].forces, forces[turned].forces)
         assert not np.array_equal(forces["auto"].forces, forces[not turned].forces)
+
+
+@pytest.mark.parametrize("target", ["correction", "absolute"])
+def test_without_bases_it_sees_elements_alone(tmp_path, target):
+    """Atoms of one element with equal neighbourhoods get equal forces, and what is saved is loaded."""
+    features = synthetic_features().of_models(())
+    options = GATOptions(readout="atom", target=target, cutoff=50.0, rotate=False, **SMALL)
+    meta = fit(options, features, tmp_path)
+    forces = meta.predict(features).forces.reshape(len(features), 5, 3)
+    assert np.allclose(forces, forces[0], atol=1e-6)  # the structures differ in positions alone
+    assert np.allclose(forces[:, 1:], forces[:, 1:2], atol=1e-6)  # the four hydrogens see the same neighbours
+    meta.save(tmp_path)
+    loaded = GATMeta(options)
+    loaded.load(tmp_path)
+    assert np.array_equal(loaded.predict(features).forces, meta.predict(features).forces)

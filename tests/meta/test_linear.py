@@ -97,3 +97,12 @@ def test_linear_is_saved_and_loaded(tmp_path):
     loaded = LinearMeta(LinearOptions())
     loaded.load(tmp_path)
     assert np.array_equal(loaded.predict(features).forces, meta.predict(features).forces)
+
+
+def test_without_bases_the_mix_is_zero_and_has_no_energy():
+    features = synthetic_features().of_models(())
+    assert features.forces.shape == (0, 120, 3)
+    assert np.array_equal(ElementMix.fit(features, ridge=0.1).apply(features), np.zeros((120, 3)))
+    assert EnergyMix.fit(features).apply(features) is None
+    with pytest.raises(ElmlffError, match=r"atomic numbers \[8\]"):
+        ElementMix.fit(features).apply(synthetic_features(symbols="OH4").of_models(()))
