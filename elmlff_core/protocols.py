@@ -1,4 +1,4 @@
-"""The three contracts: BaseForceField, TrainableAdapter and MetaModel.
+"""The three contracts: BaseForceField, TrainableAdapter and MetaModel; and what a meta-model may offer beside.
 
 | key    | shape          | unit                                          |
 |--------|----------------|-----------------------------------------------|
@@ -19,6 +19,8 @@ from ase import Atoms
 from elmlff_core.prediction import Prediction
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from elmlff_core.data.dataset import Dataset
     from elmlff_core.features.features import Features
 
@@ -141,4 +143,13 @@ class MetaModel(Protocol):
 
     def load(self, directory: Path) -> None:
         """Read what `save` wrote."""
+        ...
+
+
+@runtime_checkable
+class LearntUncertainty(Protocol):
+    """A meta-model that also learns how far its forces may be off; optional."""
+
+    def forces_std(self, features: Features) -> np.ndarray | None:
+        """Standard deviation of each force component on each atom: (n_rows,), eV/Å, or None where it was not learnt."""
         ...

@@ -22,9 +22,11 @@ from elmlff_core.models import NamedModel, named_model
 from elmlff_core.plugins import registry
 from elmlff_core.prediction import Prediction
 from elmlff_core.protocols import MetaModel
+from elmlff_core.uncertainty.uncertainty import Uncertainty
 
 FORMAT_VERSION = 1
 STACK_FILE = "stack.json"
+UNCERTAINTY_FILE = "uncertainty.json"
 META_FOLDER = "meta"
 BUNDLE_FOLDER = "models"
 
@@ -37,12 +39,14 @@ class Stack:
     ----------
     models : the bases, in the order of the meta-model's inputs
     meta_name, meta_options, meta : the fitted meta-model
+    uncertainty : how sure it is, calibrated on validation structures, or None where it was not
     """
 
     models: list[NamedModel]
     meta_name: str
     meta_options: dict[str, Any]
     meta: MetaModel
+    uncertainty: Uncertainty | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -78,6 +82,11 @@ class Stack:
         meta_folder = directory / META_FOLDER
         meta_folder.mkdir(parents=True, exist_ok=True)
         self.meta.save(meta_folder)
+        uncertainty_file = directory / UNCERTAINTY_FILE
+        if self.uncertainty is not None:
+            uncertainty_file.write_text(json.dumps(self.uncertainty.as_record()))
+        else:
+            uncertainty_file.unlink(missing_ok=True)  # of a stack saved here before
         record = {
             "format_version": FORMAT_VERSION,
             "meta": {"name": self.meta_name, "options": self.meta_options},
@@ -115,7 +124,18 @@ def load_stack(directory: str | Path) -> Stack:
     meta = make_meta(record["meta"]["name"], record["meta"]["options"])
     meta.load(directory / META_FOLDER)
     models = [_load_model(entry, directory) for entry in record["models"]]
-    return Stack(models, record["meta"]["name"], record["meta"]["options"], meta)
+    uncertainty = _load_uncertainty(directory / UNCERTAINTY_FILE)
+    return Stack(models, record["meta"]["name"], record["meta"]["options"], meta, uncertainty)
+
+
+def _load_uncertainty(path: Path) -> Uncertainty | None:
+    """Uncertainties beside a stack, or None where it was saved without."""
+    if not path.exists():
+        return None
+    try:
+        return Uncertainty.from_record(json.loads(path.read_text()))
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ElmlffError(f"cannot read {path}: {type(error).__name__}: {error}") from error
 
 
 def _model_record(model: NamedModel, directory: Path, bundle: bool) -> dict[str, Any]:

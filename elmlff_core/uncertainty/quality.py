@@ -1,0 +1,111 @@
+"""How good uncertainties are, on test structures: do they rank errors, have the right size, and cover what they say?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from elmlff_core.uncertainty.calibration import Calibration
+from elmlff_core.uncertainty.uncertainty import Uncertainty
+
+if TYPE_CHECKING:
+    from elmlff_core.features.features import Features
+    from elmlff_core.prediction import Prediction
+
+COVERAGES = (0.5, 0.68, 0.9, 0.95)
+N_BINS = 10
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Rows of similar predicted standard deviation: `predicted` and `observed` are RMS values per component."""
+
+    n: int
+    predicted: float
+    observed: float
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Parts of the test errors inside their intervals.
+
+    Attributes
+    ----------
+    stated : what the interval promises
+    conformal : found inside the conformal interval, or None where validation was too small to give one
+    normal : found inside the interval that a normal distribution with the calibrated standard deviation has
+    """
+
+    stated: float
+    conformal: float | None
+    normal: float
+
+
+@dataclass(frozen=True)
+class UncertaintyQuality:
+    """Uncertainties against errors.
+
+    Attributes
+    ----------
+    n : atoms, or structures for energies
+    spearman : rank correlation of predicted standard deviation and error magnitude; None for a constant spread
+    rms_predicted, rms_observed : per component, eV/Å or eV; equal where the calibration carries over to test
+    reliability : deciles of the predicted standard deviation
+    coverage : for 50, 68, 90 and 95 %; the mean over structures of the part of their atoms
+    """
+
+    n: int
+    spearman: float | None
+    rms_predicted: float
+    rms_observed: float
+    reliability: tuple[ReliabilityBin, ...]
+    coverage: tuple[Coverage, ...]
+
+
+def force_quality(
+    uncertainty: Uncertainty, features: Features, prediction: Prediction, meta: Any = None
+) -> UncertaintyQuality:
+    """Uncertainties of forces against the errors of `prediction`; `features` carry reference labels."""
+    std = uncertainty.forces_std(features, meta)
+    error = prediction.forces - features.reference_forces
+    return _quality(std, error, features.n_atoms, uncertainty.force)
+
+
+def energy_quality(uncertainty: Uncertainty, features: Features, prediction: Prediction) -> UncertaintyQuality | None:
+    """The same for energies, or None where uncertainty, labels or prediction have none."""
+    std = uncertainty.energy_std(features)
+    reference = None if features.reference is None else features.reference.energy
+    if std is None or reference is None or prediction.energy is None or uncertainty.energy is None:
+        return None
+    ones = np.ones(len(features), dtype=np.int64)
+    return _quality(std, (prediction.energy - reference)[:, None], ones, uncertainty.energy)
+
+
+def _quality(std: np.ndarray, error: np.ndarray, n_atoms: np.ndarray, calibration: Calibration) -> UncertaintyQuality:
+    from scipy.stats import chi, spearmanr  # scipy is slow to import: not before it is needed
+
+    magnitude = np.linalg.norm(error, axis=1)
+    squared = (error**2).mean(axis=1)
+    ratio = magnitude / std
+    shares = np.repeat(1.0 / (len(n_atoms) * n_atoms), n_atoms)
+    coverage = []
+    for stated in COVERAGES:
+        factor = calibration.factor(stated)
+        normal = chi(error.shape[1]).ppf(stated)
+        conformal = None if np.isinf(factor) else float(shares[ratio <= factor].sum())
+        coverage.append(Coverage(stated, conformal, float(shares[ratio <= normal].sum())))
+    varies = np.ptp(std) > 1e-9 * std.max() and np.ptp(magnitude) > 0
+    return UncertaintyQuality(
+        n=len(std),
+        spearman=float(spearmanr(std, magnitude).statistic) if varies else None,
+        rms_predicted=float(np.sqrt((std**2).mean())),
+        rms_observed=float(np.sqrt(squared.mean())),
+        reliability=tuple(
+            ReliabilityBin(len(rows), float(np.sqrt((std[rows] ** 2).mean())), float(np.sqrt(squared[rows].mean())))
+            for rows in np.array_split(np.argsort(std, kind="stable"), N_BINS)
+            if len(rows)
+        ),
+        coverage=tuple(coverage),
+    )
