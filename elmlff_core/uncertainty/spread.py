@@ -40,7 +40,7 @@ def force_spread(features: Features, meta: Any = None) -> tuple[np.ndarray, str]
 
     Returns
     -------
-    (n_rows,) float64, eV/Å, and ``learnt``, ``committee`` or, with one base only, ``constant`` (ones)
+    (n_rows,) float64, eV/Å, and ``learnt``, ``committee`` or, with fewer than two bases, ``constant`` (ones)
 
     Raises
     ------
@@ -56,7 +56,7 @@ def force_spread(features: Features, meta: Any = None) -> tuple[np.ndarray, str]
                 "finite and non-negative values"
             )
         return learnt, "learnt"
-    if len(features.models) == 1:
+    if len(features.models) < 2:
         return np.ones(features.forces.shape[1]), "constant"
     return committee_spread(features.forces), "committee"
 
