@@ -17,6 +17,7 @@ from elmlff_core.presets import PRESETS
 
 DEFAULT_FILE = Path("elmlff.toml")
 DEFAULT_MODELS = ("dp1", "painn", "nep")
+DEFAULT_META = "gat"
 Budget = Literal["quick", "paper"]
 
 
@@ -78,14 +79,25 @@ class TrainingConfig(Section):
 
 
 class Config(Section):
-    """Everything a run is made of."""
+    """Everything a run is made of.
+
+    `seed` is of initial weights and batches; trained meta-models are fitted with `seeds` of them, one after the other.
+    `control` fits each trained meta-model without base features too.  `folds` retrains the bases on training structures
+    minus one fold, for out-of-fold features.
+
+    `meta` names one meta-model or several, ``name = "linear,gat"`` or a list of names.  The other keys are the options
+    of the one, or tables of options under the names of several.
+    """
 
     budget: Budget = "quick"
     seed: int = Field(0, ge=0)
+    control: bool = False
+    seeds: int = Field(1, ge=1)
+    folds: int | None = Field(None, ge=2)
     data: DataConfig = DataConfig()
     models: dict[str, ModelConfig] = Field(default_factory=dict)
     stack: tuple[str, ...] = DEFAULT_MODELS
-    meta: dict[str, Any] = Field(default_factory=lambda: {"name": "gat"})
+    meta: dict[str, Any] = Field(default_factory=lambda: {"name": DEFAULT_META})
     training: TrainingConfig = TrainingConfig()
 
     @field_validator("stack")
@@ -97,15 +109,20 @@ class Config(Section):
             raise ValueError(f"a model is named twice: {', '.join(names)}")
         return names
 
-    @property
-    def meta_name(self) -> str:
-        """Name of the meta-model."""
-        return str(self.meta.get("name", "gat"))
+    @field_validator("meta")
+    @classmethod
+    def _meta_is_named(cls, meta: dict[str, Any]) -> dict[str, Any]:
+        names = _names(meta.get("name", DEFAULT_META))
+        if not names:
+            raise ValueError("name at least one meta-model")
+        if len(set(names)) < len(names):
+            raise ValueError(f"a meta-model is named twice: {', '.join(names)}")
+        return meta
 
     @property
-    def meta_options(self) -> dict[str, Any]:
-        """Options of the meta-model."""
-        return {key: value for key, value in self.meta.items() if key != "name"}
+    def meta_names(self) -> tuple[str, ...]:
+        """Names of the meta-models, in the user's order."""
+        return _names(self.meta.get("name", DEFAULT_META))
 
     def knows(self, name: str) -> bool:
         """Whether `name` is a model of these settings or a preset."""
@@ -172,6 +189,14 @@ def validated[Model: BaseModel](model: type[Model], raw: Mapping[str, Any], wher
         return model.model_validate(dict(raw))
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(model, problem, where) for problem in error.errors())) from error
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """Names in a list, or in a string with commas between them."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise ValueError("'name' is a name, names with commas between them, or a list of names")
+    return tuple(part.strip() for part in parts if part.strip())
 
 
 def _explain(model: type[BaseModel], problem: Any, where: str) -> str:

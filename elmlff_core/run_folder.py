@@ -49,8 +49,13 @@ class RunFolder:
 
     @property
     def fit(self) -> Path:
-        """Checkpoints and logs of the meta-model's training."""
+        """Folders of the fits of meta-models: checkpoints, logs, and what came of them."""
         return self.path / "fit"
+
+    @property
+    def stacks(self) -> Path:
+        """Folders of the stacks, one of which is the run's own, where several meta-models were asked for."""
+        return self.path / "stacks"
 
     def finished(self) -> dict[str, Any] | None:
         """The metrics of a finished run, or None."""

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,10 @@ from elmlff_core.data.parts import Parts, read_parts
 from elmlff_core.errors import ConfigError
 from elmlff_core.features.cache import FeatureCache
 from elmlff_core.features.features import Features
+from elmlff_core.features.out_of_fold import Fold, Retraining, make_folds, out_of_fold
 from elmlff_core.features.predict import dataset_features
+from elmlff_core.fitting import Fitted, fit_all, fits_of, planned
+from elmlff_core.meta_models import NamedMeta, resolve_meta_models, with_resolved
 from elmlff_core.models import (
     NamedModel,
     check_elements,
@@ -28,14 +30,13 @@ from elmlff_core.models import (
     trained_checkpoint,
     training_directory,
 )
-from elmlff_core.plugins import registry
-from elmlff_core.protocols import FitRequest, MetaModel, Progress
-from elmlff_core.report.evaluation import evaluate
-from elmlff_core.report.table import Row, as_records, from_records, verdict, write_csv
+from elmlff_core.report.evaluation import Evaluation, evaluate, write_report
+from elmlff_core.report.table import Row, as_records, from_records, write_csv
+from elmlff_core.report.verdict import in_sample_note, verdict
 from elmlff_core.reporter import Reporter
 from elmlff_core.run_folder import METRICS_FILE, RunFolder
-from elmlff_core.stack_folder import Stack, make_meta
-from elmlff_core.training.budget import with_budget
+from elmlff_core.stack_folder import Stack
+from elmlff_core.uncertainty.uncertainty import Uncertainty
 
 DEFAULT_MODELS_FOLDER = Path("elmlff-models")
 DEFAULT_RUNS_FOLDER = Path("elmlff-runs")
@@ -43,11 +44,12 @@ DEFAULT_RUNS_FOLDER = Path("elmlff-runs")
 
 @dataclass(frozen=True)
 class StackRun:
-    """What `stack` leaves: the folder, the table, and one sentence about it."""
+    """What `stack` leaves: the folder, the table, one sentence about it, and what a reader should know of it."""
 
     folder: Path
     rows: list[Row]
     verdict: str
+    notes: list[str] = field(default_factory=list)
 
 
 def stack(
@@ -61,7 +63,7 @@ def stack(
 
     Parameters
     ----------
-    config : data, models, meta-model and budgets
+    config : data, models, meta-models, controls and budgets
     output : folder of the run; by default one below ``elmlff-runs`` named after the settings
     models_folder : where bases trained here live, to be found by later runs
     bundle : copy base checkpoints into the run folder instead of referencing them
@@ -76,33 +78,28 @@ def stack(
     use_all_cores()
     parts = read_parts(config.data)
     models = [resolve_model(config, name) for name in config.stack]
-    meta, config = prepare_meta(config, parts)
+    metas = resolve_meta_models(config, parts)
+    config = with_resolved(config, metas)
     run = open_run(output, config, parts, models)
     if (finished := run.finished()) is not None:
         reporter.say(f"{run.path} is complete: showing its results")
-        return StackRun(run.path, from_records(finished["rows"]), finished["verdict"])
-    announce(config, parts, models, models_folder, reporter)
+        return StackRun(run.path, from_records(finished["rows"]), finished["verdict"], finished["notes"])
+    folds = make_folds(parts, config)
+    announce(config, parts, models, metas, models_folder, reporter)
     check_elements(models, parts)
-    train_bases(models, parts, config, models_folder, reporter)
+    trained = train_bases(models, parts, config, models_folder, reporter)
     features = base_features(models, parts, FeatureCache(), reporter)
-    seconds = fit(meta, config, features, run, reporter)
-    fitted = Stack(models, config.meta_name, config.meta_options, meta)
-    rows = evaluate(fitted, features, run)
-    fitted.save(run.path, bundle)
-    write_metrics(rows, config, parts, seconds, run)
-    return StackRun(run.path, rows, verdict(rows))
-
-
-def prepare_meta(config: Config, parts: Parts) -> tuple[MetaModel, Config]:
-    """The meta-model, and the settings with what the budget means for it filled in."""
-    plugin = registry().meta_model(config.meta_name)
-    options = {**plugin.budgets.get(config.budget, {}), **config.meta_options}
-    meta = make_meta(config.meta_name, options)
-    training = config.training
-    if plugin.trained:
-        n_train, max_atoms = len(parts.train_index), int(parts.source.n_atoms.max())
-        training = with_budget(training, config.budget, n_train, max_atoms)
-    return meta, config.model_copy(update={"meta": {"name": config.meta_name, **options}, "training": training})
+    retraining = Retraining(parts, config.seed, models_folder, FeatureCache(), reporter)
+    features["train"] = out_of_fold(trained, features["train"], folds, retraining)
+    fitted = fit_all(fits_of(metas, config), features, run, reporter)
+    evaluation = evaluate(fitted, features, run.fit)
+    save_stacks(models, fitted, evaluation, run, bundle)
+    write_report(evaluation, run)
+    notes = notes_of(evaluation, models, trained, folds)
+    for note in notes:
+        reporter.warn(note)
+    write_metrics(evaluation, fitted, notes, parts, folds, run)
+    return StackRun(run.path, evaluation.rows, verdict(evaluation.rows), notes)
 
 
 def open_run(output: Path | None, config: Config, parts: Parts, models: Sequence[NamedModel]) -> RunFolder:
@@ -116,12 +113,17 @@ def open_run(output: Path | None, config: Config, parts: Parts, models: Sequence
         if not model.needs_training:
             digest.update(model.force_field.fingerprint.encode())
     key = digest.hexdigest()
-    name = f"{'+'.join(config.stack)}-{config.meta_name}-{key[:8]}"
+    name = f"{'+'.join(config.stack)}-{'+'.join(config.meta_names)}-{key[:8]}"
     return RunFolder.open(output or DEFAULT_RUNS_FOLDER / name, key, config)
 
 
 def announce(
-    config: Config, parts: Parts, models: Sequence[NamedModel], models_folder: Path, reporter: Reporter
+    config: Config,
+    parts: Parts,
+    models: Sequence[NamedModel],
+    metas: Sequence[NamedMeta],
+    models_folder: Path,
+    reporter: Reporter,
 ) -> None:
     """Say what is about to happen, before anything long begins."""
     n_train, n_valid, n_test = len(parts.train_index), len(parts.valid_index), len(parts.test_index)
@@ -141,30 +143,25 @@ def announce(
             reporter.say(f"{model.name}: adapter {model.plugin.name}, trained before ({what}) in {folder}")
         else:
             reporter.say(f"{model.name}: adapter {model.plugin.name}, to be trained ({config.budget}: {what})")
-    if registry().meta_model(config.meta_name).trained:
-        epochs, size = config.training.epochs or 0, config.training.batch_size
-        options = ", ".join(f"{key} {value}" for key, value in config.meta_options.items())
-        reporter.say(
-            f"meta-model {config.meta_name}{f' ({options})' if options else ''}: {config.budget}: "
-            f"{epochs * -(-n_train // size)} steps, {epochs} epochs of batches of {size}"
-        )
+    if config.folds and (names := ", ".join(model.name for model in models if model.needs_training)):
+        reporter.say(f"{names}: and once more without each of {config.folds} folds, for out-of-fold features")
+    for line in planned(metas, config, n_train):
+        reporter.say(line)
 
 
 def train_bases(
     models: Sequence[NamedModel], parts: Parts, config: Config, models_folder: Path, reporter: Reporter
-) -> None:
-    """Train the bases that have no checkpoint on the training structures; test structures are not among them."""
+) -> list[NamedModel]:
+    """Train the bases that have no checkpoint on the training structures, and return them.
+
+    Test structures are not among those they see.
+    """
     to_train = [model for model in models if model.needs_training]
     for model in to_train:
         folder = training_directory(model, parts.train, parts.valid, config.seed, models_folder)
         with reporter.progress(f"training {model.name}") as progress:
             train_model(model, parts.train, parts.valid, config.seed, folder, progress)
-    if to_train:
-        names = ", ".join(model.name for model in to_train)
-        reporter.warn(
-            f"features of {names} on training structures are in-sample: these bases were trained on the structures "
-            "the meta-model learns from; compare training and test errors in the table"
-        )
+    return to_train
 
 
 def base_features(
@@ -182,25 +179,63 @@ def base_features(
     }
 
 
-def fit(meta: MetaModel, config: Config, features: dict[str, Features], run: RunFolder, reporter: Reporter) -> float:
-    """Fit the meta-model on training structures, chosen by validation structures; return the seconds it took."""
-    run.fit.mkdir(exist_ok=True)
-    started = time.perf_counter()
-    with reporter.progress(f"fitting {config.meta_name}") as progress:
-        meta.fit(FitRequest(features["train"], features["valid"], config.training, run.fit, config.seed, progress))
-        progress(Progress(1, 1))
-    return time.perf_counter() - started
+def save_stacks(
+    models: list[NamedModel], fitted: Sequence[Fitted], evaluation: Evaluation, run: RunFolder, bundle: bool
+) -> None:
+    """The chosen meta-model with its bases as the run's stack; where there are several, each as a stack of its own.
+
+    Validation structures tell how sure each of them is.
+    """
+    stacks = [entry for entry in fitted if entry.fit.number == 0 and not entry.fit.without_bases]
+    for entry in stacks:
+        meta, valid = entry.fit.meta, evaluation.predictions[entry.fit.title]["valid"]
+        uncertainty = Uncertainty.fit(evaluation.features["valid"], valid, entry.meta)
+        one = Stack(models, meta.name, meta.options, entry.meta, uncertainty)
+        if len(stacks) > 1:
+            one.save(run.stacks / meta.name, bundle)
+        if entry is evaluation.chosen:
+            one.save(run.path, bundle)
 
 
-def write_metrics(rows: list[Row], config: Config, parts: Parts, seconds: float, run: RunFolder) -> None:
+def notes_of(
+    evaluation: Evaluation, models: Sequence[NamedModel], trained: Sequence[NamedModel], folds: Sequence[Fold]
+) -> list[str]:
+    """What a reader of the table should know of its features."""
+    names = [model.name for model in trained]
+    given = [model.name for model in models if model not in trained]
+    notes = []
+    if names and not folds:
+        notes.append(in_sample_note(evaluation.rows, names))
+    if names and folds:
+        notes.append(f"features of {', '.join(names)} on training structures are out-of-fold, of {len(folds)} folds")
+    if given and folds:
+        notes.append(
+            f"{', '.join(given)} cannot be folded, as they are not trained here: their features stay as they are, "
+            "in-sample where they know the training structures"
+        )
+    return notes
+
+
+def write_metrics(
+    evaluation: Evaluation,
+    fitted: Sequence[Fitted],
+    notes: list[str],
+    parts: Parts,
+    folds: Sequence[Fold],
+    run: RunFolder,
+) -> None:
     """The table as CSV, then everything as JSON, whose presence says that the run is complete."""
-    write_csv(rows, run.path / "metrics.csv")
+    write_csv(evaluation.rows, run.path / "metrics.csv")
+    chosen = evaluation.chosen.fit.meta
     record: dict[str, Any] = {
-        "verdict": verdict(rows),
-        "rows": as_records(rows),
+        "verdict": verdict(evaluation.rows),
+        "notes": notes,
+        "rows": as_records(evaluation.rows),
         "units": {"forces": "eV/Å", "energy": "eV/atom"},
-        "meta": {"name": config.meta_name, "epochs": config.training.epochs, "seconds": round(seconds, 1)},
+        "meta": {"name": chosen.name, "options": chosen.options, "chosen_on": "valid rmse_per_frame"},
+        "fits": [entry.as_record() for entry in fitted],
         "split": {name: getattr(parts, f"{name}_index").tolist() for name in ("train", "valid", "test")},
+        "folds": [parts.train_index[fold.index].tolist() for fold in folds],
     }
     partial = run.path / (METRICS_FILE + ".partial")
     partial.write_text(json.dumps(record))

@@ -84,24 +84,53 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
 
+TITLES = {"rmse_per_frame": "RMSE per frame", "rmse": "RMSE", "mae": "MAE"}
+
+
 def print_table(console: Console, rows: Sequence[Row], parts: Sequence[str]) -> None:
-    """Force errors of each row, in meV/Å-safe eV/Å with four digits, test first and training beside it."""
-    table = Table(title="force errors in eV/Å", title_justify="left")
+    """Force errors of each row in eV/Å: all of them for the first part, the paper's metric for the others beside it.
+
+    Where meta-models were fitted with several seeds, the mean and the standard deviation over them; where any was
+    fitted, the minutes it took and its parameters.
+    """
+    from elmlff_core.report.verdict import with_spread
+
+    # The first part has all metrics; of the others the paper's is enough to tell whether the model has memorised.
+    errors = [(parts[0], metric) for metric in TITLES] + [(part, "rmse_per_frame") for part in parts[1:]]
+    table = Table(title="force errors in eV/Å", title_justify="left", caption=_caption(rows), caption_justify="left")
     table.add_column("model")
-    titles = {"rmse_per_frame": "RMSE per frame", "rmse": "RMSE", "mae": "MAE"}
-    for part in parts:
-        for title in titles.values():
-            table.add_column(f"{part}\n{title}", justify="right", min_width=7)
+    for part, metric in errors:
+        table.add_column(f"{part}\n{TITLES[metric]}", justify="right", min_width=7)
+    timed = any(row.seconds is not None for row in rows)
+    for title in ("minutes", "parameters") if timed else ():
+        table.add_column(title, justify="right")
+    several = sum(row.kind == "stack" for row in rows) > 1
     previous = None
     for row in rows:
         if previous not in (None, row.kind):
             table.add_section()
         previous = row.kind
-        cells = [f"{row.errors[part][metric]:.4f}" for part in parts for metric in titles]
-        table.add_row(row.name, *cells, style="bold" if row.kind == "stack" else None)
+        cells = [with_spread(row, part, metric) for part, metric in errors]
+        name = f"{row.name} *" if several and row.chosen else row.name
+        table.add_row(name, *cells, *(_costs(row) if timed else ()), style="bold" if row.chosen else None)
     console.print(table)
+
+
+def _costs(row: Row) -> tuple[str, str]:
+    minutes = "" if row.seconds is None else f"{row.seconds / 60:.1f}"
+    return minutes, "" if row.n_parameters is None else f"{row.n_parameters:,}"
+
+
+def _caption(rows: Sequence[Row]) -> str | None:
+    lines = []
+    if sum(row.kind == "stack" for row in rows) > 1:
+        lines.append("* chosen on validation")
+    if any(row.spread for row in rows):
+        n_seeds = max(len(row.per_seed) for row in rows)
+        lines.append(f"± standard deviation over {n_seeds} seeds; minutes are those of one")
+    return "\n".join(lines) or None
 
 
 def standard_console() -> Console:
     """A console as wide as its tables need where output is no terminal."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)

@@ -119,7 +119,7 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def config_from(values: dict[str, Any]) -> Any:
-    """The settings that `run_options`, and `models` and `meta` where a command has them, ask for."""
+    """The settings that `run_options`, and those of `stack` where a command has them, ask for."""
     from pathlib import Path
 
     from elmlff_core.config import read_config
@@ -137,6 +137,7 @@ def config_from(values: dict[str, Any]) -> Any:
         },
         "stack": [name.strip() for name in models.split(",") if name.strip()] if models else None,
         "meta": {"name": values["meta"]} if values.get("meta") else None,
+        **{key: values.get(key) for key in ("control", "seeds", "folds")},
     }
     path = values["config_file"]
     return read_config(Path(path) if path else None, overlay, values["assignments"])

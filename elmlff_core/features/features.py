@@ -68,20 +68,20 @@ class Features:
             raise DataError("these structures have no reference forces")
         return self.reference.forces
 
+    def rows(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Rows in the per-atom arrays of the structures at `indices`, in that order: (n_rows,) int64."""
+        offsets = np.concatenate([[0], np.cumsum(self.n_atoms)])
+        parts = [np.arange(offsets[i], offsets[i + 1]) for i in indices]
+        return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+
     def subset(self, indices: Sequence[int] | np.ndarray) -> Features:
         """The structures at `indices`, in that order."""
         indices = np.asarray(indices, dtype=np.int64)
-        n_atoms = self.n_atoms
-        offsets = np.concatenate([[0], np.cumsum(n_atoms)])
-        rows = (
-            np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in indices])
-            if len(indices)
-            else np.zeros(0, dtype=np.int64)
-        )
+        rows = self.rows(indices)
         reference = self.reference
         if reference is not None:
             energy = None if reference.energy is None else reference.energy[indices]
-            reference = Prediction(n_atoms[indices], reference.forces[rows], energy)
+            reference = Prediction(self.n_atoms[indices], reference.forces[rows], energy)
         return Features(
             structures=[self.structures[i] for i in indices],
             models=self.models,
@@ -92,7 +92,7 @@ class Features:
         )
 
     def of_models(self, models: Sequence[str]) -> Features:
-        """The same structures with the predictions of `models` alone, in that order."""
+        """The same structures with the predictions of `models` alone, in that order; of none, (0, n_rows, 3)."""
         if missing := [name for name in models if name not in self.models]:
             raise ElmlffError(f"no features of {', '.join(missing)}; there are: {', '.join(self.models)}")
         return Features(

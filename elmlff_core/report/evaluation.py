@@ -1,50 +1,143 @@
-"""Evaluate: errors of bases, controls and stack, and the plots."""
+"""Evaluate: errors of bases, controls and stacks, and the plots."""
 
 from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
 
 from elmlff_core.data.dataset import Dataset
 from elmlff_core.errors import DataError
 from elmlff_core.features.cache import FeatureCache
 from elmlff_core.features.features import Features
 from elmlff_core.features.predict import dataset_features
+from elmlff_core.fitting import Fitted
+from elmlff_core.meta.energy import EnergyMix
+from elmlff_core.prediction import Prediction
 from elmlff_core.protocols import FitRequest
-from elmlff_core.report.table import Row, base_rows, row
+from elmlff_core.report.table import Row, errors_of, over_seeds
+from elmlff_core.report.verdict import CONTROLS
 from elmlff_core.reporter import Reporter
 from elmlff_core.run_folder import RunFolder
 from elmlff_core.stack_folder import Stack, make_meta
 
-CONTROLS = {"mean": "mean of the bases", "linear": "least squares per element"}
+Parts = Mapping[str, Features]
 
 
-def evaluate(fitted: Stack, features: dict[str, Features], run: RunFolder) -> list[Row]:
-    """Errors of bases, controls and stack on every part, and the plots."""
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that was predicted, and its errors.
+
+    Attributes
+    ----------
+    rows : the table: bases, controls, stacks
+    predictions : title of a row -> part -> prediction, that of the first seed where there are several
+    features : part -> what the bases predict, with the labels
+    chosen : the fit that is the run's stack
+    """
+
+    rows: list[Row]
+    predictions: dict[str, dict[str, Prediction]]
+    features: dict[str, Features]
+    chosen: Fitted
+
+    @property
+    def stack_row(self) -> Row:
+        """The row of the run's stack."""
+        return next(row for row in self.rows if row.chosen)
+
+
+def evaluate(fitted: Sequence[Fitted], features: dict[str, Features], directory: Path) -> Evaluation:
+    """Errors of bases, controls and fits on every part; the stack is chosen by its error on validation structures.
+
+    Parameters
+    ----------
+    fitted : every fit of the run
+    features : of the parts ``train``, ``valid`` and ``test``
+    directory : for the fits of controls, which leave nothing there
+    """
+    predictions = _base_predictions(features)
+    rows = [Row(name, "base", errors_of(predictions[name], features)) for name in features["train"].models]
+    asked = {entry.fit.meta.name for entry in fitted}
+    for meta, title in CONTROLS.items():
+        if meta not in asked:
+            predictions[title] = _control_predictions(meta, features, directory)
+            rows.append(Row(title, "control", errors_of(predictions[title], features), meta=meta))
+    groups = defaultdict(list)
+    for entry in sorted(fitted, key=lambda entry: not entry.fit.without_bases):  # controls above stacks
+        groups[entry.fit.title].append(entry)
+    for title, group in groups.items():
+        row, predictions[title] = _row_of_fits(title, group, features)
+        rows.append(row)
+    best = min((row for row in rows if row.kind == "stack"), key=lambda row: row.errors["valid"]["rmse_per_frame"])
+    rows = [replace(row, chosen=row is best) for row in rows]
+    return Evaluation(rows, predictions, features, chosen=groups[best.name][0])
+
+
+def _base_predictions(features: Parts) -> dict[str, dict[str, Prediction]]:
+    """Each base alone, its energies aligned to the reference on training structures."""
+    predictions = {}
+    for name in features["train"].models:
+        alignment = EnergyMix.fit(features["train"].of_models([name]))
+        predictions[name] = {
+            part: Prediction(
+                values.n_atoms, values.base_prediction(name).forces, alignment.apply(values.of_models([name]))
+            )
+            for part, values in features.items()
+        }
+    return predictions
+
+
+def _control_predictions(meta: str, features: Parts, directory: Path) -> dict[str, Prediction]:
+    control = make_meta(meta, {})
+    control.fit(FitRequest(features["train"], features["valid"], None, directory, 0, lambda _: None))
+    return {part: control.predict(values) for part, values in features.items()}
+
+
+def _row_of_fits(title: str, group: Sequence[Fitted], features: Parts) -> tuple[Row, dict[str, Prediction]]:
+    """The row of one meta-model fitted with one or several seeds, and the predictions of the first."""
+    first = group[0]
+    predictions: dict[str, Prediction] = {}
+    errors_by_seed = []
+    for entry in group:
+        found = {part: entry.meta.predict(entry.fit.seen(values)) for part, values in features.items()}
+        predictions = predictions or found
+        errors_by_seed.append(errors_of(found, features))
+    errors, spread = over_seeds(errors_by_seed)
+    per_seed = [
+        {"seed": entry.fit.seed, "errors": one, "seconds": entry.seconds}
+        for entry, one in zip(group, errors_by_seed, strict=True)
+    ]
+    row = Row(
+        name=title,
+        kind="control" if first.fit.without_bases else "stack",
+        errors=errors,
+        spread=spread,
+        per_seed=per_seed if first.fit.meta.trained else [],
+        meta=first.fit.meta.name,
+        seconds=float(np.mean([entry.seconds for entry in group])),
+        n_parameters=first.n_parameters,
+    )
+    return row, predictions
+
+
+def write_report(evaluation: Evaluation, run: RunFolder) -> None:
+    """What the predictions look like: parity on test structures, and the learning curve of the run's stack."""
     from elmlff_core.report.plots import learning_curve, parity  # matplotlib, which no other command needs
 
-    rows = base_rows(features)
-    predicted = {}
-    for name, title in CONTROLS.items():
-        if name == fitted.meta_name:
-            continue
-        control = make_meta(name, {})
-        control.fit(FitRequest(features["train"], features["valid"], None, run.fit, 0, lambda _: None))
-        predicted[title] = {part: control.predict(values) for part, values in features.items()}
-        rows.append(row(title, "control", predicted[title], features))
-    title = f"stack ({fitted.meta_name})"
-    predicted[title] = {part: fitted.meta.predict(values) for part, values in features.items()}
-    rows.append(row(title, "stack", predicted[title], features))
-    test = features["test"]
-    best = min((entry for entry in rows if entry.kind == "base"), key=lambda entry: entry.headline)
-    panels = {best.name: test.base_prediction(best.name).forces}
-    panels |= {name: parts["test"].forces for name, parts in predicted.items() if name != CONTROLS["mean"]}
+    rows, test = evaluation.rows, evaluation.features["test"]
+    best = min((row for row in rows if row.kind == "base"), key=lambda row: row.headline)
+    others = [row for row in rows if row.kind == "stack" and not row.chosen]
+    least_squares = [row for row in rows if row.name == CONTROLS["linear"]]
+    shown = [best, *least_squares, *others, evaluation.stack_row]
+    panels = {row.name: evaluation.predictions[row.name]["test"].forces for row in shown}
     parity(test.reference_forces, panels, test.n_atoms, run.path / "parity.png")
-    curve = run.fit / "learning_curve.csv"
-    if curve.exists():
-        levels = {entry.name: entry.errors["valid"]["rmse_per_frame"] for entry in rows if entry is best}
-        levels |= {
-            entry.name: entry.errors["valid"]["rmse_per_frame"] for entry in rows if entry.name == CONTROLS["linear"]
-        }
+    if (curve := evaluation.chosen.learning_curve) is not None:
+        levels = {row.name: row.errors["valid"]["rmse_per_frame"] for row in (best, *least_squares)}
         learning_curve(curve, levels, run.path / "learning_curve.png")
-    return rows
 
 
 def evaluate_stack(fitted: Stack, dataset: Dataset, reporter: Reporter) -> list[Row]:
@@ -57,7 +150,9 @@ def evaluate_stack(fitted: Stack, dataset: Dataset, reporter: Reporter) -> list[
     features = dataset_features(fitted.models, dataset, FeatureCache(), reporter)
     parts = {"test": features}
     rows = [
-        row(name, "base", {"test": features.base_prediction(name).without_energy()}, parts) for name in features.models
+        Row(name, "base", errors_of({"test": features.base_prediction(name).without_energy()}, parts))
+        for name in features.models
     ]
+    errors = errors_of({"test": fitted.meta.predict(features)}, parts)
     title = f"stack ({fitted.meta_name})"
-    return [*rows, row(title, "stack", {"test": fitted.meta.predict(features)}, parts)]
+    return [*rows, Row(title, "stack", errors, meta=fitted.meta_name, chosen=True)]

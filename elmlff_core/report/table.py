@@ -1,18 +1,21 @@
-"""The results of a run: errors of bases, controls and stack on test, validation and training structures."""
+"""The results of a run: errors of bases, controls and stacks on test, validation and training structures."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from elmlff_core.features.features import Features
-from elmlff_core.meta.energy import EnergyMix
 from elmlff_core.prediction import Prediction
 from elmlff_core.training.metrics import metrics
 
 PARTS = ("test", "valid", "train")
+Errors = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -21,65 +24,65 @@ class Row:
 
     Attributes
     ----------
-    name : of the base, control or stack
+    name : title of the base, control or stack
     kind : ``base``, ``control`` or ``stack``
-    errors : part -> metric -> value; forces in eV/Å, energy in eV per atom
+    errors : part -> metric -> value, the mean over seeds where there are several; forces in eV/Å, energy in eV per atom
+    spread : part -> metric -> standard deviation over seeds (of a sample: n - 1 in the denominator); empty for one seed
+    per_seed : of trained meta-models, one record a seed: ``seed``, ``errors``, ``seconds``
+    meta : the meta-model's name, "" for bases
+    seconds : one fit took, the mean over seeds; None where nothing was fitted for this row
+    n_parameters : trainable numbers of the meta-model, or None where it does not tell
+    chosen : whether this is the run's stack: the one with the lowest validation error
     """
 
     name: str
     kind: str
-    errors: dict[str, dict[str, float]]
+    errors: Errors
+    spread: Errors = field(default_factory=dict)
+    per_seed: list[dict[str, Any]] = field(default_factory=list)
+    meta: str = ""
+    seconds: float | None = None
+    n_parameters: int | None = None
+    chosen: bool = False
 
     @property
     def headline(self) -> float:
         """The paper's metric on test structures, eV/Å."""
         return self.errors["test"]["rmse_per_frame"]
 
-
-def base_rows(parts: Mapping[str, Features]) -> list[Row]:
-    """Each base alone, its energies aligned to the reference on training structures."""
-    rows = []
-    for name in parts["train"].models:
-        alignment = EnergyMix.fit(parts["train"].of_models([name]))
-        errors = {}
-        for part, features in parts.items():
-            alone = features.of_models([name])
-            errors[part] = metrics(Prediction(alone.n_atoms, alone.forces[0], alignment.apply(alone)), alone)
-        rows.append(Row(name, "base", errors))
-    return rows
+    @property
+    def headlines(self) -> np.ndarray:
+        """The paper's metric on test structures for each seed: (n_seeds,), eV/Å."""
+        return np.array([entry["errors"]["test"]["rmse_per_frame"] for entry in self.per_seed])
 
 
-def row(name: str, kind: str, predictions: Mapping[str, Prediction], parts: Mapping[str, Features]) -> Row:
+def errors_of(predictions: Mapping[str, Prediction], parts: Mapping[str, Features]) -> Errors:
     """Errors of a prediction for each part."""
-    return Row(name, kind, {part: metrics(predictions[part], features) for part, features in parts.items()})
+    return {part: metrics(predictions[part], features) for part, features in parts.items()}
 
 
-def verdict(rows: Sequence[Row]) -> str:
-    """One sentence: whether the stack beats the best base and the best control on test structures, and by how much."""
-    stack = next(row for row in rows if row.kind == "stack")
-    sentences = []
-    for kind, title in (("base", "the best base"), ("control", "the best control")):
-        rivals = [row for row in rows if row.kind == kind]
-        if not rivals:
-            continue
-        best = min(rivals, key=lambda row: row.headline)
-        change = 100 * (stack.headline / best.headline - 1)
-        relation = f"{-change:.1f} % below" if change < 0 else f"{change:.1f} % above"
-        sentences.append(f"{relation} {title} ({best.name}, {best.headline:.4f})")
-    beats = all(row.headline > stack.headline for row in rows if row is not stack)
-    opening = f"{stack.name}: test error {stack.headline:.4f} eV/Å, "
-    return opening + " and ".join(sentences) + ("." if beats else ": the stack does not pay here.")
+def over_seeds(errors: Sequence[Errors]) -> tuple[Errors, Errors]:
+    """Mean and standard deviation (n - 1) of each error over seeds; no deviation of a single one."""
+
+    def each(function: Any) -> Errors:
+        return {
+            part: {metric: float(function([one[part][metric] for one in errors])) for metric in values}
+            for part, values in errors[0].items()
+        }
+
+    return each(np.mean), each(lambda values: np.std(values, ddof=1)) if len(errors) > 1 else {}
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """One line per model and part."""
+    """One line per model, part and metric; the spread over seeds is empty where there is one."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("name", "kind", "part", "metric", "value"))
+        writer.writerow(("name", "kind", "part", "metric", "value", "spread"))
         for entry in rows:
             for part, errors in entry.errors.items():
                 for metric, value in errors.items():
-                    writer.writerow((entry.name, entry.kind, part, metric, f"{value:.6g}"))
+                    spread = f"{entry.spread[part][metric]:.6g}" if entry.spread else ""
+                    writer.writerow((entry.name, entry.kind, part, metric, f"{value:.6g}", spread))
 
 
 def as_records(rows: Sequence[Row]) -> list[dict[str, object]]:
