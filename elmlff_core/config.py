@@ -64,18 +64,45 @@ class ModelConfig(Section):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+PAPER_TRAINING: dict[str, Any] = {
+    "batch_size": 256,
+    "learning_rate": 1e-3,
+    "loss": "mse",
+    "averaging": 0.0,
+    "energy_weight": 0.0,
+}
+
+
 class TrainingConfig(Section):
     """How a neural meta-model is trained; closed-form ones ignore it.
 
-    `epochs` None takes the budget's.  Training stops early after `patience` epochs without a better validation error.
+    What is None is chosen by the budget (`epochs`) or the meta-model (all else).  Training stops early after
+    `patience` epochs without a better validation error.
+
+    Attributes
+    ----------
+    batch_size : structures
+    learning_rate : its highest value
+    loss : ``mse``, the mean squared force component, or ``norm``, the mean norm of the force error, in which frames
+        with large errors weigh less
+    averaging : decay of the moving average of weights that is validated and kept; 0 takes the weights as they are
+    energy_weight : share of the energy error in the loss of meta-models that learn an energy
     """
 
     epochs: int | None = Field(None, ge=0)
-    batch_size: int = Field(256, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
+    batch_size: int | None = Field(None, ge=1)
+    learning_rate: float | None = Field(None, gt=0)
+    loss: Literal["mse", "norm"] | None = None
+    averaging: float | None = Field(None, ge=0, lt=1)
+    energy_weight: float | None = Field(None, ge=0)
     warmup_fraction: float = Field(0.05, ge=0, lt=1)
     patience: int | None = Field(None, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def with_defaults(self, defaults: Mapping[str, Any]) -> TrainingConfig:
+        """The same with what is None taken from `defaults`, a meta-model's own, and then from the paper's."""
+        filled = {**PAPER_TRAINING, **defaults}
+        return self.model_copy(update={key: value for key, value in filled.items() if getattr(self, key) is None})
 
 
 class Config(Section):

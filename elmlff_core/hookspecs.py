@@ -93,6 +93,7 @@ class MetaModelPlugin:
     make : the meta-model, not fitted, from validated options
     budgets : options that a budget (``quick``, ``paper``) means unless they are given
     trained : whether it is trained in epochs (and so has a training length) or in closed form
+    training : what it wants of the training settings (`TrainingConfig`) that are not given, as ``{"batch_size": 8}``
     requires, extra : as for `ForceFieldPlugin`
     """
 
@@ -102,6 +103,7 @@ class MetaModelPlugin:
     make: Callable[[Any], MetaModel]
     budgets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     trained: bool = False
+    training: Mapping[str, Any] = field(default_factory=dict)
     requires: tuple[str, ...] = ()
     extra: str = ""
 

@@ -11,11 +11,23 @@ def _gat(options):
     return GATMeta(options)
 
 
+def _egat(options):
+    from elmlff_core.meta.egat import EGATMeta
+
+    return EGATMeta(options)
+
+
+def _conservative(options):
+    from elmlff_core.meta.conservative import ConservativeMeta
+
+    return ConservativeMeta(options)
+
+
 @hookimpl
 def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
-    """mean, median, best, linear and gat."""
+    """mean, median, best, linear, gat, egat and conservative."""
     from elmlff_core.meta.linear import LinearMeta, LinearOptions
-    from elmlff_core.meta.options import GATOptions
+    from elmlff_core.meta.options import ConservativeOptions, EGATOptions, GATOptions
     from elmlff_core.meta.simple import BestMeta, MeanMeta, MedianMeta, NoOptions
 
     yield MetaModelPlugin("mean", "mean of the bases", NoOptions, MeanMeta)
@@ -31,4 +43,21 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         _gat,
         budgets={"paper": {"target": "absolute", "rotate": False}},
         trained=True,
+    )
+    yield MetaModelPlugin(
+        "egat",
+        "equivariant graph attention",
+        EGATOptions,
+        _egat,
+        trained=True,
+        # Many small steps, averaged over the last hundred, learn more in the same time than few large ones.
+        training={"batch_size": 8, "learning_rate": 2e-3, "loss": "norm", "averaging": 0.99},
+    )
+    yield MetaModelPlugin(
+        "conservative",
+        "an energy of geometry and base energies, with forces as its gradient",
+        ConservativeOptions,
+        _conservative,
+        trained=True,
+        training={"batch_size": 16, "learning_rate": 2e-3, "loss": "norm", "averaging": 0.99, "energy_weight": 1.0},
     )

@@ -25,6 +25,7 @@ class Features:
     energies : model -> (n_structures,) float64, eV, of the bases that give energies; zeros of energy differ
     reference : labels as flat arrays, or None where the structures have none
     source : where the structures came from, for messages
+    stresses : model -> (n_structures, 6) float64, eV/Å³, ASE's Voigt order and sign, of the bases that give stresses
     """
 
     structures: Sequence[Atoms]
@@ -33,6 +34,7 @@ class Features:
     energies: Mapping[str, np.ndarray] = field(repr=False)
     reference: Prediction | None = field(default=None, repr=False)
     source: str = ""
+    stresses: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_predictions(
@@ -46,6 +48,7 @@ class Features:
             energies={name: part.energy for name, part in predictions.items() if part.energy is not None},
             reference=None if dataset is None else Prediction.from_lists(dataset.forces, dataset.energy),
             source="" if dataset is None else dataset.source,
+            stresses={name: part.stress for name, part in predictions.items() if part.stress is not None},
         )
 
     def __len__(self) -> int:
@@ -89,6 +92,7 @@ class Features:
             energies={name: energy[indices] for name, energy in self.energies.items()},
             reference=reference,
             source=self.source,
+            stresses={name: stress[indices] for name, stress in self.stresses.items()},
         )
 
     def of_models(self, models: Sequence[str]) -> Features:
@@ -102,6 +106,7 @@ class Features:
             energies={name: self.energies[name] for name in models if name in self.energies},
             reference=self.reference,
             source=self.source,
+            stresses={name: self.stresses[name] for name in models if name in self.stresses},
         )
 
     def base_prediction(self, model: str) -> Prediction:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 
 from elmlff_core.features.features import Features
-from elmlff_core.graphs.neighbours import minimum_image_edges
+from elmlff_core.graphs.neighbours import minimum_image_edges, periodic_edges
 
 
 @dataclass(frozen=True)
@@ -21,24 +21,36 @@ class GraphBatch:
     ----------
     n_atoms : (B,) int64
     atomic_numbers : (N,) int64
-    base_forces : (N, M, 3) float32, eV/Å
+    base_forces : (N, M, 3) float, eV/Å
     edges : (2, E) int64, source and target row among the N
+    vectors : (E, 3) float, Å, from the target to the source, or None where edges are pairs without images
+    multiple : whether a pair of atoms may be joined by several edges, one for each periodic image
+    base_energies : (B, M) float, eV, or None where a network does not use them
     """
 
     n_atoms: torch.Tensor
     atomic_numbers: torch.Tensor
     base_forces: torch.Tensor
     edges: torch.Tensor
+    vectors: torch.Tensor | None = None
+    multiple: bool = False
+    base_energies: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> GraphBatch:
         """The same on another device."""
-        return GraphBatch(
-            self.n_atoms.to(device), self.atomic_numbers.to(device), self.base_forces.to(device), self.edges.to(device)
-        )
+        moved = {name: getattr(self, name).to(device) for name in ("n_atoms", "atomic_numbers", "base_forces", "edges")}
+        for name in ("vectors", "base_energies"):
+            value = getattr(self, name)
+            moved[name] = None if value is None else value.to(device)
+        return GraphBatch(**moved, multiple=self.multiple)
 
     def with_forces(self, base_forces: torch.Tensor) -> GraphBatch:
         """The same graphs with other base forces (N, M, 3)."""
-        return GraphBatch(self.n_atoms, self.atomic_numbers, base_forces, self.edges)
+        return replace(self, base_forces=base_forces)
+
+    def with_vectors(self, vectors: torch.Tensor) -> GraphBatch:
+        """The same graphs with other edge vectors (E, 3)."""
+        return replace(self, vectors=vectors)
 
     @cached_property
     def structure_index(self) -> torch.Tensor:
@@ -91,10 +103,14 @@ class GraphDataset:
     ----------
     n_atoms : (S,) int64
     atomic_numbers : (N,) int64
-    base_forces : (N, M, 3) float32, eV/Å
+    base_forces : (N, M, 3) float, eV/Å
     edges : (2, E) int64, atoms counted within their structure, in the order of the structures
     n_edges : (S,) int64
-    reference_forces : (N, 3) float32, eV/Å, or None
+    reference_forces : (N, 3) float, eV/Å, or None
+    vectors : (E, 3) float, Å, from the target to the source, or None where edges are pairs without images
+    multiple : (S,) bool, whether a pair of atoms is joined by several edges
+    base_energies : (S, M) float, eV, or None where a network does not use them
+    reference_energy : (S,) float, eV, what a network with an energy should give, or None
     """
 
     n_atoms: torch.Tensor
@@ -103,19 +119,37 @@ class GraphDataset:
     edges: torch.Tensor
     n_edges: torch.Tensor
     reference_forces: torch.Tensor | None = None
+    vectors: torch.Tensor | None = None
+    multiple: torch.Tensor | None = None
+    base_energies: torch.Tensor | None = None
+    reference_energy: torch.Tensor | None = None
 
     @classmethod
-    def from_features(cls, features: Features, cutoff: float) -> GraphDataset:
-        """Neighbour lists of every structure within `cutoff` (Å), and its features as tensors."""
-        edges = [minimum_image_edges(atoms, cutoff) for atoms in features.structures]
+    def from_features(
+        cls, features: Features, cutoff: float, images: bool = False, dtype: torch.dtype = torch.float32
+    ) -> GraphDataset:
+        """Neighbour lists of every structure within `cutoff` (Å), and its features as tensors of `dtype`.
+
+        With `images` there is an edge with its vector for every periodic image, else one edge for a pair.
+        """
+        vectors = multiple = None
+        if images:
+            found = [periodic_edges(atoms, cutoff) for atoms in features.structures]
+            edges = [part for part, _ in found]
+            vectors = torch.from_numpy(np.concatenate([part for _, part in found])).to(dtype)
+            multiple = torch.tensor([_joins_twice(part) for part in edges])
+        else:
+            edges = [minimum_image_edges(atoms, cutoff) for atoms in features.structures]
         reference = features.reference
         return cls(
             n_atoms=torch.from_numpy(features.n_atoms),
             atomic_numbers=torch.from_numpy(features.atomic_numbers),
-            base_forces=torch.from_numpy(np.ascontiguousarray(features.forces.transpose(1, 0, 2), dtype=np.float32)),
+            base_forces=torch.from_numpy(np.ascontiguousarray(features.forces.transpose(1, 0, 2))).to(dtype),
             edges=torch.from_numpy(np.concatenate(edges, axis=1)),
             n_edges=torch.tensor([part.shape[1] for part in edges], dtype=torch.int64),
-            reference_forces=None if reference is None else torch.from_numpy(reference.forces.astype(np.float32)),
+            reference_forces=None if reference is None else torch.from_numpy(reference.forces).to(dtype),
+            vectors=vectors,
+            multiple=multiple,
         )
 
     def __len__(self) -> int:
@@ -131,8 +165,16 @@ class GraphDataset:
         rows = self.rows(indices)
         n_atoms, n_edges = self.n_atoms[indices], self.n_edges[indices]
         shift = torch.repeat_interleave(torch.cumsum(n_atoms, 0) - n_atoms, n_edges)
-        edges = self.edges[:, _ranges(self._first_edge[indices], n_edges)] + shift
-        return GraphBatch(n_atoms, self.atomic_numbers[rows], self.base_forces[rows], edges)
+        picked = _ranges(self._first_edge[indices], n_edges)
+        return GraphBatch(
+            n_atoms,
+            self.atomic_numbers[rows],
+            self.base_forces[rows],
+            self.edges[:, picked] + shift,
+            None if self.vectors is None else self.vectors[picked],
+            self.multiple is not None and bool(self.multiple[indices].any()),
+            None if self.base_energies is None else self.base_energies[indices],
+        )
 
     @cached_property
     def _first_row(self) -> torch.Tensor:
@@ -141,6 +183,13 @@ class GraphDataset:
     @cached_property
     def _first_edge(self) -> torch.Tensor:
         return torch.cumsum(self.n_edges, 0) - self.n_edges
+
+
+def _joins_twice(edges: np.ndarray) -> bool:
+    """Whether a pair of atoms occurs twice among sorted edges, or an atom sees its own image."""
+    source, target = edges
+    again = (source[1:] == source[:-1]) & (target[1:] == target[:-1])
+    return bool(again.any() or (source == target).any())
 
 
 def _ranges(starts: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

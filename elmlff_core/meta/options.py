@@ -33,3 +33,43 @@ class GATOptions(Options):
     heads: int = Field(4, ge=1)
     averaged_layers: int = Field(3, ge=0)
     residual: bool = True
+
+
+class EGATOptions(Options):
+    """Options of `egat`.
+
+    Attributes
+    ----------
+    cutoff : Å
+    width : scalars, and vectors, of each atom
+    layers : attention layers
+    heads : attention heads; divides `width`
+    n_radial : radial basis functions
+    remove_net_force : whether the mean force of each structure is subtracted.  Right for isolated molecules and whole
+        periodic cells; wrong where part of the system is not in the structure
+    """
+
+    cutoff: float = Field(5.0, gt=0)
+    width: int = Field(64, ge=1)
+    layers: int = Field(3, ge=1)
+    heads: int = Field(8, ge=1)
+    n_radial: int = Field(10, ge=1)
+    remove_net_force: bool = False
+
+
+class ConservativeOptions(Options):
+    """Options of `conservative`.
+
+    Attributes
+    ----------
+    weights : ``environment`` lets what surrounds the atoms decide on the share of each base, averaged over the
+        structure; ``fixed`` gives each base one share everywhere
+    cutoff, width, layers, heads, n_radial : as for `egat`
+    """
+
+    weights: Literal["environment", "fixed"] = "environment"
+    cutoff: float = Field(5.0, gt=0)
+    width: int = Field(48, ge=1)
+    layers: int = Field(2, ge=1)
+    heads: int = Field(8, ge=1)
+    n_radial: int = Field(10, ge=1)

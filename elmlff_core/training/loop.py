@@ -14,13 +14,15 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from elmlff_core.config import TrainingConfig
-from elmlff_core.graphs.batch import GraphBatch, GraphDataset
+from elmlff_core.graphs.batch import GraphDataset
 from elmlff_core.graphs.orientation import random_orthogonal
 from elmlff_core.protocols import FitRequest
 from elmlff_core.training.best_state import BestState
+from elmlff_core.training.loss import Labelled, training_loss
 from elmlff_core.training.schedule import warmup_cosine
 
 # Atoms in one evaluation batch: bounds memory for any size of structures.
@@ -39,7 +41,7 @@ def seeded(seed: int) -> None:
 def train_network[Network: nn.Module](
     network: Network, train: GraphDataset, valid: GraphDataset, request: FitRequest, rotate: bool = False
 ) -> Network:
-    """Minimise the mean squared force error over `train`; return the network in its best state on `valid`.
+    """Minimise the error over `train`; return the network in its best state on `valid`.
 
     The state before training counts too.  An interrupted training resumes from ``request.directory`` at the end of its
     last saved epoch, and ends with the same numbers as one that was not interrupted.
@@ -51,7 +53,7 @@ def train_network[Network: nn.Module](
     request : training settings, directory, seed and progress
     rotate : show each structure in a random orientation, another one in every epoch
     """
-    settings: TrainingConfig = request.training
+    settings: TrainingConfig = request.training.with_defaults({})
     request.directory.mkdir(parents=True, exist_ok=True)
     best = BestState(valid, settings.epochs or 0, settings.patience, request.directory, request.progress)
     if not settings.epochs:
@@ -59,8 +61,8 @@ def train_network[Network: nn.Module](
     trainer = _trainer(settings, request.directory, best)
     # Asked when a pass begins: on resuming, Lightning begins the first pass before it would tell a sampler the epoch.
     finished = trainer.fit_loop.epoch_progress.current
-    sampler = _EpochSampler(len(train), settings.batch_size, request.seed, lambda: finished.processed)
-    module = _ForceFitting(network, settings, n_steps=settings.epochs * len(sampler))
+    sampler = _EpochSampler(len(train), settings.batch_size or 1, request.seed, lambda: finished.processed)
+    module = _Fitting(network, settings, n_steps=settings.epochs * len(sampler))
     checkpoint = request.directory / "last.ckpt"
     try:
         with warnings.catch_warnings():
@@ -85,12 +87,12 @@ def evaluate_network(network: nn.Module, graphs: GraphDataset) -> np.ndarray:
     was_training = network.training
     network.eval()
     with torch.no_grad():
-        parts = [network(graphs.batch(part).to(device)).cpu() for part in _by_size(graphs.n_atoms)]
+        parts = [network(graphs.batch(part).to(device)).cpu() for part in batches_by_size(graphs.n_atoms)]
     network.train(was_training)
     return np.asarray(torch.cat(parts).numpy())
 
 
-def _by_size(n_atoms: torch.Tensor) -> Iterator[torch.Tensor]:
+def batches_by_size(n_atoms: torch.Tensor) -> Iterator[torch.Tensor]:
     """Consecutive structures with at most EVALUATION_ATOMS atoms, or one structure."""
     start, total = 0, 0
     for index, size in enumerate(n_atoms.tolist()):
@@ -124,42 +126,56 @@ class _EpochSampler(Sampler[_Draw]):
             yield _Draw(indices, int(torch.randint(2**62, (), generator=generator)))
 
 
-class _Batches(Dataset[tuple[GraphBatch, torch.Tensor]]):
-    """Graphs and reference forces of each draw, turned into random orientations where `rotate` says so."""
+class _Batches(Dataset[Labelled]):
+    """Graphs and labels of each draw, turned into random orientations where `rotate` says so."""
 
     def __init__(self, graphs: GraphDataset, rotate: bool) -> None:
         self.graphs, self.rotate = graphs, rotate
 
-    def __getitem__(self, draw: _Draw) -> tuple[GraphBatch, torch.Tensor]:
+    def __getitem__(self, draw: _Draw) -> Labelled:
         assert self.graphs.reference_forces is not None
         batch = self.graphs.batch(draw.indices)
         reference = self.graphs.reference_forces[self.graphs.rows(draw.indices)]
+        energy = self.graphs.reference_energy
+        energy = None if energy is None else energy[draw.indices]
         if not self.rotate:
-            return batch, reference
+            return Labelled(batch, reference, energy)
         generator = torch.Generator().manual_seed(draw.seed)
         turns = random_orthogonal(len(draw.indices), generator)[batch.structure_index]  # (N, 3, 3)
-        return batch.with_forces(batch.base_forces @ turns), (reference.unsqueeze(1) @ turns).squeeze(1)
+        turned = (reference.unsqueeze(1) @ turns).squeeze(1)
+        return Labelled(batch.with_forces(batch.base_forces @ turns), turned, energy)
 
 
-class _ForceFitting(pl.LightningModule):
-    """Mean squared force error, Adam, and the schedule of Eq. 8."""
+class _Fitting(pl.LightningModule):
+    """The loss, Adam, the schedule of Eq. 8, and a moving average of the weights."""
 
     def __init__(self, network: nn.Module, settings: TrainingConfig, n_steps: int) -> None:
         super().__init__()
-        self.network = network
+        self.learner = network
         self.settings = settings
         self.n_steps = n_steps
+        self.average = None
+        if settings.averaging:
+            update = get_ema_multi_avg_fn(settings.averaging)
+            self.average = AveragedModel(network, multi_avg_fn=update, use_buffers=False)
         # In units of its output scale the loss of a correction starts at one, whatever the system.
-        scale = getattr(network, "output_scale", torch.tensor(1.0))
-        self.loss_scale = float(scale) ** -2
+        self.scale = float(getattr(network, "output_scale", 1.0))
         self.squared_error, self.n_components = 0.0, 0
 
-    def training_step(self, batch: tuple[GraphBatch, torch.Tensor], _: int) -> torch.Tensor:
-        graphs, reference = batch
-        loss = nn.functional.mse_loss(self.network(graphs), reference)
-        self.squared_error += float(loss.detach()) * reference.numel()
-        self.n_components += reference.numel()
-        return loss * self.loss_scale
+    @property
+    def network(self) -> nn.Module:
+        """What is validated and kept."""
+        return self.learner if self.average is None else self.average.module
+
+    def training_step(self, labelled: Labelled, _: int) -> torch.Tensor:
+        loss, force_error = training_loss(self.learner, labelled, self.settings, self.scale)
+        self.squared_error += float(force_error.detach().square().sum())
+        self.n_components += force_error.numel()
+        return loss
+
+    def on_train_batch_end(self, *_: object) -> None:
+        if self.average is not None:
+            self.average.update_parameters(self.learner)
 
     def take_train_rmse(self) -> float:
         """Force RMSE over the batches since the last call, while the weights were changing, in eV/Å."""
@@ -168,16 +184,14 @@ class _ForceFitting(pl.LightningModule):
         return rmse
 
     def configure_optimizers(self) -> dict[str, object]:
-        optimizer = torch.optim.Adam(self.network.parameters(), lr=self.settings.learning_rate)
+        optimizer = torch.optim.Adam(self.learner.parameters(), lr=self.settings.learning_rate or 0.0)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: warmup_cosine(step, self.n_steps, self.settings.warmup_fraction)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def transfer_batch_to_device(
-        self, batch: tuple[GraphBatch, torch.Tensor], device: torch.device, _: int
-    ) -> tuple[GraphBatch, torch.Tensor]:
-        return batch[0].to(device), batch[1].to(device)
+    def transfer_batch_to_device(self, batch: Labelled, device: torch.device, _: int) -> Labelled:
+        return batch.to(device)
 
 
 def _trainer(settings: TrainingConfig, directory: Path, best: BestState) -> pl.Trainer:

@@ -1,0 +1,182 @@
+"""Pairs: sums over the neighbours of each atom, dense on small structures and sparse on large ones.
+
+A network is written once against these operations.  On small structures they are batched matrix products over padded
+N x N weights, several times faster on a CPU than scattering over edges; on large ones, or where a pair is joined
+through several periodic images, they scatter, with memory linear in the edges.
+
+Shapes: N atoms and E edges in all, B structures of at most n atoms, H heads of C channels each.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch_geometric.utils import scatter
+
+from elmlff_core.graphs.batch import GraphBatch
+
+# Above this many atoms the N² weights cost more than scattering over edges (2 cores).
+DENSE_LIMIT = 256
+# Below this distance a direction has no meaning; it keeps gradients finite where atoms meet.
+SMALLEST_DISTANCE = 1e-6  # Å
+# Keeps the logarithm finite for a neighbour right at the cutoff.
+SMALLEST_ENVELOPE = 1e-30
+
+
+class Pairs(Protocol):
+    """Neighbour pairs of a batch; per-pair values are opaque to the network, but can be added and multiplied.
+
+    Attributes
+    ----------
+    radial : (..., n_radial as the network gave it) the radial basis times the envelope, in the form `mix` takes
+    """
+
+    def mix(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """Radial basis (K of them) mapped to per-pair values of each head by `weight` (H, K) and `bias` (H,)."""
+        ...
+
+    def scores(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        """Products of the target's queries and the source's keys, both (N, H, C): a per-pair value of each head."""
+        ...
+
+    def attention(self, scores: torch.Tensor) -> torch.Tensor:
+        """Softmax over each atom's neighbours, weighted with the envelope, beside a neighbour of score zero."""
+        ...
+
+    def sum(self, weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Weighted sums of the sources' values (N, X, H, C) at each target: (N, X, H, C)."""
+        ...
+
+    def directed(self, weights: torch.Tensor) -> torch.Tensor:
+        """Weights times the unit vector from target to source."""
+        ...
+
+    def spread(self, directed: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Sums of weight, unit vector and the sources' scalars (N, H, C): vectors (N, 3, H, C)."""
+        ...
+
+    def project(self, directed: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Sums of weight, unit vector · the sources' vectors (N, 3, H, C): scalars (N, H, C)."""
+        ...
+
+
+class RadialBasis(torch.nn.Module):
+    """Spherical Bessel functions of the distance times a polynomial envelope (Gasteiger et al., 2020).
+
+    The envelope and its first three derivatives vanish at the cutoff.
+    """
+
+    def __init__(self, n_functions: int, cutoff: float) -> None:
+        super().__init__()
+        self.cutoff = cutoff
+        self.register_buffer("frequencies", torch.pi * torch.arange(1, n_functions + 1))
+        self.frequencies: torch.Tensor
+
+    def forward(self, distances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of distances (E,) in Å the basis (E, K) and the envelope (E,)."""
+        x = (distances / self.cutoff).unsqueeze(-1)
+        envelope = (1 - x**2).clamp(min=0) ** 4  # (E, 1)
+        return torch.sin(self.frequencies * x) / x * envelope, envelope.squeeze(-1)
+
+
+def make_pairs(batch: GraphBatch, basis: RadialBasis, dense: bool | None = None) -> Pairs:
+    """The pairs of `batch`; `dense` None chooses by size."""
+    assert batch.vectors is not None, "make the graphs with images"
+    if dense is None:
+        dense = batch.max_atoms <= DENSE_LIMIT and not batch.multiple
+    distances = batch.vectors.norm(dim=-1).clamp(min=SMALLEST_DISTANCE)
+    radial, envelope = basis(distances)
+    units = batch.vectors / distances.unsqueeze(-1)
+    return DensePairs(batch, radial, envelope, units) if dense else SparsePairs(batch, radial, envelope, units)
+
+
+class DensePairs:
+    """Per-pair values are (B, H, n, n), targets in rows and sources in columns."""
+
+    def __init__(self, batch: GraphBatch, radial: torch.Tensor, envelope: torch.Tensor, units: torch.Tensor) -> None:
+        self.batch = batch
+        self.size = batch.max_atoms
+        source, target = batch.edges
+        at = (batch.structure_index[target], batch.slot[target], batch.slot[source])
+        shape = (len(batch.n_atoms), self.size, self.size)
+        self.radial = radial.new_zeros(*shape, radial.shape[1]).index_put(at, radial).movedim(-1, 1).contiguous()
+        # exp(-inf) is zero: what is no neighbour gets no attention.
+        logarithm = envelope.clamp(min=SMALLEST_ENVELOPE).log()
+        self.log_envelope = envelope.new_full(shape, -torch.inf).index_put(at, logarithm).unsqueeze(1)
+        units = units.new_zeros(*shape, 3).index_put(at, units)
+        self.units = units.movedim(-1, 2).unsqueeze(1).contiguous()  # (B, 1, n, 3, n)
+
+    def mix(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        mixed = (weight @ self.radial.flatten(2)).unflatten(2, (self.size, self.size))
+        return mixed if bias is None else mixed + bias.view(-1, 1, 1)
+
+    def scores(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        return self._by_head(queries) @ self._by_head(keys).transpose(-1, -2)
+
+    def attention(self, scores: torch.Tensor) -> torch.Tensor:
+        scores = scores + self.log_envelope
+        highest = scores.detach().amax(dim=-1, keepdim=True).clamp(min=0)
+        weights = (scores - highest).exp()
+        return weights / (weights.sum(dim=-1, keepdim=True) + (-highest).exp())
+
+    def sum(self, weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        heads = weights @ self._by_head(values.transpose(1, 2).flatten(2))  # (B, H, n, X C)
+        return self._flat(heads).unflatten(-1, (values.shape[1], -1)).transpose(1, 2)
+
+    def directed(self, weights: torch.Tensor) -> torch.Tensor:
+        return weights.unsqueeze(3) * self.units  # (B, H, n, 3, n)
+
+    def spread(self, directed: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        heads = directed.flatten(2, 3) @ self._by_head(values)  # (B, H, 3n, C)
+        return self._flat(heads.unflatten(2, (self.size, 3)).flatten(3)).unflatten(-1, (3, -1)).transpose(1, 2)
+
+    def project(self, directed: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        padded = self._by_head(values.transpose(1, 2).flatten(2)).unflatten(-1, (3, -1))  # (B, H, n, 3, C)
+        return self._flat(directed.flatten(3) @ padded.transpose(2, 3).flatten(2, 3))
+
+    def _by_head(self, values: torch.Tensor) -> torch.Tensor:
+        """(N, H, F) as (B, H, n, F)."""
+        return self.batch.pad(values.flatten(1)).unflatten(-1, values.shape[1:]).transpose(1, 2)
+
+    def _flat(self, values: torch.Tensor) -> torch.Tensor:
+        """(B, H, n, F) as (N, H, F)."""
+        return self.batch.flatten(values.transpose(1, 2).flatten(2)).unflatten(-1, (values.shape[1], -1))
+
+
+class SparsePairs:
+    """Per-pair values are (E, H)."""
+
+    def __init__(self, batch: GraphBatch, radial: torch.Tensor, envelope: torch.Tensor, units: torch.Tensor) -> None:
+        self.source, self.target = batch.edges
+        self.n_atoms = len(batch.atomic_numbers)
+        self.radial, self.units = radial, units
+        self.log_envelope = envelope.clamp(min=SMALLEST_ENVELOPE).log().unsqueeze(-1)
+
+    def mix(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        return torch.nn.functional.linear(self.radial, weight, bias)
+
+    def scores(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        return (queries[self.target] * keys[self.source]).sum(dim=-1)
+
+    def attention(self, scores: torch.Tensor) -> torch.Tensor:
+        scores = scores + self.log_envelope
+        highest = scatter(scores.detach(), self.target, dim_size=self.n_atoms, reduce="max").clamp(min=0)
+        weights = (scores - highest[self.target]).exp()
+        total = scatter(weights, self.target, dim_size=self.n_atoms) + (-highest).exp()
+        return weights / total[self.target]
+
+    def sum(self, weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        return self._gathered(weights[:, None, :, None] * values[self.source])
+
+    def directed(self, weights: torch.Tensor) -> torch.Tensor:
+        return weights.unsqueeze(1) * self.units.unsqueeze(-1)  # (E, 3, H)
+
+    def spread(self, directed: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        return self._gathered(directed.unsqueeze(-1) * values[self.source].unsqueeze(1))
+
+    def project(self, directed: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        return self._gathered((directed.unsqueeze(-1) * values[self.source]).sum(dim=1))
+
+    def _gathered(self, messages: torch.Tensor) -> torch.Tensor:
+        return scatter(messages, self.target, dim_size=self.n_atoms)

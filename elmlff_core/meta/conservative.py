@@ -1,0 +1,225 @@
+"""`conservative`: an energy made of the bases' energies, with forces that are exactly its gradient.
+
+The energy of a structure with positions R, where base m has the aligned energy E_m, is ::
+
+    E(R, E_1..E_M) = E_mix + sum_m g_m(R) (E_m - E_mix) + sum_i e_i(R),    E_mix = sum_m w_m E_m,    sum_m w_m = 1
+
+with gates g_m, averages over the atoms of what a network says of their surroundings, and atomic energies e_i of the
+same network.  By the chain rule the forces are ::
+
+    F = -dE/dR = -(dE/dR at fixed E_m) + sum_m c_m F_m,    c_m = dE/dE_m = w_m + g_m - w_m sum_k g_k
+
+which needs nothing of the bases but their energies and forces: no derivative goes through them.  It is exact as far
+as the bases' own forces are gradients of their energies.  The stress follows by the same rule.
+
+Base forces can be no input of the network, as in `egat`: their derivatives would be needed, which no base gives.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from elmlff_core.errors import DataError, ElmlffError
+from elmlff_core.features.features import Features
+from elmlff_core.graphs.batch import GraphBatch, GraphDataset
+from elmlff_core.graphs.pairs import RadialBasis, make_pairs
+from elmlff_core.meta.energy import EnergyMix, composition
+from elmlff_core.meta.equivariant import EquivariantStack, ScalarHead
+from elmlff_core.meta.neural import NeuralMeta, mean_neighbours
+from elmlff_core.meta.options import ConservativeOptions
+from elmlff_core.prediction import Prediction
+
+# In place of the bases where there are none: predicts nothing, so that all is left to the network.
+NOTHING = "nothing"
+
+
+class ConservativeNetwork(nn.Module):
+    """Energy beyond the mix, and forces, from a `GraphBatch` with images and the bases' deviations from the mix."""
+
+    atomic_numbers: torch.Tensor
+    mix: torch.Tensor
+    output_scale: torch.Tensor
+
+    def __init__(
+        self, options: ConservativeOptions, n_models: int, atomic_numbers: torch.Tensor, n_neighbours: float
+    ) -> None:
+        super().__init__()
+        width = options.width
+        self.gated = options.weights == "environment" and n_models > 1
+        self.register_buffer("atomic_numbers", atomic_numbers)  # (K,) of the elements, ascending
+        self.register_buffer("mix", torch.zeros(n_models))
+        self.register_buffer("output_scale", torch.tensor(1.0))
+        self.basis = RadialBasis(options.n_radial, options.cutoff)
+        self.embedding = nn.Embedding(len(atomic_numbers), width)
+        self.stack = EquivariantStack(width, options.layers, options.heads, options.n_radial, n_neighbours)
+        self.head = ScalarHead(self.stack.width, 2 * width, 1 + (n_models if self.gated else 0))
+
+    def forward(self, batch: GraphBatch) -> torch.Tensor:
+        """Forces (N, 3), eV/Å."""
+        return self.energy_and_forces(batch)[1]
+
+    def energy_and_forces(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Energy beyond the mix (B,), eV, and forces (N, 3), eV/Å."""
+        energy, gates, gradient = self.energy_and_gradient(batch)
+        return energy, self.forces(batch, gates, gradient)
+
+    def forces(self, batch: GraphBatch, gates: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+        """The chain rule: forces (N, 3) from gates (B, M) and dE/d(vectors) (E, 3), eV/Å."""
+        shares = self.shares(gates)[batch.structure_index]  # (N, M)
+        mixed = torch.einsum("nm,nmx->nx", shares, batch.base_forces)
+        source, target = batch.edges
+        # A vector is source minus target: moving the source along it is moving the target against it.
+        return mixed.index_add(0, source, -gradient).index_add(0, target, gradient)
+
+    def shares(self, gates: torch.Tensor) -> torch.Tensor:
+        """dE/dE_m of each structure from its gates (B, M): (B, M)."""
+        return self.mix + gates - self.mix * gates.sum(dim=1, keepdim=True)
+
+    def energy_and_gradient(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Energy beyond the mix (B,), gates (B, M), and dE/d(vectors) at fixed base energies (E, 3), eV/Å."""
+        assert batch.vectors is not None
+        with torch.enable_grad():
+            vectors = batch.vectors.detach().requires_grad_(True)
+            energy, gates = self._energy(batch.with_vectors(vectors))
+            create_graph = self.training
+            (gradient,) = torch.autograd.grad(energy.sum(), vectors, create_graph=create_graph, materialize_grads=True)
+        if self.training:
+            return energy, gates, gradient
+        return energy.detach(), gates.detach(), gradient
+
+    def _energy(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        assert batch.base_energies is not None
+        element = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)  # (N,)
+        scalars = self.embedding(element)
+        vectors = scalars.new_zeros(len(scalars), 3, scalars.shape[1])
+        numbers = self.head(*self.stack(scalars, vectors, make_pairs(batch, self.basis)))  # (N, 1 + M)
+        total = numbers.new_zeros(len(batch.n_atoms), numbers.shape[1])
+        total = total.index_add(0, batch.structure_index, numbers)  # (B, 1 + M)
+        energy = self.output_scale * total[:, 0]
+        if not self.gated:
+            return energy, torch.zeros_like(batch.base_energies)
+        gates = total[:, 1:] / batch.n_atoms.unsqueeze(1)  # means: two far copies have the gates of one
+        return energy + (gates * batch.base_energies).sum(dim=1), gates
+
+
+class ConservativeMeta(NeuralMeta):
+    """A stack with a potential of its own: see the module's text."""
+
+    options: ConservativeOptions
+    network: ConservativeNetwork | None
+
+    def predict(self, features: Features) -> Prediction:
+        """Energies, forces that are minus their gradient, and stresses where every base gives them; float64.
+
+        ElmlffError on an element that was not in the training structures, or a base without energies.
+        """
+        assert self.network is not None, "fit or load first"
+        features = _with_a_base(features)
+        self._check(features)
+        network = copy.deepcopy(self.network).cpu().double().eval()
+        parts = [_predicted(network, batch) for batch in _batches(self._graphs(features, torch.float64))]
+        beyond, forces, shares, virial = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+        mixed = self.energy.apply(features)
+        assert mixed is not None
+        return Prediction(features.n_atoms, forces, mixed + beyond, _stress(features, shares, virial))
+
+    def _fit_energy(self, train: Features) -> EnergyMix:
+        """Bases aligned by energies, weighted by forces."""
+        if train.reference is None or train.reference.energy is None:
+            raise DataError("'conservative' learns an energy: the training structures need reference energies")
+        return replace(EnergyMix.fit(train), weights=force_weights(train))
+
+    def _prepared(self, features: Features) -> Features:
+        return _with_a_base(features)
+
+    def _shapes(self, train: Features) -> dict[str, Any]:
+        return super()._shapes(train) | {"n_neighbours": mean_neighbours(train, self.options.cutoff)}
+
+    def _build(self) -> ConservativeNetwork:
+        numbers = torch.tensor(self.shapes["atomic_numbers"])
+        return ConservativeNetwork(self.options, self.shapes["n_models"], numbers, self.shapes["n_neighbours"])
+
+    def _start(self, network: nn.Module, train: Features) -> None:
+        """Start as the mix, in units of the force error it leaves."""
+        assert isinstance(network, ConservativeNetwork)
+        left = train.reference_forces - np.einsum("m,mrx->rx", self.energy.weights, train.forces)
+        network.mix.copy_(torch.from_numpy(self.energy.weights))
+        network.output_scale.fill_(float(np.sqrt((left**2).mean())) or 1.0)
+
+    def _graphs(self, features: Features, dtype: torch.dtype = torch.float32) -> GraphDataset:
+        """With what each base's aligned energy differs from the mix, and the reference from it: small numbers."""
+        graphs = GraphDataset.from_features(features, self.options.cutoff, images=True, dtype=dtype)
+        energies = np.stack([features.energies[name] for name in self.energy.models])  # (M, S)
+        mixed = self.energy.apply(features)
+        assert mixed is not None
+        aligned = energies + self.energy.offsets @ composition(features).T
+        reference = None if features.reference is None else features.reference.energy
+        return replace(
+            graphs,
+            base_energies=torch.from_numpy(np.ascontiguousarray((aligned - mixed).T)).to(dtype),
+            reference_energy=None if reference is None else torch.from_numpy(reference - mixed).to(dtype),
+        )
+
+
+def force_weights(features: Features) -> np.ndarray:
+    """Weights of the bases, sum one, with the least squared force error: (n_models,).
+
+    One set for all elements: the energies of the bases are not divided among atoms.
+    """
+    errors = (features.forces - features.reference_forces).reshape(len(features.models), -1)
+    covariance = errors @ errors.T / errors.shape[1]
+    # Bases with nearly equal errors would get huge opposite weights: a small ridge shares the weight instead.
+    covariance += (1e-6 * np.trace(covariance) / len(covariance) + 1e-24) * np.eye(len(covariance))
+    weights = np.linalg.solve(covariance, np.ones(len(covariance)))
+    return np.asarray(weights / weights.sum())
+
+
+def _with_a_base(features: Features) -> Features:
+    """`features` as they are, or with one base that predicts nothing; ElmlffError where a base gives no energies."""
+    if features.models:
+        if missing := [name for name in features.models if name not in features.energies]:
+            raise ElmlffError(f"'conservative' needs the energies of every base; {', '.join(missing)} gives none")
+        return features
+    n_rows, n_structures = features.forces.shape[1], len(features)
+    return replace(
+        features,
+        models=(NOTHING,),
+        forces=np.zeros((1, n_rows, 3)),
+        energies={NOTHING: np.zeros(n_structures)},
+        stresses={NOTHING: np.zeros((n_structures, 6))},
+    )
+
+
+def _batches(graphs: GraphDataset) -> list[GraphBatch]:
+    from elmlff_core.training.loop import batches_by_size
+
+    return [graphs.batch(part) for part in batches_by_size(graphs.n_atoms)]
+
+
+def _predicted(network: ConservativeNetwork, batch: GraphBatch) -> tuple[torch.Tensor, ...]:
+    """Energy beyond the mix (B,), forces (N, 3), shares of the bases (B, M), and the network's virial (B, 3, 3)."""
+    energy, gates, gradient = network.energy_and_gradient(batch)
+    assert batch.vectors is not None
+    outer = batch.vectors.unsqueeze(2) * gradient.unsqueeze(1)  # (E, 3, 3)
+    virial = gradient.new_zeros(len(batch.n_atoms), 3, 3)
+    virial = virial.index_add(0, batch.structure_index[batch.edges[1]], outer)
+    return energy, network.forces(batch, gates, gradient), network.shares(gates), virial
+
+
+def _stress(features: Features, shares: np.ndarray, virial: np.ndarray) -> np.ndarray | None:
+    """Stress (n_structures, 6), eV/Å³: shares (S, M) of the bases' and virial (S, 3, 3) over volume; None without."""
+    if any(name not in features.stresses for name in features.models):
+        return None
+    volumes = np.array([atoms.cell.volume if atoms.pbc.all() else np.nan for atoms in features.structures])
+    if np.isnan(volumes).any():
+        return None
+    bases = np.stack([features.stresses[name] for name in features.models], axis=1)  # (S, M, 6)
+    symmetric = 0.5 * (virial + virial.transpose(0, 2, 1)) / volumes[:, None, None]
+    voigt = symmetric[:, [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]  # xx yy zz yz xz xy
+    return np.einsum("sm,sma->sa", shares, bases) + voigt

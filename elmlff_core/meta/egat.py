@@ -1,0 +1,102 @@
+"""`egat`: equivariant graph attention over base predictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from elmlff_core.features.features import Features
+from elmlff_core.graphs.batch import GraphBatch, GraphDataset
+from elmlff_core.graphs.pairs import RadialBasis, make_pairs
+from elmlff_core.meta.equivariant import EquivariantStack, GatedHead, compressed, norm
+from elmlff_core.meta.neural import NeuralMeta, mean_neighbours, start_at_mix
+from elmlff_core.meta.options import EGATOptions
+
+
+class EGATNetwork(nn.Module):
+    """Forces (N, 3) in eV/Å from a `GraphBatch` with images.
+
+    Base forces enter as vectors, compressed in magnitude, and as invariants: norms, mutual scalar products and the
+    spread of the committee.  What comes out is the least-squares mix, plus each base's deviation from it weighted by
+    a gate of its own, plus a learnt vector.  Gates and vector start at zero: the network starts as the mix.
+    """
+
+    atomic_numbers: torch.Tensor
+    mix: torch.Tensor
+    input_scale: torch.Tensor
+    spread_scale: torch.Tensor
+    output_scale: torch.Tensor
+
+    def __init__(self, options: EGATOptions, n_models: int, atomic_numbers: torch.Tensor, n_neighbours: float) -> None:
+        super().__init__()
+        n_elements, width = len(atomic_numbers), options.width
+        self.register_buffer("atomic_numbers", atomic_numbers)  # (K,) of the elements, ascending
+        self.register_buffer("mix", torch.zeros(n_elements, n_models))
+        for name in ("input_scale", "spread_scale", "output_scale"):
+            self.register_buffer(name, torch.tensor(1.0))
+        self.remove_net_force = options.remove_net_force
+        self.basis = RadialBasis(options.n_radial, options.cutoff)
+        n_vectors = n_models + 1 if n_models else 0
+        self.embedding = nn.Embedding(n_elements, width)
+        if n_models:
+            n_invariants = n_vectors * (n_vectors + 1) // 2 + n_vectors + 1
+            self.invariants = nn.Sequential(nn.Linear(n_invariants, width), nn.SiLU(), nn.Linear(width, width))
+        self.vectors = nn.Parameter(torch.randn(n_elements, n_vectors, width) / max(n_vectors, 1) ** 0.5)
+        self.stack = EquivariantStack(width, options.layers, options.heads, options.n_radial, n_neighbours)
+        self.head = GatedHead(self.stack.width, 2 * width, n_models)
+
+    def forward(self, batch: GraphBatch) -> torch.Tensor:
+        """Forces on all atoms of the batch: (N, 3), eV/Å."""
+        element = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)  # (N,)
+        mixed = torch.einsum("nm,nmx->nx", self.mix[element], batch.base_forces)  # (N, 3)
+        deviations = batch.base_forces - mixed.unsqueeze(1)  # (N, M, 3)
+        inputs = self._inputs(mixed, deviations)  # (N, M + 1, 3)
+        scalars = self.embedding(element)
+        if inputs.shape[1]:
+            scalars = scalars + self.invariants(self._invariants(inputs))
+        vectors = torch.einsum("nmx,nmf->nxf", inputs, self.vectors[element])
+        scalars, vectors = self.stack(scalars, vectors, make_pairs(batch, self.basis))
+        gates, correction = self.head(scalars, vectors)
+        forces = mixed + torch.einsum("nm,nmx->nx", gates, deviations) + self.output_scale * correction
+        return _without_net_force(forces, batch) if self.remove_net_force else forces
+
+    def _inputs(self, mixed: torch.Tensor, deviations: torch.Tensor) -> torch.Tensor:
+        if not deviations.shape[1]:
+            return deviations
+        parts = [(mixed / self.input_scale).unsqueeze(1), deviations / self.spread_scale]
+        return compressed(torch.cat(parts, dim=1))
+
+    def _invariants(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Norms, mutual scalar products and spread of (N, M + 1, 3): (N, n_invariants)."""
+        products = inputs @ inputs.transpose(1, 2)  # (N, M + 1, M + 1)
+        row, column = torch.triu_indices(*products.shape[1:], device=products.device)
+        norms = norm(inputs.transpose(1, 2))  # (N, M + 1)
+        spread = norms[:, 1:].square().mean(dim=1, keepdim=True).sqrt()
+        return torch.cat([products[:, row, column], norms, spread], dim=-1)
+
+
+def _without_net_force(forces: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
+    """Forces (N, 3) less the mean of their structure."""
+    total = forces.new_zeros(len(batch.n_atoms), 3).index_add(0, batch.structure_index, forces)
+    return forces - (total / batch.n_atoms.unsqueeze(1))[batch.structure_index]
+
+
+class EGATMeta(NeuralMeta):
+    """Equivariant graph attention as a meta-model: see the module's text."""
+
+    options: EGATOptions
+
+    def _shapes(self, train: Features) -> dict[str, Any]:
+        return super()._shapes(train) | {"n_neighbours": mean_neighbours(train, self.options.cutoff)}
+
+    def _build(self) -> EGATNetwork:
+        numbers = torch.tensor(self.shapes["atomic_numbers"])
+        return EGATNetwork(self.options, self.shapes["n_models"], numbers, self.shapes["n_neighbours"])
+
+    def _start(self, network: nn.Module, train: Features) -> None:
+        start_at_mix(network, train)
+
+    def _graphs(self, features: Features) -> GraphDataset:
+        return GraphDataset.from_features(features, self.options.cutoff, images=True)

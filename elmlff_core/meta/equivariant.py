@@ -1,0 +1,160 @@
+"""Equivariant graph attention: layers that pass scalars and vectors between neighbours.
+
+Scalars do not change when a structure is rotated or reflected, vectors turn with it: only products that keep this are
+taken, so that it holds exactly and need not be learnt.  The attention is that of a transformer with invariant scores;
+what it weights are scalars, vectors and directions, as in PaiNN (Schütt et al., 2021) and TorchMD-NET (Thölke and De
+Fabritiis, 2022); residuals and jumping knowledge are as in the paper (Eqs. 4, 5).
+
+Shapes: N atoms, F features, H heads; scalars (N, F), vectors (N, 3, F).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from elmlff_core.graphs.pairs import Pairs
+
+# Keeps the derivative of a norm finite where a vector is zero.
+EPSILON = 1e-8
+
+
+def norm(vectors: torch.Tensor) -> torch.Tensor:
+    """Norms over the components of (..., 3, F), smooth at zero: (..., F)."""
+    return (vectors.square().sum(dim=-2) + EPSILON).sqrt()
+
+
+def compressed(vectors: torch.Tensor, dim: int = -1) -> torch.Tensor:
+    """Vectors with the norm r replaced by log(1 + r): what reaches from 0.01 to 40 eV/Å fits into a network."""
+    norms = (vectors.square().sum(dim=dim, keepdim=True) + EPSILON).sqrt()
+    return vectors * (norms.log1p() / norms)
+
+
+class VectorNorm(nn.Module):
+    """Vectors divided by the root mean square of their norms over the features; zero stays zero."""
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        mean_square = vectors.square().sum(dim=1, keepdim=True).mean(dim=-1, keepdim=True)
+        return vectors * (mean_square + 1e-2).rsqrt()
+
+
+class EquivariantAttention(nn.Module):
+    """Messages from neighbours: what they are, the directions they lie in, and the vectors they carry.
+
+    Each head weights its neighbours by attention; radial functions of the distance scale what is passed on.
+    """
+
+    def __init__(self, width: int, heads: int, n_radial: int, n_neighbours: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = (width // heads) ** -0.5
+        # Softmax averages; a sum over neighbours grows with their number and its noise with the root of it.
+        self.gain = n_neighbours**0.5
+        self.scalar_norm, self.vector_norm = nn.LayerNorm(width), VectorNorm()
+        self.queries_keys_values = nn.Linear(width, 4 * width)
+        self.vector_values = nn.Linear(width, 2 * width, bias=False)
+        self.radial = nn.Linear(n_radial, 4 * heads)
+        self.scalar_out = nn.Linear(2 * width, width)
+        self.vector_out = nn.Linear(2 * width, width, bias=False)
+
+    def forward(self, scalars: torch.Tensor, vectors: torch.Tensor, pairs: Pairs) -> tuple[torch.Tensor, torch.Tensor]:
+        """Changes of scalars and vectors."""
+        heads = (self.heads, -1)
+        parts = self.queries_keys_values(self.scalar_norm(scalars)).chunk(4, dim=-1)
+        queries, keys, passed, pointed = (part.unflatten(-1, heads) for part in parts)  # (N, H, C)
+        carried, projected = self.vector_values(self.vector_norm(vectors)).chunk(2, dim=-1)  # (N, 3, F)
+        weight, bias = self.radial.weight.chunk(4), self.radial.bias.chunk(4)
+        attention = pairs.attention(self.scale * pairs.scores(queries, keys) + pairs.mix(weight[0], bias[0]))
+        attention = self.gain * attention
+        seen = pairs.sum(attention * pairs.mix(weight[1], bias[1]), passed.unsqueeze(1)).squeeze(1)  # (N, H, C)
+        moved = pairs.sum(attention * pairs.mix(weight[2], bias[2]), carried.unflatten(-1, heads))  # (N, 3, H, C)
+        directed = pairs.directed(attention * pairs.mix(weight[3], bias[3]))
+        spread = pairs.spread(directed, pointed)  # (N, 3, H, C)
+        along = pairs.project(directed, projected.unflatten(-1, heads))  # (N, H, C)
+        scalar_change = self.scalar_out(torch.cat([seen.flatten(1), along.flatten(1)], dim=-1))
+        vector_change = self.vector_out(torch.cat([moved.flatten(2), spread.flatten(2)], dim=-1))
+        return scalar_change, vector_change
+
+
+class EquivariantUpdate(nn.Module):
+    """An atom's scalars and vectors change each other, as in PaiNN's update block."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scalar_norm, self.vector_norm = nn.LayerNorm(width), VectorNorm()
+        self.mixed = nn.Linear(width, 2 * width, bias=False)
+        self.network = nn.Sequential(nn.Linear(2 * width, 2 * width), nn.SiLU(), nn.Linear(2 * width, 3 * width))
+
+    def forward(self, scalars: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Changes of scalars and vectors."""
+        left, right = self.mixed(self.vector_norm(vectors)).chunk(2, dim=-1)  # (N, 3, F)
+        inputs = torch.cat([self.scalar_norm(scalars), norm(right)], dim=-1)
+        own, product, gate = self.network(inputs).chunk(3, dim=-1)  # (N, F)
+        return own + product * (left * right).sum(dim=1), gate.unsqueeze(1) * left
+
+
+class EquivariantStack(nn.Module):
+    """Layers of attention and update with residuals, whose outputs are joined: jumping knowledge.
+
+    Parameters
+    ----------
+    width : features of scalars and of vectors
+    n_layers : how many layers
+    heads : attention heads; divides `width`
+    n_radial : radial basis functions
+    n_neighbours : of a typical atom, which sets the size of sums
+    """
+
+    def __init__(self, width: int, n_layers: int, heads: int, n_radial: int, n_neighbours: float) -> None:
+        super().__init__()
+        self.attentions = nn.ModuleList(
+            EquivariantAttention(width, heads, n_radial, n_neighbours) for _ in range(n_layers)
+        )
+        self.updates = nn.ModuleList(EquivariantUpdate(width) for _ in range(n_layers))
+        self.width = width * (n_layers + 1)
+
+    def forward(self, scalars: torch.Tensor, vectors: torch.Tensor, pairs: Pairs) -> tuple[torch.Tensor, torch.Tensor]:
+        """Joined outputs of the inputs and all layers: scalars (N, width), vectors (N, 3, width)."""
+        all_scalars, all_vectors = [scalars], [vectors]
+        for attention, update in zip(self.attentions, self.updates, strict=True):
+            scalar_change, vector_change = attention(scalars, vectors, pairs)
+            scalars, vectors = scalars + scalar_change, vectors + vector_change
+            scalar_change, vector_change = update(scalars, vectors)
+            scalars, vectors = scalars + scalar_change, vectors + vector_change
+            all_scalars.append(scalars)
+            all_vectors.append(vectors)
+        return torch.cat(all_scalars, dim=-1), torch.cat(all_vectors, dim=-1)
+
+
+class ScalarHead(nn.Module):
+    """Reads scalars and vectors out as K numbers for each atom, zero at first."""
+
+    def __init__(self, width: int, hidden: int, n_numbers: int) -> None:
+        super().__init__()
+        self.vectors = nn.Linear(width, hidden, bias=False)
+        last = nn.Linear(hidden, n_numbers)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.network = nn.Sequential(nn.Linear(width + hidden, hidden), nn.SiLU(), last)
+
+    def forward(self, scalars: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """(N, n_numbers)."""
+        return self._read(scalars, self.vectors(vectors))
+
+    def _read(self, scalars: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.network(torch.cat([scalars, norm(mixed)], dim=-1))
+        return out
+
+
+class GatedHead(ScalarHead):
+    """Reads scalars and vectors out as K numbers for each atom, and one vector; both zero at first."""
+
+    def __init__(self, width: int, hidden: int, n_numbers: int) -> None:
+        super().__init__(width, hidden, n_numbers + hidden)
+        self.n_numbers = n_numbers
+
+    def forward(self, scalars: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+        """(N, n_numbers) and (N, 3)."""
+        mixed = self.vectors(vectors)  # (N, 3, hidden)
+        numbers, weights = self._read(scalars, mixed).split([self.n_numbers, mixed.shape[-1]], dim=-1)
+        return numbers, (mixed * weights.unsqueeze(1)).sum(dim=-1)

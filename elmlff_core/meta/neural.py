@@ -1,0 +1,150 @@
+"""NeuralMeta: what neural meta-models share: fitting, predicting, and being saved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from elmlff_core.errors import ElmlffError
+from elmlff_core.features.features import Features
+from elmlff_core.graphs.batch import GraphDataset
+from elmlff_core.meta.energy import EnergyMix
+from elmlff_core.meta.linear import ElementMix
+from elmlff_core.prediction import Prediction
+from elmlff_core.protocols import FitRequest
+
+NETWORK = "network."
+N_FOR_NEIGHBOURS = 100  # structures whose mean number of neighbours sets the size of sums
+
+
+class NeuralMeta:
+    """A network from graphs to forces; energies are the mix of aligned base energies.
+
+    A child says how its network is built from `shapes`, plain data that are saved beside the tensors.  A network has
+    a buffer ``atomic_numbers`` of the elements it knows.
+    """
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+        self.network: nn.Module | None = None
+        self.shapes: dict[str, Any] = {}
+        self.energy = EnergyMix()
+
+    @property
+    def n_parameters(self) -> int:
+        """Trainable numbers of the network, 0 before it is fitted or loaded."""
+        return 0 if self.network is None else sum(p.numel() for p in self.network.parameters())
+
+    def fit(self, request: FitRequest) -> None:
+        """Train on ``request.train`` and keep the state with the lowest per-frame RMSE on ``request.valid``."""
+        from elmlff_core.training.loop import seeded, train_network
+
+        train, valid = self._prepared(request.train), self._prepared(request.valid)
+        self.energy = self._fit_energy(train)
+        self.shapes = self._shapes(train)
+        self._check(train)
+        self._check(valid)
+        seeded(request.seed)
+        network = self._build()
+        with torch.no_grad():
+            self._start(network, train)
+        graphs, rotate = self._graphs(train), self._rotates(train)
+        self.network = train_network(network, graphs, self._graphs(valid), request, rotate)
+
+    def predict(self, features: Features) -> Prediction:
+        """Forces by the network; energies by the mix of aligned base energies.
+
+        ElmlffError on an element that was not in the training structures.
+        """
+        from elmlff_core.training.loop import evaluate_network
+
+        assert self.network is not None, "fit or load first"
+        self._check(features)
+        forces = evaluate_network(self.network, self._graphs(features))
+        return Prediction(features.n_atoms, forces.astype(np.float64), self.energy.apply(features))
+
+    def save(self, directory: Path) -> None:
+        """Write tensors as safetensors, and the shapes needed to rebuild the network as JSON."""
+        assert self.network is not None, "fit or load first"
+        (directory / "meta.json").write_text(json.dumps(self.shapes))
+        tensors = {f"{NETWORK}{key}": value.cpu().contiguous() for key, value in self.network.state_dict().items()}
+        energy = {key: torch.from_numpy(value) for key, value in self.energy.tensors().items()}
+        save_file(tensors | energy, directory / "meta.safetensors")
+
+    def load(self, directory: Path) -> None:
+        """Read what `save` wrote."""
+        self.shapes = json.loads((directory / "meta.json").read_text())
+        self.network = self._build()
+        tensors = load_file(directory / "meta.safetensors")
+        self.network.load_state_dict(
+            {key.removeprefix(NETWORK): value for key, value in tensors.items() if key.startswith(NETWORK)}
+        )
+        self.network.eval()
+        self.energy = EnergyMix.from_tensors({k: v.numpy() for k, v in tensors.items() if k.startswith("energy.")})
+
+    def _prepared(self, features: Features) -> Features:
+        """Features as this meta-model takes them."""
+        return features
+
+    def _fit_energy(self, train: Features) -> EnergyMix:
+        """The mix of aligned base energies."""
+        return EnergyMix.fit(train)
+
+    def _shapes(self, train: Features) -> dict[str, Any]:
+        """What `_build` needs to know of the training structures, as JSON."""
+        return {"n_models": len(train.models), "atomic_numbers": np.unique(train.atomic_numbers).tolist()}
+
+    def _build(self) -> nn.Module:
+        """A new network of `shapes`."""
+        raise NotImplementedError
+
+    def _start(self, network: nn.Module, train: Features) -> None:
+        """Set what is fixed before training."""
+        raise NotImplementedError
+
+    def _graphs(self, features: Features) -> GraphDataset:
+        """Graphs as the network takes them."""
+        raise NotImplementedError
+
+    def _rotates(self, train: Features) -> bool:
+        """Whether training shows structures in random orientations."""
+        return False
+
+    def _check(self, features: Features) -> None:
+        """Refuse what the network cannot take."""
+        known = set(self.shapes["atomic_numbers"])
+        if unknown := sorted(set(features.atomic_numbers.tolist()) - known):
+            raise ElmlffError(
+                f"elements with atomic numbers {unknown} were not in the structures the stack learnt from"
+            )
+
+
+def mean_neighbours(train: Features, cutoff: float) -> float:
+    """Mean number of neighbours of an atom within `cutoff` (Å), at least one."""
+    some = GraphDataset.from_features(train.subset(range(min(len(train), N_FOR_NEIGHBOURS))), cutoff, images=True)
+    return max(1.0, some.edges.shape[1] / len(some.atomic_numbers))
+
+
+def start_at_mix(network: Any, train: Features) -> None:
+    """Set a network's buffers ``mix``, ``input_scale``, ``spread_scale`` and ``output_scale`` from training structures.
+
+    The scales, in eV/Å, are the root mean squares of the mix, of the bases' deviations from it, and of what it leaves.
+    """
+    mix = ElementMix.fit(train)
+    mixed = mix.apply(train)
+    deviations = train.forces - mixed
+    network.mix.copy_(torch.from_numpy(mix.weights))
+    network.input_scale.fill_(_root_mean_square(mixed))
+    network.spread_scale.fill_(_root_mean_square(deviations))
+    network.output_scale.fill_(_root_mean_square(train.reference_forces - mixed))
+
+
+def _root_mean_square(values: np.ndarray) -> float:
+    """One where there is nothing to scale."""
+    return float(np.sqrt((values**2).mean())) or 1.0 if values.size else 1.0
