@@ -129,7 +129,9 @@ def out_of_fold(
     """
     if not folds:
         return features
-    forces, energies = features.forces.copy(), {name: energy.copy() for name, energy in features.energies.items()}
+    forces = features.forces.copy()
+    energies = {name: energy.copy() for name, energy in features.energies.items()}
+    stresses = {name: stress.copy() for name, stress in features.stresses.items()}
     for model in models:
         row = features.models.index(model.name)
         for fold in folds:
@@ -138,7 +140,9 @@ def out_of_fold(
             if model.name in energies:
                 known = features.energies[model.name][fold.index]
                 energies[model.name][fold.index] = _on_the_scale_of(known, found, found.energies[model.name])
-    return replace(features, forces=forces, energies=energies)
+            if model.name in stresses:
+                stresses[model.name][fold.index] = found.stresses[model.name]
+    return replace(features, forces=forces, energies=energies, stresses=stresses)
 
 
 def _on_the_scale_of(known: np.ndarray, structures: Features, energies: np.ndarray) -> np.ndarray:

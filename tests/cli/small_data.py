@@ -1,0 +1,43 @@
+"""Few structures and bases that need no training, for runs of seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ase.io
+
+from elmlff_core.data.readers import read_dataset
+
+SETTINGS = """
+stack = ["lj", "emt"]
+
+[data]
+train = "few.extxyz"
+
+[models.lj]
+adapter = "ase"
+options = { calculator = "ase.calculators.lj:LennardJones", arguments = { sigma = 1.0, rc = 10.0 } }
+
+[models.emt]
+adapter = "ase"
+options = { calculator = "ase.calculators.emt:EMT" }
+
+[meta.gat]
+channels = [8, 8]
+averaged_layers = 1
+
+[training]
+epochs = 3
+batch_size = 16
+device = "cpu"
+"""
+
+
+def write_small_data(folder: Path, n_structures: int = 40) -> None:
+    """``few.extxyz``, labelled methanes, and ``elmlff.toml``, in `folder`."""
+    dataset = read_dataset("methane").subset(range(0, 1200, 1200 // n_structures))
+    assert dataset.energy is not None
+    for atoms, forces, energy in zip(dataset.structures, dataset.forces, dataset.energy, strict=True):
+        atoms.arrays["REF_forces"], atoms.info["REF_energy"] = forces, energy
+    ase.io.write(folder / "few.extxyz", dataset.structures)
+    (folder / "elmlff.toml").write_text(SETTINGS)

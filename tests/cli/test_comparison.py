@@ -1,0 +1,227 @@
+"""Several meta-models in one run, controls without bases, and seeds: real commands on few structures."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from elmlff_core import load_stack
+from elmlff_core.config import TrainingConfig, read_config
+from elmlff_core.data.parts import Parts, read_parts
+from elmlff_core.features.features import Features
+from elmlff_core.prediction import Prediction
+from elmlff_core.protocols import FitRequest
+from elmlff_core.stack_folder import make_meta
+from tests.cli.small_data import write_small_data
+
+COMPARE = ("stack", "--meta", "linear,gat", "--control", "--seeds", "3", "--output", "run")
+GAT = {"channels": (8, 8), "averaged_layers": 1}
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return os.environ | {"ELMLFF_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+
+
+def elmlff(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(
+        [sys.executable, "-m", "elmlff_core", *arguments],
+        cwd=folder, env=environment(folder), capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert result.returncode == code, result.stdout + result.stderr
+    return result
+
+
+def metrics_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def errors_of(folder: Path) -> dict[str, Any]:
+    """Every error of a run by row and seed, without the time it took."""
+    rows = metrics_of(folder)["rows"]
+    return {row["name"]: [row["errors"], [seed["errors"] for seed in row["per_seed"]]] for row in rows}
+
+
+def per_frame(predicted: np.ndarray, dataset: Any) -> float:
+    """Eq. 7 for methanes: the mean over frames of the RMSE of 15 components."""
+    error = predicted.reshape(len(dataset), 15) - np.reshape(dataset.forces, (len(dataset), 15))
+    return float(np.sqrt((error**2).mean(axis=1)).mean())
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which one run has compared two meta-models, with controls and three seeds."""
+    folder = tmp_path_factory.mktemp("compare")
+    write_small_data(folder)
+    (folder / "stdout").write_text(elmlff(folder, *COMPARE).stdout)
+    return folder
+
+
+@pytest.fixture
+def rows(workplace: Path) -> dict[str, Any]:
+    return {row["name"]: row for row in metrics_of(workplace / "run")["rows"]}
+
+
+@pytest.fixture(scope="module")
+def parts(workplace: Path) -> Parts:
+    data = read_config(workplace / "elmlff.toml").data
+    return read_parts(data)
+
+
+def test_one_table_has_bases_controls_and_every_meta_model(workplace: Path, rows: dict[str, Any]) -> None:
+    assert {name: row["kind"] for name, row in rows.items()} == {
+        "lj": "base", "emt": "base", "mean of the bases": "control", "gat without bases": "control",
+        "stack (linear)": "stack", "stack (gat)": "stack",
+    }  # fmt: skip
+    stdout = (workplace / "stdout").read_text()
+    assert "* chosen on validation" in stdout
+    assert "± standard deviation over 3 seeds" in stdout
+    line = next(line for line in stdout.splitlines() if "gat without bases" in line)
+    for part in ("test", "valid", "train"):
+        mean, spread = (rows["gat without bases"][key][part]["rmse_per_frame"] for key in ("errors", "spread"))
+        assert f"{mean:.4f} ±{spread:.4f}" in line
+    assert f"{rows['gat without bases']['n_parameters']:,}" in line
+
+
+def test_the_stack_of_the_run_is_the_best_on_validation(workplace: Path, rows: dict[str, Any]) -> None:
+    errors = {name: rows[f"stack ({name})"]["errors"]["valid"]["rmse_per_frame"] for name in ("linear", "gat")}
+    best = min(errors, key=lambda name: errors[name])
+    assert json.loads((workplace / "run" / "stack.json").read_text())["meta"]["name"] == best
+    assert [row["name"] for row in rows.values() if row["chosen"]] == [f"stack ({best})"]
+    assert f"stack ({best}) *" in (workplace / "stdout").read_text()
+
+
+@pytest.mark.parametrize("name", ["linear", "gat"])
+def test_each_is_a_stack_of_its_own(workplace: Path, rows: dict[str, Any], parts: Parts, name: str) -> None:
+    """Loaded, it has the errors of the table; those of the first seed where there are several."""
+    row = rows[f"stack ({name})"]
+    expected = (row["per_seed"][0] if row["per_seed"] else row)["errors"]["test"]["rmse_per_frame"]
+    predicted = load_stack(workplace / "run" / "stacks" / name).predict(parts.test.structures)
+    assert per_frame(predicted.forces, parts.test) == pytest.approx(expected, rel=1e-5)
+
+
+def test_closed_form_has_neither_seeds_nor_control(rows: dict[str, Any]) -> None:
+    assert rows["stack (linear)"]["per_seed"] == []
+    assert rows["stack (linear)"]["spread"] == {}
+    assert "linear without bases" not in rows
+
+
+@pytest.mark.parametrize("name", ["stack (gat)", "gat without bases"])
+def test_mean_and_spread_are_those_of_the_seeds(rows: dict[str, Any], name: str) -> None:
+    row = rows[name]
+    assert [entry["seed"] for entry in row["per_seed"]] == [0, 1, 2]
+    for part in ("test", "valid", "train"):
+        values = [entry["errors"][part]["rmse_per_frame"] for entry in row["per_seed"]]
+        assert len(set(values)) == 3
+        assert row["errors"][part]["rmse_per_frame"] == pytest.approx(statistics.mean(values))
+        assert row["spread"][part]["rmse_per_frame"] == pytest.approx(statistics.stdev(values))
+
+
+def test_another_seed_is_a_run_with_that_seed(workplace: Path, rows: dict[str, Any]) -> None:
+    elmlff(workplace, "stack", "--meta", "gat", "--seed", "2", "--output", "seed2")
+    (alone,) = (row for row in metrics_of(workplace / "seed2")["rows"] if row["name"] == "stack (gat)")
+    assert alone["errors"] == rows["stack (gat)"]["per_seed"][2]["errors"]
+    assert alone["spread"] == {}
+    assert not (workplace / "seed2" / "stacks").exists()
+
+
+def without_bases(parts: Parts, part: str) -> Features:
+    dataset = getattr(parts, part)
+    reference = Prediction.from_lists(dataset.forces, dataset.energy)
+    return Features(dataset.structures, (), np.zeros((0, 5 * len(dataset), 3)), {}, reference)
+
+
+def test_the_control_is_the_same_fit_without_base_features(
+    workplace: Path, rows: dict[str, Any], parts: Parts, tmp_path: Path
+) -> None:
+    """Fitted here on structures and labels alone, it has the numbers of the table and of the saved one."""
+    train, valid, test = (without_bases(parts, part) for part in ("train", "valid", "test"))
+    training = TrainingConfig(epochs=3, batch_size=16, device="cpu").with_defaults({})
+    meta = make_meta("gat", GAT)
+    meta.fit(FitRequest(train, valid, training, tmp_path, 0, lambda _: None))
+    row = rows["gat without bases"]
+    expected = row["per_seed"][0]["errors"]["test"]["rmse_per_frame"]
+    assert per_frame(meta.predict(test).forces, parts.test) == pytest.approx(expected, rel=1e-6)
+    saved = make_meta("gat", GAT)
+    saved.load(workplace / "run" / "fit" / "gat-without-bases" / "meta")
+    assert np.array_equal(saved.predict(test).forces, meta.predict(test).forces)
+
+
+def test_what_the_bases_bring_is_the_difference_to_the_control(workplace: Path) -> None:
+    elmlff(workplace, "stack", "--meta", "gat", "--control", "--output", "controlled")
+    metrics = metrics_of(workplace / "controlled")
+    test = {row["name"]: row["errors"]["test"]["rmse_per_frame"] for row in metrics["rows"]}
+    gain = test["gat without bases"] - test["stack (gat)"]
+    assert gain > 0  # a fit of three epochs that sees no positions cannot know the forces
+    assert f"The bases bring {gain:.4f} eV/Å: the difference to gat without bases" in metrics["verdict"]
+
+
+def test_fits_are_recorded_with_time_and_parameters(workplace: Path, rows: dict[str, Any]) -> None:
+    fits = {fit["name"]: fit for fit in metrics_of(workplace / "run")["fits"]}
+    assert set(fits) == {
+        "linear", "gat", "gat-seed1", "gat-seed2",
+        "gat-without-bases", "gat-without-bases-seed1", "gat-without-bases-seed2",
+    }  # fmt: skip
+    assert set(fits) == {path.name for path in (workplace / "run" / "fit").iterdir()}
+    assert all(fit["epochs"] == 3 and fit["seconds"] > 0 for name, fit in fits.items() if name != "linear")
+    assert fits["linear"]["n_parameters"] is None
+    # Two layers of 4 heads, (n -> 8) x 4 and 32 -> 8 averaged, with attention, bias and residual; 40 outputs to 15.
+    n_inputs = 3 * 3 + 2  # the mix, two deviations from it, and two elements
+    first = n_inputs * 32 + 2 * 32 + 32 + n_inputs * 32 + 32
+    second = 32 * 32 + 2 * 32 + 8 + 32 * 8 + 8
+    assert fits["gat"]["n_parameters"] == first + second + 40 * 15 + 15
+    assert fits["gat"]["n_parameters"] - fits["gat-without-bases"]["n_parameters"] == 2 * 9 * 32
+    assert rows["stack (gat)"]["seconds"] == pytest.approx(
+        statistics.mean(fits[name]["seconds"] for name in ("gat", "gat-seed1", "gat-seed2"))
+    )
+
+
+def test_killed_in_the_middle_and_run_again(workplace: Path) -> None:
+    """Finished fits are loaded, not repeated; the numbers are those of a run that was not killed."""
+    arguments = ("stack", "--meta", "gat", "--control", "--seeds", "2", "--set", "training.epochs=150")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "elmlff_core", *arguments, "--output", "cut"],
+        cwd=workplace, env=environment(workplace), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    fit = workplace / "cut" / "fit"
+    curve = fit / "gat-seed1" / "learning_curve.csv"
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and not (curve.exists() and len(curve.read_text().splitlines()) > 10):
+        time.sleep(0.02)
+        assert process.poll() is None, process.communicate()
+    process.kill()
+    process.communicate(timeout=60)
+    assert not (fit / "gat-seed1" / "fitted.json").exists()
+    finished = {path: path.stat().st_mtime_ns for path in (fit / "gat").rglob("*")}
+    epochs = len(curve.read_text().splitlines())
+    again = elmlff(workplace, *arguments, "--output", "cut")
+    assert {path: path.stat().st_mtime_ns for path in (fit / "gat").rglob("*")} == finished
+    assert epochs <= len(curve.read_text().splitlines()) == 152  # a title, the start, and each epoch once
+    elmlff(workplace, *arguments, "--output", "uncut")
+    assert errors_of(workplace / "cut") == errors_of(workplace / "uncut")
+    assert metrics_of(workplace / "cut")["verdict"] in again.stdout
+
+
+WRONG = {
+    "one of several": (["--meta", "linear,gta"], "no meta-model is called 'gta'; did you mean 'gat'?"),
+    "whose option": (["--meta", "linear,gat", "--set", "meta.rotate=false"], "'meta.gat.rotate'"),
+    "one seed at least": (["--seeds", "0"], "--seeds"),
+    "two folds at least": (["--folds", "1"], "--folds"),
+    "more folds than structures": (["--folds", "500"], "cannot be cut into 500 folds"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_ends_in_one_line(workplace: Path, case: str) -> None:
+    arguments, message = WRONG[case]
+    stderr = elmlff(workplace, "stack", *arguments, code=1).stderr
+    assert message in stderr
+    assert len(stderr.strip().splitlines()) == 1
