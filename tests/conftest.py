@@ -12,6 +12,7 @@ from ase import Atoms
 from elmlff_core.features.features import Features
 from elmlff_core.prediction import Prediction
 
+pytest_plugins = ["tests.trained_models"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

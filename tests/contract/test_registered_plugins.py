@@ -14,7 +14,11 @@ from elmlff_core.testing import Tolerances, check_force_field, check_meta_model,
 from tests.conftest import shared_folder
 
 # Small enough to fit in seconds; everything else is the default.
-QUICK_OPTIONS: dict[str, dict[str, Any]] = {"gat": {"channels": [16, 16], "heads": 2, "averaged_layers": 1}}
+QUICK_OPTIONS: dict[str, dict[str, Any]] = {
+    "gat": {"channels": [16, 16], "heads": 2, "averaged_layers": 1},
+    "egat": {"width": 16, "layers": 2, "heads": 4},
+    "conservative": {"width": 16, "layers": 2, "heads": 4},
+}
 # What a meta-model does not promise, by its own description.
 NOT_PROMISED = {"gat": ["rotation"], "median": ["rotation"]}
 CHECKPOINTS = {

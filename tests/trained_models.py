@@ -1,4 +1,4 @@
-"""Structures, labels and trained models shared by the tests of the adapters."""
+"""Structures, labels and tiny trained models, for the tests of the adapters and of physics."""
 
 from __future__ import annotations
 
