@@ -31,6 +31,7 @@ from elmlff_core.models import (
     training_directory,
 )
 from elmlff_core.report.evaluation import Evaluation, evaluate, write_report
+from elmlff_core.report.run_report import diagnose_run, write_run_report
 from elmlff_core.report.table import Row, as_records, from_records, write_csv
 from elmlff_core.report.verdict import in_sample_note, verdict
 from elmlff_core.reporter import Reporter
@@ -93,11 +94,13 @@ def stack(
     features["train"] = out_of_fold(trained, features["train"], folds, retraining)
     fitted = fit_all(fits_of(metas, config), features, run, reporter)
     evaluation = evaluate(fitted, features, run.fit)
-    save_stacks(models, fitted, evaluation, run, bundle)
+    chosen = save_stacks(models, fitted, evaluation, run, bundle)
     write_report(evaluation, run)
-    notes = notes_of(evaluation, models, trained, folds)
+    diagnostics = diagnose_run(evaluation, parts, config.data.split)
+    notes = notes_of(evaluation, models, trained, folds) + diagnostics.warnings
     for note in notes:
         reporter.warn(note)
+    write_run_report(evaluation, diagnostics, chosen.uncertainty, notes, run)
     write_metrics(evaluation, fitted, notes, parts, folds, run)
     return StackRun(run.path, evaluation.rows, verdict(evaluation.rows), notes)
 
@@ -181,11 +184,12 @@ def base_features(
 
 def save_stacks(
     models: list[NamedModel], fitted: Sequence[Fitted], evaluation: Evaluation, run: RunFolder, bundle: bool
-) -> None:
+) -> Stack:
     """The chosen meta-model with its bases as the run's stack; where there are several, each as a stack of its own.
 
-    Validation structures tell how sure each of them is.
+    Validation structures tell how sure each of them is.  Returns the run's stack.
     """
+    saved = {}
     stacks = [entry for entry in fitted if entry.fit.number == 0 and not entry.fit.without_bases]
     for entry in stacks:
         meta, valid = entry.fit.meta, evaluation.predictions[entry.fit.title]["valid"]
@@ -195,6 +199,8 @@ def save_stacks(
             one.save(run.stacks / meta.name, bundle)
         if entry is evaluation.chosen:
             one.save(run.path, bundle)
+        saved[entry.fit.title] = one
+    return saved[evaluation.chosen.fit.title]
 
 
 def notes_of(

@@ -34,6 +34,11 @@ class Diagnostics:
     labels: dict[str, LabelNoise]
     errors: list[DetailedErrors]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the table must know of it."""
+        return [self.split.statement(self.split_method)] if self.split.is_bad else []
+
     def as_record(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {**asdict(self), "split_statement": self.split.statement(self.split_method)}

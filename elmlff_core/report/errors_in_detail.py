@@ -84,11 +84,11 @@ def in_sample_gaps(train: Features, test: Features) -> list[InSampleGap]:
     """For each base; a ratio far above 1 says that its training features are better than those it will meet."""
     gaps = []
     for name in train.models:
-        found = [
+        inside, outside = (
             force_metrics(part.base_prediction(name).forces, part.reference_forces, part.n_atoms).rmse_per_frame
             for part in (train, test)
-        ]
-        gaps.append(InSampleGap(name, *found, ratio=found[1] / found[0] if found[0] > 0 else None))
+        )
+        gaps.append(InSampleGap(name, inside, outside, outside / inside if inside > 0 else None))
     return gaps
 
 

@@ -1,18 +1,37 @@
-"""Plots of a run: parity of forces, and the learning curve."""
+"""Plots of a run: parity of forces, the learning curve, errors by force, and how far uncertainties can be trusted."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from elmlff_core.report.errors_in_detail import DetailedErrors
 from elmlff_core.training.metrics import force_metrics
+from elmlff_core.uncertainty.quality import UncertaintyQuality
 
 BLUE, ORANGE, GREY = "#3366aa", "#dd7722", "#888888"
+DPI = 150
+COLUMNS = 4  # of parity plots side by side: more cannot be read on a page
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure that belongs to no window; sizes in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def as_png(figure: Figure) -> bytes:
+    """The figure as the bytes of a PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=DPI, format="png")
+    return buffer.getvalue()
 
 
 def parity(reference: np.ndarray, predictions: Mapping[str, np.ndarray], n_atoms: np.ndarray, path: Path) -> None:
@@ -21,21 +40,23 @@ def parity(reference: np.ndarray, predictions: Mapping[str, np.ndarray], n_atoms
     Parameters
     ----------
     reference : (n_rows, 3), eV/Å
-    predictions : title -> (n_rows, 3), eV/Å
+    predictions : title -> (n_rows, 3), eV/Å; the last is set off
     n_atoms : (n_structures,)
     path : of the PNG
     """
-    figure = Figure(figsize=(3.4 * len(predictions), 5.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    n_columns = min(COLUMNS, len(predictions))
+    n_bands = -(-len(predictions) // n_columns)
+    figure = new_figure(3.4 * n_columns, 5.6 * n_bands)
     axes = figure.subplots(
-        2, len(predictions), squeeze=False, sharex=True, sharey="row", gridspec_kw={"height_ratios": [1.7, 1]}
+        2 * n_bands, n_columns, squeeze=False, sharex=True, gridspec_kw={"height_ratios": [1.7, 1] * n_bands}
     )
     limit = 1.05 * np.abs(reference).max()
     errors = np.concatenate([(forces - reference).ravel() for forces in predictions.values()])
     spread = max(1.1 * np.quantile(np.abs(errors), 0.999), 1e-6)
-    for column, (title, forces) in enumerate(predictions.items()):
-        top, bottom = axes[:, column]
-        colour = ORANGE if column == len(predictions) - 1 else BLUE
+    for place, (title, forces) in enumerate(predictions.items()):
+        band, column = divmod(place, n_columns)
+        top, bottom = axes[2 * band : 2 * band + 2, column]
+        colour = ORANGE if place == len(predictions) - 1 else BLUE
         found = force_metrics(forces, reference, n_atoms)
         style = {"s": 2, "alpha": 0.25, "color": colour, "rasterized": True, "linewidths": 0}
         top.scatter(reference.ravel(), forces.ravel(), **style)
@@ -47,9 +68,17 @@ def parity(reference: np.ndarray, predictions: Mapping[str, np.ndarray], n_atoms
         bottom.set_ylim(-spread, spread)
         bottom.set_xlim(-limit, limit)
         bottom.set_xlabel("reference force (eV/Å)")
-    axes[0, 0].set_ylabel("predicted force (eV/Å)")
-    axes[1, 0].set_ylabel("error (eV/Å)")
-    figure.savefig(path, dpi=150)
+        bottom.tick_params(labelbottom=True)
+        if column == 0:
+            top.set_ylabel("predicted force (eV/Å)")
+            bottom.set_ylabel("error (eV/Å)")
+        else:
+            top.tick_params(labelleft=False)
+            bottom.tick_params(labelleft=False)
+    for place in range(len(predictions), n_bands * n_columns):
+        for row in range(2):
+            axes[2 * (place // n_columns) + row, place % n_columns].set_axis_off()
+    figure.savefig(path, dpi=DPI)
 
 
 def learning_curve(source: Path, levels: Mapping[str, float], path: Path) -> None:
@@ -64,8 +93,7 @@ def learning_curve(source: Path, levels: Mapping[str, float], path: Path) -> Non
     with source.open() as file:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     epochs = [row["epoch"] for row in rows]
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(6, 4)
     axes = figure.subplots()
     axes.plot(epochs, [row["train_rmse"] for row in rows], color=BLUE, label="training RMSE, during the epoch")
     axes.plot(epochs, [row["valid_rmse_per_frame"] for row in rows], color=ORANGE, label="validation RMSE per frame")
@@ -75,4 +103,57 @@ def learning_curve(source: Path, levels: Mapping[str, float], path: Path) -> Non
     axes.set_xlabel("epoch")
     axes.set_ylabel("force error (eV/Å)")
     axes.legend(frameon=False, fontsize=9)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=DPI)
+
+
+def errors_by_force(errors: Sequence[DetailedErrors], stack: str) -> Figure:
+    """RMSE against the magnitude of the reference force, one line per prediction; that called `stack` is set off."""
+    figure = new_figure(6, 4)
+    axes = figure.subplots()
+    others = [entry for entry in errors if entry.name != stack]
+    shades = np.linspace(0.25, 0.75, max(len(others), 1))
+    markers = "osv^D<>ph*"
+    for place, entry in enumerate([*others, *(entry for entry in errors if entry.name == stack)]):
+        middles = [0.5 * (part.lower + part.upper) for part in entry.bins]
+        rmse = [part.error.rmse for part in entry.bins]
+        chosen = entry.name == stack
+        colour = ORANGE if chosen else str(shades[place])
+        marker = "o" if chosen else markers[place % len(markers)]
+        width = 2.0 if chosen else 1.0
+        axes.plot(middles, rmse, color=colour, marker=marker, markersize=4, linewidth=width, label=entry.name)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("magnitude of the reference force (eV/Å), middle of the bin")
+    axes.set_ylabel("RMSE of the components (eV/Å)")
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def calibration(quality: UncertaintyQuality, unit: str) -> Figure:
+    """Left: predicted against observed errors, in bins of the former; right: stated against found coverage."""
+    figure = new_figure(8, 3.8)
+    left, right = figure.subplots(1, 2)
+    predicted = np.array([entry.predicted for entry in quality.reliability])
+    observed = np.array([entry.observed for entry in quality.reliability])
+    both = np.concatenate([predicted, observed])
+    both = both[both > 0]
+    if len(both):
+        ends = np.array([both.min() / 1.3, both.max() * 1.3])
+        left.plot(ends, ends, color=GREY, linewidth=0.8)
+        left.set(xlim=ends, ylim=ends, xscale="log", yscale="log")
+    left.plot(predicted, observed, color=ORANGE, marker="o", markersize=5)
+    left.set(xlabel=f"predicted standard deviation ({unit})", ylabel=f"observed RMSE ({unit})")
+    left.set_aspect("equal")
+    left.set_title("size of errors, in ten bins", fontsize=10)
+    stated = [entry.stated for entry in quality.coverage]
+    right.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
+    found = [(entry.stated, entry.conformal) for entry in quality.coverage if entry.conformal is not None]
+    if found:
+        right.plot(*zip(*found, strict=True), color=ORANGE, marker="o", markersize=5, label="conformal intervals")
+    normal = [entry.normal for entry in quality.coverage]
+    right.plot(stated, normal, color=BLUE, marker="s", markersize=4, linestyle="--", label="as if errors were normal")
+    right.set(xlim=(0.4, 1), ylim=(0.4, 1), xlabel="stated coverage", ylabel="part of the test errors inside")
+    right.set_ylim(min(0.4, *normal, *(inside for _, inside in found)), 1)
+    right.set_title("coverage", fontsize=10)
+    right.legend(frameon=False, fontsize=9)
+    return figure

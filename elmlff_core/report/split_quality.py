@@ -60,6 +60,11 @@ class SplitQuality:
     near_duplicate_distance: float | None
     near_duplicate_fraction: float | None
 
+    @property
+    def is_bad(self) -> bool:
+        """Whether more than a tenth of the test structures are near-duplicates."""
+        return self.near_duplicate_fraction is not None and self.near_duplicate_fraction > MANY
+
     def statement(self, split: str | None = None) -> str:
         """What it means, in a few sentences; `split` is how test structures were chosen, ``random`` or ``blocks``."""
         missing = self.n_test - self.n_comparable
@@ -76,7 +81,7 @@ class SplitQuality:
             f"{opening}{100 * self.near_duplicate_fraction:.0f} % of the test structures are near-duplicates: nearer "
             f"to a training structure than {self.near_duplicate_distance:.3g} Å ({measure})."
         )
-        if self.near_duplicate_fraction <= MANY:
+        if not self.is_bad:
             return found
         if not self.is_trajectory:
             advice = (

@@ -2,10 +2,12 @@
 
 Two corrections, both learnt on validation structures:
 
-- a *scale* for each element, ``sqrt(mean(error² / spread²))``: the maximum-likelihood factor for normal errors whose
-  standard deviation is proportional to the spread;
-- *conformal* quantiles of what remains, ``|error| / (scale * spread)``, which need no assumption on the shape of the
-  errors.
+- ``std = scale * (spread / reference)^exponent``, with one exponent and a scale for each element,
+  ``sqrt(mean(error² / (spread / reference)^(2 exponent)))``: the maximum likelihood for normal errors.  Exponent 1 is
+  the usual scaling of a committee.  But where one base is bad, the spread follows its errors, over decades that those
+  of the stack do not span: three bases of which one errs five times as much as the best want an exponent near a half,
+  and plain scaling then overstates the RMS error by five.  Exponent 0 says that the spread tells nothing;
+- *conformal* quantiles of what remains, ``|error| / std``, which need no assumption on the shape of the errors.
 
 Atoms of one structure err together, so that they are not exchangeable; structures are taken to be.  The quantiles are
 those of hierarchical conformal prediction (Lee, Barber and Willett, arXiv 2306.06342): each of the K structures weighs
@@ -17,7 +19,7 @@ structures that are neighbours in a trajectory, or that a meta-model's best stat
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -27,6 +29,7 @@ from elmlff_core.errors import ElmlffError
 FLOOR = 0.1
 # The scale of an element is shrunk towards the scale of all atoms as if this many further atoms had that one.
 PRIOR_ATOMS = 20
+EXPONENTS = np.linspace(0.0, 2.0, 41)
 N_LEVELS = 1001
 
 
@@ -37,13 +40,17 @@ class Calibration:
     Attributes
     ----------
     floor : the least spread that counts, in the spread's unit
-    scale : standard deviation of an error component per spread, over all atoms (or structures)
+    reference : the median spread
+    exponent : of the spread in the standard deviation
+    scale : standard deviation of an error component at the median spread, over all atoms (or structures)
     element_scales : the same by atomic number; other elements, and energies, have `scale`
     quantiles : (1001,) of ``|error| / std`` at the levels 0, 0.001, ..., 1
     n_structures : validation structures they come from
     """
 
     floor: float
+    reference: float
+    exponent: float
     scale: float
     element_scales: dict[int, float] = field(default_factory=dict)
     quantiles: tuple[float, ...] = ()
@@ -69,10 +76,14 @@ class Calibration:
         """
         if not len(spread):
             raise ElmlffError("there are no validation structures to calibrate uncertainties on")
-        floor = FLOOR * float(np.median(spread))
-        if floor == 0.0:  # most bases agree exactly: any positive floor, in the order of the others' disagreement
-            floor = FLOOR * float(np.sqrt((spread**2).mean())) or 1.0
-        ratios = (error**2).mean(axis=1) / np.maximum(spread, floor) ** 2  # (n_rows,)
+        # Where most bases agree exactly the median is zero: the others' disagreement then sets the order of magnitude.
+        reference = float(np.median(spread)) or float(np.sqrt((spread**2).mean())) or 1.0
+        floor = FLOOR * reference
+        relative = np.maximum(spread, floor) / reference
+        squared = (error**2).mean(axis=1)  # (n_rows,)
+        groups = np.zeros(len(spread), dtype=int) if atomic_numbers is None else atomic_numbers
+        exponent = likeliest_exponent(relative, squared, groups)
+        ratios = squared / relative ** (2 * exponent)
         overall = float(ratios.mean())
         scales = {}
         for number in [] if atomic_numbers is None else np.unique(atomic_numbers).tolist():
@@ -80,20 +91,21 @@ class Calibration:
             scales[int(number)] = float(np.sqrt((own.sum() + PRIOR_ATOMS * overall) / (len(own) + PRIOR_ATOMS)))
         # A stack without any error on validation would have no scale: the smallest that keeps scores finite.
         tiny = float(np.finfo(np.float64).tiny) ** 0.5
-        scaled = cls(floor, max(float(np.sqrt(overall)), tiny), {z: max(s, tiny) for z, s in scales.items()})
+        element_scales = {number: max(scale, tiny) for number, scale in scales.items()}
+        scaled = cls(floor, reference, exponent, max(float(np.sqrt(overall)), tiny), element_scales)
         scores = np.linalg.norm(error, axis=1) / scaled.std(spread, atomic_numbers)
         weights = np.repeat(1.0 / (len(n_atoms) * n_atoms), n_atoms)
         quantiles = weighted_quantiles(scores, weights, np.linspace(0.0, 1.0, N_LEVELS))
-        return cls(floor, scaled.scale, scaled.element_scales, tuple(quantiles.tolist()), len(n_atoms))
+        return replace(scaled, quantiles=tuple(quantiles.tolist()), n_structures=len(n_atoms))
 
     def std(self, spread: np.ndarray, atomic_numbers: np.ndarray | None = None) -> np.ndarray:
-        """Calibrated standard deviation of one error component: (n_rows,), in the spread's unit."""
+        """Calibrated standard deviation of one error component: (n_rows,), in the errors' unit."""
         scale: float | np.ndarray = self.scale
         if atomic_numbers is not None:
             table = np.full(119, self.scale)
             table[list(self.element_scales)] = list(self.element_scales.values())
             scale = table[atomic_numbers]
-        return np.asarray(scale * np.maximum(spread, self.floor))
+        return np.asarray(scale * (np.maximum(spread, self.floor) / self.reference) ** self.exponent)
 
     def factor(self, coverage: float) -> float:
         """Standard deviations within which `coverage` of the errors lie; infinite where validation is too small.
@@ -107,6 +119,26 @@ class Calibration:
             return np.inf
         # The next level of the table: rounding up only widens the interval.
         return self.quantiles[int(np.ceil(level * (N_LEVELS - 1) - 1e-9))]
+
+
+def likeliest_exponent(relative: np.ndarray, squared: np.ndarray, groups: np.ndarray) -> float:
+    """The exponent under which normal errors with ``std = scale_group * relative^exponent`` are most likely.
+
+    Parameters
+    ----------
+    relative : (n_rows,), positive
+    squared : (n_rows,), mean square of each row's error components
+    groups : (n_rows,) int, rows that share a scale
+    """
+    _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    logarithms = np.log(relative)
+    losses = []
+    for exponent in EXPONENTS:
+        # With the best scale of each group, its mean of error²/std² is one and log(std²) is what remains.
+        scales = np.bincount(group, squared * np.exp(-2 * exponent * logarithms)) / counts
+        known = scales > 0  # a group without any error is certain under each exponent
+        losses.append(float((counts[known] * np.log(scales[known])).sum() + 2 * exponent * logarithms.sum()))
+    return float(EXPONENTS[int(np.argmin(losses))])
 
 
 def weighted_quantiles(values: np.ndarray, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:

@@ -50,9 +50,9 @@ class UncertaintyQuality:
     Attributes
     ----------
     n : atoms, or structures for energies
-    spearman : rank correlation of predicted standard deviation and error magnitude; None for a constant spread
+    spearman : rank correlation of predicted standard deviation and error magnitude; None where one is constant
     rms_predicted, rms_observed : per component, eV/Å or eV; equal where the calibration carries over to test
-    reliability : deciles of the predicted standard deviation
+    reliability : tenths of the rows by predicted standard deviation, all of them together where that is constant
     coverage : for 50, 68, 90 and 95 %; the mean over structures of the part of their atoms
     """
 
@@ -97,6 +97,7 @@ def _quality(std: np.ndarray, error: np.ndarray, n_atoms: np.ndarray, calibratio
         conformal = None if np.isinf(factor) else float(shares[ratio <= factor].sum())
         coverage.append(Coverage(stated, conformal, float(shares[ratio <= normal].sum())))
     varies = np.ptp(std) > 1e-9 * std.max() and np.ptp(magnitude) > 0
+    bins = np.array_split(np.argsort(std, kind="stable"), N_BINS if varies else 1)
     return UncertaintyQuality(
         n=len(std),
         spearman=float(spearmanr(std, magnitude).statistic) if varies else None,
@@ -104,7 +105,7 @@ def _quality(std: np.ndarray, error: np.ndarray, n_atoms: np.ndarray, calibratio
         rms_observed=float(np.sqrt(squared.mean())),
         reliability=tuple(
             ReliabilityBin(len(rows), float(np.sqrt((std[rows] ** 2).mean())), float(np.sqrt(squared[rows].mean())))
-            for rows in np.array_split(np.argsort(std, kind="stable"), N_BINS)
+            for rows in bins
             if len(rows)
         ),
         coverage=tuple(coverage),

@@ -57,8 +57,8 @@ def test_the_values_are_those_of_the_loaded_stack(stack, tmp_path):
     atoms = copper(99)
     atoms.calc = StackCalculator(tmp_path / "run")
     spread = committee_spread(stack.features([atoms]).forces)
-    floor = stack.uncertainty.force.floor
-    expected = stack.uncertainty.force.element_scales[29] * np.maximum(spread, floor)
+    force = stack.uncertainty.force
+    expected = force.element_scales[29] * (np.maximum(spread, force.floor) / force.reference) ** force.exponent
     assert atoms.calc.get_property("forces_std", atoms) == pytest.approx(expected)
     assert atoms.calc.results["forces_std"] == pytest.approx(expected)
     assert atoms.calc.get_property("energy_std", atoms) == pytest.approx(

@@ -49,8 +49,9 @@ def test_the_known_scale_of_each_element_is_found_and_carries_over():
     uncertainty = Uncertainty.fit(*committee(1500, 0))
     test, _ = committee(20, 1)
     # C is a quarter of the atoms: the shrinkage towards the others' 0.5 moves its 2.0 by about 1 %.
-    assert uncertainty.force.element_scales[6] == pytest.approx(2.0, rel=0.05)
-    assert uncertainty.force.element_scales[1] == pytest.approx(0.5, rel=0.05)
+    median = np.median(np.linspace(0.1, 2.0, 1001)) / np.sqrt(3)  # scales are those at the median spread
+    assert uncertainty.force.element_scales[6] == pytest.approx(2.0 * median, rel=0.06)
+    assert uncertainty.force.element_scales[1] == pytest.approx(0.5 * median, rel=0.06)
     apart = (test.forces[0] - test.forces[1])[:, 0] / 2
     expected = apart / np.sqrt(3) * np.tile([2.0, 0.5, 0.5, 0.5], 20)
     assert uncertainty.forces_std(test) == pytest.approx(expected, rel=0.06)
@@ -63,18 +64,33 @@ def test_intervals_of_normal_errors_are_those_of_the_chi_distribution():
         assert uncertainty.energy.factor(coverage) == pytest.approx(chi(1).ppf(coverage), rel=0.12)
 
 
+def shifted(features: Features, zero: float) -> Features:
+    energies = {**features.energies, "a": features.energies["a"] + zero * features.n_atoms}
+    return Features(features.structures, features.models, features.forces, energies, features.reference)
+
+
 def test_energies_are_aligned_before_their_spread_is_taken():
-    features, prediction = committee(1500, 0)
-    uncertainty = Uncertainty.fit(features, prediction)
+    features, prediction = committee(500, 0)
     test, _ = committee(30, 1)
-    # a - b is twice the half distance beside zeros 10 eV apart; alignment also takes out the mean of the former
-    half = (test.energies["a"] - test.energies["b"] - 10) / 2
-    constant = (features.energies["a"] - features.energies["b"]).mean() / 2 - 5
-    errors = prediction.energy - features.reference.energy
-    fitted_spread = np.abs((features.energies["a"] - features.energies["b"] - 10) / 2 - constant)
-    scale = np.sqrt(np.mean(errors**2 / np.maximum(fitted_spread, 0.1 * np.median(fitted_spread)) ** 2))
-    expected = scale * np.maximum(np.abs(half - constant), 0.1 * np.median(fitted_spread))
-    assert uncertainty.energy_std(test) == pytest.approx(expected, rel=1e-6)
+    plain = Uncertainty.fit(features, prediction).energy_std(test)
+    moved = Uncertainty.fit(shifted(features, 50.0), prediction).energy_std(shifted(test, 50.0))
+    assert moved == pytest.approx(plain, rel=1e-6)
+    # the bases are half the distance of their aligned energies from the mean: 10 eV apart in zero, and then aligned
+    mean = (features.energies["a"] - features.energies["b"]).mean()
+    half = np.abs(test.energies["a"] - test.energies["b"] - mean) / 2
+    assert np.array_equal(rankdata(plain), rankdata(np.maximum(half, np.sort(half)[(plain == plain.min()).sum() - 1])))
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_the_known_exponent_is_found(exponent):
+    rng = np.random.default_rng(0)
+    spread = np.exp(rng.normal(scale=1.0, size=6000))
+    numbers = rng.choice([1, 8], size=6000)
+    std = np.where(numbers == 1, 0.1, 0.4) * spread**exponent
+    calibration = Calibration.fit(spread, std[:, None] * rng.normal(size=(6000, 3)), np.full(1000, 6), numbers)
+    assert calibration.exponent == pytest.approx(exponent, abs=0.051)
+    usual = spread > calibration.floor
+    assert calibration.std(spread, numbers)[usual] == pytest.approx(std[usual], rel=0.15)
 
 
 def test_coverage_holds_for_heavy_tailed_errors_that_atoms_of_a_structure_share():
@@ -148,7 +164,7 @@ def test_a_learnt_spread_comes_before_the_committees():
     learnt = Uncertainty.fit(features, prediction, WithHead())
     plain = Uncertainty.fit(features, prediction, WithoutHead())
     assert (learnt.kind, plain.kind) == ("learnt", "committee")
-    assert learnt.force.scale == pytest.approx(2 * plain.force.scale)
+    assert learnt.force.reference == pytest.approx(plain.force.reference / 2)
     assert np.allclose(learnt.forces_std(features, WithHead()), plain.forces_std(features))
 
 
