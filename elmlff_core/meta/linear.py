@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field
 from safetensors.numpy import load_file, save_file
 
 from elmlff_core.errors import ElmlffError
@@ -34,8 +35,10 @@ class ElementMix:
     weights: np.ndarray
 
     @classmethod
-    def fit(cls, features: Features, ridge: float = 0.0) -> ElementMix:
+    def fit(cls, features: Features, ridge: float = 0.0, nonnegative: bool = False) -> ElementMix:
         """Least squares on reference forces; `ridge` (relative to the squared base force) shrinks towards the mean.
+
+        With `nonnegative` no base counts against its own forces: weights that would be negative are zero.
 
         Works on the Gram matrix of the bases, so that it needs no more memory than the features themselves.  Without
         bases there are no weights, and the mix is zero.
@@ -53,7 +56,8 @@ class ElementMix:
             gram = base @ base.T
             penalty = ridge * np.trace(gram) / n_models
             right = base @ target + penalty / n_models
-            weights[index] = np.linalg.lstsq(gram + penalty * np.eye(n_models), right, rcond=1e-12)[0]
+            gram += penalty * np.eye(n_models)
+            weights[index] = _nonnegative(gram, right) if nonnegative else np.linalg.lstsq(gram, right, rcond=1e-12)[0]
         return cls(elements, weights)
 
     @property
@@ -73,10 +77,27 @@ class ElementMix:
         return np.einsum("rm,mrx->rx", self.by_number[numbers], features.forces)
 
 
-class LinearOptions(Options):
-    """Options of `linear`: `ridge` >= 0 shrinks the weights towards the plain mean."""
+def _nonnegative(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The w >= 0 that minimises ``w gram w - 2 right w`` (Lawson and Hanson, 1974): (n_models,)."""
+    from scipy.optimize import nnls  # takes half a second to import, and listing plugins needs none of it
 
-    ridge: float = 0.0
+    values, vectors = np.linalg.eigh(gram)
+    # The same problem as |root w - b|², with a root of the Gram matrix in place of the many rows behind it.
+    root = np.sqrt(np.maximum(values, 1e-12 * values[-1]))
+    return np.asarray(nnls(root[:, None] * vectors.T, vectors.T @ right / root)[0])
+
+
+class LinearOptions(Options):
+    """Options of `linear`.
+
+    Attributes
+    ----------
+    ridge : shrinks the weights towards the plain mean
+    nonnegative : whether weights below zero are refused
+    """
+
+    ridge: float = Field(0.0, ge=0)
+    nonnegative: bool = False
 
 
 class LinearMeta:
@@ -89,7 +110,7 @@ class LinearMeta:
 
     def fit(self, request: FitRequest) -> None:
         """Closed form on the training structures; validation is not used."""
-        self.mix = ElementMix.fit(request.train, self.options.ridge)
+        self.mix = ElementMix.fit(request.train, self.options.ridge, self.options.nonnegative)
         self.energy = EnergyMix.fit(request.train)
 
     def predict(self, features: Features) -> Prediction:

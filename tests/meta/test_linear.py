@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import nnls
 
 from elmlff_core.errors import ElmlffError
 from elmlff_core.meta.energy import EnergyMix
@@ -23,6 +24,19 @@ def test_weights_are_numpys_least_squares_of_each_element():
         design = features.forces[:, rows].reshape(len(features.models), -1).T
         expected = np.linalg.lstsq(design, features.reference_forces[rows].ravel(), rcond=None)[0]
         assert np.allclose(weights, expected, rtol=1e-8)
+
+
+def test_nonnegative_weights_are_scipys_on_the_whole_problem():
+    features = synthetic_features()
+    features.forces[2] *= -1  # a base that least squares would count against itself
+    assert (ElementMix.fit(features).weights < 0).any()
+    mix = ElementMix.fit(features, nonnegative=True)
+    for number, weights in zip(mix.atomic_numbers, mix.weights, strict=True):
+        rows = features.atomic_numbers == number
+        design = features.forces[:, rows].reshape(len(features.models), -1).T
+        expected = nnls(design, features.reference_forces[rows].ravel())[0]
+        assert np.allclose(weights, expected, atol=1e-9)
+        assert (weights == 0).any()
 
 
 def test_known_mix_is_found():
