@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from elmlff_core.report.errors_in_detail import DetailedErrors
 from elmlff_core.training.metrics import force_metrics
@@ -32,6 +34,18 @@ def as_png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=DPI, format="png")
     return buffer.getvalue()
+
+
+def plain_numbers(*axes: Axis) -> None:
+    """Label logarithmic axes with plain numbers, as many as their length in decades needs."""
+    for axis in axes:
+        low, high = axis.get_view_interval()
+        if 0 < low < high < 4 * low:
+            axis.set_major_locator(MaxNLocator(5))
+        else:
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def parity(reference: np.ndarray, predictions: Mapping[str, np.ndarray], n_atoms: np.ndarray, path: Path) -> None:
@@ -102,6 +116,7 @@ def learning_curve(source: Path, levels: Mapping[str, float], path: Path) -> Non
     axes.set_yscale("log")
     axes.set_xlabel("epoch")
     axes.set_ylabel("force error (eV/Å)")
+    plain_numbers(axes.yaxis)
     axes.legend(frameon=False, fontsize=9)
     figure.savefig(path, dpi=DPI)
 
@@ -125,6 +140,7 @@ def errors_by_force(errors: Sequence[DetailedErrors], stack: str) -> Figure:
     axes.set_yscale("log")
     axes.set_xlabel("magnitude of the reference force (eV/Å), middle of the bin")
     axes.set_ylabel("RMSE of the components (eV/Å)")
+    plain_numbers(axes.xaxis, axes.yaxis)
     axes.legend(frameon=False, fontsize=8)
     return figure
 
@@ -141,10 +157,11 @@ def calibration(quality: UncertaintyQuality, unit: str) -> Figure:
         ends = np.array([both.min() / 1.3, both.max() * 1.3])
         left.plot(ends, ends, color=GREY, linewidth=0.8)
         left.set(xlim=ends, ylim=ends, xscale="log", yscale="log")
+        plain_numbers(left.xaxis, left.yaxis)
     left.plot(predicted, observed, color=ORANGE, marker="o", markersize=5)
     left.set(xlabel=f"predicted standard deviation ({unit})", ylabel=f"observed RMSE ({unit})")
     left.set_aspect("equal")
-    left.set_title("size of errors, in ten bins", fontsize=10)
+    left.set_title("size of errors, in bins of equal number", fontsize=10)
     stated = [entry.stated for entry in quality.coverage]
     right.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
     found = [(entry.stated, entry.conformal) for entry in quality.coverage if entry.conformal is not None]

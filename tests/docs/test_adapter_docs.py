@@ -32,7 +32,7 @@ RECORDS = [
     Dataset,
     Features,
 ]
-PROTOCOLS = [protocols.BaseForceField, protocols.TrainableAdapter, protocols.MetaModel]
+PROTOCOLS = [protocols.BaseForceField, protocols.TrainableAdapter, protocols.MetaModel, protocols.LearntUncertainty]
 
 
 def blocks(document: str, language: str) -> list[str]:
