@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from elmlff_core.data.parts import Parts
 
 TRAINED = "trained.json"
+DEFAULT_MODELS_FOLDER = Path("elmlff-models")
 
 
 @dataclass

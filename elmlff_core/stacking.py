@@ -23,6 +23,7 @@ from elmlff_core.features.predict import dataset_features
 from elmlff_core.fitting import Fitted, fit_all, fits_of, planned
 from elmlff_core.meta_models import NamedMeta, resolve_meta_models, with_resolved
 from elmlff_core.models import (
+    DEFAULT_MODELS_FOLDER,
     NamedModel,
     check_elements,
     resolve_model,
@@ -39,7 +40,6 @@ from elmlff_core.run_folder import METRICS_FILE, RunFolder
 from elmlff_core.stack_folder import Stack
 from elmlff_core.uncertainty.uncertainty import Uncertainty
 
-DEFAULT_MODELS_FOLDER = Path("elmlff-models")
 DEFAULT_RUNS_FOLDER = Path("elmlff-runs")
 
 

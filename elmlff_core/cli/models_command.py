@@ -22,7 +22,7 @@ def command(check: str | None, load: bool, config_file: Path | None, models_dir:
     """List models: those of the stack, of elmlff.toml, and the presets. Nothing is loaded unless asked for."""
     from elmlff_core.config import read_config
     from elmlff_core.model_listing import list_models
-    from elmlff_core.stacking import DEFAULT_MODELS_FOLDER
+    from elmlff_core.models import DEFAULT_MODELS_FOLDER
 
     entries = list_models(
         read_config(config_file), models_dir or DEFAULT_MODELS_FOLDER, load=load or check is not None, only=check

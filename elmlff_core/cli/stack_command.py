@@ -28,7 +28,8 @@ def command(output: Path | None, models_dir: Path | None, bundle: bool, **values
     """
     config = config_from(values)
     from elmlff_core.cli.console import ConsoleReporter, print_table, standard_console
-    from elmlff_core.stacking import DEFAULT_MODELS_FOLDER, stack
+    from elmlff_core.models import DEFAULT_MODELS_FOLDER
+    from elmlff_core.stacking import stack
 
     reporter = ConsoleReporter()
     if not values["data"] and "train" not in config.data.model_fields_set:

@@ -10,6 +10,8 @@ from elmlff_core.report.table import Row
 
 # Meta-models that are controls of every run, with the titles of their rows.
 CONTROLS = {"mean": "mean of the bases", "linear": "least squares per element"}
+# Relative; a network that stayed at the mix it starts from would else beat it by rounding alone.
+NO_DIFFERENCE = 5e-4
 
 
 def verdict(rows: Sequence[Row]) -> str:
@@ -22,7 +24,7 @@ def verdict(rows: Sequence[Row]) -> str:
     bases, controls = [row for row in rivals if row.kind == "base"], [row for row in rivals if row.kind != "base"]
     named = (("the best base", bases), ("the best control", controls))
     comparisons = [_comparison(stack, title, group) for title, group in named if group]
-    beats = all(row.headline > stack.headline for row in rivals)
+    beats = all(stack.headline < (1 - NO_DIFFERENCE) * row.headline for row in rivals)
     opening = f"{stack.name}{_chosen(rows)}: test error {with_spread(stack, 'test', 'rmse_per_frame')} eV/Å, "
     closing = "." if beats else ": the stack does not pay here."
     return opening + " and ".join(comparisons) + closing + _gain(stack, rows)
@@ -55,8 +57,10 @@ def _chosen(rows: Sequence[Row]) -> str:
 
 def _comparison(stack: Row, title: str, group: Sequence[Row]) -> str:
     best = min(group, key=lambda row: row.headline)
-    change = 100 * (stack.headline / best.headline - 1)
-    relation = f"{-change:.1f} % below" if change < 0 else f"{change:.1f} % above"
+    change = stack.headline / best.headline - 1
+    relation = f"{100 * abs(change):.1f} % {'below' if change < 0 else 'above'}"
+    if abs(change) <= NO_DIFFERENCE:
+        relation = "the same as"
     return f"{relation} {title} ({best.name}, {best.headline:.4f})"
 
 

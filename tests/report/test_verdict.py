@@ -48,6 +48,13 @@ def test_a_stack_that_does_not_pay() -> None:
     )
 
 
+def test_a_stack_that_stayed_at_the_mix_it_starts_from_does_not_pay() -> None:
+    rows = [base("nep", 0.4), LEAST_SQUARES, fitted("gat", 0.2999, chosen=True)]
+    assert verdict(rows).endswith(
+        "and the same as the best control (least squares per element, 0.3000): the stack does not pay here."
+    )
+
+
 def test_least_squares_among_the_meta_models_is_still_what_is_to_beat() -> None:
     linear = Row("stack (linear)", "stack", errors(0.30), meta="linear")
     found = verdict([base("nep", 0.4), linear, fitted("gat", 0.33, chosen=True)])
