@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from elmlff_core.features.features import Features
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.pairs import RadialBasis, make_pairs
-from elmlff_core.meta.equivariant import EquivariantStack, GatedHead, compressed, norm
+from elmlff_core.meta.equivariant import EquivariantStack, GatedHead, ScalarHead, compressed, norm
 from elmlff_core.meta.neural import NeuralMeta, mean_neighbours, start_at_mix
 from elmlff_core.meta.options import EGATOptions
 
@@ -46,9 +47,14 @@ class EGATNetwork(nn.Module):
         self.vectors = nn.Parameter(torch.randn(n_elements, n_vectors, width) / max(n_vectors, 1) ** 0.5)
         self.stack = EquivariantStack(width, options.layers, options.heads, options.n_radial, n_neighbours)
         self.head = GatedHead(self.stack.width, 2 * width, n_models)
+        self.variance = ScalarHead(self.stack.width, width, 1) if options.variance else None
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
         """Forces on all atoms of the batch: (N, 3), eV/Å."""
+        return self.forces_and_std(batch)[0]
+
+    def forces_and_std(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Forces (N, 3) and, where it is learnt, the standard deviation of their components (N,), eV/Å."""
         element = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)  # (N,)
         mixed = torch.einsum("nm,nmx->nx", self.mix[element], batch.base_forces)  # (N, 3)
         deviations = batch.base_forces - mixed.unsqueeze(1)  # (N, M, 3)
@@ -60,7 +66,13 @@ class EGATNetwork(nn.Module):
         scalars, vectors = self.stack(scalars, vectors, make_pairs(batch, self.basis))
         gates, correction = self.head(scalars, vectors)
         forces = mixed + torch.einsum("nm,nmx->nx", gates, deviations) + self.output_scale * correction
-        return _without_net_force(forces, batch) if self.remove_net_force else forces
+        if self.remove_net_force:
+            forces = _without_net_force(forces, batch)
+        if self.variance is None:
+            return forces, None
+        # Detached: what is learnt of the errors does not change the forces.
+        logarithm = self.variance(scalars.detach(), vectors.detach()).squeeze(1)
+        return forces, self.output_scale * logarithm.exp()
 
     def _inputs(self, mixed: torch.Tensor, deviations: torch.Tensor) -> torch.Tensor:
         if not deviations.shape[1]:
@@ -77,6 +89,13 @@ class EGATNetwork(nn.Module):
         return torch.cat([products[:, row, column], norms, spread], dim=-1)
 
 
+def learnt_std(network: EGATNetwork, batch: GraphBatch) -> torch.Tensor:
+    """The standard deviation that `network` has learnt: (N,), eV/Å."""
+    std = network.forces_and_std(batch)[1]
+    assert std is not None, "set the option variance"
+    return std
+
+
 def _without_net_force(forces: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
     """Forces (N, 3) less the mean of their structure."""
     total = forces.new_zeros(len(batch.n_atoms), 3).index_add(0, batch.structure_index, forces)
@@ -87,6 +106,16 @@ class EGATMeta(NeuralMeta):
     """Equivariant graph attention as a meta-model: see the module's text."""
 
     options: EGATOptions
+
+    def forces_std(self, features: Features) -> np.ndarray | None:
+        """The learnt standard deviation of each atom's force components, eV/Å: (n_rows,), or None without option."""
+        from elmlff_core.training.loop import evaluate_network
+
+        assert self.network is not None, "fit or load first"
+        if not self.options.variance:
+            return None
+        self._check(features)
+        return evaluate_network(self.network, self._graphs(features), learnt_std).astype(np.float64)
 
     def _shapes(self, train: Features) -> dict[str, Any]:
         return super()._shapes(train) | {"n_neighbours": mean_neighbours(train, self.options.cutoff)}

@@ -47,6 +47,8 @@ class EGATOptions(Options):
     n_radial : radial basis functions
     remove_net_force : whether the mean force of each structure is subtracted.  Right for isolated molecules and whole
         periodic cells; wrong where part of the system is not in the structure
+    variance : whether a standard deviation of each force is learnt beside it, for uncertainties in place of the spread
+        of the bases.  The forces do not depend on it
     """
 
     cutoff: float = Field(5.0, gt=0)
@@ -55,6 +57,7 @@ class EGATOptions(Options):
     heads: int = Field(8, ge=1)
     n_radial: int = Field(10, ge=1)
     remove_net_force: bool = False
+    variance: bool = False
 
 
 class ConservativeOptions(Options):

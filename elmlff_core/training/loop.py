@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -18,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from elmlff_core.config import TrainingConfig
-from elmlff_core.graphs.batch import GraphDataset
+from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.orientation import random_orthogonal
 from elmlff_core.protocols import FitRequest
 from elmlff_core.training.best_state import BestState
@@ -81,13 +82,16 @@ def train_network[Network: nn.Module](
     return network.cpu().eval()
 
 
-def evaluate_network(network: nn.Module, graphs: GraphDataset) -> np.ndarray:
-    """Forces of all structures by `network`, in batches: (N, 3) float32, eV/Å."""
+def evaluate_network(
+    network: nn.Module, graphs: GraphDataset, of: Callable[[Any, GraphBatch], torch.Tensor] | None = None
+) -> np.ndarray:
+    """Forces of all structures by `network`, in batches: (N, 3) float32, eV/Å; or what else `of` takes from it."""
     device = next(network.parameters()).device
     was_training = network.training
     network.eval()
     with torch.no_grad():
-        parts = [network(graphs.batch(part).to(device)).cpu() for part in batches_by_size(graphs.n_atoms)]
+        batches = (graphs.batch(part).to(device) for part in batches_by_size(graphs.n_atoms))
+        parts = [(network(batch) if of is None else of(network, batch)).cpu() for batch in batches]
     network.train(was_training)
     return np.asarray(torch.cat(parts).numpy())
 

@@ -41,8 +41,13 @@ def training_loss(
     """The loss, and the force errors (N, 3) in eV/Å.
 
     Errors count in units of `scale` (eV/Å).  Where energies are weighted, the network has a method
-    ``energy_and_forces``, and the energy error is that per atom, in units of `scale` times one Å.
+    ``energy_and_forces``, and the energy error is that per atom, in units of `scale` times one Å.  Where it learns a
+    standard deviation too, that is fitted to the errors as they are.
     """
+    if getattr(network, "variance", None) is not None:
+        forces, std = network.forces_and_std(labelled.graphs)
+        error = forces - labelled.forces
+        return _force_loss(error / scale, settings.loss) + _likelihood_loss(error.detach() / scale, std / scale), error
     if not settings.energy_weight or labelled.energy is None:
         error = network(labelled.graphs) - labelled.forces
         return _force_loss(error / scale, settings.loss), error
@@ -56,3 +61,8 @@ def _force_loss(error: torch.Tensor, kind: str | None) -> torch.Tensor:
     if kind == "norm":
         return (error.square().sum(dim=-1) + SMOOTHING**2).sqrt().mean()
     return error.square().mean()
+
+
+def _likelihood_loss(error: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """Negative log-likelihood of errors (N, 3) under normal distributions of the widths (N,), per component."""
+    return (std.log() + error.square().mean(dim=1) / (2 * std.square())).mean()

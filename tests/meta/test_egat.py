@@ -1,0 +1,104 @@
+"""`egat`: where it starts, what it learns that no mix can, its two forms, and the standard deviation it may learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from elmlff_core.config import TrainingConfig
+from elmlff_core.errors import ElmlffError
+from elmlff_core.graphs import pairs
+from elmlff_core.graphs.batch import GraphDataset
+from elmlff_core.meta.egat import EGATMeta, EGATNetwork
+from elmlff_core.meta.linear import ElementMix
+from elmlff_core.meta.options import EGATOptions
+from elmlff_core.protocols import FitRequest
+from elmlff_core.testing.meta_model import example_features
+from elmlff_core.training.metrics import force_metrics
+from tests.conftest import synthetic_features
+
+SMALL = {"width": 16, "layers": 2, "heads": 4}
+
+
+def fit(features, valid, folder: Path, epochs: int, options=None, **settings) -> EGATMeta:
+    meta = EGATMeta(EGATOptions(**SMALL, **(options or {})))
+    given = {"batch_size": 4, "loss": "norm", "averaging": 0.9, "learning_rate": 5e-3} | settings
+    training = TrainingConfig(epochs=epochs, device="cpu", **given)
+    meta.fit(FitRequest(features, valid, training, folder, 0, lambda _: None))
+    return meta
+
+
+def error(meta, features) -> float:
+    return force_metrics(meta.predict(features).forces, features.reference_forces, features.n_atoms).rmse_per_frame
+
+
+def test_it_starts_as_the_least_squares_mix(tmp_path):
+    features = synthetic_features()
+    found = fit(features, features, tmp_path, epochs=0).predict(features).forces
+    assert np.allclose(found, ElementMix.fit(features).apply(features), atol=1e-6)
+
+
+def test_no_training_makes_it_worse_than_the_mix_on_validation(tmp_path):
+    features, valid = synthetic_features(seed=0), synthetic_features(seed=1)
+    mixed = ElementMix.fit(features).apply(valid)
+    at_most = force_metrics(mixed, valid.reference_forces, valid.n_atoms).rmse_per_frame
+    assert error(fit(features, valid, tmp_path, epochs=2, learning_rate=10.0), valid) <= at_most * (1 + 1e-6)
+
+
+def test_it_learns_from_the_surroundings_what_no_mix_can(tmp_path):
+    """One base of the example errs by a factor that follows the distance of the nearest neighbour."""
+    features, unseen = example_features(60), example_features(20, seed=500)
+    meta = fit(features, features, tmp_path, epochs=25)
+    mixed = ElementMix.fit(features).apply(unseen)
+    at_most = force_metrics(mixed, unseen.reference_forces, unseen.n_atoms).rmse_per_frame
+    assert error(meta, unseen) < 0.9 * at_most
+
+
+def test_dense_and_sparse_networks_agree(monkeypatch):
+    torch.manual_seed(0)
+    graphs = GraphDataset.from_features(synthetic_features(), 4.0, images=True, dtype=torch.float64)
+    batch = graphs.batch(range(6))
+    network = EGATNetwork(EGATOptions(**SMALL), 3, torch.tensor([1, 6]), 4.0).double()
+    for parameter in network.head.network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)  # it starts at zero
+    results = []
+    for limit in (pairs.DENSE_LIMIT, 0):
+        monkeypatch.setattr(pairs, "DENSE_LIMIT", limit)
+        network.zero_grad()
+        forces = network(batch)
+        forces.square().sum().backward()
+        results.append([forces.detach(), *(p.grad.clone() for p in network.parameters())])
+    for dense, sparse in zip(*results, strict=True):
+        assert torch.allclose(dense, sparse, rtol=1e-9, atol=1e-11)
+
+
+def test_an_unknown_element_is_refused(tmp_path):
+    meta = fit(synthetic_features(), synthetic_features(), tmp_path, epochs=1)
+    with pytest.raises(ElmlffError, match=r"atomic numbers \[8\]"):
+        meta.predict(synthetic_features(symbols="OH4"))
+
+
+def test_it_learns_where_it_errs_without_another_force(tmp_path):
+    """Bases that err ten times more on carbon than on hydrogen: so must the standard deviations."""
+    features = synthetic_features(n_structures=600, noise=0.0)
+    rng = np.random.default_rng(1)
+    features.reference.forces[:] = rng.normal(size=features.reference_forces.shape)  # nothing the positions could tell
+    width = np.where(features.atomic_numbers == 6, 0.5, 0.05)[:, None]
+    features.forces[:] = features.reference_forces + width * rng.normal(size=features.forces.shape[1:])
+    meta = fit(features, features, tmp_path / "with", 6, {"variance": True})
+    std = meta.forces_std(features)
+    carbon = features.atomic_numbers == 6
+    # The best that can be said of x from x + noise of width w errs by w / sqrt(1 + w²) for x of unit variance.
+    assert std[carbon].mean() == pytest.approx(0.5 / 1.25**0.5, rel=0.25)
+    assert std[~carbon].mean() == pytest.approx(0.05, rel=0.25)
+    plain = fit(features, features, tmp_path / "without", 6)
+    assert plain.forces_std(features) is None
+    assert np.allclose(plain.predict(features).forces, meta.predict(features).forces, atol=1e-5)
+    (tmp_path / "saved").mkdir()
+    meta.save(tmp_path / "saved")
+    loaded = EGATMeta(meta.options)
+    loaded.load(tmp_path / "saved")
+    assert np.allclose(loaded.forces_std(features), std)
