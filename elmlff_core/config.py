@@ -17,7 +17,7 @@ from elmlff_core.presets import PRESETS
 
 DEFAULT_FILE = Path("elmlff.toml")
 DEFAULT_MODELS = ("dp1", "painn", "nep")
-DEFAULT_META = "gat"
+DEFAULT_META = "egat"
 Budget = Literal["quick", "paper"]
 
 

@@ -12,7 +12,7 @@ from elmlff_core.cli.main import config_from, run_options
 
 @click.command("stack")
 @click.option("--models", help="Names of the bases, comma-separated: dp1,painn,nep.")
-@click.option("--meta", help="Meta-model, or several, comma-separated, to compare them.  [default: gat]")
+@click.option("--meta", help="Meta-model, or several, comma-separated, to compare them.  [default: egat]")
 @click.option("--control/--no-control", default=None, help="Fit each trained meta-model without base features too.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Fit each trained meta-model with so many seeds.")
 @click.option("--folds", type=click.IntRange(min=2), help="Retrain bases on folds, for out-of-fold features.")
