@@ -1,10 +1,11 @@
-"""Readers: labelled structures from anything ASE reads, deepmd/npy folders, or an embedded example by name."""
+"""Readers: labelled structures from anything ASE reads, deepmd/npy folders, or an embedded or published set by name."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import logging
+from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
+from elmlff_core.data.catalogue import load_catalogue
 from elmlff_core.data.dataset import Dataset
 from elmlff_core.data.labels import LabelKeys, checked, dataset_from_structures
+from elmlff_core.data.local_copy import part_folder
 from elmlff_core.errors import DataError, did_you_mean
 
 EMBEDDED = {"methane": "methane.extxyz"}
@@ -24,13 +27,16 @@ def read_dataset(source: str | Path, keys: LabelKeys | None = None) -> Dataset:
 
     Parameters
     ----------
-    source : name of an embedded example, a file that ASE reads, or a deepmd/npy folder (one system or a tree of them)
+    source : name of an embedded example, a file that ASE reads, a deepmd/npy folder (one system or a tree of them), or
+        name of a published dataset that `elmlff data get` has fetched: ``NAME`` is its training part, ``NAME/test``
+        its test part.  A file or folder of that name comes first.
     keys : names of the labels, where they are not the usual ones
 
     Raises
     ------
     DataError
-        The source does not exist, cannot be read, or fails the checks of `dataset_from_structures`.
+        The source does not exist, cannot be read, or fails the checks of `dataset_from_structures`; a published
+        dataset is not here, or not as it was published.
     """
     if str(source) in EMBEDDED and not Path(source).exists():
         resource = files("elmlff_core") / "data" / "embedded" / EMBEDDED[str(source)]
@@ -38,8 +44,7 @@ def read_dataset(source: str | Path, keys: LabelKeys | None = None) -> Dataset:
             return dataset_from_structures(_read_with_ase(path), f"embedded:{source}", keys)
     path = Path(source).expanduser()
     if not path.exists():
-        hint = did_you_mean(str(source), EMBEDDED) if path.parent == Path() else ""
-        raise DataError(f"no file, folder or embedded example is called '{source}'{hint}")
+        return _read_published(str(source))
     if path.is_dir():
         return read_deepmd(path)
     return dataset_from_structures(_read_with_ase(path), str(source), keys)
@@ -48,11 +53,26 @@ def read_dataset(source: str | Path, keys: LabelKeys | None = None) -> Dataset:
 def read_structures(source: str | Path) -> list[Atoms]:
     """Structures alone, labels not required: what `elmlff predict` runs on. DataError as in `read_dataset`."""
     path = Path(source).expanduser()
-    if path.is_dir() or str(source) in EMBEDDED:
-        return read_dataset(source).structures
-    if not path.exists():
-        raise DataError(f"no file is called '{source}'")
-    return _read_with_ase(path)
+    if path.is_file():
+        return _read_with_ase(path)
+    return read_dataset(source).structures
+
+
+def _read_published(source: str) -> Dataset:
+    """A part of a published dataset, by its name; DataError where nothing has that name."""
+    catalogue = load_catalogue()
+    name, _, part = source.partition("/")
+    dataset = catalogue.find(name)
+    if dataset is None or name in EMBEDDED:  # 'methane/test' would look as if it were of the embedded 'methane'
+        known = [*EMBEDDED, *catalogue.names]
+        hint = did_you_mean(name, known) if name and Path(source).parent.name in ("", name) else ""
+        hint = f"; did you mean '{dataset.name}/{part}'?" if dataset else hint
+        raise DataError(f"no file, folder, embedded example or published dataset is called '{source}'{hint}")
+    part = part or next(iter(dataset.parts))
+    if part not in dataset.parts:
+        raise DataError(f"'{dataset.name}' has no part '{part}'{did_you_mean(part, dataset.parts)}")
+    folder, called = part_folder(dataset, part)
+    return replace(read_deepmd(folder), source=called)
 
 
 def _read_with_ase(path: Path) -> list[Atoms]:

@@ -1,0 +1,99 @@
+"""A small published dataset of our own making: its repository on disk, its catalogue, and a server that can fail."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SYMBOLS = ["C", "H", "H"]
+FRAMES = {"train": {"set.000": 7, "set.001": 4}, "test": {"set.000": 3}}
+REMOTE = {"train": "study/training_data", "test": "study/validation_data"}
+
+
+def blob(content: bytes) -> str:
+    """As `git hash-object` has it."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+class FakeRepository:
+    """Serves `root` at `url`.
+
+    Attributes
+    ----------
+    requested : paths asked for, in order
+    cut : paths of which half is sent before the connection is closed
+    refused : paths that are answered with 503
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "repository"
+        self.catalogue = folder / "catalogue.json"
+        self.requested: list[str] = []
+        self.cut: set[str] = set()
+        self.refused: set[str] = set()
+        parts = {name: self._write_part(name, seed) for seed, name in enumerate(FRAMES)}
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.write_catalogue(parts)
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    def write_catalogue(self, parts: dict[str, Any]) -> None:
+        dataset = {
+            "name": "paper-fluid", "short_name": "fluid", "summary": "a fluid", "n_atoms": 3,
+            "labels": ["energy", "forces"], "source": "https://example.org/fluid", "revision": "0" * 40,
+            "url": self.url, "licence": "MIT", "parts": parts,
+        }  # fmt: skip
+        self.catalogue.write_text(json.dumps({"format_version": 1, "datasets": [dataset]}))
+
+    def _write_part(self, name: str, seed: int) -> dict[str, Any]:
+        rng = np.random.default_rng(seed)
+        folder = self.root / REMOTE[name]
+        for set_name, n_frames in FRAMES[name].items():
+            (folder / set_name).mkdir(parents=True)
+            np.save(folder / set_name / "box.npy", np.tile(np.diag([9.0, 9.0, 9.0]).ravel(), (n_frames, 1)))
+            np.save(folder / set_name / "coord.npy", rng.normal(size=(n_frames, 9)))
+            np.save(folder / set_name / "energy.npy", rng.normal(size=n_frames))
+            np.save(folder / set_name / "force.npy", rng.normal(size=(n_frames, 9)))
+        (folder / "type.raw").write_text("0\n1\n1\n")
+        (folder / "type_map.raw").write_text("C\nH\n")
+        return {
+            "folder": REMOTE[name],
+            "types": _facts(folder),
+            "sets": {s: {"frames": n, "files": _facts(folder / s)} for s, n in FRAMES[name].items()},
+        }
+
+    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
+        repository = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                path = self.path.lstrip("/")
+                repository.requested.append(path)
+                file = repository.root / path
+                if path in repository.refused or not file.is_file():
+                    self.send_error(503 if path in repository.refused else 404)
+                    return
+                content = file.read_bytes()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content[: len(content) // 2] if path in repository.cut else content)
+
+            def log_message(self, *arguments: object) -> None: ...
+
+        return Handler
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    contents = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+    return {name: {"git_blob": blob(content), "size": len(content)} for name, content in contents.items()}
