@@ -11,7 +11,7 @@ import click
 @click.command("evaluate")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "--data", required=True, help="Labelled structures: a file, a deepmd/npy folder, or 'methane' (embedded)."
+    "--data", required=True, help="Labelled structures: file, deepmd/npy folder, 'methane', or a name of `data list`."
 )
 @click.option("--energy-key", help="Name of the energy labels, where it is not the usual one.")
 @click.option("--forces-key", help="Name of the force labels, where it is not the usual one.")

@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "Train one base force field.",
     "evaluate": "Errors of a stack on labelled structures.",
     "predict": "Forces and energies of structures by a stack.",
+    "data": "List published datasets and get them.",
     "models": "List named models and presets, and whether they are trained.",
     "plugins": "List adapters and meta-models, and whether they work here.",
     "doctor": "Say what is wrong with this installation.",
@@ -104,7 +105,9 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Options that `stack` and `train` share: settings file, data, budget, seed and overrides."""
     options = [
         click.option("--config", "config_file", type=click.Path(), help="Settings; elmlff.toml where there is one."),
-        click.option("--data", help="Labelled structures: a file, a deepmd/npy folder, or 'methane' (embedded)."),
+        click.option(
+            "--data", help="Labelled structures: file, deepmd/npy folder, 'methane', or a name of `data list`."
+        ),
         click.option("--test", help="Test structures; without them a fraction of the data is held out."),
         click.option("--split", type=click.Choice(["random", "blocks"]), help="How held-out structures are picked."),
         click.option("--energy-key", help="Name of the energy labels, where it is not the usual one."),

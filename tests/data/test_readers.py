@@ -85,7 +85,7 @@ def test_truncated_and_mismatched_arrays_are_refused(tmp_path):
 def test_what_is_not_there_or_not_readable_is_named(tmp_path):
     with pytest.raises(DataError, match="did you mean 'methane'"):
         read_dataset("metane")
-    with pytest.raises(DataError, match="no file, folder or embedded example"):
+    with pytest.raises(DataError, match="no file, folder, embedded example or published dataset"):
         read_dataset(tmp_path / "no.extxyz")
     with pytest.raises(DataError, match=r"no type\.raw"):
         read_dataset(tmp_path)

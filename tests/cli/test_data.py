@@ -1,0 +1,120 @@
+"""`elmlff data` as a user types it, against a small repository served by the tests."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import pytest
+
+from tests.cli.test_listing_commands import BACKENDS, modules_after
+from tests.data.fake_repository import FakeRepository
+
+Command = Callable[..., CompletedProcess[str]]
+SETTINGS = """
+stack = ["lj", "emt"]
+
+[models.lj]
+adapter = "ase"
+options = { calculator = "ase.calculators.lj:LennardJones", arguments = { sigma = 1.0, rc = 4.0 } }
+
+[models.emt]
+adapter = "ase"
+options = { calculator = "ase.calculators.emt:EMT" }
+"""
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRepository]:
+    fake = FakeRepository(tmp_path)
+    monkeypatch.setenv("ELMLFF_CATALOGUE", str(fake.catalogue))
+    monkeypatch.setenv("ELMLFF_DATA", str(tmp_path / "kept"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    yield fake
+    fake.close()
+
+
+def listed(elmlff: Command, folder: Path) -> dict[str, dict]:
+    return {entry["name"]: entry for entry in json.loads(elmlff("data", "list", "--json", folder=folder).stdout)}
+
+
+def test_listing_imports_no_backend(tmp_path):
+    assert not modules_after(["data", "list"], tmp_path) & {*BACKENDS, "pooch", "requests"}
+
+
+def test_list_tells_what_the_papers_data_are(elmlff, tmp_path, monkeypatch):
+    monkeypatch.delenv("ELMLFF_CATALOGUE", raising=False)
+    monkeypatch.setenv("ELMLFF_DATA", str(tmp_path / "none"))
+    entries = listed(elmlff, tmp_path)
+    assert entries["paper-methane"]["frames"] == {"train": 5009, "test": 500}
+    assert entries["paper-methanol-cu100"]["frames"] == {"train": 8106, "test": 500}
+    assert {entry["licence"] for entry in entries.values()} == {"MIT"}
+    table = elmlff("data", "list", folder=tmp_path).stdout
+    assert "paper-methanol-cu100" in table
+    assert table.count("not here") == 2
+    assert not (tmp_path / "none").exists()
+
+
+def test_list_tells_what_is_here(elmlff, repository, tmp_path):
+    assert listed(elmlff, tmp_path)["paper-fluid"]["state"] == "not here"
+    (hidden := repository.root / "study/validation_data/type.raw").rename(tmp_path / "hidden")
+    done = elmlff("data", "get", "fluid", folder=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "404" in done.stderr
+    entry = listed(elmlff, tmp_path)["paper-fluid"]
+    assert (entry["state"], entry["frames_here"]) == ("in part", {"train": 11, "test": 0})
+    (tmp_path / "hidden").rename(hidden)
+    elmlff("data", "get", "fluid", folder=tmp_path)
+    entry = listed(elmlff, tmp_path)["paper-fluid"]
+    assert (entry["state"], entry["frames_here"]) == ("complete", {"train": 11, "test": 3})
+    (Path(entry["folder"]) / "train" / "type.raw").write_text("1\n0\n1\n")
+    entry = listed(elmlff, tmp_path)["paper-fluid"]
+    assert (entry["state"], list(entry["faults"])) == ("damaged", ["train/type.raw"])
+    assert "damaged: train/type.raw" in elmlff("data", "list", folder=tmp_path).stdout
+
+
+def test_get_tells_how_to_use_it_and_stack_does(elmlff, repository, tmp_path):
+    done = elmlff("data", "get", "fluid", folder=tmp_path)
+    assert f"paper-fluid: complete, 14 frames, in {tmp_path}/kept/datasets/paper-fluid\n" in done.stdout
+    use = "elmlff stack --data paper-fluid --test paper-fluid/test"
+    assert f"use: {use}\n" in done.stdout
+    (tmp_path / "elmlff.toml").write_text(SETTINGS)
+    ran = elmlff(*use.split()[1:], "--meta", "mean", "--output", "run", folder=tmp_path)
+    assert "data: paper-fluid/train, 10 training, 1 validation and 3 test structures" in ran.stdout
+    (row,) = (row for row in json.loads((tmp_path / "run/metrics.json").read_text())["rows"] if row["name"] == "emt")
+    assert row["errors"]["test"]["rmse"] > 0
+    evaluated = elmlff("evaluate", "run", "--data", "paper-fluid/test", "--json", folder=tmp_path).stdout
+    (again,) = (row for row in json.loads(evaluated) if row["name"] == "emt")
+    assert again["errors"]["test"]["rmse"] == pytest.approx(row["errors"]["test"]["rmse"])
+
+
+def test_get_to_a_folder_names_the_folder(elmlff, repository, tmp_path):
+    done = elmlff("data", "get", "paper-fluid", "--output", "mine", folder=tmp_path)
+    assert "use: elmlff stack --data mine/train --test mine/test\n" in done.stdout
+    expected = np.load(repository.root / "study/validation_data/set.000/force.npy")
+    assert np.array_equal(np.load(tmp_path / "mine/test/set.000/force.npy"), expected)
+    assert not (tmp_path / "kept").exists()
+
+
+def test_get_from_a_folder_tells_what_is_not_in_it(elmlff, repository, tmp_path):
+    shutil.rmtree(repository.root / "study/validation_data")
+    shutil.rmtree(repository.root / "study/training_data/set.000")
+    done = elmlff("data", "get", "fluid", "--from", "repository", folder=tmp_path)
+    assert "paper-fluid: in part, 4 of 14 frames" in done.stdout
+    assert "not here: train/set.000 (7 frames), test/set.000 (3 frames); `elmlff data get paper-fluid`" in done.stdout
+    assert "use: elmlff stack --data paper-fluid\n" in done.stdout
+    assert repository.requested == []
+
+
+def test_faults_are_one_line(elmlff, repository, tmp_path):
+    repository.close()
+    for arguments in (["get", "fluid"], ["get", "fliud"], ["get", "fluid", "--from", "nowhere"], ["lst"], ["get"]):
+        done = elmlff("data", *arguments, folder=tmp_path, check=False)
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        assert "unexpected" not in done.stderr
+    assert "list" in elmlff("data", folder=tmp_path).stdout
