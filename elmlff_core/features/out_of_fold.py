@@ -60,7 +60,8 @@ def make_folds(parts: Parts, config: Config) -> list[Fold]:
         return []
     n_train = len(parts.train_index)
     rng = np.random.default_rng([config.data.split_seed, config.folds])
-    cut = split_folds(n_train, config.folds, config.data.split, rng)
+    clusters = None if parts.clusters is None else parts.clusters[parts.train_index]
+    cut = split_folds(n_train, config.folds, config.data.split, rng, clusters)
     folds = []
     for number, index in enumerate(cut, start=1):
         rest = np.setdiff1d(np.arange(n_train), index)

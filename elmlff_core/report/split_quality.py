@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from elmlff_core.report.structure_distance import SameAtoms, distances, key, paired_distances
+from elmlff_core.data.structure_distance import SameAtoms, distances, key, paired_distances
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # Pairs of structures times atoms that are compared: seconds on one core.  Free molecules cost as if of 200 atoms, for
@@ -32,7 +32,7 @@ MANY = 0.1  # of the test structures: more near-duplicates than that are worth a
 
 @dataclass(frozen=True)
 class SplitQuality:
-    """Distances in Å: RMSD of positions, see `elmlff_core.report.structure_distance`.
+    """Distances in Å: RMSD of positions, see `elmlff_core.data.structure_distance`.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class SplitQuality:
         return self.near_duplicate_fraction is not None and self.near_duplicate_fraction > MANY
 
     def statement(self, split: str | None = None) -> str:
-        """What it means, in a few sentences; `split` is how test structures were chosen, ``random`` or ``blocks``."""
+        """What it means, in a few sentences; `split` is how test structures were chosen (`SplitMethod`), if known."""
         missing = self.n_test - self.n_comparable
         opening = (
             f"{missing} of {self.n_test} test structures have no training structure of the same atoms in the same "
@@ -86,9 +86,9 @@ class SplitQuality:
         if not self.is_trajectory:
             advice = (
                 "The dataset is not in the order of a trajectory, so that no split of it by order separates them: "
-                "restore the order and use --split blocks, or test on an independent trajectory."
+                "use --split clusters, or test on an independent trajectory."
             )
-        elif split == "blocks":
+        elif split in ("blocks", "clusters"):
             advice = "The trajectory comes back to where it was: test on an independent one."
         elif split == "random":
             advice = "Use --split blocks, or test on an independent trajectory."
