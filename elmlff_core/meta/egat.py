@@ -56,7 +56,7 @@ class EGATNetwork(nn.Module):
     def forces_and_std(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Forces (N, 3) and, where it is learnt, the standard deviation of their components (N,), eV/Å."""
         element = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)  # (N,)
-        mixed = torch.einsum("nm,nmx->nx", self.mix[element], batch.base_forces)  # (N, 3)
+        mixed = batch.mix(self.mix[element])  # (N, 3)
         deviations = batch.base_forces - mixed.unsqueeze(1)  # (N, M, 3)
         inputs = self._inputs(mixed, deviations)  # (N, M + 1, 3)
         scalars = self.embedding(element)
@@ -106,6 +106,7 @@ class EGATMeta(NeuralMeta):
     """Equivariant graph attention as a meta-model: see the module's text."""
 
     options: EGATOptions
+    takes_masks = True
 
     def forces_std(self, features: Features) -> np.ndarray | None:
         """The learnt standard deviation of each atom's force components, eV/Å: (n_rows,), or None without option."""

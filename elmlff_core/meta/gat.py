@@ -53,7 +53,8 @@ class GATNetwork(nn.Module):
     def forward(self, batch: GraphBatch) -> torch.Tensor:
         """Forces on all atoms of the batch: (N, 3), eV/Å."""
         element = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)  # (N,)
-        mixed = torch.einsum("nm,nmx->nx", self.mix[element], batch.base_forces)  # (N, 3)
+        # The absolute target starts from no mix, be it of all bases or of those that are not masked.
+        mixed = batch.mix(self.mix[element]) if self.corrects else batch.base_forces.new_zeros(len(element), 3)
         forces = self._inputs(batch.base_forces, mixed)
         one_hot = nn.functional.one_hot(element, len(self.atomic_numbers)).to(forces.dtype)
         nodes = self.stack(torch.cat([one_hot, forces.flatten(1)], dim=-1), batch)  # (N, width)
@@ -80,6 +81,7 @@ class GATMeta(NeuralMeta):
 
     network: GATNetwork | None
     options: GATOptions
+    takes_masks = True
 
     def _shapes(self, train: Features) -> dict[str, Any]:
         """With the pooled head, also the composition and order of atoms it is tied to."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 from elmlff_core.errors import ElmlffError
 from elmlff_core.features.features import Features
 from elmlff_core.graphs.batch import GraphDataset
+from elmlff_core.graphs.masks import BaseMasks
 from elmlff_core.meta.energy import EnergyMix
 from elmlff_core.meta.linear import ElementMix
 from elmlff_core.prediction import Prediction
@@ -28,7 +30,13 @@ class NeuralMeta:
 
     A child says how its network is built from `shapes`, plain data that are saved beside the tensors.  A network has
     a buffer ``atomic_numbers`` of the elements it knows.
+
+    Attributes
+    ----------
+    takes_masks : whether the network starts from the mix of its batch, so that bases can be masked
     """
+
+    takes_masks: ClassVar[bool] = False
 
     def __init__(self, options: Any) -> None:
         self.options = options
@@ -41,8 +49,12 @@ class NeuralMeta:
         """Trainable numbers of the network, 0 before it is fitted or loaded."""
         return 0 if self.network is None else sum(p.numel() for p in self.network.parameters())
 
-    def fit(self, request: FitRequest) -> None:
-        """Train on ``request.train`` and keep the state with the lowest per-frame RMSE on ``request.valid``."""
+    def fit(self, request: FitRequest, masks: BaseMasks | None = None) -> None:
+        """Train on ``request.train`` and keep the state with the lowest per-frame RMSE on ``request.valid``.
+
+        With `masks` each structure is shown with a subset of its bases, drawn anew in every epoch, and the error on
+        validation is the mean over the masks' subsets for validation.
+        """
         from elmlff_core.training.loop import seeded, train_network
 
         train, valid = self._prepared(request.train), self._prepared(request.valid)
@@ -54,8 +66,12 @@ class NeuralMeta:
         network = self._build()
         with torch.no_grad():
             self._start(network, train)
-        graphs, rotate = self._graphs(train), self._rotates(train)
-        self.network = train_network(network, graphs, self._graphs(valid), request, rotate)
+        graphs, valid_graphs = self._graphs(train), self._graphs(valid)
+        if masks is None:
+            self.network = train_network(network, graphs, [valid_graphs], request, self._rotates(train))
+            return
+        shown = [masks.subset_of(valid_graphs, index) for index in masks.for_validation]
+        self.network = train_network(network, graphs, shown, request, self._rotates(train), masks.drawn)
 
     def predict(self, features: Features) -> Prediction:
         """Forces by the network; energies by the mix of aligned base energies.
@@ -68,6 +84,16 @@ class NeuralMeta:
         self._check(features)
         forces = evaluate_network(self.network, self._graphs(features))
         return Prediction(features.n_atoms, forces.astype(np.float64), self.energy.apply(features))
+
+    def predict_masked(self, features: Features, masks: BaseMasks, subsets: Iterable[int]) -> Iterator[np.ndarray]:
+        """Forces with each of `subsets`, rows of `masks`, in place of all bases: (n_rows, 3) float32 each, eV/Å."""
+        from elmlff_core.training.loop import evaluate_network
+
+        assert self.network is not None, "fit or load first"
+        self._check(features)
+        graphs = self._graphs(self._prepared(features))
+        for index in subsets:
+            yield evaluate_network(self.network, masks.subset_of(graphs, index))
 
     def save(self, directory: Path) -> None:
         """Write tensors as safetensors, and the shapes needed to rebuild the network as JSON."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 
@@ -28,7 +30,12 @@ class BestState(pl.Callback):
     """
 
     def __init__(
-        self, valid: GraphDataset, n_epochs: int, patience: int | None, directory: Path, progress: ProgressCallback
+        self,
+        valid: Sequence[GraphDataset],
+        n_epochs: int,
+        patience: int | None,
+        directory: Path,
+        progress: ProgressCallback,
     ) -> None:
         self.valid = valid
         self.n_epochs = n_epochs
@@ -67,16 +74,12 @@ class BestState(pl.Callback):
             trainer.should_stop = True
 
     def _validate(self, epoch: int, train_rmse: float, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        from elmlff_core.training.loop import evaluate_network
-
-        assert self.valid.reference_forces is not None
-        predicted = evaluate_network(module.network, self.valid)
-        found = force_metrics(predicted, self.valid.reference_forces.numpy(), self.valid.n_atoms.numpy())
-        if found.rmse_per_frame < self.error:
-            self.error, self.best_epoch = found.rmse_per_frame, epoch
+        error = float(np.mean([_rmse_per_frame(module.network, graphs) for graphs in self.valid]))
+        if error < self.error:
+            self.error, self.best_epoch = error, epoch
             self.state = {key: value.detach().cpu().clone() for key, value in module.network.state_dict().items()}
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.rows.append((epoch, train_rmse, found.rmse_per_frame, rate, self._seconds()))
+        self.rows.append((epoch, train_rmse, error, rate, self._seconds()))
         self._write()
         self.progress(Progress(epoch, self.n_epochs, f"validation {self.error:.4f} eV/Å at epoch {self.best_epoch}"))
 
@@ -88,3 +91,11 @@ class BestState(pl.Callback):
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
             writer.writerows(self.rows)
+
+
+def _rmse_per_frame(network: torch.nn.Module, graphs: GraphDataset) -> float:
+    from elmlff_core.training.loop import evaluate_network
+
+    assert graphs.reference_forces is not None
+    predicted = evaluate_network(network, graphs)
+    return force_metrics(predicted, graphs.reference_forces.numpy(), graphs.n_atoms.numpy()).rmse_per_frame

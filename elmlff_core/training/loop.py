@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from elmlff_core.training.best_state import BestState
 from elmlff_core.training.loss import Labelled, training_loss
 from elmlff_core.training.schedule import warmup_cosine
 
+Mask = Callable[[GraphBatch, torch.Generator], GraphBatch]
 # Atoms in one evaluation batch: bounds memory for any size of structures.
 EVALUATION_ATOMS = 8192
 # Checkpoints over a training: often enough to lose little, seldom enough to cost little.
@@ -40,7 +41,12 @@ def seeded(seed: int) -> None:
 
 
 def train_network[Network: nn.Module](
-    network: Network, train: GraphDataset, valid: GraphDataset, request: FitRequest, rotate: bool = False
+    network: Network,
+    train: GraphDataset,
+    valid: Sequence[GraphDataset],
+    request: FitRequest,
+    rotate: bool = False,
+    mask: Mask | None = None,
 ) -> Network:
     """Minimise the error over `train`; return the network in its best state on `valid`.
 
@@ -50,9 +56,11 @@ def train_network[Network: nn.Module](
     Parameters
     ----------
     network : maps a `GraphBatch` to forces (N, 3), eV/Å
-    train, valid : with reference forces
+    train : with reference forces
+    valid : with reference forces; of several sets the mean error counts
     request : training settings, directory, seed and progress
     rotate : show each structure in a random orientation, another one in every epoch
+    mask : hides something of each batch, as its generator draws, something else in every epoch
     """
     settings: TrainingConfig = request.training.with_defaults({})
     request.directory.mkdir(parents=True, exist_ok=True)
@@ -70,7 +78,7 @@ def train_network[Network: nn.Module](
             warnings.simplefilter("ignore")  # Lightning's advice on loaders and loggers does not concern the user
             trainer.fit(
                 module,
-                DataLoader(_Batches(train, rotate), sampler=sampler, batch_size=None),
+                DataLoader(_Batches(train, rotate, mask), sampler=sampler, batch_size=None),
                 ckpt_path=str(checkpoint) if checkpoint.exists() else None,
                 weights_only=True,
             )
@@ -109,7 +117,7 @@ def batches_by_size(n_atoms: torch.Tensor) -> Iterator[torch.Tensor]:
 
 @dataclass(frozen=True)
 class _Draw:
-    """One batch to be made: which structures, and the seed of their orientations."""
+    """One batch to be made: which structures, and the seed of their orientations and masks."""
 
     indices: torch.Tensor
     seed: int
@@ -131,10 +139,10 @@ class _EpochSampler(Sampler[_Draw]):
 
 
 class _Batches(Dataset[Labelled]):
-    """Graphs and labels of each draw, turned into random orientations where `rotate` says so."""
+    """Graphs and labels of each draw, turned into random orientations where `rotate` says so, and masked by `mask`."""
 
-    def __init__(self, graphs: GraphDataset, rotate: bool) -> None:
-        self.graphs, self.rotate = graphs, rotate
+    def __init__(self, graphs: GraphDataset, rotate: bool, mask: Mask | None) -> None:
+        self.graphs, self.rotate, self.mask = graphs, rotate, mask
 
     def __getitem__(self, draw: _Draw) -> Labelled:
         assert self.graphs.reference_forces is not None
@@ -142,12 +150,14 @@ class _Batches(Dataset[Labelled]):
         reference = self.graphs.reference_forces[self.graphs.rows(draw.indices)]
         energy = self.graphs.reference_energy
         energy = None if energy is None else energy[draw.indices]
-        if not self.rotate:
-            return Labelled(batch, reference, energy)
         generator = torch.Generator().manual_seed(draw.seed)
-        turns = random_orthogonal(len(draw.indices), generator)[batch.structure_index]  # (N, 3, 3)
-        turned = (reference.unsqueeze(1) @ turns).squeeze(1)
-        return Labelled(batch.with_forces(batch.base_forces @ turns), turned, energy)
+        if self.rotate:
+            turns = random_orthogonal(len(draw.indices), generator)[batch.structure_index]  # (N, 3, 3)
+            reference = (reference.unsqueeze(1) @ turns).squeeze(1)
+            batch = batch.with_forces(batch.base_forces @ turns)
+        if self.mask is not None:
+            batch = self.mask(batch, generator)
+        return Labelled(batch, reference, energy)
 
 
 class _Fitting(pl.LightningModule):

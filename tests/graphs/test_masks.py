@@ -1,0 +1,129 @@
+"""Masked bases: what is hidden carries nothing, every subset starts as its own least squares, draws follow a seed."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from elmlff_core.config import TrainingConfig
+from elmlff_core.graphs.batch import GraphDataset
+from elmlff_core.graphs.masks import BaseMasks
+from elmlff_core.graphs.orientation import random_orthogonal
+from elmlff_core.meta.egat import EGATMeta
+from elmlff_core.meta.gat import GATMeta
+from elmlff_core.meta.options import EGATOptions, GATOptions
+from elmlff_core.protocols import FitRequest
+from elmlff_core.sweep.amortised_way import make_masks
+from elmlff_core.sweep.subsets import all_subsets
+from tests.conftest import synthetic_features
+
+METAS = {
+    "gat": lambda: GATMeta(GATOptions(channels=(4, 4), heads=2, averaged_layers=1)),
+    "gat by atom": lambda: GATMeta(GATOptions(channels=(4, 4), heads=2, averaged_layers=1, readout="atom")),
+    "egat": lambda: EGATMeta(EGATOptions(width=8, layers=1, heads=2)),
+}
+
+
+def least_squares(features, subset) -> np.ndarray:
+    """Per-element least squares of `subset` on the features themselves, by NumPy: (n_rows, 3)."""
+    mixed = np.empty_like(features.reference_forces)
+    columns = [features.models.index(name) for name in subset]
+    for number in np.unique(features.atomic_numbers):
+        rows = features.atomic_numbers == number
+        design = features.forces[columns][:, rows].reshape(len(columns), -1).T
+        weights = np.linalg.lstsq(design, features.reference_forces[rows].ravel(), rcond=None)[0]
+        mixed[rows] = (design @ weights).reshape(-1, 3)
+    return mixed
+
+
+def fit(meta, folder) -> BaseMasks:
+    features = synthetic_features()
+    masks = make_masks(features, 3)
+    training = TrainingConfig(epochs=0, batch_size=8, device="cpu")
+    meta.fit(FitRequest(features, synthetic_features(seed=1), training, folder, 5, lambda _: None), masks)
+    return masks
+
+
+@pytest.mark.parametrize("name", METAS)
+def test_before_training_every_subset_is_its_least_squares(tmp_path, name):
+    features = synthetic_features()
+    meta = METAS[name]()
+    masks = fit(meta, tmp_path)
+    subsets = all_subsets(features.models)
+    predicted = list(meta.predict_masked(features, masks, range(len(subsets))))
+    assert len(predicted) == 7
+    for subset, forces in zip(subsets, predicted, strict=True):
+        assert np.allclose(forces, least_squares(features, subset), atol=2e-5), subset
+
+
+@pytest.mark.parametrize("name", METAS)
+def test_a_hidden_base_changes_nothing_whatever_was_learnt(tmp_path, name):
+    features = synthetic_features()
+    meta = METAS[name]()
+    masks = fit(meta, tmp_path)
+    torch.manual_seed(0)
+    for parameter in meta.network.head.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)  # it starts at zero
+    other = synthetic_features()
+    other.forces[1] = np.random.default_rng(0).normal(size=other.forces[1].shape)
+    for index, subset in enumerate(all_subsets(features.models)):
+        (before,), (after,) = (list(meta.predict_masked(given, masks, [index])) for given in (features, other))
+        assert np.allclose(before, after, atol=1e-6) == ("m1" not in subset)
+        assert np.abs(before - least_squares(features, subset)).max() > 1e-3  # it says more than the mix
+
+
+def masks_of(n_models: int) -> BaseMasks:
+    members = np.array([part for part in itertools.product([False, True], repeat=n_models) if any(part)])
+    weights = np.where(members, 1.0 / members.sum(axis=1, keepdims=True), 0.0)[:, None]  # means, one element
+    return BaseMasks.from_arrays(np.array([1]), members, weights, [0])
+
+
+def test_every_size_is_drawn_as_often_and_every_subset_of_it():
+    masks = masks_of(4)
+    drawn = masks.draw(40_000, torch.Generator().manual_seed(0))
+    counts = np.bincount(drawn.numpy(), minlength=15)
+    sizes = masks.members.sum(dim=1).numpy()
+    expected = 40_000 / (4 * np.array([1, 4, 6, 4, 1])[sizes])
+    assert np.allclose(counts, expected, atol=4 * np.sqrt(expected.max()))
+
+
+def test_masks_turn_with_the_forces_and_follow_the_seed():
+    features = synthetic_features(symbols="H3")
+    graphs = GraphDataset.from_features(features, 4.0)
+    batch, masks = graphs.batch(range(6)), masks_of(3)
+    turns = random_orthogonal(6, torch.Generator().manual_seed(1))[batch.structure_index]
+    turned = batch.with_forces(batch.base_forces @ turns)
+    plain, again, rotated = (masks.drawn(given, torch.Generator().manual_seed(2)) for given in (batch, batch, turned))
+    assert torch.equal(plain.base_forces, again.base_forces)
+    assert torch.allclose(rotated.base_forces, plain.base_forces @ turns, atol=1e-6)
+    assert torch.allclose(rotated.mixed_forces, (plain.mixed_forces.unsqueeze(1) @ turns).squeeze(1), atol=1e-6)
+    assert not torch.equal(masks.drawn(batch, torch.Generator().manual_seed(3)).base_forces, plain.base_forces)
+
+
+def test_structures_have_subsets_of_their_own_and_hidden_bases_give_the_mix():
+    features = synthetic_features(symbols="H3")
+    batch = GraphDataset.from_features(features, 4.0).batch(range(24))
+    masks = masks_of(3)
+    drawn = masks.draw(24, torch.Generator().manual_seed(4))
+    masked = masks.drawn(batch, torch.Generator().manual_seed(4))
+    assert len(set(drawn.tolist())) > 3
+    for structure, subset in enumerate(drawn.tolist()):
+        members = masks.members[subset].numpy()
+        rows = slice(3 * structure, 3 * structure + 3)
+        own = features.forces.transpose(1, 0, 2)[rows]  # (3, M, 3)
+        mixed = own[:, members].mean(axis=1, keepdims=True)
+        assert np.allclose(masked.base_forces[rows], np.where(members[:, None], own, mixed), atol=1e-6)
+        assert np.allclose(masked.mixed_forces[rows], mixed[:, 0], atol=1e-6)
+
+
+def test_validation_is_over_the_same_subsets_with_that_of_all_bases_among_them():
+    features = synthetic_features(n_models=5)
+    masks, again = make_masks(features, 0), make_masks(features, 0)
+    assert masks.for_validation == again.for_validation
+    assert len(set(masks.for_validation)) == 8
+    assert max(masks.for_validation) == 30
+    assert masks.members[30].all()
+    assert make_masks(features, 1).for_validation != masks.for_validation
