@@ -63,6 +63,8 @@ class ForceFieldPlugin:
     options : pydantic model of its options (a subclass of `Options`)
     load : makes a base force field; imports the backend when called
     trainer : trains one, or None for adapters that only load
+    fingerprint : the fingerprint of what `load` would make, without importing the backend: where all predictions are
+        cached, nothing else of the base is needed.  None where the loaded one has to be asked
     requires : modules it needs.  Of a dotted name listings look for the package alone, without importing it;
         ``elmlff plugins --check`` and ``elmlff doctor`` import the whole, best what the adapter itself imports
     extra : the extra of the plugin's own package that installs them, as in ``pip install "elmlff[deepmd]"``, or ""
@@ -76,6 +78,7 @@ class ForceFieldPlugin:
     options: type[Options]
     load: Callable[[LoadRequest], BaseForceField]
     trainer: TrainableAdapter | None = None
+    fingerprint: Callable[[LoadRequest], str] | None = None
     requires: tuple[str, ...] = ()
     extra: str = ""
     standalone: str = ""

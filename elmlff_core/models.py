@@ -24,6 +24,7 @@ from elmlff_core.worker.process import SELF, find_interpreter
 
 if TYPE_CHECKING:
     from elmlff_core.data.parts import Parts
+    from elmlff_core.features.cache import FeatureCache
 
 TRAINED = "trained.json"
 DEFAULT_MODELS_FOLDER = Path("elmlff-models")
@@ -61,13 +62,24 @@ class NamedModel:
     @cached_property
     def force_field(self) -> BaseForceField:
         """The loaded base force field, in a worker process where the settings name an interpreter."""
-        # What elmlff trained itself holds no pickle, and needs no trust.
-        request = LoadRequest(self.name, self.checkpoint, self.options, self.config.trust)
         _require_here(self.plugin, self.config)
         if self.config.python is None:
-            return self.plugin.load(request)
+            return self.plugin.load(self._request)
         settings = WorkerSettings(self.config.python, self.config.timeout, self.config.threads)
-        return WorkerForceField(request, self.plugin, settings)
+        return WorkerForceField(self._request, self.plugin, settings)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """That of the force field, which is loaded only where its adapter cannot tell otherwise."""
+        # In a worker the environment counts too, and only the worker knows it.
+        if self.plugin.fingerprint is None or self.in_worker:
+            return self.force_field.fingerprint
+        return self.plugin.fingerprint(self._request)
+
+    @property
+    def _request(self) -> LoadRequest:
+        # What elmlff trained itself holds no pickle, and needs no trust.
+        return LoadRequest(self.name, self.checkpoint, self.options, self.config.trust)
 
     def close(self) -> None:
         """End its worker, if it has one; the next prediction starts another."""
@@ -113,13 +125,16 @@ def _require_here(plugin: ForceFieldPlugin, settings: ModelConfig) -> None:
         require(plugin)
 
 
-def check_elements(models: Sequence[NamedModel], parts: Parts) -> None:
+def check_elements(models: Sequence[NamedModel], parts: Parts, cache: FeatureCache) -> None:
     """ForceFieldError where a model does not know an element of the data, DataError where none can learn it.
 
     A model with a checkpoint knows what it was made for; one to be trained here, what the training structures contain.
+    Of what is in the `cache` a model has shown that it knows it.
     """
     for dataset in filter(None, (parts.source, parts.test_source)):
         for model in models:
+            if not model.needs_training and cache.holds(model.fingerprint, dataset.fingerprint, len(dataset)):
+                continue
             known = parts.train.elements if model.needs_training else model.force_field.elements
             if known is None or not (unknown := sorted(dataset.elements - known)):
                 continue

@@ -87,7 +87,7 @@ def stack(
         return StackRun(run.path, from_records(finished["rows"]), finished["verdict"], finished["notes"])
     folds = make_folds(parts, config)
     announce(config, parts, models, metas, models_folder, reporter)
-    check_elements(models, parts)
+    check_elements(models, parts, FeatureCache())
     trained = train_bases(models, parts, config, models_folder, reporter)
     features = base_features(models, parts, FeatureCache(), reporter)
     retraining = Retraining(parts, config.seed, models_folder, FeatureCache(), reporter)
@@ -107,17 +107,22 @@ def stack(
 
 def open_run(output: Path | None, config: Config, parts: Parts, models: Sequence[NamedModel]) -> RunFolder:
     """The folder of this run: settings, data and given checkpoints decide whether it is the same run as before."""
-    digest = hashlib.sha256(config.digest().encode())
+    key = run_key(config, parts, models)
+    name = f"{'+'.join(config.stack)}-{'+'.join(config.meta_names)}-{key[:8]}"
+    return RunFolder.open(output or DEFAULT_RUNS_FOLDER / name, key, config)
+
+
+def run_key(config: Config, parts: Parts, models: Sequence[NamedModel], kind: str = "") -> str:
+    """Hex digest of settings, data and given checkpoints, and of what `kind` of run they are for."""
+    digest = hashlib.sha256((kind + config.digest()).encode())
     digest.update(parts.source.labels_fingerprint.encode())
     if parts.test_source is not None:
         digest.update(parts.test_source.labels_fingerprint.encode())
     for model in models:
         digest.update(json.dumps([model.name, model.options.model_dump(mode="json")], sort_keys=True).encode())
         if not model.needs_training:
-            digest.update(model.force_field.fingerprint.encode())
-    key = digest.hexdigest()
-    name = f"{'+'.join(config.stack)}-{'+'.join(config.meta_names)}-{key[:8]}"
-    return RunFolder.open(output or DEFAULT_RUNS_FOLDER / name, key, config)
+            digest.update(model.fingerprint.encode())
+    return digest.hexdigest()
 
 
 def announce(

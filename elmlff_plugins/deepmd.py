@@ -76,7 +76,7 @@ class DeepMDForceField:
             self._type_of = {symbol: index for index, symbol in enumerate(self._potential.get_type_map())}
             self.cutoff: float | None = float(self._potential.get_rcut())
         self.elements: frozenset[str] | None = frozenset(self._type_of)
-        self.fingerprint = fingerprint("dp/1", "deepmd-kit", checkpoint)
+        self.fingerprint = deepmd_fingerprint(request)
 
     def predict(self, structures: Sequence[Atoms]) -> Prediction:
         """Energies and forces, and stresses where all structures are periodic in three directions.
@@ -133,6 +133,11 @@ def _load_potential(checkpoint: Path, model: str) -> Any:
         raise
 
 
+def deepmd_fingerprint(request: LoadRequest) -> str:
+    """What predictions depend on; DeePMD-kit is not imported."""
+    return fingerprint("dp/1", "deepmd-kit", existing_checkpoint(request.checkpoint, request.name, ADAPTER))
+
+
 class DeepMDTrainer:
     """Trains a Deep Potential with ``dp --pt train``."""
 
@@ -158,6 +163,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
         options=DeepMDOptions,
         load=DeepMDForceField,
         trainer=DeepMDTrainer(),
+        fingerprint=deepmd_fingerprint,
         requires=("deepmd.pt.infer.deep_eval",),
         extra="deepmd",
     )

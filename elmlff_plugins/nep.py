@@ -71,7 +71,7 @@ class NEPForceField:
             self._calculator = CPUNEP(str(checkpoint))
         self.elements: frozenset[str] | None = frozenset(model.types)
         self.cutoff: float | None = float(np.max([model.radial_cutoff, model.angular_cutoff]))
-        self.fingerprint = fingerprint("nep/1", "calorine", checkpoint)
+        self.fingerprint = nep_fingerprint(request)
 
     def predict(self, structures: Sequence[Atoms]) -> Prediction:
         """Energies and forces, and stresses where all structures are periodic in three directions."""
@@ -88,6 +88,11 @@ class NEPForceField:
             energy[index], forces[index], stress[index] = results["energy"], results["forces"], results["stress"]
         has_stress = all(atoms.pbc.all() for atoms in structures)
         return Prediction.from_lists(forces, energy, stress if has_stress else None)
+
+
+def nep_fingerprint(request: LoadRequest) -> str:
+    """What predictions depend on; calorine is not imported."""
+    return fingerprint("nep/1", "calorine", existing_checkpoint(request.checkpoint, request.name, ADAPTER))
 
 
 class NEPTrainer:
@@ -118,6 +123,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
         options=NEPOptions,
         load=NEPForceField,
         trainer=NEPTrainer(),
+        fingerprint=nep_fingerprint,
         requires=("calorine.calculators",),
         extra="nep",
     )

@@ -88,7 +88,7 @@ class SchNetPackForceField:
             set_precision(model, self._dtype)
             self._model = _with_stress(model).to(self._device).eval()
             self.cutoff: float | None = float(model.representation.cutoff)
-        self.fingerprint = fingerprint("schnetpack/1", "schnetpack", checkpoint, options.precision)
+        self.fingerprint = schnetpack_fingerprint(request)
 
     def predict(self, structures: Sequence[Atoms]) -> Prediction:
         """Energies and forces, and stresses where all structures are periodic in three directions."""
@@ -169,6 +169,12 @@ class SchNetPackTrainer:
             return train(request, self._adapter, int(length.epochs))
 
 
+def schnetpack_fingerprint(request: LoadRequest) -> str:
+    """What predictions depend on; SchNetPack is not imported."""
+    checkpoint = existing_checkpoint(request.checkpoint, request.name, "schnetpack")
+    return fingerprint("schnetpack/1", "schnetpack", checkpoint, request.options.precision)
+
+
 def _loader(adapter: str) -> Callable[[LoadRequest], SchNetPackForceField]:
     return lambda request: SchNetPackForceField(request, adapter)
 
@@ -187,6 +193,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
             options=SchNetPackOptions,
             load=_loader(adapter),
             trainer=SchNetPackTrainer(adapter),
+            fingerprint=schnetpack_fingerprint,
             requires=("schnetpack",),
             extra="schnet",
         )

@@ -57,6 +57,14 @@ class FeatureCache:
                 return None
             return _read(file)
 
+    def holds(self, model_fingerprint: str, dataset_fingerprint: str, n_structures: int) -> bool:
+        """Whether the whole prediction is there."""
+        path = self.path(model_fingerprint, dataset_fingerprint)
+        if not path.exists():
+            return False
+        with _lock(path), _opened(path, "r") as file:
+            return file is not None and _n_done(file) >= n_structures
+
     def compute(
         self,
         model_fingerprint: str,

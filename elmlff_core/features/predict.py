@@ -35,8 +35,7 @@ def cached_prediction(
     ForceFieldError
         The base failed, or answered arrays that do not fit or are not finite; names model, structure and atom.
     """
-    force_field = model.force_field
-    known = cache.read(force_field.fingerprint, dataset_fingerprint, len(structures))
+    known = cache.read(model.fingerprint, dataset_fingerprint, len(structures))
     if known is not None:
         return known
     total = len(structures)
@@ -51,7 +50,7 @@ def cached_prediction(
         return predict_checked(model, chunk, first=done)
 
     size = max(1, CHUNK_ATOMS // max(len(atoms) for atoms in structures))
-    return cache.compute(force_field.fingerprint, dataset_fingerprint, structures, predict, size, report)
+    return cache.compute(model.fingerprint, dataset_fingerprint, structures, predict, size, report)
 
 
 def predict_checked(model: NamedModel, structures: Sequence[Atoms], first: int = 0) -> Prediction:
