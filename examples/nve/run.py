@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms, units
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary, ZeroRotation
+from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 from matplotlib.figure import Figure
 
@@ -43,7 +43,7 @@ def start(atoms: Atoms, temperature: float) -> Atoms:
     """`atoms` with velocities drawn at `temperature` (K), at rest as a whole and not turning."""
     atoms = atoms.copy()
     rng = np.random.default_rng(0)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng, force_temp=True)
+    thermalize_momenta(atoms, temperature, exact_temperature=True, rng=rng)
     Stationary(atoms)
     if not atoms.pbc.any():
         ZeroRotation(atoms)
