@@ -48,7 +48,7 @@ def split_indices(
         if len(blocks) < 2:
             raise DataError("all structures are in one cluster of similar ones: nothing can be held out by clusters")
         ends = np.cumsum([len(block) for block in blocks])[:-1]  # the last cluster always stays
-        n_cut = int(ends[min(np.searchsorted(ends, n_cut), len(ends) - 1)])
+        n_cut = int(ends[min(int(np.searchsorted(ends, n_cut)), len(ends) - 1)])
     return np.sort(order[n_cut:]), np.sort(order[:n_cut])
 
 
