@@ -19,6 +19,7 @@ from elmlff_core.errors import ElmlffError
 COMMANDS = {
     "init": "Write a commented elmlff.toml.",
     "stack": "Stack base force fields into one: train, predict, fit, evaluate.",
+    "sweep": "Find out what every subset of the bases is worth.",
     "train": "Train one base force field.",
     "evaluate": "Errors of a stack on labelled structures.",
     "predict": "Forces and energies of structures by a stack.",

@@ -87,7 +87,16 @@ class Listing:
     text: str
 
 
-Block = Text | Table | Picture | Listing
+@dataclass(frozen=True)
+class Drawing:
+    """Markup of our own, scripts included, which is taken as it is: who makes it escapes what comes from users."""
+
+    kind: ClassVar[str] = "drawing"
+    markup: str
+    caption: str
+
+
+Block = Text | Table | Picture | Listing | Drawing
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,7 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """The page as HTML; everything in it is escaped."""
+    """The page as HTML; everything in it but drawings is escaped."""
     from jinja2 import Environment, StrictUndefined  # not before a page is written: listings need no templates
 
     source = (files("elmlff_core") / "templates" / "report" / "page.html").read_text(encoding="utf-8")

@@ -125,4 +125,5 @@ def _function(name: str) -> Callable[[], Any]:
         raise ConfigError(f"cannot load executor '{name}': {error}") from error
     if not callable(function):
         raise ConfigError(f"executor '{name}' is no function")
-    return function  # type: ignore[no-any-return]
+    found: Callable[[], Any] = function
+    return found

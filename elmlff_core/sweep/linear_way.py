@@ -14,9 +14,8 @@ import numpy as np
 
 from elmlff_core.errors import ElmlffError
 from elmlff_core.features.features import Features
-from elmlff_core.sweep.entry import Entry, evaluated_parts
+from elmlff_core.sweep.entry import Entry, error_of, evaluated_parts
 from elmlff_core.sweep.subsets import Subset, membership
-from elmlff_core.training.metrics import rmse_of_frames
 
 # Numbers in the errors of some structures by all subsets: bounds memory.
 CHUNK_NUMBERS = 2**23
@@ -115,8 +114,6 @@ def linear_entries(subsets: Sequence[Subset], features: Mapping[str, Features]) 
 def empty_errors(features: Mapping[str, Features]) -> dict[str, float]:
     """Errors of the empty subset, least squares of nothing: forces of zero."""
     return {
-        part: float(
-            rmse_of_frames(np.zeros_like(values.reference_forces), values.reference_forces, values.n_atoms).mean()
-        )
+        part: error_of(np.zeros_like(values.reference_forces), values)
         for part, values in evaluated_parts(features).items()
     }

@@ -1,0 +1,191 @@
+"""Heat map of all subsets of the bases, after Fig. 2 of the paper: a drawing for the page that answers the pointer.
+
+Rows are subsets of the first half of the bases and columns those of the other half, so that every cell is the union of
+a row and a column; dots tell which bases those have.  It is drawn here; a script in the page lets a reader choose the
+way and the part, and says what is under the pointer.  Without scripts the first choice is shown.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
+
+from elmlff_core.report.page import Drawing
+from elmlff_core.sweep.analysis import Sweep
+from elmlff_core.sweep.subsets import Subset
+
+PARTS = {"valid": "validation", "test": "test", "train": "training"}
+N_COLOURS = 64
+NO_VALUE = "#e9edf0"
+CELL, SMALL_CELL, DOT = 58, 26, 15  # pixels: with numbers, without, and of the dots that tell the bases
+MOST_WITH_NUMBERS = 8  # rows or columns; beyond, numbers cannot be read
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where subsets stand.
+
+    Attributes
+    ----------
+    left, top : the bases that rows and columns tell
+    rows, columns : their subsets, the empty one first
+    """
+
+    left: tuple[str, ...]
+    top: tuple[str, ...]
+    rows: list[Subset]
+    columns: list[Subset]
+
+    @classmethod
+    def of(cls, models: Sequence[str]) -> Grid:
+        """Rows tell the first half of `models`, the smaller one."""
+        cut = len(models) // 2
+        left, top = tuple(models[:cut]), tuple(models[cut:])
+        return cls(left, top, list(_with_empty(left)), list(_with_empty(top)))
+
+    def cells(self) -> Iterator[tuple[int, int, Subset]]:
+        """Row, column and subset of every cell."""
+        for (row, left), (column, top) in itertools.product(enumerate(self.rows), enumerate(self.columns)):
+            yield row, column, left + top
+
+
+def _with_empty(models: tuple[str, ...]) -> Iterator[Subset]:
+    return itertools.chain.from_iterable(itertools.combinations(models, size) for size in range(len(models) + 1))
+
+
+def errors_by_way(sweep: Sweep) -> dict[Subset, dict[str, dict[str, float]]]:
+    """Subset -> way -> part -> error in eV/Å; the empty subset by every way."""
+    found: dict[Subset, dict[str, dict[str, float]]] = {(): dict.fromkeys(sweep.ways, sweep.empty)}
+    for entry in sweep.entries:
+        found.setdefault(entry.subset, {})[entry.way] = entry.errors
+    return found
+
+
+def shade(value: float, low: float, high: float, n_shades: int = N_COLOURS) -> int:
+    """Which of `n_shades` colours stands for `value`, on a logarithmic scale from `low` to `high`."""
+    if high <= low or low <= 0:
+        return 0
+    part = math.log(value / low) / math.log(high / low)
+    return min(n_shades - 1, max(0, math.floor(part * n_shades)))
+
+
+def colours() -> list[str]:
+    """From small errors, bright, to large ones, dark."""
+    colormap = colormaps["viridis_r"]
+    return [to_hex(colormap(index / (N_COLOURS - 1))) for index in range(N_COLOURS)]
+
+
+def heat_map(sweep: Sweep) -> Drawing:
+    """The heat map as a block of a page."""
+    grid, errors = Grid.of(sweep.models), errors_by_way(sweep)
+    cells = [
+        {
+            "subset": "+".join(subset) or "no base: zero forces",
+            # Zero forces are much worse than any base: in the scale of colours, they would make all others alike.
+            "scaled": bool(subset),
+            "errors": errors.get(subset, {}),
+            "cost": sweep.cost(subset),
+        }
+        for _, _, subset in grid.cells()
+    ]
+    data = {"cells": cells, "colours": colours(), "nothing": NO_VALUE, "parts": PARTS}
+    script = (files("elmlff_core") / "templates" / "report" / "heat_map.js").read_text(encoding="utf-8")
+    # What is between script tags ends at the first `</`, whatever it is in.
+    text = json.dumps(data).replace("<", "\\u003c")
+    markup = (
+        f'<div class="heat-map">{_controls(sweep.ways)}{_svg(grid, cells, sweep.ways[0])}'
+        f'<div class="tip" hidden></div><script type="application/json">{text}</script><script>{script}</script></div>'
+    )
+    caption = (
+        "Force RMSE per frame of every subset in eV/Å, on a logarithmic scale of colours. Each cell has the bases of "
+        "its row and of its column; grey: not evaluated, or no base at all."
+    )
+    return Drawing(markup, caption)
+
+
+def _controls(ways: Sequence[str]) -> str:
+    def select(name: str, options: Mapping[str, str]) -> str:
+        inside = "".join(f'<option value="{escape(key)}">{escape(title)}</option>' for key, title in options.items())
+        return f'<label>{name} <select name="{name}">{inside}</select></label> '
+
+    return f'<p class="controls">{select("way", {way: way for way in ways})}{select("errors", PARTS)}</p>'
+
+
+def _svg(grid: Grid, cells: Sequence[Mapping[str, Any]], way: str) -> str:
+    """The drawing with the errors of `way` on validation."""
+    large = max(len(grid.rows), len(grid.columns)) <= MOST_WITH_NUMBERS
+    width = CELL if large else SMALL_CELL
+    height = CELL * 2 // 3 if large else SMALL_CELL
+    longest = max(map(len, (*grid.left, *grid.top)))
+    # Names of rows' bases stand above their dots, turned, and those of columns' bases at the right of theirs.
+    x0 = DOT * len(grid.left) + 12
+    y0 = max(DOT * len(grid.top), 7 * longest if grid.left else 0) + 12
+    known = [cell["errors"][way]["valid"] for cell in cells if cell["scaled"] and way in cell["errors"]]
+    low, high = min(known), max(known)
+    palette = colours()
+    parts = []
+    for index, ((row, column, _), cell) in enumerate(zip(grid.cells(), cells, strict=True)):
+        value = cell["errors"].get(way, {}).get("valid")
+        shown = value is not None and cell["scaled"]
+        fill = palette[shade(value, low, high)] if shown else NO_VALUE
+        x, y = x0 + column * width, y0 + row * height
+        title = escape(cell["subset"]) + (f": {value:.4f} eV/Å" if value is not None else ": not evaluated")
+        parts.append(
+            f'<rect data-cell="{index}" x="{x}" y="{y}" width="{width - 1}" height="{height - 1}" fill="{fill}">'
+            f"<title>{title}</title></rect>"
+        )
+        if large:
+            label = f"{value:.4f}" if shown else ""
+            ink = "#fff" if shown and shade(value, low, high) > N_COLOURS // 2 else "#1d2733"
+            parts.append(
+                f'<text data-label="{index}" x="{x + width / 2:g}" y="{y + height / 2 + 4:g}" fill="{ink}" '
+                f'text-anchor="middle" font-size="12" pointer-events="none">{label}</text>'
+            )
+    parts += _row_dots(grid, x0, y0, height)
+    parts += _column_dots(grid, x0, y0, width)
+    total_width = max(x0 + width * len(grid.columns) + 8 * longest + 8, x0 + 4 * N_COLOURS + 8)
+    bottom = y0 + height * len(grid.rows) + 14
+    parts += _scale(palette, x0, bottom, low, high)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total_width} {bottom + 40}" width="{total_width}" '
+        f'height="{bottom + 40}" role="img" aria-label="errors of all subsets" font-family="sans-serif">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _dot(x: float, y: float, filled: bool) -> str:
+    return f'<circle cx="{x:g}" cy="{y:g}" r="4" fill="{"#1d2733" if filled else "#d9dfe5"}"/>'
+
+
+def _row_dots(grid: Grid, x0: float, y0: float, height: float) -> Iterator[str]:
+    for place, name in enumerate(grid.left):
+        x = x0 - DOT * (len(grid.left) - place) + DOT / 2 - 4
+        yield f'<text transform="translate({x + 4:g},{y0 - 6}) rotate(-90)" font-size="12">{escape(name)}</text>'
+        for row, subset in enumerate(grid.rows):
+            yield _dot(x, y0 + (row + 0.5) * height, name in subset)
+
+
+def _column_dots(grid: Grid, x0: float, y0: float, width: float) -> Iterator[str]:
+    end = x0 + width * len(grid.columns) + 4
+    for place, name in enumerate(grid.top):
+        y = y0 - DOT * (len(grid.top) - place) + DOT / 2 - 4
+        yield f'<text x="{end}" y="{y + 4:g}" font-size="12">{escape(name)}</text>'
+        for column, subset in enumerate(grid.columns):
+            yield _dot(x0 + (column + 0.5) * width, y, name in subset)
+
+
+def _scale(palette: Sequence[str], x: float, y: float, low: float, high: float) -> Iterator[str]:
+    for place, colour in enumerate(palette):
+        yield f'<rect x="{x + 4 * place}" y="{y}" width="4.5" height="10" fill="{colour}"/>'
+    yield f'<text data-scale="low" x="{x}" y="{y + 24}" font-size="12">{low:.4f} eV/Å</text>'
+    right = x + 4 * len(palette)
+    yield f'<text data-scale="high" x="{right}" y="{y + 24}" font-size="12" text-anchor="end">{high:.4f} eV/Å</text>'
