@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint bench clean
 
 demo: $(VENV)/installed-all
-	$(BIN)/elmlff stack --models dp1,painn,nep
+	$(BIN)/elmlff stack --models dp1,painn,nep --meta egat,conservative
 
 test: $(VENV)/installed-test lint
 	# One thread: test problems are small, and sums over one thread are the same every time.

@@ -25,15 +25,10 @@ SMALLEST_ENVELOPE = 1e-30
 
 
 class Pairs(Protocol):
-    """Neighbour pairs of a batch; per-pair values are opaque to the network, but can be added and multiplied.
-
-    Attributes
-    ----------
-    radial : (..., n_radial as the network gave it) the radial basis times the envelope, in the form `mix` takes
-    """
+    """Neighbour pairs of a batch; per-pair values are opaque to the network, but can be added and multiplied."""
 
     def mix(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        """Radial basis (K of them) mapped to per-pair values of each head by `weight` (H, K) and `bias` (H,)."""
+        """The K radial basis functions of the distance, mapped to per-pair values by `weight` (H, K) and `bias` (H,)."""
         ...
 
     def scores(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
