@@ -40,7 +40,9 @@ class StackCalculator(Calculator):
 
     ``forces`` (n_atoms, 3) in eV/Å are the stack's.  ``energy`` and ``free_energy`` in eV are given where the bases
     give energies.  The forces of a meta-model that learns forces alone are not the gradient of that energy, which is
-    the linear mix of the bases' aligned energies: do not expect it to be conserved in molecular dynamics.
+    the linear mix of the bases' aligned energies: do not expect it to be conserved in molecular dynamics.  With
+    ``conservative`` it is the stack's own energy, forces are its gradient, and ``stress`` (6,) in eV/Å³ is given where
+    every base gives it and the structure is periodic.
 
     A stack with calibrated uncertainties also gives ``forces_std`` (n_atoms,) in eV/Å, the standard deviation of each
     force component, and, where there are energies, ``energy_std`` in eV: by ``calc.get_property("forces_std", atoms)``
@@ -52,7 +54,7 @@ class StackCalculator(Calculator):
     stack : a loaded stack, or the folder of one
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
 
     def __init__(self, stack: Stack | str | Path, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -72,6 +74,8 @@ class StackCalculator(Calculator):
         known: dict[str, Any] = {"forces": prediction.forces}
         if prediction.energy is not None:
             known["energy"] = known["free_energy"] = float(prediction.energy[0])
+        if prediction.stress is not None:
+            known["stress"] = prediction.stress[0]
         unlisted: dict[str, Any] = {}
         if stack.uncertainty is not None:
             unlisted["forces_std"] = stack.uncertainty.forces_std(features, stack.meta)

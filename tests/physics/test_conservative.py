@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
 
+from elmlff_core.calculator import StackCalculator
 from elmlff_core.config import TrainingConfig
 from elmlff_core.errors import DataError, ElmlffError
 from elmlff_core.features.features import Features
@@ -16,6 +18,7 @@ from elmlff_core.meta.conservative import ConservativeMeta
 from elmlff_core.meta.options import ConservativeOptions
 from elmlff_core.prediction import Prediction
 from elmlff_core.protocols import FitRequest
+from elmlff_core.stack_folder import Stack
 from tests.physics.conftest import Bases
 
 STENCIL = {-2: 1.0, -1: -8.0, 1: 8.0, 2: -1.0}  # fourth order: sum of c E(x + k h) over 12 h
@@ -113,3 +116,22 @@ def test_energies_are_needed(learnt_from: tuple[Features, Features], tmp_path: P
     unlabelled = replace(train, reference=Prediction(train.n_atoms, train.reference_forces))
     with pytest.raises(DataError, match="reference energies"):
         ConservativeMeta(ConservativeOptions()).fit(FitRequest(unlabelled, valid, training, tmp_path, 0, print))
+
+
+class StackOfBases(Stack):
+    """Bases at hand in place of a stack's own."""
+
+    bases: Bases
+
+    def features(self, structures, dataset=None) -> Features:
+        return self.bases.features(structures, dataset)
+
+
+def test_the_calculator_gives_stress(meta, crystal: Atoms, bases: Bases):
+    stack = StackOfBases([], "conservative", {}, meta)
+    stack.bases = bases
+    crystal.calc = StackCalculator(stack)
+    assert np.array_equal(crystal.get_stress(), meta.predict(bases.features([crystal])).stress[0])
+    crystal.pbc = False
+    with pytest.raises(PropertyNotImplementedError):
+        crystal.get_stress()
