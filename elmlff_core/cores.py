@@ -18,6 +18,15 @@ def n_cores() -> int:
     return max(1, min(bound, share))
 
 
+def threads_for(n_processes: int) -> int:
+    """Threads for each of several processes, so that all of them have no more than there are cores.
+
+    What the user said in OMP_NUM_THREADS is kept.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(given) if given.isdecimal() and int(given) > 0 else max(1, n_cores() // n_processes)
+
+
 def use_all_cores() -> None:
     """Let torch use as many threads as there are cores, not more, unless the user said how many.
 

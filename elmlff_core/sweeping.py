@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elmlff_core.config import Config
-from elmlff_core.cores import n_cores, use_all_cores
+from elmlff_core.cores import n_cores, threads_for, use_all_cores
 from elmlff_core.data.parts import Parts, read_parts
-from elmlff_core.errors import ConfigError
+from elmlff_core.errors import ConfigError, did_you_mean
 from elmlff_core.features.cache import FeatureCache
 from elmlff_core.features.features import Features
 from elmlff_core.features.out_of_fold import Retraining, make_folds, out_of_fold
@@ -57,7 +57,7 @@ class SweepRequest:
         if not self.ways:
             raise ConfigError(f"name at least one way: {', '.join(WAYS)}")
         if unknown := [way for way in self.ways if way not in WAYS]:
-            raise ConfigError(f"no way is called '{unknown[0]}'; there are: {', '.join(WAYS)}")
+            raise ConfigError(f"no way is called '{unknown[0]}'{did_you_mean(unknown[0], WAYS)}")
         if self.subsets is not None and self.sample is not None:
             raise ConfigError("give --subsets or --sample, not both")
         check_executor(self.executor)
@@ -162,7 +162,7 @@ def each_entries(
 ) -> list[Entry]:
     """The meta-model fitted for each of `subsets`; finished ones are read."""
     n_workers = min(request.workers or n_cores(), len(subsets))
-    n_threads = max(1, n_cores() // n_workers)
+    n_threads = threads_for(n_workers)
     feature_files = run.path / "features"
     tasks = subset_fits(
         subsets, meta, seed, run.path / "each", feature_files, n_threads if request.executor == "processes" else None

@@ -1,0 +1,270 @@
+"""`elmlff sweep` as a user types it: ways, samples, executors, and kills after which it goes on."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.small_data import write_small_data
+from tests.conftest import REPOSITORY
+
+SOFT = """
+[models.soft]
+adapter = "ase"
+options = { calculator = "ase.calculators.lj:LennardJones", arguments = { sigma = 0.8, rc = 10.0 } }
+"""
+SWEEP = ("sweep", "--models", "lj,emt,soft", "--meta", "gat")
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return os.environ | {"ELMLFF_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+
+
+def elmlff(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(
+        [sys.executable, "-m", "elmlff_core", *arguments],
+        cwd=folder, env=environment(folder), capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert result.returncode == code, result.stdout + result.stderr
+    return result
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "sweep.json").read_text())
+
+
+def errors_of(folder: Path) -> dict[tuple[str, str], dict[str, float]]:
+    """Every error by way and subset, without the time it took."""
+    return {("+".join(entry["subset"]), entry["way"]): entry["errors"] for entry in record_of(folder)["entries"]}
+
+
+def kill_when(folder: Path, ready: Callable[[], bool], *arguments: str) -> None:
+    """Start `elmlff` and kill it, and it alone, with a signal that cannot be caught, as soon as `ready`."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "elmlff_core", *arguments],
+        cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 200
+    while not ready():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    # Its workers hold its output: that it ends says that they have ended too.
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+
+
+def n_lines(path: Path) -> int:
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a sweep has run by all three ways, in this order, serially."""
+    folder = tmp_path_factory.mktemp("sweep")
+    write_small_data(folder)
+    with (folder / "elmlff.toml").open("a") as file:
+        file.write(SOFT)
+    ways = ("--way", "each,amortised,linear", "--executor", "serial")
+    (folder / "stdout").write_text(elmlff(folder, *SWEEP, *ways, "--output", "run").stdout)
+    return folder
+
+
+def test_all_ways_have_all_subsets(workplace: Path) -> None:
+    record = record_of(workplace / "run")
+    assert [len(found["sizes"]) for found in record["ways"].values()] == [3, 3, 3]
+    assert len(record["entries"]) == 21
+    assert {(entry["ways"][0], entry["n_subsets"]) for entry in record["agreement"]} == {("each", 7), ("amortised", 7)}
+    assert set(record["costs"]) == {"lj", "emt", "soft"}
+    assert all(0 < seconds < 1 for seconds in record["costs"].values())
+    with (workplace / "run" / "sweep.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 21
+    stdout = (workplace / "stdout").read_text()
+    assert "each: gat for 7 subsets, 3 epochs each, 0 finished before" in stdout
+    assert "is best on validation" in stdout
+
+
+def test_single_bases_and_all_of_them_are_what_a_stack_finds(workplace: Path) -> None:
+    """The mix of one base or all, and the meta-model of all, by `elmlff stack` with the same settings."""
+    arguments = ("stack", "--models", "lj,emt,soft", "--meta", "linear,gat", "--output", "stack")
+    settings = (workplace / "elmlff.toml").read_text()
+    tables = settings.replace("[meta.gat]", "[meta]\nname = 'gat'\n[meta.gat]")
+    (workplace / "stack.toml").write_text(tables)
+    elmlff(workplace, *arguments, "--config", "stack.toml")
+    rows = {
+        row["meta"]: row["errors"]
+        for row in json.loads((workplace / "stack" / "metrics.json").read_text())["rows"]
+        if row["kind"] == "stack"
+    }
+    found = errors_of(workplace / "run")
+    for part in ("train", "valid", "test"):
+        for way, meta in (("linear", "linear"), ("each", "gat")):
+            error = found["lj+emt+soft", way][part]
+            assert error == pytest.approx(rows[meta][part]["rmse_per_frame"], rel=1e-6), (way, part)
+
+
+def test_again_fits_nothing(workplace: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (workplace / "run" / "each").rglob("*.safetensors")}
+    assert len(before) == 7
+    result = elmlff(workplace, *SWEEP, "--way", "each,amortised,linear", "--output", "run")
+    assert "7 finished before" in result.stdout
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_processes_find_what_a_serial_run_does(workplace: Path) -> None:
+    elmlff(workplace, *SWEEP, "--way", "each", "--workers", "2", "--output", "processes")
+    serial = {key: errors for key, errors in errors_of(workplace / "run").items() if key[1] == "each"}
+    assert errors_of(workplace / "processes") == serial
+
+
+def test_named_subsets_and_samples_are_all_that_is_fitted(workplace: Path) -> None:
+    way = ("--way", "linear,each", "--executor", "serial")
+    elmlff(workplace, *SWEEP, *way, "--subsets", "soft+lj,emt", "--output", "some")
+    fitted = {name for name, way in errors_of(workplace / "some") if way == "each"}
+    assert fitted == {"emt", "lj+soft"}
+    assert record_of(workplace / "some")["agreement"][0]["spearman"] == {"valid": None, "test": None}
+    elmlff(workplace, *SWEEP, *way, "--sample", "3", "--output", "some")  # adds to what is there
+    again = {name for name, way in errors_of(workplace / "some") if way == "each"}
+    assert len(again) == 3
+
+
+EPOCHS = ("--set", "training.epochs=80")
+
+
+def test_a_killed_sweep_goes_on_to_the_same_numbers(workplace: Path) -> None:
+    """Killed in the middle of the second fit, in a worker process."""
+    each = (*SWEEP, *EPOCHS, "--way", "each", "--workers", "1", "--subsets", "lj,lj+emt")
+    curve = workplace / "killed" / "each" / "lj+emt" / "learning_curve.csv"
+    kill_when(workplace, lambda: n_lines(curve) > 20, *each, "--output", "killed")
+    assert n_lines(curve) < 75
+    first = workplace / "killed" / "each" / "lj" / "result.json"
+    written = first.stat().st_mtime_ns
+    elmlff(workplace, *each, "--output", "killed")
+    assert first.stat().st_mtime_ns == written
+    elmlff(workplace, *each, "--output", "whole")
+    assert errors_of(workplace / "killed") == errors_of(workplace / "whole")
+    assert rows_without_seconds(curve) == rows_without_seconds(
+        workplace / "whole" / "each" / "lj+emt" / "learning_curve.csv"
+    )
+
+
+def test_a_killed_amortised_training_goes_on_to_the_same_numbers(workplace: Path) -> None:
+    amortised = (*SWEEP, *EPOCHS, "--way", "amortised")
+    curve = workplace / "cut" / "amortised" / "learning_curve.csv"
+    kill_when(workplace, lambda: n_lines(curve) > 20, *amortised, "--output", "cut")
+    assert n_lines(curve) < 75
+    elmlff(workplace, *amortised, "--output", "cut")
+    elmlff(workplace, *amortised, "--output", "uncut")
+    assert errors_of(workplace / "cut") == errors_of(workplace / "uncut")
+    assert rows_without_seconds(curve) == rows_without_seconds(workplace / "uncut" / "amortised" / "learning_curve.csv")
+
+
+def rows_without_seconds(curve: Path) -> list[str]:
+    return [line.rsplit(",", 1)[0] for line in curve.read_text().splitlines()]
+
+
+def test_ctrl_c_ends_workers_at_once(workplace: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "elmlff_core", *SWEEP, "--set", "training.epochs=100000", "--way", "each", "--workers",
+         "1", "--output", "long"],
+        cwd=workplace, env=environment(workplace), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    curve = workplace / "long" / "each" / "lj" / "learning_curve.csv"
+    deadline = time.monotonic() + 100
+    while n_lines(curve) < 5:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "the same command goes on where it stopped" in stderr
+    assert "Traceback" not in stderr
+
+
+def documented(text: str) -> str:
+    """The Python example in docs/sweep.md that holds `text`."""
+    page = (REPOSITORY / "docs" / "sweep.md").read_text()
+    (found,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if text in block)
+    return found
+
+
+EXECUTORS = {"dask": "from distributed import", "parsl": "from parsl import"}
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_executors_of_clusters(workplace: Path, name: str) -> None:
+    """A cluster of one worker on this machine, as in the documentation; the module is in the current folder."""
+    pytest.importorskip({"dask": "distributed"}.get(name, name), reason="comes with the extra 'test'")
+    example = documented(EXECUTORS[name])
+    (workplace / f"my_{name}.py").write_text(re.sub(r"(n_workers|max_workers_per_node)=4", r"\1=1", example))
+    subsets = ("--subsets", "lj,lj+soft")
+    arguments = (*SWEEP, "--way", "each", *subsets, "--executor", f"my_{name}:executor", "--output", f"by-{name}")
+    elmlff(workplace, *arguments)
+    serial = errors_of(workplace / "run")
+    found = errors_of(workplace / f"by-{name}")
+    assert found == {key: serial[key] for key in (("lj", "each"), ("lj+soft", "each"))}
+
+
+def test_the_example_in_python_runs(workplace: Path) -> None:
+    (workplace / "example.py").write_text(documented("SweepRequest"))
+    result = subprocess.run(
+        [sys.executable, "example.py"], cwd=workplace, env=environment(workplace), capture_output=True, text=True,
+        check=False, timeout=100,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    verdict, subset = result.stdout.splitlines()
+    assert verdict.startswith("linear: ")
+    assert "+".join(ast.literal_eval(subset)) == verdict.split()[1]
+
+
+WRONG = {
+    "no such way": (("--way", "eech"), "no way is called 'eech'; did you mean 'each'?"),
+    "no such executor": (("--executor", "seriel"), "did you mean 'serial'?"),
+    "no such module": (("--executor", "nowhere:executor"), "cannot load executor 'nowhere:executor'"),
+    "no function": (("--executor", "os:nothing"), "cannot load executor 'os:nothing'"),
+    "both": (("--sample", "2", "--subsets", "lj"), "--subsets or --sample, not both"),
+    "unknown in subset": (("--subsets", "lj+dp1"), "names dp1, of which the sweep has none"),
+    "two meta-models": (("--meta", "egat,mean"), "a sweep takes one meta-model"),
+    "not maskable": (("--meta", "mean", "--way", "amortised"), "takes gat or egat"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_ends_in_one_line(workplace: Path, name: str) -> None:
+    arguments, message = WRONG[name]
+    stderr = elmlff(workplace, "sweep", *arguments, code=1).stderr
+    assert message in stderr
+    assert len(stderr.strip().splitlines()) == 1
+
+
+def test_a_failing_fit_names_its_subset(workplace: Path) -> None:
+    """A base whose features cannot be fitted: `conservative` needs energies, and the labels have none."""
+    import ase.io
+
+    structures = ase.io.read(workplace / "few.extxyz", ":")
+    for atoms in structures:
+        del atoms.info["REF_energy"]
+    ase.io.write(workplace / "forces.extxyz", structures)
+    toml = (workplace / "elmlff.toml").read_text().replace("[meta.gat]\nchannels = [8, 8]\naveraged_layers = 1", "")
+    (workplace / "forces.toml").write_text(toml)
+    arguments = ("sweep", "--config", "forces.toml", "--data", "forces.extxyz", "--meta", "conservative")
+    for executor in ("serial", "processes"):
+        options = ("--way", "each", "--executor", executor, "--subsets", "lj+emt", "--output", f"failing-{executor}")
+        stderr = elmlff(workplace, *arguments, *options, code=1).stderr
+        assert "fitting conservative with lj+emt failed: DataError: 'conservative' learns an energy" in stderr
+        assert len(stderr.strip().splitlines()) == 1
