@@ -31,6 +31,10 @@ from elmlff_core.sweep.linear_way import empty_errors, linear_entries
 from elmlff_core.sweep.subsets import Subset, all_subsets, named_subsets, sampled_subsets
 
 WAYS = ("each", "amortised", "linear")
+SELECTION_NOTE = (
+    "Subsets are ranked by validation. The lowest of many test errors was selected on the test structures and promises "
+    "too much: it is shown for comparison alone."
+)
 
 
 @dataclass(frozen=True)
@@ -110,13 +114,7 @@ def sweep(
     meta = the_meta_model(config, parts, request)
     config = with_resolved(config, [meta])
     run = open_sweep(output, config, parts, models)
-    folds = make_folds(parts, config)
-    announce(config, parts, models, [], models_folder, reporter)
-    check_elements(models, parts, FeatureCache())
-    trained = train_bases(models, parts, config, models_folder, reporter)
-    features = base_features(models, parts, FeatureCache(), reporter)
-    retraining = Retraining(parts, config.seed, models_folder, FeatureCache(), reporter)
-    features["train"] = out_of_fold(trained, features["train"], folds, retraining)
+    features, in_sample = features_to_learn_from(config, parts, models, models_folder, reporter)
     costs = measured_costs(models, parts.train, run.path / "costs.json", reporter)
     entries = []
     for way in dict.fromkeys(request.ways):
@@ -128,10 +126,26 @@ def sweep(
             reporter.say(f"amortised: one {meta.name} for all subsets, {meta.training.epochs or 0} epochs")
             folder = run.path / "amortised"
             entries += amortised_entries(meta, config.seed, features, folder, reporter)
-    notes = notes_of([model.name for model in trained] if not folds else [])
+    notes = [SELECTION_NOTE, *in_sample_notes(in_sample)]
     found = Sweep(config.stack, meta.name, entries, empty_errors(features), costs, notes)
     write_results(found, features, run)
     return SweepRun(run.path, found, [verdict(found, way) for way in found.ways])
+
+
+def features_to_learn_from(
+    config: Config, parts: Parts, models: Sequence[NamedModel], models_folder: Path, reporter: Reporter
+) -> tuple[dict[str, Features], list[str]]:
+    """Base predictions as for a stack, bases trained first where need be, and the names of those that are in-sample."""
+    folds = make_folds(parts, config)
+    # What is fitted, with which seeds and controls, the caller says.
+    bases_alone = config.model_copy(update={"seeds": 1, "control": False})
+    announce(bases_alone, parts, models, [], models_folder, reporter)
+    check_elements(models, parts, FeatureCache())
+    trained = train_bases(models, parts, config, models_folder, reporter)
+    features = base_features(models, parts, FeatureCache(), reporter)
+    retraining = Retraining(parts, config.seed, models_folder, FeatureCache(), reporter)
+    features["train"] = out_of_fold(trained, features["train"], folds, retraining)
+    return features, [model.name for model in trained] if not folds else []
 
 
 def the_meta_model(config: Config, parts: Parts, request: SweepRequest) -> NamedMeta:
@@ -184,18 +198,14 @@ def _unfinished(folder: Path) -> Entry:
     raise ConfigError(f"a worker left no result in {folder}: does it see the folder of the sweep under the same path?")
 
 
-def notes_of(in_sample: Sequence[str]) -> list[str]:
-    """What a reader of the numbers should know."""
-    notes = [
-        "Subsets are ranked by validation. The lowest of many test errors was selected on the test structures and "
-        "promises too much: it is shown for comparison alone."
+def in_sample_notes(models: Sequence[str]) -> list[str]:
+    """What a reader should know of features of `models`, trained on the structures others learn from."""
+    if not models:
+        return []
+    return [
+        f"Features of {', '.join(models)} on training structures are in-sample: these bases were trained on the "
+        "structures the mixes and meta-models learn from; --folds K gives out-of-fold features."
     ]
-    if in_sample:
-        notes.append(
-            f"Features of {', '.join(in_sample)} on training structures are in-sample: these bases were trained on "
-            "the structures the mixes and meta-models learn from; --folds K gives out-of-fold features."
-        )
-    return notes
 
 
 def write_results(found: Sweep, features: dict[str, Features], run: RunFolder) -> None:

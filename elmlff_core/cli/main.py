@@ -20,6 +20,7 @@ COMMANDS = {
     "init": "Write a commented elmlff.toml.",
     "stack": "Stack base force fields into one: train, predict, fit, evaluate.",
     "sweep": "Find out what every subset of the bases is worth.",
+    "ablate": "Find out what the parts of the paper's network are worth.",
     "train": "Train one base force field.",
     "evaluate": "Errors of a stack on labelled structures.",
     "predict": "Forces and energies of structures by a stack.",
@@ -110,7 +111,9 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--data", help="Labelled structures: file, deepmd/npy folder, 'methane', or a name of `data list`."
         ),
         click.option("--test", help="Test structures; without them a fraction of the data is held out."),
-        click.option("--split", type=click.Choice(["random", "blocks", "clusters"]), help="How held-out structures are picked."),
+        click.option(
+            "--split", type=click.Choice(["random", "blocks", "clusters"]), help="How held-out structures are picked."
+        ),
         click.option("--energy-key", help="Name of the energy labels, where it is not the usual one."),
         click.option("--forces-key", help="Name of the force labels, where it is not the usual one."),
         click.option("--budget", type=click.Choice(["quick", "paper"]), help="How long to train."),

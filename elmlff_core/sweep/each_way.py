@@ -138,7 +138,7 @@ def run_fits(tasks: Sequence[SubsetFit], executor: Executor, progress: ProgressC
         nonlocal done
         with lock:
             done += 1
-            progress(Progress(done, len(tasks), f"{done} of {len(tasks)} subsets"))
+            progress(Progress(done, len(tasks), f"{done} of {len(tasks)} fits"))
 
     futures: dict[Future[Entry], SubsetFit] = {}
     try:
@@ -146,12 +146,12 @@ def run_fits(tasks: Sequence[SubsetFit], executor: Executor, progress: ProgressC
             future = executor.submit(fit_subset, task)
             futures[future] = task
             future.add_done_callback(count)
-        found = {futures[future].subset: _result(future, futures[future]) for future in as_completed(futures)}
+        found = {futures[future].folder: _result(future, futures[future]) for future in as_completed(futures)}
     except BaseException:
         for future in futures:
             future.cancel()
         raise
-    return [found[task.subset] for task in tasks]
+    return [found[task.folder] for task in tasks]
 
 
 def _result(future: Future[Entry], task: SubsetFit) -> Entry:
