@@ -28,7 +28,7 @@ class Pairs(Protocol):
     """Neighbour pairs of a batch; per-pair values are opaque to the network, but can be added and multiplied."""
 
     def mix(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        """The K radial basis functions of the distance, mapped to per-pair values by `weight` (H, K) and `bias` (H,)."""
+        """The K radial functions of the distance, mapped to per-pair values by `weight` (H, K) and `bias` (H,)."""
         ...
 
     def scores(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:

@@ -114,9 +114,7 @@ def _cost_blocks(results: SweepResults, summaries: Sequence[WaySummary]) -> Iter
     )
     body = [[name, f"{1000 * seconds:.3g}"] for name, seconds in sweep.costs.items()]
     yield Table(("base", "ms per structure"), body)
-    yield _picture(
-        results, "costs", "Errors on validation against cost, and the front, numbered as in the table."
-    )
+    yield _picture(results, "costs", "Errors on validation against cost, and the front, numbered as in the table.")
     body = [
         [found.way, str(number), *_cells(choice)]
         for found in summaries

@@ -10,9 +10,9 @@ from ase import Atoms
 from ase.build import molecule
 from scipy.spatial.transform import Rotation
 
+from elmlff_core.data.structure_distance import SameAtoms, distances
 from elmlff_core.report import split_quality as module
 from elmlff_core.report.split_quality import split_quality
-from elmlff_core.data.structure_distance import SameAtoms, distances
 
 SKEWED = np.array([[4.0, 0, 0], [1.0, 5, 0], [0.5, -0.7, 6]])
 
