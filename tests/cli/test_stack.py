@@ -230,7 +230,7 @@ def test_ctrl_c_in_the_middle_then_the_same_command(workplace):
 
 WRONG = {
     "no such model": (["--models", "dp9"], "no model is called 'dp9'; did you mean 'dp"),
-    "no such data": (["--data", "nothing.extxyz"], "no file, folder or embedded example is called 'nothing.extxyz'"),
+    "no such data": (["--data", "nothing.extxyz"], "or published dataset is called 'nothing.extxyz'"),
     "no such meta-model": (["--meta", "gta"], "no meta-model is called 'gta'; did you mean 'gat'?"),
     "unknown key": (["--set", "training.epoch=3"], "unknown key 'training.epoch'"),
     "unknown option": (["--set", "meta.readot=atom"], "unknown key 'readot'"),
