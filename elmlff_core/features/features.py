@@ -71,6 +71,13 @@ class Features:
             raise DataError("these structures have no reference forces")
         return self.reference.forces
 
+    def check_elements(self, known: np.ndarray | Sequence[int]) -> None:
+        """ElmlffError on an element whose atomic number is not among those `known` from training structures."""
+        if unknown := np.setdiff1d(self.atomic_numbers, known).tolist():
+            raise ElmlffError(
+                f"elements with atomic numbers {unknown} were not in the structures the stack learnt from"
+            )
+
     def rows(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Rows in the per-atom arrays of the structures at `indices`, in that order: (n_rows,) int64."""
         offsets = np.concatenate([[0], np.cumsum(self.n_atoms)])

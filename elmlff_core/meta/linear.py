@@ -13,7 +13,6 @@ import numpy as np
 from pydantic import Field
 from safetensors.numpy import load_file, save_file
 
-from elmlff_core.errors import ElmlffError
 from elmlff_core.features.features import Features
 from elmlff_core.hookspecs import Options
 from elmlff_core.meta.energy import EnergyMix
@@ -69,12 +68,8 @@ class ElementMix:
 
     def apply(self, features: Features) -> np.ndarray:
         """Mixed forces: (n_rows, 3), eV/Å. ElmlffError on an element that was not in the training structures."""
-        numbers = features.atomic_numbers
-        if unknown := np.setdiff1d(numbers, self.atomic_numbers).tolist():
-            raise ElmlffError(
-                f"elements with atomic numbers {unknown} were not in the structures the stack learnt from"
-            )
-        return np.einsum("rm,mrx->rx", self.by_number[numbers], features.forces)
+        features.check_elements(self.atomic_numbers)
+        return np.einsum("rm,mrx->rx", self.by_number[features.atomic_numbers], features.forces)
 
 
 def _nonnegative(gram: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from elmlff_core.errors import ElmlffError
 from elmlff_core.features.features import Features
 from elmlff_core.graphs.batch import GraphDataset
 from elmlff_core.graphs.masks import BaseMasks
@@ -144,11 +143,7 @@ class NeuralMeta:
 
     def _check(self, features: Features) -> None:
         """Refuse what the network cannot take."""
-        known = set(self.shapes["atomic_numbers"])
-        if unknown := sorted(set(features.atomic_numbers.tolist()) - known):
-            raise ElmlffError(
-                f"elements with atomic numbers {unknown} were not in the structures the stack learnt from"
-            )
+        features.check_elements(self.shapes["atomic_numbers"])
 
 
 def mean_neighbours(train: Features, cutoff: float) -> float:

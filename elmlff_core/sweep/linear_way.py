@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elmlff_core.errors import ElmlffError
 from elmlff_core.features.features import Features
 from elmlff_core.sweep.entry import Entry, error_of, evaluated_parts
 from elmlff_core.sweep.subsets import Subset, membership
@@ -73,8 +72,7 @@ def errors_of_mixes(features: Features, atomic_numbers: np.ndarray, weights: np.
     ElmlffError
         `features` hold an element without weights.
     """
-    if unknown := np.setdiff1d(features.atomic_numbers, atomic_numbers).tolist():
-        raise ElmlffError(f"elements with atomic numbers {unknown} were not in the structures the stack learnt from")
+    features.check_elements(atomic_numbers)
     total = np.zeros(len(weights))
     size = max(1, CHUNK_NUMBERS // (3 * len(weights) * int(features.n_atoms.max())))
     for start in range(0, len(features), size):
