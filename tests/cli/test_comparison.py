@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -21,23 +20,10 @@ from elmlff_core.features.features import Features
 from elmlff_core.prediction import Prediction
 from elmlff_core.protocols import FitRequest
 from elmlff_core.stack_folder import make_meta
-from tests.cli.small_data import write_small_data
+from tests.cli.small_data import elmlff, environment, write_small_data
 
 COMPARE = ("stack", "--meta", "linear,gat", "--control", "--seeds", "3", "--output", "run")
 GAT = {"channels": (8, 8), "averaged_layers": 1}
-
-
-def environment(folder: Path) -> dict[str, str]:
-    return os.environ | {"ELMLFF_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
-
-
-def elmlff(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    result = subprocess.run(
-        [sys.executable, "-m", "elmlff_core", *arguments],
-        cwd=folder, env=environment(folder), capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert result.returncode == code, result.stdout + result.stderr
-    return result
 
 
 def metrics_of(folder: Path) -> dict[str, Any]:

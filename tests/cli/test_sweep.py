@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.small_data import write_small_data
+from tests.cli.small_data import elmlff, environment, write_small_data
 from tests.conftest import REPOSITORY
 
 SOFT = """
@@ -26,19 +26,6 @@ adapter = "ase"
 options = { calculator = "ase.calculators.lj:LennardJones", arguments = { sigma = 0.8, rc = 10.0 } }
 """
 SWEEP = ("sweep", "--models", "lj,emt,soft", "--meta", "gat")
-
-
-def environment(folder: Path) -> dict[str, str]:
-    return os.environ | {"ELMLFF_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
-
-
-def elmlff(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    result = subprocess.run(
-        [sys.executable, "-m", "elmlff_core", *arguments],
-        cwd=folder, env=environment(folder), capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert result.returncode == code, result.stdout + result.stderr
-    return result
 
 
 def record_of(folder: Path) -> dict[str, Any]:
