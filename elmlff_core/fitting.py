@@ -139,7 +139,7 @@ def fit_or_load(fit: Fit, features: Mapping[str, Features], folder: Path, report
         seconds = _fit(fit, meta, features, folder, reporter)
         meta.save(folder / META_FOLDER)
         partial = folder / (FITTED_FILE + ".partial")
-        partial.write_text(json.dumps({"seconds": round(seconds, 1), "n_parameters": _n_parameters(meta)}))
+        partial.write_text(json.dumps({"seconds": round(seconds, 3), "n_parameters": _n_parameters(meta)}))
         partial.replace(record)  # there at once or not at all: a kill cannot leave half a fit that is taken for whole
     return Fitted(fit, meta, folder=folder, **json.loads(record.read_text()))
 

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from elmlff_core.errors import ConfigError, did_you_mean
@@ -101,6 +102,7 @@ def _make(name: str, n_workers: int, n_threads: int) -> Executor:
         return SerialExecutor()
     if name == "processes":
         return WorkerProcesses(n_workers, n_threads)
+    _find_own_programs()
     executor = _function(name)()
     if not callable(getattr(executor, "submit", None)):
         raise ConfigError(
@@ -109,6 +111,14 @@ def _make(name: str, n_workers: int, n_threads: int) -> Executor:
         )
     found: Executor = executor
     return found
+
+
+def _find_own_programs() -> None:
+    """Cluster libraries start programs of theirs by name: those of this environment, also where it is not activated."""
+    programs = str(Path(sys.executable).parent)
+    path = os.environ.get("PATH", os.defpath)
+    if programs not in path.split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([programs, path])
 
 
 def _function(name: str) -> Callable[[], Any]:
