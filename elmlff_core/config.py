@@ -185,6 +185,7 @@ def read_config(
     path: Path | None = None,
     values: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
+    defaults: Mapping[str, Any] | None = None,
 ) -> Config:
     """Settings from a file, overlaid by `values`, then by ``--set`` `assignments`.
 
@@ -193,6 +194,7 @@ def read_config(
     path : elmlff.toml; None takes the one in the current folder, if any.  Paths in it are relative to its folder.
     values : nested settings; entries that are None are left out
     assignments : ``key.subkey=value``, the value in TOML or, failing that, a string
+    defaults : nested settings that all others go over
 
     Raises
     ------
@@ -204,7 +206,7 @@ def read_config(
         path = DEFAULT_FILE
     if path is not None:
         raw = _anchored(_read_toml(path), path.parent)
-    raw = _overlay(raw, values or {})
+    raw = _overlay(_overlay(defaults or {}, raw), values or {})
     for assignment in assignments:
         raw = _overlay(raw, _parse_assignment(assignment))
     return validated(Config, raw, f"{path or 'the settings'}")

@@ -76,11 +76,17 @@ class SweepRequest:
 
 @dataclass(frozen=True)
 class SweepRun:
-    """What `sweep` leaves: the folder, what was found, and a sentence for each way."""
+    """What `sweep` leaves: the folder, what was found, a sentence for each way, and what it was found from.
+
+    `config` has the options and epochs that were left to the budget; `features` are those of the parts ``train``,
+    ``valid`` and ``test``.
+    """
 
     folder: Path
     sweep: Sweep
     verdicts: list[str]
+    config: Config
+    features: dict[str, Features]
 
 
 def sweep(
@@ -129,7 +135,7 @@ def sweep(
     notes = [SELECTION_NOTE, *in_sample_notes(in_sample)]
     found = Sweep(config.stack, meta.name, entries, empty_errors(features), costs, notes)
     write_results(found, features, run)
-    return SweepRun(run.path, found, [verdict(found, way) for way in found.ways])
+    return SweepRun(run.path, found, [verdict(found, way) for way in found.ways], config, features)
 
 
 def features_to_learn_from(

@@ -21,6 +21,7 @@ COMMANDS = {
     "stack": "Stack base force fields into one: train, predict, fit, evaluate.",
     "sweep": "Find out what every subset of the bases is worth.",
     "ablate": "Find out what the parts of the paper's network are worth.",
+    "reproduce": "Redo the paper's study of methane or methanol on Cu(100).",
     "train": "Train one base force field.",
     "evaluate": "Errors of a stack on labelled structures.",
     "predict": "Forces and energies of structures by a stack.",

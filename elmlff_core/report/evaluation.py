@@ -60,7 +60,7 @@ def evaluate(fitted: Sequence[Fitted], features: dict[str, Features], directory:
     directory : for the fits of controls, which leave nothing there
     """
     predictions = _base_predictions(features)
-    rows = [Row(name, "base", errors_of(predictions[name], features)) for name in features["train"].models]
+    rows = _base_rows(predictions, features)
     asked = {entry.fit.meta.name for entry in fitted}
     for meta, title in CONTROLS.items():
         if meta not in asked:
@@ -75,6 +75,15 @@ def evaluate(fitted: Sequence[Fitted], features: dict[str, Features], directory:
     best = min((row for row in rows if row.kind == "stack"), key=lambda row: row.errors["valid"]["rmse_per_frame"])
     rows = [replace(row, chosen=row is best) for row in rows]
     return Evaluation(rows, predictions, features, chosen=groups[best.name][0])
+
+
+def base_rows(features: Parts) -> list[Row]:
+    """Errors of each base alone."""
+    return _base_rows(_base_predictions(features), features)
+
+
+def _base_rows(predictions: Mapping[str, Mapping[str, Prediction]], features: Parts) -> list[Row]:
+    return [Row(name, "base", errors_of(predictions[name], features)) for name in features["train"].models]
 
 
 def _base_predictions(features: Parts) -> dict[str, dict[str, Prediction]]:

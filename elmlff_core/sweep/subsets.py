@@ -51,10 +51,13 @@ def named_subsets(text: str, models: Sequence[str]) -> list[Subset]:
 
 
 def sampled_subsets(subsets: Sequence[Subset], n_subsets: int, seed: int) -> list[Subset]:
-    """A seeded sample without repetition, in the order of `subsets`; all of them where there are no more."""
+    """A seeded sample without repetition, in the order of `subsets`; all of them where there are no more.
+
+    The last, all bases, is always among them: it is what a reader compares the others with.
+    """
     rng = np.random.default_rng(seed)
-    chosen = rng.choice(len(subsets), size=min(n_subsets, len(subsets)), replace=False)
-    return [subsets[index] for index in sorted(chosen)]
+    others = rng.choice(len(subsets) - 1, size=min(n_subsets, len(subsets)) - 1, replace=False)
+    return [*(subsets[index] for index in sorted(others)), subsets[-1]]
 
 
 def membership(subsets: Sequence[Subset], models: Sequence[str]) -> np.ndarray:

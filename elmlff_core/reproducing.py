@@ -1,0 +1,142 @@
+"""The story of a reproduction: the paper's study of one system, from its raw files to tables and figures.
+
+Table 1 are the bases, Table 2 and Figure 2 a sweep over their subsets, Table 3 an ablation, Figure 3 the energies of
+the data.  Each part has a folder of its own, and a killed reproduction goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from elmlff_core.ablating import ablate
+from elmlff_core.config import Config, read_config
+from elmlff_core.data.parts import read_parts
+from elmlff_core.features.features import Features
+from elmlff_core.models import DEFAULT_MODELS_FOLDER, resolve_model
+from elmlff_core.report.evaluation import base_rows
+from elmlff_core.reporter import Reporter
+from elmlff_core.reproduction.data import frames_here
+from elmlff_core.reproduction.published import find_published, read_published
+from elmlff_core.reproduction.report import write_reproduction
+from elmlff_core.reproduction.results import BaseRow, Reproduction
+from elmlff_core.reproduction.studies import Study
+from elmlff_core.stacking import DEFAULT_RUNS_FOLDER
+from elmlff_core.sweeping import SweepRequest, sweep
+
+
+@dataclass(frozen=True)
+class ReproductionRequest:
+    """What a reproduction computes.
+
+    Attributes
+    ----------
+    sweep : ways, subsets and executor
+    ablation : whether Table 3 is made, one training for each of seven variants
+    published : file of published values; None for the one beside the data in `origin`, if any
+    origin : a folder with the data, which may hold published values
+    """
+
+    sweep: SweepRequest
+    ablation: bool = True
+    published: Path | None = None
+    origin: Path | None = None
+
+
+@dataclass(frozen=True)
+class ReproductionRun:
+    """What `reproduce` leaves: the folder, everything it found, and what to say of it."""
+
+    folder: Path
+    results: Reproduction
+    verdicts: list[str]
+
+
+def reproduce(
+    study: Study,
+    config: Config,
+    request: ReproductionRequest,
+    output: Path | None = None,
+    models_folder: Path = DEFAULT_MODELS_FOLDER,
+    reporter: Reporter | None = None,
+) -> ReproductionRun:
+    """Redo the paper's study of one system.
+
+    Parameters
+    ----------
+    study : which
+    config : of the study, with what the user wants otherwise
+    request : ways, subsets, executor and published values
+    output : folder; by default one below ``elmlff-runs`` named after study and budget
+    models_folder : where bases trained here live
+    reporter : told what is going on
+
+    Raises
+    ------
+    ElmlffError
+        Data, settings, plugins or bases that cannot be used; the message says what to do.
+    """
+    reporter = reporter or Reporter()
+    folder = output or DEFAULT_RUNS_FOLDER / f"reproduce-{study.name}-{config.budget}"
+    published = read_published(study, request.published or find_published(study, request.origin))
+    swept = sweep(config, request.sweep, folder / "sweep", models_folder, reporter)
+    ablated = None
+    if request.ablation:
+        where = request.sweep
+        ablated = ablate(config, where.executor, where.workers, folder / "ablation", models_folder, reporter)
+    results = Reproduction(
+        study=study,
+        config=swept.config,
+        published=published,
+        frames=frames_here(study),
+        bases=[BaseRow(row, origin) for row, origin in zip(base_rows(swept.features), origins(config), strict=True)],
+        sweep=swept.sweep,
+        ablation=None if ablated is None else ablated.rows,
+        energies=reference_energies(swept.features),
+        counts={part: len(features) for part, features in swept.features.items()},
+    )
+    write_reproduction(results, folder)
+    return ReproductionRun(folder, results, results.verdicts())
+
+
+def study_config(
+    study: Study,
+    data: Mapping[str, Any],
+    path: Path | None = None,
+    values: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+) -> Config:
+    """Settings of a study: the paper's, under a file of the user's, `values` and ``--set`` `assignments`.
+
+    `data` names what of its data is here.  ConfigError as in `read_config`.
+    """
+    budget = read_config(path, values, assignments).budget
+    settings = study.settings(budget)
+    return read_config(path, values, assignments, {**settings, "data": dict(data)})
+
+
+def reference_energies(features: Mapping[str, Features]) -> dict[str, np.ndarray]:
+    """Part -> (n_structures,) eV; empty where the labels have none."""
+    return {
+        part: values.reference.energy
+        for part, values in features.items()
+        if values.reference is not None and values.reference.energy is not None
+    }
+
+
+def origins(config: Config) -> list[str]:
+    """Where each base comes from: the file it was given as, or how long it is trained here."""
+    n_train = len(read_parts(config.data).train_index)
+    found = []
+    for name in config.stack:
+        model = resolve_model(config, name)
+        if model.needs_training:
+            length = model.length(n_train)
+            found.append(f"trained here, {length.steps:,} steps, {length.epochs:.3g} epochs")
+        else:
+            found.append(f"given, {model.checkpoint.name}" if model.checkpoint else "needs no checkpoint")
+    return found

@@ -1,0 +1,46 @@
+"""The data of a study: got where they are not here, and taken as far as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from elmlff_core.data.local_copy import LocalCopy, default_folder, examine
+from elmlff_core.data.obtain import obtain
+from elmlff_core.reporter import Reporter
+from elmlff_core.reproduction.studies import Study
+
+
+def study_data(study: Study, origin: Path | None, reporter: Reporter) -> dict[str, Any]:
+    """Settings that name the parts of the data that are here.
+
+    Where training structures are here, if not all of them, nothing is downloaded.
+
+    Parameters
+    ----------
+    study : whose data
+    origin : a folder to copy from instead of the network
+    reporter : told what is here and what is not
+
+    Raises
+    ------
+    DataError
+        The data cannot be had, or are not as published.
+    """
+    dataset = study.dataset
+    copy = examine(dataset, default_folder(dataset))
+    if origin is not None or not copy.n_frames_of("train"):
+        copy = obtain(dataset, origin=origin, reporter=reporter)
+    copy.require_no_faults()
+    for part in dataset.parts:
+        if (n_frames := copy.n_frames_of(part)) < dataset.parts[part].n_frames:
+            reporter.warn(
+                f"{dataset.name}/{part}: {n_frames} of {dataset.parts[part].n_frames} published frames are here"
+            )
+    return {"train": dataset.name, **({"test": f"{dataset.name}/test"} if copy.n_frames_of("test") else {})}
+
+
+def frames_here(study: Study) -> dict[str, tuple[int, int]]:
+    """Part -> frames that are here, and frames that were published."""
+    copy: LocalCopy = examine(study.dataset, default_folder(study.dataset))
+    return {name: (copy.n_frames_of(name), part.n_frames) for name, part in study.dataset.parts.items()}
