@@ -24,7 +24,7 @@ from elmlff_core.reproduction.data import frames_here
 from elmlff_core.reproduction.published import find_published, read_published
 from elmlff_core.reproduction.report import write_reproduction
 from elmlff_core.reproduction.results import BaseRow, Reproduction
-from elmlff_core.reproduction.studies import Study
+from elmlff_core.reproduction.studies import META_MODEL, Study
 from elmlff_core.stacking import DEFAULT_RUNS_FOLDER
 from elmlff_core.sweeping import SweepRequest, sweep
 
@@ -112,11 +112,13 @@ def study_config(
 ) -> Config:
     """Settings of a study: the paper's, under a file of the user's, `values` and ``--set`` `assignments`.
 
-    `data` names what of its data is here.  ConfigError as in `read_config`.
+    Data, meta-model and, where `values` name none, bases are those of the study, whatever the file says: `data` names
+    what of the data is here.  ConfigError as in `read_config`.
     """
+    values = values or {}
+    fixed = {"data": data, "meta": {"name": META_MODEL}, "stack": values.get("stack") or study.models}
     budget = read_config(path, values, assignments).budget
-    settings = study.settings(budget)
-    return read_config(path, values, assignments, {**settings, "data": dict(data)})
+    return read_config(path, {**values, **fixed}, assignments, study.settings(budget))
 
 
 def reference_energies(features: Mapping[str, Features]) -> dict[str, np.ndarray]:

@@ -10,7 +10,8 @@ from elmlff_core.config import Budget
 from elmlff_core.data.catalogue import PublishedDataset, load_catalogue
 from elmlff_core.errors import ConfigError, did_you_mean
 
-META = {"name": "gat", "target": "absolute"}
+META_MODEL = "gat"
+TARGET = "absolute"  # the paper's: the network gives the forces themselves
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,14 @@ class Study:
         return load_catalogue().named(self.name)
 
     def settings(self, budget: Budget) -> dict[str, Any]:
-        """The settings of the study, in the form of elmlff.toml; a user's own go over them."""
+        """What the paper sets, in the form of elmlff.toml; a user's own settings go over it."""
         lengths = self.paper_options if budget == "paper" else {}
         names = [*self.options, *(name for name in lengths if name not in self.options)]
         options = {name: {**self.options.get(name, {}), **lengths.get(name, {})} for name in names}
         epochs = None if budget == "paper" else self.quick_epochs
         return {
-            "data": {"train": self.dataset.name},
-            "stack": list(self.models),
             "models": {name: {"options": found} for name, found in options.items() if found},
-            "meta": dict(META),
+            "meta": {"target": TARGET},
             "training": {} if epochs is None else {"epochs": epochs},
         }
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 SYMBOLS = ["C", "H", "H"]
+BENT = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])  # mean positions, Å
 FRAMES = {"train": {"set.000": 7, "set.001": 4}, "test": {"set.000": 3}}
 REMOTE = {"train": "study/training_data", "test": "study/validation_data"}
 
@@ -31,7 +32,8 @@ class FakeRepository:
     refused : paths that are answered with 503
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, short_name: str = "fluid") -> None:
+        self.short_name = short_name
         self.root = folder / "repository"
         self.catalogue = folder / "catalogue.json"
         self.requested: list[str] = []
@@ -49,7 +51,7 @@ class FakeRepository:
 
     def write_catalogue(self, parts: dict[str, Any]) -> None:
         dataset = {
-            "name": "paper-fluid", "short_name": "fluid", "summary": "a fluid", "n_atoms": 3,
+            "name": f"paper-{self.short_name}", "short_name": self.short_name, "summary": "a fluid", "n_atoms": 3,
             "labels": ["energy", "forces"], "source": "https://example.org/fluid", "revision": "0" * 40,
             "url": self.url, "licence": "MIT", "parts": parts,
         }  # fmt: skip
@@ -61,7 +63,7 @@ class FakeRepository:
         for set_name, n_frames in FRAMES[name].items():
             (folder / set_name).mkdir(parents=True)
             np.save(folder / set_name / "box.npy", np.tile(np.diag([9.0, 9.0, 9.0]).ravel(), (n_frames, 1)))
-            np.save(folder / set_name / "coord.npy", rng.normal(size=(n_frames, 9)))
+            np.save(folder / set_name / "coord.npy", BENT.ravel() + 0.1 * rng.normal(size=(n_frames, 9)))
             np.save(folder / set_name / "energy.npy", rng.normal(size=n_frames))
             np.save(folder / set_name / "force.npy", rng.normal(size=(n_frames, 9)))
         (folder / "type.raw").write_text("0\n1\n1\n")

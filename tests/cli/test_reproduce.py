@@ -1,0 +1,201 @@
+"""`elmlff reproduce` as a user types it, on a small study with the name of the paper's."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.data.fake_repository import FRAMES, FakeRepository
+
+SETTINGS = """
+stack = ["lj"]
+
+[data]
+train = "methane"
+
+[models.dp1]
+adapter = "ase"
+options = { calculator = "ase.calculators.lj:LennardJones", arguments = { sigma = 0.6, rc = 4.0 } }
+
+[models.dp2]
+adapter = "ase"
+options = { calculator = "ase.calculators.emt:EMT" }
+
+[meta]
+name = "egat"
+
+[meta.gat]
+channels = [8, 8, 8]
+averaged_layers = 1
+
+[training]
+epochs = 3
+batch_size = 4
+device = "cpu"
+"""
+REPRODUCE = ("reproduce", "methane", "--models", "dp1,dp2")
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeRepository]:
+    fake = FakeRepository(tmp_path_factory.mktemp("published"), "methane")
+    (fake.root / "figure2.json").write_text(json.dumps({"dp2+dp1": 0.5, "dp1": 0.7, "dp2": 0.9}))
+    yield fake
+    fake.close()
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory, repository: FakeRepository) -> Path:
+    """A folder in which the study was reproduced once."""
+    folder = tmp_path_factory.mktemp("reproduction")
+    (folder / "elmlff.toml").write_text(SETTINGS)
+    arguments = (*REPRODUCE, "--from", str(repository.root), "--output", "run")
+    (folder / "stdout").write_text(elmlff(folder, repository, *arguments).stdout)
+    return folder
+
+
+def environment(folder: Path, repository: FakeRepository) -> dict[str, str]:
+    return os.environ | {
+        "ELMLFF_CATALOGUE": str(repository.catalogue), "ELMLFF_DATA": str(folder / "kept"),
+        "ELMLFF_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1",
+    }  # fmt: skip
+
+
+def elmlff(
+    folder: Path, repository: FakeRepository, *arguments: str, code: int = 0
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "elmlff_core", *arguments],
+        cwd=folder, env=environment(folder, repository), capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "reproduction.json").read_text())
+
+
+def without_times(record: dict[str, Any]) -> dict[str, Any]:
+    """The record but for what depends on the clock."""
+    table_2 = [{key: value for key, value in row.items() if key != "seconds"} for row in record["table_2"]]
+    table_3 = [{key: value for key, value in row.items() if key != "seconds"} for row in record["table_3"]]
+    return record | {"table_2": table_2, "table_3": table_3}
+
+
+def test_every_table_and_figure_is_there(workplace: Path) -> None:
+    run = workplace / "run"
+    record = record_of(run)
+    assert record["study"] == "methane"
+    assert [row["name"] for row in record["table_1"]] == ["dp1", "dp2"]
+    assert {row["way"] for row in record["table_2"]} == {"each", "amortised", "linear"}
+    assert len(record["table_2"]) == 3 * 3
+    assert [row["name"] for row in record["table_3"]] == ["full", "no-residuals", "minus-1", "minus-2"]
+    n_frames = {part: sum(sets.values()) for part, sets in FRAMES.items()}
+    assert record["counts"] == {"train": 10, "valid": 1, "test": n_frames["test"]}
+    assert {part: len(energies) for part, energies in record["figure_3"].items()} == record["counts"]
+    page = (run / "reproduction.html").read_text()
+    for title in ("Table 1", "Table 2", "Table 3", "Figure 2", "Figure 3", "What differs from the paper"):
+        assert re.search(rf"<h2[^>]*>{title}", page), title
+    assert "http://" not in re.sub(r"http://www\.w3\.org/\S+", "", page)  # nothing is loaded from elsewhere
+    for name in ("table_1.csv", "table_2.csv", "table_3.csv", "figure_3.png", "published.png"):
+        assert (run / name).stat().st_size > 0
+
+
+def test_published_values_stand_beside_ours(workplace: Path) -> None:
+    """Found beside the data, their models in any order; the ratio is of what the table says."""
+    record = record_of(workplace / "run")
+    each = {tuple(row["subset"]): row for row in record["table_2"] if row["way"] == "each"}
+    assert {subset: row["published"] for subset, row in each.items()} == {
+        ("dp1",): 0.7, ("dp2",): 0.9, ("dp1", "dp2"): 0.5
+    }  # fmt: skip
+    for entry in record["resemblance"]:
+        ratios = sorted(row["errors"][entry["part"]] / row["published"] for row in each.values())
+        assert entry["ratio"] == pytest.approx(ratios[1])
+        assert entry["n_subsets"] == 3
+    with (workplace / "run" / "table_2.csv").open() as file:
+        rows = {row["bases"]: row for row in csv.DictReader(file)}
+    assert rows["dp1+dp2"]["published"] == "0.5000"
+    assert float(rows["dp1+dp2"]["each unseen"]) == pytest.approx(each["dp1", "dp2"]["errors"]["test"], abs=5e-5)
+    assert "what the paper gives (median of 3 subsets)" in (workplace / "stdout").read_text()
+
+
+def test_the_study_is_that_of_the_paper_whatever_the_settings_stack(workplace: Path) -> None:
+    """The file stacks another model of other data by another meta-model; its training settings hold."""
+    config = (workplace / "run" / "sweep" / "config.toml").read_text()
+    assert 'train = "paper-methane"' in config
+    assert 'test = "paper-methane/test"' in config
+    assert 'name = "gat"' in config
+    assert 'target = "absolute"' in config
+    assert "epochs = 3" in config
+
+
+def test_again_computes_nothing(workplace: Path, repository: FakeRepository) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (workplace / "run").rglob("*.safetensors")}
+    assert before
+    elmlff(workplace, repository, *REPRODUCE, "--published", str(repository.root / "figure2.json"), "--output", "run")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def kill_when(folder: Path, repository: FakeRepository, ready: Callable[[], bool], *arguments: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "elmlff_core", *arguments],
+        cwd=folder, env=environment(folder, repository), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 200
+    while not ready():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+
+
+def lines_of(path: Path) -> int:
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+@pytest.mark.parametrize(
+    "curve", ["sweep/each/dp1+dp2/learning_curve.csv", "ablation/fit/minus-1-seed0/learning_curve.csv"]
+)
+def test_killed_it_goes_on_to_the_same_numbers(
+    workplace: Path, repository: FakeRepository, tmp_path: Path, curve: str
+) -> None:
+    arguments = (*REPRODUCE, "--set", "training.epochs=60", "--workers", "1")
+    cut = tmp_path / "cut"
+    killed = (*arguments, "--output", str(cut))
+    kill_when(workplace, repository, lambda: lines_of(cut / curve) > 15, *killed)
+    assert lines_of(cut / curve) < 58
+    assert not (cut / "reproduction.json").exists()
+    elmlff(workplace, repository, *killed)
+    whole = workplace / "whole"
+    if not whole.exists():
+        elmlff(workplace, repository, *arguments, "--output", "whole")
+    assert without_times(record_of(cut)) == without_times(record_of(whole))
+
+
+WRONG = {
+    "no such study": (("reproduce", "methan"), "no study is called 'methan'; did you mean 'methane'?"),
+    "no such base": (("reproduce", "methane", "--models", "dp9"), "no model is called 'dp9'"),
+    "no such file": ((*REPRODUCE, "--published", "none.json"), "cannot read published values from none.json"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_ends_in_one_line(workplace: Path, repository: FakeRepository, name: str) -> None:
+    arguments, message = WRONG[name]
+    stderr = elmlff(workplace, repository, *arguments, code=1).stderr
+    assert message in stderr
+    assert len(stderr.strip().splitlines()) == 1
