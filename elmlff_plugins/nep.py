@@ -104,7 +104,7 @@ class NEPTrainer:
         return TrainingLength(options.steps, options.steps / per_epoch)
 
     def train(self, request: TrainingRequest) -> Path:
-        """Train; neppo keeps no optimiser state, so an interrupted training starts again."""
+        """Train, resuming from the last report of an interrupted training with the same settings and data."""
         if importlib.util.find_spec("neppo") is None:
             raise PluginError(
                 f"model '{request.name}' cannot be trained: neppo is not installed; pip install \"elmlff[nep]\""

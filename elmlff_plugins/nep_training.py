@@ -22,14 +22,17 @@ if TYPE_CHECKING:
     from elmlff_plugins.nep import NEPOptions
 
 BEST, LAST, CURVE = "nep_best.txt", "nep.txt", "loss.out"
-FINISHED = "finished"
+BEGUN, FINISHED = "begun", "finished"
+STATE = "resume.pt"
 N_REPORTS = 25  # each evaluates all training and validation structures
 
-_TRAIN = "from neppo.cli import main; main()"
+_PROGRAM = ("-P", "-m", "elmlff_plugins.neppo_trainer")
 
 
 def train(request: TrainingRequest) -> Path:
     """Train a NEP4 in ``request.directory`` and return its best state by validation loss.
+
+    An interrupted training of the same settings and data goes on from its last report.
 
     Where compositions vary, energies are shifted by what least squares ascribe to each element, because a NEP has one
     constant for all; its energies are then relative to that.  Of a single composition, they are total energies.
@@ -45,20 +48,24 @@ def train(request: TrainingRequest) -> Path:
     finished = directory / FINISHED
     if finished.exists() and finished.read_text() == settings + fingerprints:
         return _best(directory)
-    for leftover in (BEST, LAST, CURVE, FINISHED, "test.xyz"):
-        (directory / leftover).unlink(missing_ok=True)
+    begun = directory / BEGUN
+    if not begun.exists() or begun.read_text() != settings + fingerprints:
+        for leftover in (STATE, BEST, LAST, CURVE, FINISHED, "test.xyz"):
+            (directory / leftover).unlink(missing_ok=True)
+        begun.write_text(settings + fingerprints)
     (directory / "nep.in").write_text(settings)
     shifts = element_shifts(request.train)
     write_structures(request.train, directory / "train.xyz", shifts, request.options)
     if len(request.valid):
         write_structures(request.valid, directory / "test.xyz", shifts, request.options)
-    arguments = ["-c", _TRAIN, "train", "."]
+    arguments = [*_PROGRAM, "train", "."]
     if request.options.device != "auto":
         arguments += ["--device", request.options.device]
     report = _progress_reader(directory / CURVE, request)
     run_trainer(arguments, directory, request.name, "nep", report)
     for leftover in [*directory.glob("*_train.out"), *directory.glob("*_test.out"), *directory.glob("*.xyz")]:
         leftover.unlink()
+    (directory / STATE).unlink()
     finished.write_text(settings + fingerprints)
     return _best(directory)
 

@@ -98,6 +98,23 @@ def test_an_interrupted_training_resumes(resumed_dp: tuple[Path, int]) -> None:
     assert not list(directory.glob("model.ckpt*"))
 
 
+def test_a_resumed_training_ends_as_one_that_was_not_interrupted(
+    resumed_dp: tuple[Path, int],
+    training_request: Callable[..., TrainingRequest],
+    load: Callable[..., BaseForceField],
+    tiny_data: tuple[Dataset, Dataset],
+    tmp_path: Path,
+) -> None:
+    checkpoint, _ = resumed_dp
+    whole = DeepMDTrainer().train(training_request("dp", tmp_path))
+    assert "--restart" not in (tmp_path / "training.log").read_text()
+    curves = [(folder / "lcurve.out").read_text().splitlines() for folder in (tmp_path, checkpoint.parent)]
+    assert curves[0][-1] == curves[1][-1]
+    structures = tiny_data[1].structures
+    found, expected = (load("dp", path).predict(structures) for path in (checkpoint, whole))
+    assert np.array_equal(found.forces, expected.forces)
+
+
 def test_a_finished_training_is_not_repeated(
     resumed_dp: tuple[Path, int], training_request: Callable[..., TrainingRequest]
 ) -> None:

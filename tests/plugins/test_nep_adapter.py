@@ -63,22 +63,42 @@ def test_the_end_of_neppos_log_is_in_the_error(training_request: Request, tmp_pa
         NEPTrainer().train(request)
 
 
-def test_an_interrupted_training_starts_again(training_request: Request, tmp_path: Path) -> None:
+def test_a_resumed_training_ends_as_one_that_was_not_interrupted(training_request: Request, tmp_path: Path) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.done:
+            raise KeyboardInterrupt
+
+    halves, whole = tmp_path / "halves", tmp_path / "whole"
+    with pytest.raises(KeyboardInterrupt):
+        NEPTrainer().train(training_request("nep", halves, interrupt, steps=1000))
+    assert 0 < last_step(halves) < 1000
+    reported: list[int] = []
+    checkpoint = NEPTrainer().train(training_request("nep", halves, lambda p: reported.append(p.done), steps=1000))
+    assert last_step(halves) == reported[-1] == 1000
+    assert checkpoint.name == "nep_best.txt"
+    expected = NEPTrainer().train(training_request("nep", whole, steps=1000))
+    assert checkpoint.read_text() == expected.read_text()
+    assert (halves / "nep.txt").read_text() == (whole / "nep.txt").read_text()
+
+
+def test_other_settings_start_again_and_a_finished_training_does_not(training_request: Request, tmp_path: Path) -> None:
     def interrupt(progress: Progress) -> None:
         if progress.done:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         NEPTrainer().train(training_request("nep", tmp_path, interrupt, steps=5000))
+    checkpoint = NEPTrainer().train(training_request("nep", tmp_path))
+    assert last_step(tmp_path) == 30
+    assert not (tmp_path / "resume.pt").exists()
     done: list[int] = []
-    checkpoint = NEPTrainer().train(training_request("nep", tmp_path, lambda p: done.append(p.done)))
-    assert checkpoint.name == "nep_best.txt"
-    assert (done[0], done[-1]) == (0, 30)
-    rows = [line for line in (tmp_path / "loss.out").read_text().splitlines() if line[0] != "#"]
-    assert int(rows[-1].split()[0]) == 30
-    done.clear()
     assert NEPTrainer().train(training_request("nep", tmp_path, lambda p: done.append(p.done))) == checkpoint
     assert done == []
+
+
+def last_step(directory: Path) -> int:
+    rows = [line for line in (directory / "loss.out").read_text().splitlines() if line[0] != "#"]
+    return int(rows[-1].split()[0])
 
 
 def test_length() -> None:

@@ -1,0 +1,60 @@
+"""Program: ``neppo train``, which goes on where it was interrupted and ends with the same numbers.
+
+neppo keeps no state of its optimiser.  Here it is saved after each report; a training that finds it draws the batches
+that were taken before, so that their order goes on, takes no step on them, and continues from there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import neppo.nep_in
+import torch
+from neppo.cli import main
+from neppo.trainer import Trainer
+
+STATE = Path("resume.pt")
+KEPT = ("_step", "_previous_report_step", "_best_loss", "_best_row")
+
+
+class ResumableTrainer(Trainer):
+    """A `Trainer` with one call of `train`, whose state is saved after each report."""
+
+    n_taken = 0  # steps of this call, those before an interruption included
+    n_before = 0  # steps before the interruption
+
+    def _log_settings(self, steps: int) -> None:
+        """Called when the optimiser is ready and before the first step."""
+        if STATE.exists():
+            state = torch.load(STATE, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.n_before = state["n_taken"]
+            for name in KEPT:
+                setattr(self, name, state[name])
+        super()._log_settings(steps)
+
+    def _take_step(self, batch: Any, targets: Any, has_bec: bool) -> torch.Tensor:
+        self.n_taken += 1
+        if self.n_taken <= self.n_before:
+            return torch.zeros(1 + len(self.loss.terms))
+        values: torch.Tensor = super()._take_step(batch, targets, has_bec)
+        return values
+
+    def _report(self, rate: float, values: torch.Tensor, is_last_step: bool) -> None:
+        if self.n_taken <= self.n_before:
+            return
+        super()._report(rate, values, is_last_step)
+        state = {name: getattr(self, name) for name in KEPT}
+        state |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "n_taken": self.n_taken}
+        partial = STATE.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, STATE)
+
+
+if __name__ == "__main__":
+    neppo.nep_in.Trainer = ResumableTrainer
+    main(sys.argv[1:])
