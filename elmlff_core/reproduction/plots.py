@@ -16,12 +16,14 @@ BINS = 60
 
 def published_plot(results: Reproduction) -> Figure:
     """Errors of the meta-models against those published for the same subsets, on training and on unseen frames."""
-    ways = [way for way in ("each", "amortised") if results.sweep.of(way)]
+    pairs = {
+        way: [(value, entry.errors) for entry in results.sweep.of(way) if (value := results.published_for(entry))]
+        for way in ("each", "amortised")
+    }
+    ways = {way: known for way, known in pairs.items() if known}
     figure = new_figure(4.2 * len(ways) + 0.4, 4.2)
     panels = figure.subplots(1, len(ways), squeeze=False, sharey=True)[0]
-    for axes, way in zip(panels, ways, strict=True):
-        pairs = [(results.published_for(entry), entry.errors) for entry in results.sweep.of(way)]
-        known = [(value, errors) for value, errors in pairs if value is not None]
+    for axes, (way, known) in zip(panels, ways.items(), strict=True):
         for part, title in PART_TITLES.items():
             ours = [errors[part] for _, errors in known]
             axes.scatter([value for value, _ in known], ours, s=22, color=PART_COLOURS[part], label=title, alpha=0.8)

@@ -92,9 +92,10 @@ class Reproduction:
         study, config = self.study, self.config
         missing = [name for name in study.models if name not in config.stack]
         rows = [
-            ("bases", ", ".join(study.models), ", ".join(config.stack) + (" alone" if missing else "")),
+            ("bases", ", ".join(study.models), ", ".join(config.stack)),
+            *([("bases left out", "none", ", ".join(missing))] if missing else []),
             *(("base " + base.row.name, "trained by the authors", base.origin) for base in self.bases),
-            ("target of gat", "forces", str(config.meta.get("target"))),
+            ("target of gat", "absolute, the forces themselves", str(config.meta.get("target"))),
             ("epochs of gat", str(study.paper_epochs), str(config.training.epochs)),
         ]
         for part, (here, published) in self.frames.items():
