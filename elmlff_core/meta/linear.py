@@ -19,6 +19,8 @@ from elmlff_core.meta.energy import EnergyMix
 from elmlff_core.prediction import Prediction
 from elmlff_core.protocols import FitRequest
 
+BLOCK_ROWS = 2**14  # that are copied at once: 3 MB for eight bases
+
 
 @dataclass(frozen=True)
 class ElementMix:
@@ -39,8 +41,8 @@ class ElementMix:
 
         With `nonnegative` no base counts against its own forces: weights that would be negative are zero.
 
-        Works on the Gram matrix of the bases, so that it needs no more memory than the features themselves.  Without
-        bases there are no weights, and the mix is zero.
+        Works on the Gram matrix of the bases, summed over blocks of rows, so that it needs little memory beside the
+        features.  Without bases there are no weights, and the mix is zero.
         """
         numbers = features.atomic_numbers
         elements = np.unique(numbers)
@@ -50,11 +52,9 @@ class ElementMix:
             return cls(elements, weights)
         for index, number in enumerate(elements):
             rows = numbers == number
-            base = features.forces[:, rows].reshape(n_models, -1)
-            target = features.reference_forces[rows].ravel()
-            gram = base @ base.T
+            gram, right = _products(features, np.flatnonzero(rows))
             penalty = ridge * np.trace(gram) / n_models
-            right = base @ target + penalty / n_models
+            right += penalty / n_models
             gram += penalty * np.eye(n_models)
             weights[index] = _nonnegative(gram, right) if nonnegative else np.linalg.lstsq(gram, right, rcond=1e-12)[0]
         return cls(elements, weights)
@@ -70,6 +70,18 @@ class ElementMix:
         """Mixed forces: (n_rows, 3), eV/Å. ElmlffError on an element that was not in the training structures."""
         features.check_elements(self.atomic_numbers)
         return np.einsum("rm,mrx->rx", self.by_number[features.atomic_numbers], features.forces)
+
+
+def _products(features: Features, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Products of the base forces of `rows` with each other (M, M) and with the reference (M,)."""
+    n_models = len(features.models)
+    gram, right = np.zeros((n_models, n_models)), np.zeros(n_models)
+    for start in range(0, len(rows), BLOCK_ROWS):
+        block = rows[start : start + BLOCK_ROWS]
+        base = features.forces[:, block].reshape(n_models, -1)
+        gram += base @ base.T
+        right += base @ features.reference_forces[block].ravel()
+    return gram, right
 
 
 def _nonnegative(gram: np.ndarray, right: np.ndarray) -> np.ndarray:

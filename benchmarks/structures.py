@@ -1,0 +1,45 @@
+"""Structures and features of any size, for benchmarks: copper with random forces, which cost what real ones cost."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk, fcc111
+
+from elmlff_core.data.dataset import Dataset
+from elmlff_core.features.features import Features
+from elmlff_core.prediction import Prediction
+
+
+def slabs(n_structures: int) -> list[Atoms]:
+    """Copper slabs of 54 atoms, rattled by 0.05 Å."""
+    structures = [fcc111("Cu", (3, 6, 3), vacuum=8.0, orthogonal=True) for _ in range(n_structures)]
+    for seed, atoms in enumerate(structures):
+        atoms.rattle(0.05, seed=seed)
+    return structures
+
+
+def crystal(n_atoms: int) -> Atoms:
+    """A block of copper of about `n_atoms`, rattled by 0.05 Å."""
+    repeats = max(1, round((n_atoms / 4) ** (1 / 3)))
+    rest = max(1, round(n_atoms / (4 * repeats**2)))
+    atoms = bulk("Cu", cubic=True).repeat((repeats, repeats, rest))
+    atoms.rattle(0.05, seed=0)
+    return atoms
+
+
+def random_features(structures: list[Atoms], n_models: int, seed: int = 0) -> Features:
+    """Reference forces of 1 eV/Å and `n_models` bases that err by a tenth of it."""
+    rng = np.random.default_rng(seed)
+    n_rows = sum(map(len, structures))
+    reference = rng.normal(size=(n_rows, 3))
+    forces = reference + 0.1 * rng.normal(size=(n_models, n_rows, 3))
+    n_atoms = np.array([len(atoms) for atoms in structures])
+    names = tuple(f"base{index}" for index in range(n_models))
+    return Features(structures, names, forces, {}, Prediction(n_atoms, reference))
+
+
+def as_dataset(features: Features) -> Dataset:
+    """The structures of `features` with their reference forces."""
+    cuts = np.cumsum(features.n_atoms)[:-1]
+    return Dataset(list(features.structures), np.split(features.reference_forces, cuts), source="random")
