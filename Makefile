@@ -34,7 +34,7 @@ $(VENV)/installed-test: pyproject.toml $(VENV)/installed-all
 	touch $@
 
 bench: $(VENV)/installed-all
-	for script in benchmarks/*.py; do $(BIN)/python $$script; done
+	$(BIN)/python benchmarks/run.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

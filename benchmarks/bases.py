@@ -1,0 +1,93 @@
+"""Base force fields for benchmarks: those `make demo` trained, or those a user names.
+
+python benchmarks/features.py --base nep=nep.txt --base painn=painn.pt --data frames.extxyz
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from elmlff_core.config import Config, ModelConfig
+from elmlff_core.data.readers import read_structures
+from elmlff_core.models import NamedModel, named_model
+
+TRAINED = Path("elmlff-models")
+# What elmlff trains of SchNetPack is no pickle, which is what SchNetPack's own calculator loads: name one of those.
+CHECKPOINTS = ("model.pth", "nep_best.txt")
+
+
+def parse(description: str | None, n_structures: int) -> tuple[list[NamedModel], list[Atoms]]:
+    """The bases and structures of the command line; the embedded example and its bases where none are named."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", action="append", default=[], metavar="NAME=CHECKPOINT", help="NAME is a preset's.")
+    parser.add_argument("--data", default="methane")
+    arguments = parser.parse_args()
+    given = dict(text.split("=", 1) for text in arguments.base) or trained_here()
+    if not given:
+        raise SystemExit("no base: run `make demo` first, or name one with --base nep=nep.txt")
+    models = [named_model(name, settings(name, Path(path))) for name, path in given.items()]
+    structures = read_structures(arguments.data)
+    chosen = np.linspace(0, len(structures) - 1, min(n_structures, len(structures))).astype(int)
+    return models, [structures[index] for index in chosen]
+
+
+def trained_here() -> dict[str, str]:
+    """Name of each base that was trained in this folder -> its checkpoint."""
+    found = {}
+    for folder in sorted(TRAINED.glob("*")):
+        name = folder.name.rpartition("-")[0]
+        for path in (folder / file for file in CHECKPOINTS):
+            if path.is_file():
+                found[name] = str(path)
+    return found
+
+
+def settings(name: str, checkpoint: Path) -> ModelConfig:
+    """The settings of preset `name` with a checkpoint, trusted: who benchmarks it has it."""
+    return Config(models={name: ModelConfig(checkpoint=checkpoint, trust=True)}).model(name)
+
+
+def own_calculator(model: NamedModel) -> Calculator:
+    """The ASE calculator of the model's own backend."""
+    return OWN[model.plugin.name](str(model.checkpoint))
+
+
+def _deepmd(checkpoint: str) -> Any:
+    from deepmd.calculator import DP
+
+    return DP(checkpoint)
+
+
+def _calorine(checkpoint: str) -> Any:
+    from calorine.calculators import CPUNEP
+
+    return CPUNEP(checkpoint)
+
+
+def _schnetpack(checkpoint: str) -> Any:
+    import schnetpack
+    import torch
+    from schnetpack.interfaces import SpkCalculator
+    from schnetpack.transform import MatScipyNeighborList
+    from schnetpack.utils import load_model
+
+    return SpkCalculator(
+        model=load_model(checkpoint, device=torch.device("cpu")), neighbor_list=MatScipyNeighborList(cutoff=5.0),
+        energy_key=schnetpack.properties.energy, force_key=schnetpack.properties.forces, energy_unit="eV",
+        position_unit="Ang",
+    )  # fmt: skip
+
+
+OWN: dict[str, Callable[[str], Any]] = {
+    "dp": _deepmd,
+    "nep": _calorine,
+    "schnet": _schnetpack,
+    "painn": _schnetpack,
+}

@@ -1,0 +1,80 @@
+"""A step of molecular dynamics with a stack against the sum of its bases' own ASE calculators.
+
+python benchmarks/calculator.py --base nep=nep.txt --base painn=painn.pt --base sch1=sch1.pt --data frames.extxyz
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from bases import own_calculator, parse
+from measuring import Row, medians, shown
+
+from elmlff_core.calculator import StackCalculator
+from elmlff_core.features.features import Features
+from elmlff_core.models import NamedModel, named_model
+from elmlff_core.prediction import Prediction
+from elmlff_core.protocols import FitRequest
+from elmlff_core.stack_folder import Stack, make_meta
+
+N_STRUCTURES = 16
+
+
+def main() -> None:
+    """Each step is a structure that was moved: calculators keep the results of the last one."""
+    models, structures = parse(__doc__, N_STRUCTURES)
+    workers = [named_model(model.name, model.config.model_copy(update={"python": "self"})) for model in models]
+    calculators = [own_calculator(model) for model in models]
+    times = medians(
+        {
+            "stack": steps(stack_of(models, structures), structures),
+            "workers": steps(stack_of(workers, structures), structures),
+            "bases": lambda: [steps(calculator, structures)() for calculator in calculators],
+        }
+    )
+    names = "+".join(model.name for model in models)
+    for way, bound in (("stack", 1.10), ("workers", 1.0)):
+        where = ", each base in a worker" if way == "workers" else ""
+        Row(
+            f"StackCalculator of {names}, {len(structures[0])} atoms{where}", "sum of the bases' own calculators",
+            shown(times[way] / len(structures)), shown(times["bases"] / len(structures)), times[way] / times["bases"],
+            bound, "at most",
+        ).print()  # fmt: skip
+    for model in workers:
+        model.close()
+
+
+def steps(calculator: Calculator, structures: list[Atoms]) -> Callable[[], None]:
+    """Forces of one structure after another."""
+
+    def run() -> None:
+        for atoms in structures:
+            copy = atoms.copy()
+            copy.set_constraint()
+            copy.calc = calculator
+            copy.get_forces()
+
+    return run
+
+
+def stack_of(models: list[NamedModel], structures: list[Atoms]) -> StackCalculator:
+    """A stack that mixes linearly: what is timed is the way to the bases and back."""
+    predictions = {model.name: model.force_field.predict(structures) for model in models}
+    first = next(iter(predictions.values()))
+    features = Features.from_predictions(structures, predictions)
+    labelled = Features(
+        features.structures,
+        features.models,
+        features.forces,
+        features.energies,
+        Prediction(first.n_atoms, first.forces),
+    )
+    meta = make_meta("linear", {})
+    meta.fit(FitRequest(labelled, labelled, None, None, 0, lambda _: None))
+    return StackCalculator(Stack(models, "linear", {}, meta, None))
+
+
+if __name__ == "__main__":
+    main()
