@@ -76,11 +76,9 @@ class StackCalculator(Calculator):
             known["energy"] = known["free_energy"] = float(prediction.energy[0])
         if prediction.stress is not None:
             known["stress"] = prediction.stress[0]
-        unlisted: dict[str, Any] = {}
-        if stack.uncertainty is not None:
-            unlisted["forces_std"] = stack.uncertainty.forces_std(features, stack.meta)
-            if (energy_std := stack.uncertainty.energy_std(features)) is not None:
-                unlisted["energy_std"] = float(energy_std[0])
+        unlisted: dict[str, Any] = dict(stack.stds(features))
+        if "energy_std" in unlisted:
+            unlisted["energy_std"] = float(unlisted["energy_std"][0])
         self.results = StackResults(known, unlisted)
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 
 from elmlff_core.config import ModelConfig, validated
@@ -73,6 +74,17 @@ class Stack:
     def predict(self, structures: Sequence[Atoms]) -> Prediction:
         """Forces, and energies where bases give them, of a batch of structures (eV, eV/Å)."""
         return self.meta.predict(self.features(structures)).checked(structures, "the stack")
+
+    def stds(self, features: Features) -> dict[str, np.ndarray]:
+        """How far predictions from `features` may be off, as far as it was calibrated.
+
+        ``forces_std`` (n_rows,) in eV/Å, of each force component, and ``energy_std`` (n_structures,) in eV.
+        """
+        if self.uncertainty is None:
+            return {}
+        found = {"forces_std": self.uncertainty.forces_std(features, self.meta)}
+        energy_std = self.uncertainty.energy_std(features)
+        return found if energy_std is None else found | {"energy_std": energy_std}
 
     def save(self, directory: Path, bundle: bool = False) -> None:
         """Write the stack to `directory`.

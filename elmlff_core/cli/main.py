@@ -85,6 +85,9 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         _fail("interrupted; the same command goes on where it stopped", 130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()  # the help itself, in lines
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         if debug:
             raise

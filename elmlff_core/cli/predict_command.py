@@ -12,12 +12,18 @@ import click
 @click.option("--data", required=True, help="Structures; labels are not needed.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="An extxyz file to write.")
 def command(run: Path, data: str, output: Path) -> None:
-    """Forces, and energies where bases give them, of structures by the stack in RUN."""
+    """Forces, and energies where bases give them, of structures by the stack in RUN, and how far they may be off.
+
+    The standard deviation of force components is written as the array forces_std, in eV/Å, that of the energy as
+    energy_std, in eV.
+    """
     from elmlff_core.cli.console import ConsoleReporter
     from elmlff_core.data.readers import read_structures
     from elmlff_core.prediction_file import write_predictions
     from elmlff_core.stack_folder import load_stack
 
-    structures = read_structures(data)
-    write_predictions(structures, load_stack(run).predict(structures), output)
+    structures, stack = read_structures(data), load_stack(run)
+    features = stack.features(structures)
+    prediction = stack.meta.predict(features).checked(structures, "the stack")
+    write_predictions(structures, prediction, stack.stds(features), output)
     ConsoleReporter().say(f"{len(structures)} structures written to {output}")

@@ -13,6 +13,13 @@ def test_a_fault_nobody_foresaw_is_one_line(elmlff, tmp_path):
     assert "Traceback" in elmlff("init", "--force", "--debug", folder=tmp_path, check=False).stderr
 
 
+def test_without_a_command_the_help_is_shown_as_it_is(elmlff, tmp_path):
+    result = elmlff(folder=tmp_path, check=False)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[0].startswith("Usage: elmlff [OPTIONS] COMMAND")
+    assert any(line.startswith("  stack ") for line in result.stderr.splitlines())
+
+
 def test_module_and_script_are_the_same(elmlff, tmp_path):
     help_text = elmlff("--help", folder=tmp_path).stdout
     assert "new-adapter" in help_text

@@ -154,6 +154,9 @@ def test_evaluate_and_predict(workplace, metrics):
     expected = stack.predict(test)
     assert np.allclose(written[7].get_forces(), expected.forces_of(7), atol=1e-6)
     assert written[7].get_potential_energy() == pytest.approx(expected.energy[7])
+    calculator = StackCalculator(stack)
+    for name, found in (("forces_std", written[7].arrays), ("energy_std", written[7].info)):
+        assert np.allclose(found[name], calculator.get_property(name, test[7]), rtol=1e-4)
     few = read_dataset("methane").subset(metrics["split"]["test"][:50])
     for atoms, forces, energy in zip(few.structures, few.forces, few.energy, strict=True):
         atoms.arrays["mine"], atoms.info["my_energy"] = forces, energy
