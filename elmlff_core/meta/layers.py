@@ -46,15 +46,18 @@ class ResidualGATLayer(nn.Module):
         return out if self.residual is None else out + self.residual(x)
 
     def _dense(self, x: torch.Tensor, adjacency: torch.Tensor) -> torch.Tensor:
-        projected = self.conv.lin(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, N, C)
-        # Additive attention splits into a term of the source and one of the target: e_ij = leaky(s_j + t_i).
-        source = (projected @ self.conv.att_src.view(1, self.heads, -1, 1)).transpose(2, 3)  # (B, H, 1, N)
-        target = projected @ self.conv.att_dst.view(1, self.heads, -1, 1)  # (B, H, N, 1)
-        scores = F.leaky_relu(target + source, self.conv.negative_slope)  # (B, H, N, N)
+        conv = self.conv
+        projected = conv.lin(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, N, C)
+        # Additive attention splits into a term of the source and one of the target, e_ij = leaky(s_j + t_i), both
+        # linear in x: one thin product with folded weights in place of many thinner ones with the projected heads.
+        weight = conv.lin.weight.unflatten(0, (self.heads, -1))  # (H, C, F)
+        folded = [torch.einsum("hc,hcf->hf", a.squeeze(0), weight) for a in (conv.att_src, conv.att_dst)]
+        source, target = (x @ torch.cat(folded).T).transpose(1, 2).split(self.heads, dim=1)  # (B, H, N) each
+        scores = F.leaky_relu(target.unsqueeze(-1) + source.unsqueeze(-2), conv.negative_slope)  # (B, H, N, N)
         attention = scores.masked_fill(~adjacency.unsqueeze(1), float("-inf")).softmax(dim=-1)
         out = attention @ projected  # (B, H, N, C)
         merged = out.transpose(1, 2).flatten(2) if self.concat else out.mean(dim=1)
-        return merged + self.conv.bias
+        return merged + conv.bias
 
 
 class ResidualGATStack(nn.Module):
