@@ -16,11 +16,11 @@ from ase.calculators.calculator import Calculator
 
 from elmlff_core.config import Config, ModelConfig
 from elmlff_core.data.readers import read_structures
-from elmlff_core.models import NamedModel, named_model
+from elmlff_core.models import NamedModel, named_model, trained_checkpoint
 
 TRAINED = Path("elmlff-models")
 # What elmlff trains of SchNetPack is no pickle, which is what SchNetPack's own calculator loads: name one of those.
-CHECKPOINTS = ("model.pth", "nep_best.txt")
+UNKNOWN_TO_THEIR_BACKEND = ".safetensors"
 
 
 def parse(description: str | None, n_structures: int) -> tuple[list[NamedModel], list[Atoms]]:
@@ -42,10 +42,9 @@ def trained_here() -> dict[str, str]:
     """Name of each base that was trained in this folder -> its checkpoint."""
     found = {}
     for folder in sorted(TRAINED.glob("*")):
-        name = folder.name.rpartition("-")[0]
-        for path in (folder / file for file in CHECKPOINTS):
-            if path.is_file():
-                found[name] = str(path)
+        checkpoint = trained_checkpoint(folder)
+        if checkpoint is not None and checkpoint.suffix != UNKNOWN_TO_THEIR_BACKEND:
+            found[folder.name.rpartition("-")[0]] = str(checkpoint)
     return found
 
 

@@ -6,7 +6,6 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk, fcc111
 
-from elmlff_core.data.dataset import Dataset
 from elmlff_core.features.features import Features
 from elmlff_core.prediction import Prediction
 
@@ -37,9 +36,3 @@ def random_features(structures: list[Atoms], n_models: int, seed: int = 0) -> Fe
     n_atoms = np.array([len(atoms) for atoms in structures])
     names = tuple(f"base{index}" for index in range(n_models))
     return Features(structures, names, forces, {}, Prediction(n_atoms, reference))
-
-
-def as_dataset(features: Features) -> Dataset:
-    """The structures of `features` with their reference forces."""
-    cuts = np.cumsum(features.n_atoms)[:-1]
-    return Dataset(list(features.structures), np.split(features.reference_forces, cuts), source="random")

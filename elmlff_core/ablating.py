@@ -12,7 +12,7 @@ from pathlib import Path
 
 from elmlff_core.ablation.table import VariantRow, verdict, write_ablation
 from elmlff_core.ablation.variants import Variant, gat_variants
-from elmlff_core.config import Config
+from elmlff_core.config import Config, without_seeds
 from elmlff_core.cores import n_cores, threads_for, use_all_cores
 from elmlff_core.data.parts import read_parts
 from elmlff_core.errors import ConfigError
@@ -69,7 +69,7 @@ def ablate(
     models = [resolve_model(config, name) for name in config.stack]
     (meta,) = resolve_meta_models(config, parts)
     config = with_resolved(config, [meta])
-    key = run_key(config, parts, models, "ablate")
+    key = run_key(without_seeds(config), parts, models, "ablate")
     name = f"ablate-{'+'.join(config.stack)}-{key[:8]}"
     run = RunFolder.open(output or DEFAULT_RUNS_FOLDER / name, key, config)
     features, in_sample = features_to_learn_from(config, parts, models, models_folder, reporter)

@@ -212,6 +212,11 @@ def read_config(
     return validated(Config, raw, f"{path or 'the settings'}")
 
 
+def without_seeds(config: Config) -> Config:
+    """The same with one seed: what is kept in a folder for each seed is the same run with any number of them."""
+    return config.model_copy(update={"seeds": 1})
+
+
 def validated[Model: BaseModel](model: type[Model], raw: Mapping[str, Any], where: str) -> Model:
     """`raw` as a `model`; ConfigError names the key, what was found, and the nearest known key."""
     try:

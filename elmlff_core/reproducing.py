@@ -6,6 +6,7 @@ the data.  Each part has a folder of its own, and a killed reproduction goes on 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from elmlff_core.ablating import ablate
-from elmlff_core.config import Config, read_config
+from elmlff_core.config import Config, read_config, without_seeds
 from elmlff_core.data.parts import read_parts
+from elmlff_core.errors import ConfigError
 from elmlff_core.features.features import Features
+from elmlff_core.meta.options import GATOptions
 from elmlff_core.models import DEFAULT_MODELS_FOLDER, resolve_model
 from elmlff_core.report.evaluation import base_rows
 from elmlff_core.reporter import Reporter
@@ -28,6 +31,9 @@ from elmlff_core.reproduction.studies import META_MODEL, Study
 from elmlff_core.stacking import DEFAULT_RUNS_FOLDER
 from elmlff_core.sweeping import SweepRequest, sweep
 
+FIXED = ("data.train", "data.test", "meta.name", "stack")
+PUBLISHED_FILE = "published.json"
+
 
 @dataclass(frozen=True)
 class ReproductionRequest:
@@ -36,7 +42,7 @@ class ReproductionRequest:
     Attributes
     ----------
     sweep : ways, subsets and executor
-    ablation : whether Table 3 is made, one training for each of seven variants
+    ablation : whether Table 3 is made, a training for each of seven variants with each seed
     published : file of published values; None for the one beside the data in `origin`, if any
     origin : a folder with the data, which may hold published values
     """
@@ -71,7 +77,7 @@ def reproduce(
     study : which
     config : of the study, with what the user wants otherwise
     request : ways, subsets, executor and published values
-    output : folder; by default one below ``elmlff-runs`` named after study and budget
+    output : folder; by default one below ``elmlff-runs`` named after study, budget and settings
     models_folder : where bases trained here live
     reporter : told what is going on
 
@@ -81,8 +87,9 @@ def reproduce(
         Data, settings, plugins or bases that cannot be used; the message says what to do.
     """
     reporter = reporter or Reporter()
-    folder = output or DEFAULT_RUNS_FOLDER / f"reproduce-{study.name}-{config.budget}"
-    published = read_published(study, request.published or find_published(study, request.origin))
+    digest = without_seeds(config).digest()
+    folder = output or DEFAULT_RUNS_FOLDER / f"reproduce-{study.name}-{config.budget}-{digest[:8]}"
+    published = published_values(study, request, folder)
     swept = sweep(config, request.sweep, folder / "sweep", models_folder, reporter)
     ablated = None
     if request.ablation:
@@ -103,6 +110,18 @@ def reproduce(
     return ReproductionRun(folder, results, results.verdicts())
 
 
+def published_values(study: Study, request: ReproductionRequest, folder: Path) -> dict[str, float]:
+    """Published errors by subset: those of the request, else those an earlier run left in `folder`."""
+    kept = folder / PUBLISHED_FILE
+    given = request.published or find_published(study, request.origin)
+    values = read_published(study, given or (kept if kept.exists() else None))
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = kept.with_suffix(".partial")
+    partial.write_text(json.dumps(values, indent=1))
+    partial.replace(kept)
+    return values
+
+
 def study_config(
     study: Study,
     data: Mapping[str, Any],
@@ -113,12 +132,30 @@ def study_config(
     """Settings of a study: the paper's, under a file of the user's, `values` and ``--set`` `assignments`.
 
     Data, meta-model and, where `values` name none, bases are those of the study, whatever the file says: `data` names
-    what of the data is here.  ConfigError as in `read_config`.
+    what of the data is here.  ConfigError as in `read_config`, and for an assignment to what is fixed.
     """
+    for assignment in assignments:
+        key = assignment.partition("=")[0].strip()
+        if key in FIXED:
+            raise ConfigError(f"a study fixes {key}: leave it out, or use `elmlff sweep` and `elmlff ablate`")
     values = values or {}
-    fixed = {"data": data, "meta": {"name": META_MODEL}, "stack": values.get("stack") or study.models}
-    budget = read_config(path, values, assignments).budget
-    return read_config(path, {**values, **fixed}, assignments, study.settings(budget))
+    theirs = read_config(path, values, assignments)
+    config = read_config(path, values, assignments, study.settings(theirs))
+    # Keys beside the name of another meta-model are options of that one.
+    options = {
+        key: value
+        for key, value in config.meta.items()
+        if theirs.meta.get("name", META_MODEL) == META_MODEL or key in (*GATOptions.model_fields, META_MODEL)
+    }
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(
+                update={"train": data["train"], "test": data.get("test"), "energy_key": None, "forces_key": None}
+            ),
+            "meta": {**options, "name": META_MODEL},
+            "stack": tuple(values.get("stack") or study.models),
+        }
+    )
 
 
 def reference_energies(features: Mapping[str, Features]) -> dict[str, np.ndarray]:

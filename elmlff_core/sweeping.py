@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from elmlff_core.config import Config
+from elmlff_core.config import Config, without_seeds
 from elmlff_core.cores import n_cores, threads_for, use_all_cores
 from elmlff_core.data.parts import Parts, read_parts
 from elmlff_core.errors import ConfigError, did_you_mean
@@ -166,7 +166,7 @@ def the_meta_model(config: Config, parts: Parts, request: SweepRequest) -> Named
 
 def open_sweep(output: Path | None, config: Config, parts: Parts, models: Sequence[NamedModel]) -> RunFolder:
     """The folder of this sweep: settings, data and given checkpoints decide, not which ways are asked for."""
-    key = run_key(config, parts, models, "sweep")
+    key = run_key(without_seeds(config), parts, models, "sweep")
     name = f"sweep-{'+'.join(config.stack)}-{config.meta_names[0]}-{key[:8]}"
     return RunFolder.open(output or DEFAULT_RUNS_FOLDER / name, key, config)
 

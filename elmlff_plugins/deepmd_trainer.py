@@ -1,9 +1,8 @@
-"""Program: DeePMD-kit's trainer, then the freezing of the model, with batches that follow from seed and step alone.
+"""Program: DeePMD-kit's trainer, then the freezing of the model; a restarted training ends as if never interrupted.
 
 A restart of DeePMD-kit restores weights and optimiser, takes the last step once more, and begins its stream of batches
-anew.  Here checkpoints tell the next step, and the stream begins anew at each checkpoint anyway, with a seed of its
-own, so that a restarted training does what one that was not interrupted does.  Training and freezing in one process
-save the ten seconds in which DeePMD-kit starts and compiles.
+anew.  Here checkpoints tell the next step, and a restart first draws the batches that were taken before, without a step
+on them.  Training and freezing in one process save the ten seconds in which DeePMD-kit starts and compiles.
 
     python -m elmlff_plugins.deepmd_trainer CHECKPOINT MODEL input.json [more arguments of `dp --pt train`]
 """
@@ -11,10 +10,14 @@ save the ten seconds in which DeePMD-kit starts and compiles.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+# The order of batches depends on how many processes read them: as many on every machine, also where one resumes.
+os.environ.setdefault("NUM_WORKERS", "1")
 
 from deepmd.main import main
 from deepmd.pt.train.training import Trainer
@@ -27,23 +30,31 @@ def endless(batches: Iterable[Any]) -> Iterator[Any]:
         yield from batches
 
 
-def begin_batches_anew_at_checkpoints(seed: int, every: int) -> None:
-    """Make `Trainer` begin its streams of training and validation batches anew at each multiple of `every` steps."""
+def go_on_in_the_stream_of_batches(seed: int) -> None:
+    """Make `Trainer` draw its batches from a stream that follows from `seed`, those of steps taken before first."""
     get_data = Trainer.get_data
 
-    def seeded_get_data(self: Trainer, is_train: bool = True, task_key: str = "Default") -> Any:
-        if is_train:
-            step = getattr(self, "n_batches_taken", self.start_step)
-            if step % every == 0:
-                setup_seed(seed + step)
-                for part in ("training", "validation"):
-                    if (loader := getattr(self, f"{part}_dataloader")) is not None:
-                        loader.dataset.iters = [iter(system) for system in loader.dataset.dataloaders]
-                        setattr(self, f"{part}_data", endless(loader))
-            self.n_batches_taken = step + 1
+    def get_data_of_stream(self: Trainer, is_train: bool = True, task_key: str = "Default") -> Any:
+        if not getattr(self, "stream_begun", False):
+            self.stream_begun = True
+            begin_stream(self, seed)
         return get_data(self, is_train, task_key)
 
-    Trainer.get_data = seeded_get_data
+    Trainer.get_data = get_data_of_stream
+
+
+def begin_stream(trainer: Trainer, seed: int) -> None:
+    """The batches of training and validation, from the first step that is not in the checkpoint."""
+    setup_seed(seed)
+    for part in ("training", "validation"):
+        if (loader := getattr(trainer, f"{part}_dataloader")) is not None:
+            loader.dataset.iters = [iter(system) for system in loader.dataset.dataloaders]
+            setattr(trainer, f"{part}_data", endless(loader))
+    for step in range(1, trainer.start_step + 1):
+        next(trainer.training_data)
+        shown = step == 1 or step % trainer.disp_freq == 0
+        for _ in range(trainer.valid_numb_batch if shown and trainer.validation_dataloader is not None else 0):
+            next(trainer.validation_data)
 
 
 def tell_the_next_step_in_checkpoints() -> None:
@@ -58,8 +69,7 @@ def tell_the_next_step_in_checkpoints() -> None:
 
 if __name__ == "__main__":
     checkpoint, model, *arguments = sys.argv[1:]
-    training = json.loads(Path(arguments[0]).read_text())["training"]
     tell_the_next_step_in_checkpoints()
-    begin_batches_anew_at_checkpoints(training["seed"], training["save_freq"])
+    go_on_in_the_stream_of_batches(json.loads(Path(arguments[0]).read_text())["training"]["seed"])
     main(["--pt", "train", *arguments])
     main(["--pt", "freeze", "-c", checkpoint, "-o", model])

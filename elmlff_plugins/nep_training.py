@@ -65,8 +65,8 @@ def train(request: TrainingRequest) -> Path:
     run_trainer(arguments, directory, request.name, "nep", report)
     for leftover in [*directory.glob("*_train.out"), *directory.glob("*_test.out"), *directory.glob("*.xyz")]:
         leftover.unlink()
-    (directory / STATE).unlink()
     finished.write_text(settings + fingerprints)
+    (directory / STATE).unlink(missing_ok=True)
     return _best(directory)
 
 

@@ -29,9 +29,11 @@ class ResumableTrainer(Trainer):
     def _log_settings(self, steps: int) -> None:
         """Called when the optimiser is ready and before the first step."""
         if STATE.exists():
-            state = torch.load(STATE, weights_only=True)
+            state = torch.load(STATE, weights_only=True, map_location=self.device)
             self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            # Groups hold what depends on the device, and not on what was learnt.
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
             self.n_before = state["n_taken"]
             for name in KEPT:
                 setattr(self, name, state[name])
@@ -48,6 +50,8 @@ class ResumableTrainer(Trainer):
         if self.n_taken <= self.n_before:
             return
         super()._report(rate, values, is_last_step)
+        if is_last_step:  # nothing is left to go on with
+            return
         state = {name: getattr(self, name) for name in KEPT}
         state |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "n_taken": self.n_taken}
         partial = STATE.with_suffix(".partial")

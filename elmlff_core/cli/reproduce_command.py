@@ -77,4 +77,4 @@ def command(
     print_sweep(standard_console(), run.results.sweep)
     for verdict in run.verdicts:
         reporter.say(verdict)
-    reporter.say(f"reproduction: {run.folder} (reproduction.html, table_1.csv to table_3.csv, reproduction.json)")
+    reporter.say(f"reproduction: {run.folder} (reproduction.html, tables as CSV, reproduction.json)")

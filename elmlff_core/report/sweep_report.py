@@ -41,6 +41,7 @@ def write_sweep_report(sweep: Sweep, source: str, counts: Mapping[str, int], run
     }
     if shapley := {found.way: found.shapley["test"] for found in summaries if found.shapley}:
         pictures["shapley"] = as_png(shapley_bars(shapley))
+    (run.path / "shapley.png").unlink(missing_ok=True)  # of a run that knew every subset
     for name, png in pictures.items():
         (run.path / f"{name}.png").write_bytes(png)
     write_csv(sweep, run.path / "sweep.csv")

@@ -7,6 +7,7 @@ from typing import Any
 
 from elmlff_core.data.local_copy import LocalCopy, default_folder, examine
 from elmlff_core.data.obtain import obtain
+from elmlff_core.errors import DataError
 from elmlff_core.reporter import Reporter
 from elmlff_core.reproduction.studies import Study
 
@@ -14,7 +15,7 @@ from elmlff_core.reproduction.studies import Study
 def study_data(study: Study, origin: Path | None, reporter: Reporter) -> dict[str, Any]:
     """Settings that name the parts of the data that are here.
 
-    Where training structures are here, if not all of them, nothing is downloaded.
+    What is missing is got; where that cannot be and some training structures are here, they are what is studied.
 
     Parameters
     ----------
@@ -29,9 +30,15 @@ def study_data(study: Study, origin: Path | None, reporter: Reporter) -> dict[st
     """
     dataset = study.dataset
     copy = examine(dataset, default_folder(dataset))
-    if origin is not None or not copy.n_frames_of("train"):
-        copy = obtain(dataset, origin=origin, reporter=reporter)
     copy.require_no_faults()
+    if not copy.complete:
+        try:
+            copy = obtain(dataset, origin=origin, reporter=reporter)
+        except DataError as error:
+            copy = examine(dataset, default_folder(dataset))
+            if not copy.n_frames_of("train"):
+                raise
+            reporter.warn(f"{error}; going on with what is here")
     for part in dataset.parts:
         if (n_frames := copy.n_frames_of(part)) < dataset.parts[part].n_frames:
             reporter.warn(

@@ -6,6 +6,7 @@ Those of its figures are not part of elmlff: a file holds them, ``{"dp1+nep": 0.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ def read_published(study: Study, path: Path | None) -> dict[str, float]:
         return found
     try:
         raw = json.loads(path.read_text())
-        values = {name: float(value) for name, value in raw.items()}
+        values = {name: _positive(value) for name, value in raw.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DataError(
             f'cannot read published values from {path}: {error}; expected {{"dp1+nep": 0.01, ...}}'
@@ -52,8 +53,17 @@ def read_published(study: Study, path: Path | None) -> dict[str, float]:
     return found
 
 
-def published_name(entry: Entry, study: Study) -> str:
-    """How `read_published` calls the subset of an entry."""
+def _positive(value: object) -> float:
+    number = float(value)  # type: ignore[arg-type]
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{value} is no error")
+    return number
+
+
+def published_name(entry: Entry, study: Study) -> str | None:
+    """How `read_published` calls the subset of an entry; None where it has a base that the study does not have."""
+    if not set(entry.subset) <= set(study.models):
+        return None
     return subset_name(tuple(model for model in study.models if model in entry.subset))
 
 
@@ -66,24 +76,28 @@ class Resemblance:
     part : ``train``, ``valid`` or ``test``
     n_subsets : for which both are known
     ratio : median of ours over published
+    distance : median factor, at least one, between ours and published
     spearman : rank correlation, None for fewer than three subsets
     """
 
     part: str
     n_subsets: int
     ratio: float
+    distance: float
     spearman: float | None
 
 
 def resemblances(entries: Sequence[Entry], published: Mapping[str, float], study: Study) -> list[Resemblance]:
     """Of the errors of `entries` on training and on test structures; empty where nothing was published for them."""
-    known = [(entry, published[name]) for entry in entries if (name := published_name(entry, study)) in published]
+    pairs = [(entry, published.get(published_name(entry, study) or "")) for entry in entries]
+    known = [(entry, value) for entry, value in pairs if value is not None]
     if not known:
         return []
     theirs = [value for _, value in known]
     found = []
     for part in ("train", "test"):
         ours = [entry.errors[part] for entry, _ in known]
-        ratio = statistics.median(mine / value for mine, value in zip(ours, theirs, strict=True))
-        found.append(Resemblance(part, len(known), ratio, spearman(ours, theirs)))
+        ratios = [mine / value for mine, value in zip(ours, theirs, strict=True)]
+        distance = statistics.median(max(ratio, 1 / ratio) for ratio in ratios)
+        found.append(Resemblance(part, len(known), statistics.median(ratios), distance, spearman(ours, theirs)))
     return found

@@ -15,6 +15,7 @@ from elmlff_core.report.versions import versions
 from elmlff_core.reproduction.plots import energy_distributions, published_plot
 from elmlff_core.reproduction.results import PART_TITLES, Reproduction
 from elmlff_core.run_folder import CONFIG_FILE
+from elmlff_core.sweep.entry import MOST_TRAINING_STRUCTURES
 from elmlff_core.sweep.subsets import Subset, subset_name
 
 UNITS = "Force RMSE per frame (Eq. 7) in eV/Å."
@@ -25,6 +26,8 @@ def write_reproduction(results: Reproduction, folder: Path) -> None:
 
     ElmlffError where the page cannot be written.
     """
+    for stale in ("reproduction.json", "published.png", "figure_3.png", "table_3.csv"):
+        (folder / stale).unlink(missing_ok=True)
     pictures = {}
     if results.resemblances:
         pictures["published"] = as_png(published_plot(results))
@@ -36,7 +39,7 @@ def write_reproduction(results: Reproduction, folder: Path) -> None:
         write_table(table, folder / f"table_{place}.csv")
     if results.ablation is not None:
         write_table(ablation_table(results.ablation, results.config.seeds), folder / "table_3.csv")
-    for name in ("sizes", "costs", "shapley", "heat_map"):
+    for name in ("sizes", "costs", "shapley"):
         if (path := folder / "sweep" / f"{name}.png").exists():
             pictures[name] = path.read_bytes()
     settings = (folder / "sweep" / CONFIG_FILE).read_text()
@@ -117,7 +120,8 @@ def subset_table(results: Reproduction) -> Table:
             cells += ["", ""] if found is None else [f"{found[part]:.4f}" for part in PART_TITLES]
         body.append(cells)
     head = ["bases", "published", *(f"{way}\n{part}" for way in sweep.ways for part in ("training", "unseen"))]
-    return Table(head, body, UNITS)
+    sample = f"Training errors of this table are over at most {MOST_TRAINING_STRUCTURES} evenly spaced frames."
+    return Table(head, body, f"{UNITS} {sample}")
 
 
 def _subset_blocks(results: Reproduction, pictures: dict[str, bytes]) -> Iterator[Block]:
@@ -127,7 +131,7 @@ def _subset_blocks(results: Reproduction, pictures: dict[str, bytes]) -> Iterato
             [PART_TITLES[entry.part], str(entry.n_subsets), f"{entry.ratio:.3g}", _shown(entry.spearman)]
             for entry in results.resemblances
         ]
-        caption = "Errors here over published ones, and their rank correlation."
+        caption = f"Errors by {results.compared_way} over published ones, and their rank correlation."
         yield Table(("errors on", "subsets", "median ratio", "Spearman"), rows, caption)
         yield _picture(pictures, "published", "Published errors against ours on training and on unseen frames.")
     rows = [

@@ -13,12 +13,14 @@ from elmlff_core.ablation.table import verdict as ablation_verdict
 from elmlff_core.config import Config
 from elmlff_core.report.table import Row
 from elmlff_core.reproduction.published import Resemblance, published_name, resemblances
-from elmlff_core.reproduction.studies import Study
+from elmlff_core.reproduction.studies import TARGET, Study
 from elmlff_core.sweep.analysis import Sweep
 from elmlff_core.sweep.analysis import verdict as sweep_verdict
 from elmlff_core.sweep.entry import Entry
+from elmlff_core.sweep.subsets import subset_name
 
 FORMAT_VERSION = 1
+FEWEST_SUBSETS = 3  # to say what published values resemble
 PART_TITLES = {"train": "training frames", "test": "unseen frames"}
 
 
@@ -59,15 +61,20 @@ class Reproduction:
 
     def published_for(self, entry: Entry) -> float | None:
         """What the paper gives for the subset of `entry`."""
-        return self.published.get(published_name(entry, self.study))
+        name = published_name(entry, self.study)
+        return None if name is None else self.published.get(name)
+
+    @property
+    def compared_way(self) -> str | None:
+        """The way whose errors are compared with published ones: `each` where it knows a subset of theirs."""
+        ways = [way for way in ("each", "amortised") if any(map(self.published_for, self.sweep.of(way)))]
+        return ways[0] if ways else None
 
     @property
     def resemblances(self) -> list[Resemblance]:
-        """Of the meta-models fitted for each subset; of other ways, where none was."""
-        for way in ("each", "amortised"):
-            if entries := self.sweep.of(way):
-                return resemblances(entries, self.published, self.study)
-        return []
+        """Of published errors to those of the compared way."""
+        entries = [] if self.compared_way is None else self.sweep.of(self.compared_way)
+        return resemblances(entries, self.published, self.study)
 
     def verdicts(self) -> list[str]:
         """The findings in sentences."""
@@ -80,12 +87,18 @@ class Reproduction:
         close = self.resemblances
         if not close:
             return []
+        if close[0].n_subsets < FEWEST_SUBSETS:
+            return [_beside(entry, value) for entry in self.sweep.entries if (value := self._compared(entry))]
         ratios = " and ".join(f"{entry.ratio:.3g} times on {PART_TITLES[entry.part]}" for entry in close)
-        nearest = min(close, key=lambda entry: abs(np.log(entry.ratio)))
+        nearest = min(close, key=lambda entry: entry.distance)
         return [
-            f"Errors here are {ratios} what the paper gives (median of {close[0].n_subsets} subsets): its values are "
-            f"nearer to errors on {PART_TITLES[nearest.part]}."
+            f"Errors by {self.compared_way} are {ratios} what the paper gives (medians of {close[0].n_subsets} "
+            f"subsets): its values are nearer to errors on {PART_TITLES[nearest.part]}."
         ]
+
+    def _compared(self, entry: Entry) -> float | None:
+        """The published error, of entries of the compared way alone."""
+        return self.published_for(entry) if entry.way == self.compared_way else None
 
     def differences(self) -> list[tuple[str, str, str]]:
         """What is set up otherwise than in the paper: what, there, here."""
@@ -95,7 +108,7 @@ class Reproduction:
             ("bases", ", ".join(study.models), ", ".join(config.stack)),
             *([("bases left out", "none", ", ".join(missing))] if missing else []),
             *(("base " + base.row.name, "trained by the authors", base.origin) for base in self.bases),
-            ("target of gat", "absolute, the forces themselves", str(config.meta.get("target"))),
+            ("target of gat", TARGET, str(config.meta.get("target"))),
             ("epochs of gat", str(study.paper_epochs), str(config.training.epochs)),
         ]
         for part, (here, published) in self.frames.items():
@@ -109,7 +122,7 @@ class Reproduction:
             )
         )
         rows.append(("state of gat", "not told", f"the best on {self.counts['valid']:,} validation frames"))
-        return rows
+        return [row for row in rows if row[1] != row[2]]
 
     def as_record(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -130,3 +143,9 @@ class Reproduction:
             "table_3": None if self.ablation is None else [asdict(row) for row in self.ablation],
             "figure_3": {part: [float(energy) for energy in values] for part, values in self.energies.items()},
         }
+
+
+def _beside(entry: Entry, published: float) -> str:
+    """A published error beside ours, in words."""
+    ours = " and ".join(f"{entry.errors[part]:.4f} on {title}" for part, title in PART_TITLES.items())
+    return f"For {subset_name(entry.subset)} the paper gives {published:g} eV/Å; {entry.way} finds {ours}."

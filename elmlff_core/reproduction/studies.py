@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from elmlff_core.config import Budget
+from elmlff_core.config import Budget, Config
 from elmlff_core.data.catalogue import PublishedDataset, load_catalogue
 from elmlff_core.errors import ConfigError, did_you_mean
+from elmlff_core.presets import PRESETS
 
 META_MODEL = "gat"
 TARGET = "absolute"  # the paper's: the network gives the forces themselves
@@ -44,11 +45,15 @@ class Study:
         """What the catalogue knows of its data."""
         return load_catalogue().named(self.name)
 
-    def settings(self, budget: Budget) -> dict[str, Any]:
-        """What the paper sets, in the form of elmlff.toml; a user's own settings go over it."""
-        lengths = self.lengths.get(budget, {})
-        options = {name: {**self.options.get(name, {}), **lengths.get(name, {})} for name in self.models}
-        epochs = None if budget == "paper" else self.quick_epochs
+    def settings(self, theirs: Config) -> dict[str, Any]:
+        """What the paper sets, in the form of elmlff.toml, for a user's own settings to go over it.
+
+        A base to which `theirs` give another adapter than its preset's is none of the paper's.
+        """
+        lengths = self.lengths.get(theirs.budget, {})
+        own = [name for name in self.models if theirs.model(name).adapter == PRESETS[name].adapter]
+        options = {name: {**self.options.get(name, {}), **lengths.get(name, {})} for name in own}
+        epochs = None if theirs.budget == "paper" else self.quick_epochs
         return {
             "models": {name: {"options": found} for name, found in options.items() if found},
             "meta": {"target": TARGET},

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import ase.io
@@ -46,16 +49,38 @@ def write_small_data(folder: Path, n_structures: int = 40) -> None:
     (folder / "elmlff.toml").write_text(SETTINGS)
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """One thread, and a cache of its own in `folder`."""
-    return os.environ | {"ELMLFF_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+def environment(folder: Path, **variables: str) -> dict[str, str]:
+    """One thread, a cache of its own in `folder`, and other variables."""
+    return os.environ | {"ELMLFF_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"} | variables
 
 
-def elmlff(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+def elmlff(folder: Path, *arguments: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
     """`elmlff` with `arguments` in `folder`, which must end with `code`."""
     result = subprocess.run(
         [sys.executable, "-m", "elmlff_core", *arguments],
-        cwd=folder, env=environment(folder), capture_output=True, text=True, check=False, timeout=300,
+        cwd=folder, env=environment(folder, **variables), capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert result.returncode == code, result.stdout + result.stderr
     return result
+
+
+def kill_when(folder: Path, ready: Callable[[], bool], *arguments: str, **variables: str) -> None:
+    """Start `elmlff` and kill it, and it alone, with a signal that cannot be caught, as soon as `ready`."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "elmlff_core", *arguments],
+        cwd=folder, env=environment(folder, **variables), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 200
+    while not ready():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    # Its workers hold its output: that it ends says that they have ended too.
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+
+
+def n_lines(path: Path) -> int:
+    """Lines of a text, 0 where there is none."""
+    return len(path.read_text().splitlines()) if path.exists() else 0

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.small_data import elmlff, kill_when, n_lines
 from tests.data.fake_repository import FRAMES, FakeRepository
 
 SETTINGS = """
@@ -61,26 +57,13 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, repository: FakeReposito
     folder = tmp_path_factory.mktemp("reproduction")
     (folder / "elmlff.toml").write_text(SETTINGS)
     arguments = (*REPRODUCE, "--from", str(repository.root), "--output", "run")
-    (folder / "stdout").write_text(elmlff(folder, repository, *arguments).stdout)
+    (folder / "stdout").write_text(elmlff(folder, *arguments, **variables(repository)).stdout)
     return folder
 
 
-def environment(folder: Path, repository: FakeRepository) -> dict[str, str]:
-    return os.environ | {
-        "ELMLFF_CATALOGUE": str(repository.catalogue), "ELMLFF_DATA": str(folder / "kept"),
-        "ELMLFF_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1",
-    }  # fmt: skip
-
-
-def elmlff(
-    folder: Path, repository: FakeRepository, *arguments: str, code: int = 0
-) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "elmlff_core", *arguments],
-        cwd=folder, env=environment(folder, repository), capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
+def variables(repository: FakeRepository) -> dict[str, str]:
+    kept = repository.root.parent / "kept"
+    return {"ELMLFF_CATALOGUE": str(repository.catalogue), "ELMLFF_DATA": str(kept), "NO_PROXY": "127.0.0.1"}
 
 
 def record_of(folder: Path) -> dict[str, Any]:
@@ -128,7 +111,7 @@ def test_published_values_stand_beside_ours(workplace: Path) -> None:
         rows = {row["bases"]: row for row in csv.DictReader(file)}
     assert rows["dp1+dp2"]["published"] == "0.5000"
     assert float(rows["dp1+dp2"]["each unseen"]) == pytest.approx(each["dp1", "dp2"]["errors"]["test"], abs=5e-5)
-    assert "what the paper gives (median of 3 subsets)" in (workplace / "stdout").read_text()
+    assert "what the paper gives (medians of 3 subsets)" in (workplace / "stdout").read_text()
 
 
 def test_the_study_is_that_of_the_paper_whatever_the_settings_stack(workplace: Path) -> None:
@@ -144,27 +127,10 @@ def test_the_study_is_that_of_the_paper_whatever_the_settings_stack(workplace: P
 def test_again_computes_nothing(workplace: Path, repository: FakeRepository) -> None:
     before = {path: path.stat().st_mtime_ns for path in (workplace / "run").rglob("*.safetensors")}
     assert before
-    elmlff(workplace, repository, *REPRODUCE, "--published", str(repository.root / "figure2.json"), "--output", "run")
+    record = record_of(workplace / "run")
+    elmlff(workplace, *REPRODUCE, "--output", "run", **variables(repository))
     assert {path: path.stat().st_mtime_ns for path in before} == before
-
-
-def kill_when(folder: Path, repository: FakeRepository, ready: Callable[[], bool], *arguments: str) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "elmlff_core", *arguments],
-        cwd=folder, env=environment(folder, repository), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 200
-    while not ready():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL
-
-
-def lines_of(path: Path) -> int:
-    return len(path.read_text().splitlines()) if path.exists() else 0
+    assert record_of(workplace / "run") == record
 
 
 @pytest.mark.parametrize(
@@ -176,13 +142,13 @@ def test_killed_it_goes_on_to_the_same_numbers(
     arguments = (*REPRODUCE, "--set", "training.epochs=60", "--workers", "1")
     cut = tmp_path / "cut"
     killed = (*arguments, "--output", str(cut))
-    kill_when(workplace, repository, lambda: lines_of(cut / curve) > 15, *killed)
-    assert lines_of(cut / curve) < 58
+    kill_when(workplace, lambda: n_lines(cut / curve) > 15, *killed, **variables(repository))
+    assert n_lines(cut / curve) < 58
     assert not (cut / "reproduction.json").exists()
-    elmlff(workplace, repository, *killed)
+    elmlff(workplace, *killed, **variables(repository))
     whole = workplace / "whole"
     if not whole.exists():
-        elmlff(workplace, repository, *arguments, "--output", "whole")
+        elmlff(workplace, *arguments, "--output", "whole", **variables(repository))
     assert without_times(record_of(cut)) == without_times(record_of(whole))
 
 
@@ -196,6 +162,6 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_input_ends_in_one_line(workplace: Path, repository: FakeRepository, name: str) -> None:
     arguments, message = WRONG[name]
-    stderr = elmlff(workplace, repository, *arguments, code=1).stderr
+    stderr = elmlff(workplace, *arguments, code=1, **variables(repository)).stderr
     assert message in stderr
     assert len(stderr.strip().splitlines()) == 1

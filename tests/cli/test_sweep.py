@@ -11,13 +11,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.small_data import elmlff, environment, write_small_data
+from tests.cli.small_data import elmlff, environment, kill_when, n_lines, write_small_data
 from tests.conftest import REPOSITORY
 
 SOFT = """
@@ -35,27 +34,6 @@ def record_of(folder: Path) -> dict[str, Any]:
 def errors_of(folder: Path) -> dict[tuple[str, str], dict[str, float]]:
     """Every error by way and subset, without the time it took."""
     return {("+".join(entry["subset"]), entry["way"]): entry["errors"] for entry in record_of(folder)["entries"]}
-
-
-def kill_when(folder: Path, ready: Callable[[], bool], *arguments: str) -> None:
-    """Start `elmlff` and kill it, and it alone, with a signal that cannot be caught, as soon as `ready`."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "elmlff_core", *arguments],
-        cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 200
-    while not ready():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    # Its workers hold its output: that it ends says that they have ended too.
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL
-
-
-def n_lines(path: Path) -> int:
-    return len(path.read_text().splitlines()) if path.exists() else 0
 
 
 @pytest.fixture(scope="module")

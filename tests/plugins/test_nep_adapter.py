@@ -75,9 +75,9 @@ def test_a_resumed_training_ends_as_one_that_was_not_interrupted(training_reques
     reported: list[int] = []
     checkpoint = NEPTrainer().train(training_request("nep", halves, lambda p: reported.append(p.done), steps=1000))
     assert last_step(halves) == reported[-1] == 1000
+    assert steps_of(halves) == steps_of(whole_training(training_request, whole))  # none of them twice
     assert checkpoint.name == "nep_best.txt"
-    expected = NEPTrainer().train(training_request("nep", whole, steps=1000))
-    assert checkpoint.read_text() == expected.read_text()
+    assert checkpoint.read_text() == (whole / "nep_best.txt").read_text()
     assert (halves / "nep.txt").read_text() == (whole / "nep.txt").read_text()
 
 
@@ -96,9 +96,30 @@ def test_other_settings_start_again_and_a_finished_training_does_not(training_re
     assert done == []
 
 
-def last_step(directory: Path) -> int:
+def whole_training(training_request: Request, directory: Path) -> Path:
+    NEPTrainer().train(training_request("nep", directory, steps=1000))
+    return directory
+
+
+def test_a_training_killed_at_its_end_goes_on(training_request: Request, tmp_path: Path) -> None:
+    """After the last report and before the model is taken: the last report is made again."""
+
+    def interrupt(progress: Progress) -> None:
+        if progress.done == 1000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        NEPTrainer().train(training_request("nep", tmp_path, interrupt, steps=1000))
+    assert NEPTrainer().train(training_request("nep", tmp_path, steps=1000)).exists()
+
+
+def steps_of(directory: Path) -> list[int]:
     rows = [line for line in (directory / "loss.out").read_text().splitlines() if line[0] != "#"]
-    return int(rows[-1].split()[0])
+    return [int(row.split()[0]) for row in rows]
+
+
+def last_step(directory: Path) -> int:
+    return steps_of(directory)[-1]
 
 
 def test_length() -> None:

@@ -49,13 +49,42 @@ def test_deep_potentials_are_those_of_the_authors_inputs(study: str, name: str, 
     assert options.stop_lr == rate.get("stop_lr", 1e-8)
 
 
+THEIRS = """
+stack = ["nep"]
+
+[data]
+train = "mine.xyz"
+test = "more.xyz"
+energy_key = "mine"
+split = "clusters"
+
+[models.dp1.options]
+rcut = 4.0
+
+[models.dp2]
+adapter = "ase"
+options = { calculator = "mine:Mine" }
+
+[meta]
+name = "linear"
+ridge = 0.1
+
+[meta.gat]
+heads = 2
+
+[training]
+epochs = 5
+"""
+
+
 def test_a_users_settings_go_over_the_study_but_not_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("elmlff.toml").write_text(
-        'stack = ["nep"]\n[data]\ntrain = "mine.xyz"\n[models.dp1.options]\nrcut = 4.0\n[training]\nepochs = 5\n'
-    )
+    Path("elmlff.toml").write_text(THEIRS)
     config = config_of(SURFACE, "quick")
-    assert config.data.train == SURFACE.dataset.name
+    assert (config.data.train, config.data.test) == (SURFACE.dataset.name, None)
+    assert config.data.split == "clusters"
+    assert config.meta == {"name": "gat", "target": "absolute", "gat": {"heads": 2}}
+    assert config.model("dp2").options == {"calculator": "mine:Mine"}
     assert config.stack == SURFACE.models
     assert config.training.epochs == 5
     assert config.model("dp1").options["rcut"] == 4.0
@@ -70,6 +99,12 @@ def test_quick_fits_a_sample_and_paper_all() -> None:
     assert STUDIES["methane"].sample("quick", 7) is None
 
 
+@pytest.mark.parametrize("assignment", ["meta.name=egat", "data.train=mine.xyz", 'stack=["nep"]'])
+def test_what_a_study_fixes_cannot_be_set(assignment: str) -> None:
+    with pytest.raises(ConfigError, match="a study fixes"):
+        study_config(SURFACE, {"train": SURFACE.dataset.name}, None, {}, [assignment])
+
+
 def test_wrong_names_are_refused() -> None:
     with pytest.raises(ConfigError, match="did you mean 'methanol-cu100'"):
         find_study("methanol-cu10")
@@ -77,7 +112,14 @@ def test_wrong_names_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("[1]", "cannot read"), ('{"dp1": "x"}', "cannot read"), ('{"dp1+mace": 0.1}', "names mace"), ("", "cannot read")],
+    [
+        ("[1]", "cannot read"),
+        ('{"dp1": "x"}', "cannot read"),
+        ('{"dp1+mace": 0.1}', "names mace"),
+        ("", "cannot read"),
+        ('{"dp1": 0}', "0 is no error"),
+        ('{"dp1": NaN}', "nan is no error"),
+    ],
 )
 def test_wrong_files_of_published_values_are_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "values.json"
@@ -107,3 +149,8 @@ def test_resemblance_by_hand() -> None:
     assert (train.part, train.n_subsets, train.ratio, train.spearman) == ("train", 3, pytest.approx(2.0), 1.0)
     assert (unseen.ratio, unseen.spearman) == (pytest.approx(3.0), pytest.approx(0.5))
     assert resemblances(entries, {}, STUDIES["methane"]) == []
+
+
+def test_a_subset_with_another_base_is_none_of_the_papers() -> None:
+    entry = Entry(("dp1", "nep"), "each", {"train": 1.0, "valid": 1.0, "test": 1.0}, 0.0)
+    assert resemblances([entry], {"dp1": 0.1}, STUDIES["methane"]) == []
