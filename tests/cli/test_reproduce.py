@@ -130,7 +130,7 @@ def test_again_computes_nothing(workplace: Path, repository: FakeRepository) -> 
     record = record_of(workplace / "run")
     elmlff(workplace, *REPRODUCE, "--output", "run", **variables(repository))
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert record_of(workplace / "run") == record
+    assert without_times(record_of(workplace / "run")) == without_times(record)
 
 
 @pytest.mark.parametrize(
