@@ -7,19 +7,16 @@ the data.  Each part has a folder of its own, and a killed reproduction goes on 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from elmlff_core.ablating import ablate
-from elmlff_core.config import Config, read_config, without_seeds
+from elmlff_core.config import Config, without_seeds
 from elmlff_core.data.parts import read_parts
-from elmlff_core.errors import ConfigError
 from elmlff_core.features.features import Features
-from elmlff_core.meta.options import GATOptions
 from elmlff_core.models import DEFAULT_MODELS_FOLDER, resolve_model
 from elmlff_core.report.evaluation import base_rows
 from elmlff_core.reporter import Reporter
@@ -27,11 +24,10 @@ from elmlff_core.reproduction.data import frames_here
 from elmlff_core.reproduction.published import find_published, read_published
 from elmlff_core.reproduction.report import write_reproduction
 from elmlff_core.reproduction.results import BaseRow, Reproduction
-from elmlff_core.reproduction.studies import META_MODEL, Study
+from elmlff_core.reproduction.studies import Study
 from elmlff_core.stacking import DEFAULT_RUNS_FOLDER
 from elmlff_core.sweeping import SweepRequest, sweep
 
-FIXED = ("data.train", "data.test", "meta.name", "stack")
 PUBLISHED_FILE = "published.json"
 
 
@@ -120,42 +116,6 @@ def published_values(study: Study, request: ReproductionRequest, folder: Path) -
     partial.write_text(json.dumps(values, indent=1))
     partial.replace(kept)
     return values
-
-
-def study_config(
-    study: Study,
-    data: Mapping[str, Any],
-    path: Path | None = None,
-    values: Mapping[str, Any] | None = None,
-    assignments: Sequence[str] = (),
-) -> Config:
-    """Settings of a study: the paper's, under a file of the user's, `values` and ``--set`` `assignments`.
-
-    Data, meta-model and, where `values` name none, bases are those of the study, whatever the file says: `data` names
-    what of the data is here.  ConfigError as in `read_config`, and for an assignment to what is fixed.
-    """
-    for assignment in assignments:
-        key = assignment.partition("=")[0].strip()
-        if key in FIXED:
-            raise ConfigError(f"a study fixes {key}: leave it out, or use `elmlff sweep` and `elmlff ablate`")
-    values = values or {}
-    theirs = read_config(path, values, assignments)
-    config = read_config(path, values, assignments, study.settings(theirs))
-    # Keys beside the name of another meta-model are options of that one.
-    options = {
-        key: value
-        for key, value in config.meta.items()
-        if theirs.meta.get("name", META_MODEL) == META_MODEL or key in (*GATOptions.model_fields, META_MODEL)
-    }
-    return config.model_copy(
-        update={
-            "data": config.data.model_copy(
-                update={"train": data["train"], "test": data.get("test"), "energy_key": None, "forces_key": None}
-            ),
-            "meta": {**options, "name": META_MODEL},
-            "stack": tuple(values.get("stack") or study.models),
-        }
-    )
 
 
 def reference_energies(features: Mapping[str, Features]) -> dict[str, np.ndarray]:

@@ -57,8 +57,9 @@ def command(
     from elmlff_core.cli.console import ConsoleReporter, standard_console
     from elmlff_core.cli.sweep_table import print_sweep
     from elmlff_core.models import DEFAULT_MODELS_FOLDER
-    from elmlff_core.reproducing import ReproductionRequest, reproduce, study_config
+    from elmlff_core.reproducing import ReproductionRequest, reproduce
     from elmlff_core.reproduction.data import study_data
+    from elmlff_core.reproduction.settings import study_config
     from elmlff_core.reproduction.studies import find_study
     from elmlff_core.sweeping import SweepRequest
 

@@ -9,8 +9,8 @@ import pytest
 
 from elmlff_core.config import Config
 from elmlff_core.errors import ConfigError, DataError
-from elmlff_core.reproducing import study_config
 from elmlff_core.reproduction.published import read_published, resemblances
+from elmlff_core.reproduction.settings import study_config
 from elmlff_core.reproduction.studies import STUDIES, find_study
 from elmlff_core.sweep.entry import Entry
 
