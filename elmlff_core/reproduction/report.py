@@ -13,7 +13,7 @@ from elmlff_core.report.page import Block, Listing, Page, Picture, Section, Tabl
 from elmlff_core.report.plots import as_png
 from elmlff_core.report.versions import versions
 from elmlff_core.reproduction.plots import energy_distributions, published_plot
-from elmlff_core.reproduction.results import PART_TITLES, Reproduction
+from elmlff_core.reproduction.results import FEWEST_SUBSETS, PART_TITLES, Reproduction
 from elmlff_core.run_folder import CONFIG_FILE
 from elmlff_core.sweep.entry import MOST_TRAINING_STRUCTURES
 from elmlff_core.sweep.subsets import Subset, subset_name
@@ -29,7 +29,7 @@ def write_reproduction(results: Reproduction, folder: Path) -> None:
     for stale in ("reproduction.json", "published.png", "figure_3.png", "table_3.csv"):
         (folder / stale).unlink(missing_ok=True)
     pictures = {}
-    if results.resemblances:
+    if results.resemblances and results.resemblances[0].n_subsets >= FEWEST_SUBSETS:
         pictures["published"] = as_png(published_plot(results))
     if results.energies:
         pictures["figure_3"] = as_png(energy_distributions(results.energies))
