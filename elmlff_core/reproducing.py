@@ -15,7 +15,6 @@ import numpy as np
 
 from elmlff_core.ablating import ablate
 from elmlff_core.config import Config, without_seeds
-from elmlff_core.data.parts import read_parts
 from elmlff_core.features.features import Features
 from elmlff_core.models import DEFAULT_MODELS_FOLDER, resolve_model
 from elmlff_core.report.evaluation import base_rows
@@ -91,16 +90,18 @@ def reproduce(
     if request.ablation:
         where = request.sweep
         ablated = ablate(config, where.executor, where.workers, folder / "ablation", models_folder, reporter)
+    counts = {part: len(features) for part, features in swept.features.items()}
+    found = origins(config, counts["train"])
     results = Reproduction(
         study=study,
         config=swept.config,
         published=published,
         frames=frames_here(study),
-        bases=[BaseRow(row, origin) for row, origin in zip(base_rows(swept.features), origins(config), strict=True)],
+        bases=[BaseRow(row, origin) for row, origin in zip(base_rows(swept.features), found, strict=True)],
         sweep=swept.sweep,
         ablation=None if ablated is None else ablated.rows,
         energies=reference_energies(swept.features),
-        counts={part: len(features) for part, features in swept.features.items()},
+        counts=counts,
     )
     write_reproduction(results, folder)
     return ReproductionRun(folder, results, results.verdicts())
@@ -127,9 +128,8 @@ def reference_energies(features: Mapping[str, Features]) -> dict[str, np.ndarray
     }
 
 
-def origins(config: Config) -> list[str]:
-    """Where each base comes from: the file it was given as, or how long it is trained here."""
-    n_train = len(read_parts(config.data).train_index)
+def origins(config: Config, n_train: int) -> list[str]:
+    """Where each base comes from: the file it was given as, or how long it is trained here on `n_train` structures."""
     found = []
     for name in config.stack:
         model = resolve_model(config, name)

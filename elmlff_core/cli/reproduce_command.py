@@ -71,9 +71,7 @@ def command(
     if subsets is None and sample is None:
         sample = found.sample(config.budget, 2 ** len(config.stack) - 1)
     ways = tuple(part.strip() for part in way.split(",") if part.strip())
-    request = ReproductionRequest(
-        SweepRequest(ways, subsets, sample, executor, workers), ablation, published, origin
-    )  # fmt: skip
+    request = ReproductionRequest(SweepRequest(ways, subsets, sample, executor, workers), ablation, published, origin)
     run = reproduce(found, config, request, output, models_dir or DEFAULT_MODELS_FOLDER, reporter)
     print_sweep(standard_console(), run.results.sweep)
     for verdict in run.verdicts:

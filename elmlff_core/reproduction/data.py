@@ -39,15 +39,16 @@ def study_data(study: Study, origin: Path | None, reporter: Reporter) -> dict[st
             if not copy.n_frames_of("train"):
                 raise
             reporter.warn(f"{error}; going on with what is here")
-    for part in dataset.parts:
-        if (n_frames := copy.n_frames_of(part)) < dataset.parts[part].n_frames:
-            reporter.warn(
-                f"{dataset.name}/{part}: {n_frames} of {dataset.parts[part].n_frames} published frames are here"
-            )
+    for part, (n_frames, n_published) in _frames(copy).items():
+        if n_frames < n_published:
+            reporter.warn(f"{dataset.name}/{part}: {n_frames} of {n_published} published frames are here")
     return {"train": dataset.name, **({"test": f"{dataset.name}/test"} if copy.n_frames_of("test") else {})}
 
 
 def frames_here(study: Study) -> dict[str, tuple[int, int]]:
     """Part -> frames that are here, and frames that were published."""
-    copy: LocalCopy = examine(study.dataset, default_folder(study.dataset))
-    return {name: (copy.n_frames_of(name), part.n_frames) for name, part in study.dataset.parts.items()}
+    return _frames(examine(study.dataset, default_folder(study.dataset)))
+
+
+def _frames(copy: LocalCopy) -> dict[str, tuple[int, int]]:
+    return {name: (copy.n_frames_of(name), part.n_frames) for name, part in copy.dataset.parts.items()}
