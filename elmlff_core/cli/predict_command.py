@@ -19,11 +19,12 @@ def command(run: Path, data: str, output: Path) -> None:
     """
     from elmlff_core.cli.console import ConsoleReporter
     from elmlff_core.data.readers import read_structures
+    from elmlff_core.features.features import in_blocks
     from elmlff_core.prediction_file import write_predictions
     from elmlff_core.stack_folder import load_stack
 
     structures, stack = read_structures(data), load_stack(run)
     features = stack.features(structures)
-    prediction = stack.meta.predict(features).checked(structures, "the stack")
+    prediction = in_blocks(features, stack.meta.predict).checked(structures, "the stack")
     write_predictions(structures, prediction, stack.stds(features), output)
     ConsoleReporter().say(f"{len(structures)} structures written to {output}")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
+from elmlff_core.arrays import blocks, new_array
+
 CHUNK_ELEMENTS = 200_000  # components of displacements in one block: they stay in the processor's cache
 
 
@@ -35,13 +37,19 @@ class SameAtoms:
     def of(cls, structures: Sequence[Atoms]) -> SameAtoms:
         """From structures of which `key` is the same."""
         periodic = np.asarray(structures[0].pbc)
-        positions = np.stack([atoms.positions for atoms in structures])
+        n_structures, n_atoms = len(structures), len(structures[0])
         cells = np.stack([atoms.cell.complete().array for atoms in structures])
-        if periodic.any():
-            fractional = positions @ np.linalg.inv(cells)
-            relative = (fractional - fractional[:, :1]).astype(np.float32)
-            return cls(np.ascontiguousarray(relative.transpose(2, 0, 1)), cells, periodic)
-        return cls(positions - positions.mean(axis=1, keepdims=True), cells, periodic)
+        wraps = bool(periodic.any())
+        shape = (3, n_structures, n_atoms) if wraps else (n_structures, n_atoms, 3)
+        coordinates = new_array(shape, np.float32 if wraps else np.float64)
+        for block, _ in blocks(np.full(n_structures, n_atoms)):
+            positions = np.stack([atoms.positions for atoms in structures[block]])
+            if wraps:
+                fractional = positions @ np.linalg.inv(cells[block])
+                coordinates[:, block] = (fractional - fractional[:, :1]).transpose(2, 0, 1)
+            else:
+                coordinates[block] = positions - positions.mean(axis=1, keepdims=True)
+        return cls(coordinates, cells, periodic)
 
     def __len__(self) -> int:
         return len(self.cells)

@@ -7,17 +7,16 @@ interrupted prediction resumes.  A lock lets one run at a time write a file; the
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 import numpy as np
-import platformdirs
 from ase import Atoms
 from filelock import FileLock
 
+from elmlff_core.arrays import BLOCK_ROWS, cache_folder, new_array
 from elmlff_core.errors import ElmlffError
 from elmlff_core.prediction import Prediction
 
@@ -27,8 +26,8 @@ Predict = Callable[[Sequence[Atoms]], Prediction]
 
 
 def default_directory() -> Path:
-    """``$ELMLFF_CACHE``, or the platform's cache folder."""
-    return Path(os.environ.get("ELMLFF_CACHE") or platformdirs.user_cache_dir("elmlff")) / "features"
+    """``features`` in elmlff's cache folder."""
+    return cache_folder() / "features"
 
 
 class FeatureCache:
@@ -153,4 +152,7 @@ def _read(file: h5py.File) -> Prediction:
         # A property that some chunk lacked (stress of a mixed dataset) is shorter than the rest: not given as a whole.
         return file[name][:length] if name in file and len(file[name]) >= length else None
 
-    return Prediction(n_atoms, file["forces"][:n_rows], whole("energy", n_done), whole("stress", n_done))
+    forces = new_array((n_rows, 3))
+    for start in range(0, n_rows, BLOCK_ROWS):
+        forces[start : start + BLOCK_ROWS] = file["forces"][start : min(start + BLOCK_ROWS, n_rows)]
+    return Prediction(n_atoms, forces, whole("energy", n_done), whole("stress", n_done))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from elmlff_core.arrays import new_array
 from elmlff_core.config import Config
 from elmlff_core.data.dataset import Dataset
 from elmlff_core.data.parts import Parts
@@ -130,7 +131,8 @@ def out_of_fold(
     """
     if not folds:
         return features
-    forces = features.forces.copy()
+    forces = new_array(features.forces.shape)
+    forces[:] = features.forces
     energies = {name: energy.copy() for name, energy in features.energies.items()}
     stresses = {name: stress.copy() for name, stress in features.stresses.items()}
     for model in models:
@@ -152,5 +154,5 @@ def _on_the_scale_of(known: np.ndarray, structures: Features, energies: np.ndarr
     Two trainings may count energy from different zeros, but the stack aligns a base's energies once.  No reference
     label enters here.
     """
-    counts = composition(structures)
+    counts, _ = composition(structures)
     return np.asarray(energies + counts @ np.linalg.lstsq(counts, known - energies, rcond=None)[0])

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from elmlff_core.arrays import GrowingArray, new_array
 from elmlff_core.features.features import Features
 from elmlff_core.graphs.neighbours import minimum_image_edges, periodic_edges
 
@@ -107,12 +108,14 @@ class GraphBatch:
 class GraphDataset:
     """Graphs of all structures of some features, made once, from which batches are cut without loops over atoms.
 
+    Its tensors may lie in files, see `elmlff_core.arrays`: a batch reads what it needs.
+
     Attributes
     ----------
     n_atoms : (S,) int64
     atomic_numbers : (N,) int64
     base_forces : (N, M, 3) float, eV/Å
-    edges : (2, E) int64, atoms counted within their structure, in the order of the structures
+    edges : (2, E) int32, atoms counted within their structure, in the order of the structures
     n_edges : (S,) int64
     reference_forces : (N, 3) float, eV/Å, or None
     vectors : (E, 3) float, Å, from the target to the source, or None where edges are pairs without images
@@ -142,24 +145,34 @@ class GraphDataset:
 
         With `images` there is an edge with its vector for every periodic image, else one edge for a pair.
         """
-        vectors = multiple = None
-        if images:
-            found = [periodic_edges(atoms, cutoff) for atoms in features.structures]
-            edges = [part for part, _ in found]
-            vectors = torch.from_numpy(np.concatenate([part for _, part in found])).to(dtype)
-            multiple = torch.tensor([_joins_twice(part) for part in edges])
-        else:
-            edges = [minimum_image_edges(atoms, cutoff) for atoms in features.structures]
-        reference = features.reference
+        kind = torch.empty(0, dtype=dtype).numpy().dtype
+        edges, vectors = GrowingArray((2,), np.int32), GrowingArray((3,), kind)
+        n_edges, multiple = [], []
+        for atoms in features.structures:
+            if images:
+                pairs, between = periodic_edges(atoms, cutoff)
+                vectors.append(between)
+                multiple.append(_joins_twice(pairs))
+            else:
+                pairs = minimum_image_edges(atoms, cutoff)
+            edges.append(pairs.T)
+            n_edges.append(pairs.shape[1])
+        n_rows = len(features.atomic_numbers)
+        base_forces = new_array((n_rows, len(features.models), 3), kind)
+        reference = None if features.reference is None else new_array((n_rows, 3), kind)
+        for rows, block in features.blocks():
+            base_forces[rows] = block.forces.transpose(1, 0, 2)
+            if reference is not None:
+                reference[rows] = block.reference_forces
         return cls(
             n_atoms=torch.from_numpy(features.n_atoms),
             atomic_numbers=torch.from_numpy(features.atomic_numbers),
-            base_forces=torch.from_numpy(np.ascontiguousarray(features.forces.transpose(1, 0, 2))).to(dtype),
-            edges=torch.from_numpy(np.concatenate(edges, axis=1)),
-            n_edges=torch.tensor([part.shape[1] for part in edges], dtype=torch.int64),
-            reference_forces=None if reference is None else torch.from_numpy(reference.forces).to(dtype),
-            vectors=vectors,
-            multiple=multiple,
+            base_forces=torch.from_numpy(base_forces),
+            edges=torch.from_numpy(edges.whole()).T,
+            n_edges=torch.tensor(n_edges, dtype=torch.int64),
+            reference_forces=None if reference is None else torch.from_numpy(reference),
+            vectors=torch.from_numpy(vectors.whole()) if images else None,
+            multiple=torch.tensor(multiple) if images else None,
         )
 
     def __len__(self) -> int:

@@ -18,6 +18,7 @@ Base forces can be no input of the network, as in `egat`: their derivatives woul
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -25,13 +26,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from elmlff_core.arrays import blocks
 from elmlff_core.errors import DataError, ElmlffError
 from elmlff_core.features.features import Features
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.pairs import RadialBasis, make_pairs
-from elmlff_core.meta.energy import EnergyMix, composition
+from elmlff_core.meta.energy import EnergyMix
 from elmlff_core.meta.equivariant import EquivariantStack, ScalarHead
-from elmlff_core.meta.neural import NeuralMeta, mean_neighbours
+from elmlff_core.meta.neural import NeuralMeta, RootMeanSquare, mean_neighbours
 from elmlff_core.meta.options import ConservativeOptions
 from elmlff_core.prediction import Prediction
 
@@ -148,17 +150,18 @@ class ConservativeMeta(NeuralMeta):
     def _start(self, network: nn.Module, train: Features) -> None:
         """Start as the mix, in units of the force error it leaves."""
         assert isinstance(network, ConservativeNetwork)
-        left = train.reference_forces - np.einsum("m,mrx->rx", self.energy.weights, train.forces)
+        left = RootMeanSquare()
+        for _, block in train.blocks():
+            left.add(block.reference_forces - np.einsum("m,mrx->rx", self.energy.weights, block.forces))
         network.mix.copy_(torch.from_numpy(self.energy.weights))
-        network.output_scale.fill_(float(np.sqrt((left**2).mean())) or 1.0)
+        network.output_scale.fill_(left.value or 1.0)
 
     def _graphs(self, features: Features, dtype: torch.dtype = torch.float32) -> GraphDataset:
         """With what each base's aligned energy differs from the mix, and the reference from it: small numbers."""
         graphs = GraphDataset.from_features(features, self.options.cutoff, images=True, dtype=dtype)
-        energies = np.stack([features.energies[name] for name in self.energy.models])  # (M, S)
         mixed = self.energy.apply(features)
         assert mixed is not None
-        aligned = energies + self.energy.offsets @ composition(features).T
+        aligned = self.energy.aligned(features)  # (M, S)
         reference = None if features.reference is None else features.reference.energy
         return replace(
             graphs,
@@ -172,8 +175,11 @@ def force_weights(features: Features) -> np.ndarray:
 
     One set for all elements: the energies of the bases are not divided among atoms.
     """
-    errors = (features.forces - features.reference_forces).reshape(len(features.models), -1)
-    covariance = errors @ errors.T / errors.shape[1]
+    covariance = np.zeros((len(features.models), len(features.models)))
+    for _, block in features.blocks():
+        errors = (block.forces - block.reference_forces).reshape(len(features.models), -1)
+        covariance += errors @ errors.T
+    covariance /= 3 * features.forces.shape[1]
     # Bases with nearly equal errors would get huge opposite weights: a small ridge shares the weight instead.
     covariance += (1e-6 * np.trace(covariance) / len(covariance) + 1e-24) * np.eye(len(covariance))
     weights = np.linalg.solve(covariance, np.ones(len(covariance)))
@@ -196,10 +202,11 @@ def _with_a_base(features: Features) -> Features:
     )
 
 
-def _batches(graphs: GraphDataset) -> list[GraphBatch]:
-    from elmlff_core.training.loop import batches_by_size
+def _batches(graphs: GraphDataset) -> Iterator[GraphBatch]:
+    from elmlff_core.training.loop import EVALUATION_ATOMS
 
-    return [graphs.batch(part) for part in batches_by_size(graphs.n_atoms)]
+    for structures, _ in blocks(graphs.n_atoms.numpy(), EVALUATION_ATOMS):
+        yield graphs.batch(torch.arange(structures.start, structures.stop))
 
 
 def _predicted(network: ConservativeNetwork, batch: GraphBatch) -> tuple[torch.Tensor, ...]:

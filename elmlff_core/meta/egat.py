@@ -116,7 +116,7 @@ class EGATMeta(NeuralMeta):
         if not self.options.variance:
             return None
         self._check(features)
-        return evaluate_network(self.network, self._graphs(features), learnt_std).astype(np.float64)
+        return evaluate_network(self.network, self._graphs(features), learnt_std)
 
     def _shapes(self, train: Features) -> dict[str, Any]:
         return super()._shapes(train) | {"n_neighbours": mean_neighbours(train, self.options.cutoff)}

@@ -16,9 +16,14 @@ from elmlff_core.features.features import Features
 N_NUMBERS = 119
 
 
-def composition(features: Features) -> np.ndarray:
-    """Atoms of each atomic number in each structure: (n_structures, 119) float64."""
-    return np.stack([np.bincount(atoms.numbers, minlength=N_NUMBERS) for atoms in features.structures]).astype(float)
+def composition(features: Features) -> tuple[np.ndarray, np.ndarray]:
+    """Atoms of each element in each structure (n_structures, n_elements) float64, and the atomic numbers of these."""
+    elements = features.elements
+    counts = np.empty((len(features), len(elements)))
+    for place, number in enumerate(elements):
+        of_element = (atoms.numbers == number for atoms in features.structures)
+        counts[:, place] = np.fromiter(map(np.count_nonzero, of_element), float, len(features))
+    return counts, elements
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,11 @@ class EnergyMix:
         models = tuple(name for name in features.models if name in features.energies)
         if reference is None or not models:
             return cls()
-        counts = composition(features)
+        counts, elements = composition(features)
         energies = np.stack([features.energies[name] for name in models])  # (M, S)
-        offsets = np.stack([np.linalg.lstsq(counts, reference - energy, rcond=None)[0] for energy in energies])
-        errors = energies + offsets @ counts.T - reference  # (M, S)
+        offsets = np.zeros((len(models), N_NUMBERS))
+        offsets[:, elements] = np.linalg.lstsq(counts, (reference - energies).T, rcond=None)[0].T
+        errors = energies + offsets[:, elements] @ counts.T - reference  # (M, S)
         # min |sum_m w_m e_m|² with sum one: w is the error covariance's inverse applied to ones, normalised.
         covariance = errors @ errors.T / errors.shape[1]
         # Bases with nearly equal errors would get huge opposite weights: a small ridge shares the weight instead.
@@ -58,8 +64,13 @@ class EnergyMix:
         """Mixed energies: (n_structures,), eV, or None where there are none."""
         if not self.models:
             return None
+        return np.asarray(self.weights @ self.aligned(features))
+
+    def aligned(self, features: Features) -> np.ndarray:
+        """Energies of the bases, counted from one zero: (n_models, n_structures), eV."""
         energies = np.stack([features.energies[name] for name in self.models])
-        return np.asarray(self.weights @ (energies + self.offsets @ composition(features).T))
+        counts, elements = composition(features)
+        return np.asarray(energies + self.offsets[:, elements] @ counts.T)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """What `from_tensors` reads."""

@@ -13,13 +13,41 @@ import numpy as np
 from pydantic import Field
 from safetensors.numpy import load_file, save_file
 
+from elmlff_core.arrays import new_array
 from elmlff_core.features.features import Features
 from elmlff_core.hookspecs import Options
 from elmlff_core.meta.energy import EnergyMix
 from elmlff_core.prediction import Prediction
 from elmlff_core.protocols import FitRequest
 
-BLOCK_ROWS = 2**14  # that are copied at once: 3 MB for eight bases
+
+@dataclass(frozen=True)
+class NormalEquations:
+    """Products of base forces with each other and with the reference, by element.
+
+    Attributes
+    ----------
+    atomic_numbers : (n_elements,) int, ascending
+    gram : (n_elements, n_models, n_models) float64
+    right : (n_elements, n_models) float64
+    """
+
+    atomic_numbers: np.ndarray
+    gram: np.ndarray
+    right: np.ndarray
+
+    @classmethod
+    def of(cls, features: Features) -> NormalEquations:
+        """Summed over the structures of `features`."""
+        elements, n_models = features.elements, len(features.models)
+        gram, right = np.zeros((len(elements), n_models, n_models)), np.zeros((len(elements), n_models))
+        for _, block in features.blocks():
+            for place, number in enumerate(elements):
+                rows = np.flatnonzero(block.atomic_numbers == number)
+                base = block.forces[:, rows].reshape(n_models, -1)
+                gram[place] += base @ base.T
+                right[place] += base @ block.reference_forces[rows].ravel()
+        return cls(elements, gram, right)
 
 
 @dataclass(frozen=True)
@@ -41,22 +69,19 @@ class ElementMix:
 
         With `nonnegative` no base counts against its own forces: weights that would be negative are zero.
 
-        Works on the Gram matrix of the bases, summed over blocks of rows, so that it needs little memory beside the
-        features.  Without bases there are no weights, and the mix is zero.
+        Works on the normal equations, so that it needs little memory beside the features.  Without bases there are no
+        weights, and the mix is zero.
         """
-        numbers = features.atomic_numbers
-        elements = np.unique(numbers)
-        n_models = len(features.models)
+        elements, n_models = features.elements, len(features.models)
         weights = np.empty((len(elements), n_models))
         if not n_models:
             return cls(elements, weights)
-        for index, number in enumerate(elements):
-            rows = numbers == number
-            gram, right = _products(features, np.flatnonzero(rows))
+        equations = NormalEquations.of(features)
+        for place, (gram, right) in enumerate(zip(equations.gram, equations.right, strict=True)):
             penalty = ridge * np.trace(gram) / n_models
-            right += penalty / n_models
-            gram += penalty * np.eye(n_models)
-            weights[index] = _nonnegative(gram, right) if nonnegative else np.linalg.lstsq(gram, right, rcond=1e-12)[0]
+            right = right + penalty / n_models
+            gram = gram + penalty * np.eye(n_models)
+            weights[place] = _nonnegative(gram, right) if nonnegative else np.linalg.lstsq(gram, right, rcond=1e-12)[0]
         return cls(elements, weights)
 
     @property
@@ -69,19 +94,10 @@ class ElementMix:
     def apply(self, features: Features) -> np.ndarray:
         """Mixed forces: (n_rows, 3), eV/Å. ElmlffError on an element that was not in the training structures."""
         features.check_elements(self.atomic_numbers)
-        return np.einsum("rm,mrx->rx", self.by_number[features.atomic_numbers], features.forces)
-
-
-def _products(features: Features, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Products of the base forces of `rows` with each other (M, M) and with the reference (M,)."""
-    n_models = len(features.models)
-    gram, right = np.zeros((n_models, n_models)), np.zeros(n_models)
-    for start in range(0, len(rows), BLOCK_ROWS):
-        block = rows[start : start + BLOCK_ROWS]
-        base = features.forces[:, block].reshape(n_models, -1)
-        gram += base @ base.T
-        right += base @ features.reference_forces[block].ravel()
-    return gram, right
+        mixed, table = new_array((len(features.atomic_numbers), 3)), self.by_number
+        for rows, block in features.blocks():
+            np.einsum("rm,mrx->rx", table[block.atomic_numbers], block.forces, out=mixed[rows])
+        return mixed
 
 
 def _nonnegative(gram: np.ndarray, right: np.ndarray) -> np.ndarray:

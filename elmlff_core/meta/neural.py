@@ -82,10 +82,10 @@ class NeuralMeta:
         assert self.network is not None, "fit or load first"
         self._check(features)
         forces = evaluate_network(self.network, self._graphs(features))
-        return Prediction(features.n_atoms, forces.astype(np.float64), self.energy.apply(features))
+        return Prediction(features.n_atoms, forces, self.energy.apply(features))
 
     def predict_masked(self, features: Features, masks: BaseMasks, subsets: Iterable[int]) -> Iterator[np.ndarray]:
-        """Forces with each of `subsets`, rows of `masks`, in place of all bases: (n_rows, 3) float32 each, eV/Å."""
+        """Forces with each of `subsets`, rows of `masks`, in place of all bases: (n_rows, 3) each, eV/Å."""
         from elmlff_core.training.loop import evaluate_network
 
         assert self.network is not None, "fit or load first"
@@ -123,7 +123,7 @@ class NeuralMeta:
 
     def _shapes(self, train: Features) -> dict[str, Any]:
         """What `_build` needs to know of the training structures, as JSON."""
-        return {"n_models": len(train.models), "atomic_numbers": np.unique(train.atomic_numbers).tolist()}
+        return {"n_models": len(train.models), "atomic_numbers": train.elements.tolist()}
 
     def _build(self) -> nn.Module:
         """A new network of `shapes`."""
@@ -158,14 +158,31 @@ def start_at_mix(network: Any, train: Features) -> None:
     The scales, in eV/Å, are the root mean squares of the mix, of the bases' deviations from it, and of what it leaves.
     """
     mix = ElementMix.fit(train)
-    mixed = mix.apply(train)
-    deviations = train.forces - mixed
+    mixes, deviations, left = RootMeanSquare(), RootMeanSquare(), RootMeanSquare()
+    for _, block in train.blocks():
+        mixed = mix.apply(block)
+        mixes.add(mixed)
+        deviations.add(block.forces - mixed)
+        left.add(block.reference_forces - mixed)
     network.mix.copy_(torch.from_numpy(mix.weights))
-    network.input_scale.fill_(_root_mean_square(mixed))
-    network.spread_scale.fill_(_root_mean_square(deviations))
-    network.output_scale.fill_(_root_mean_square(train.reference_forces - mixed))
+    for buffer, scale in (
+        (network.input_scale, mixes), (network.spread_scale, deviations), (network.output_scale, left)
+    ):  # fmt: skip
+        buffer.fill_(scale.value or 1.0)  # one where there is nothing to scale
 
 
-def _root_mean_square(values: np.ndarray) -> float:
-    """One where there is nothing to scale."""
-    return float(np.sqrt((values**2).mean())) or 1.0 if values.size else 1.0
+class RootMeanSquare:
+    """Of values that come in blocks."""
+
+    def __init__(self) -> None:
+        self.total, self.n = 0.0, 0
+
+    def add(self, values: np.ndarray) -> None:
+        """Count `values`, of any shape."""
+        self.total += float(np.square(values).sum())
+        self.n += values.size
+
+    @property
+    def value(self) -> float:
+        """Zero where nothing was added."""
+        return float(np.sqrt(self.total / self.n)) if self.n else 0.0

@@ -12,7 +12,7 @@ import numpy as np
 from elmlff_core.data.dataset import Dataset
 from elmlff_core.errors import DataError
 from elmlff_core.features.cache import FeatureCache
-from elmlff_core.features.features import Features
+from elmlff_core.features.features import Features, in_blocks
 from elmlff_core.features.predict import dataset_features
 from elmlff_core.fitting import Fitted
 from elmlff_core.meta.energy import EnergyMix
@@ -103,7 +103,7 @@ def _base_predictions(features: Parts) -> dict[str, dict[str, Prediction]]:
 def _control_predictions(meta: str, features: Parts, directory: Path) -> dict[str, Prediction]:
     control = make_meta(meta, {})
     control.fit(FitRequest(features["train"], features["valid"], None, directory, 0, lambda _: None))
-    return {part: control.predict(values) for part, values in features.items()}
+    return {part: in_blocks(values, control.predict) for part, values in features.items()}
 
 
 def _row_of_fits(title: str, group: Sequence[Fitted], features: Parts) -> tuple[Row, dict[str, Prediction]]:
@@ -112,7 +112,7 @@ def _row_of_fits(title: str, group: Sequence[Fitted], features: Parts) -> tuple[
     predictions: dict[str, Prediction] = {}
     errors_by_seed = []
     for entry in group:
-        found = {part: entry.meta.predict(entry.fit.seen(values)) for part, values in features.items()}
+        found = {part: in_blocks(entry.fit.seen(values), entry.meta.predict) for part, values in features.items()}
         predictions = predictions or found
         errors_by_seed.append(errors_of(found, features))
     errors, spread = over_seeds(errors_by_seed)
@@ -162,6 +162,6 @@ def evaluate_stack(fitted: Stack, dataset: Dataset, reporter: Reporter) -> list[
         Row(name, "base", errors_of({"test": features.base_prediction(name).without_energy()}, parts))
         for name in features.models
     ]
-    errors = errors_of({"test": fitted.meta.predict(features)}, parts)
+    errors = errors_of({"test": in_blocks(features, fitted.meta.predict)}, parts)
     title = f"stack ({fitted.meta_name})"
     return [*rows, Row(title, "stack", errors, meta=fitted.meta_name, chosen=True)]

@@ -50,6 +50,7 @@ def label_noise(features: Features) -> LabelNoise:
     n_atoms, forces = features.n_atoms, features.reference_forces
     starts = np.cumsum(n_atoms) - n_atoms
     net = np.add.reduceat(forces, starts, axis=0)  # (n_structures, 3)
+    squared = sum(float(np.square(block.reference_forces).sum()) for _, block in features.blocks())
     torques = []
     for index in range(0, len(features), -(-len(features) // MAX_TORQUES)):
         positions = free_positions(features.structures[index])
@@ -60,7 +61,7 @@ def label_noise(features: Features) -> LabelNoise:
         n_structures=len(features),
         net_force=_rms(net),
         error_floor=_rms(net / n_atoms[:, None]),
-        reference_force=_rms(forces),
+        reference_force=float(np.sqrt(squared / forces.size)),
         net_torque=_rms(np.array(torques)) if torques else None,
         n_torques=len(torques),
     )

@@ -19,6 +19,7 @@ from elmlff_core.uncertainty.quality import UncertaintyQuality
 
 BLUE, ORANGE, GREY = "#3366aa", "#dd7722", "#888888"
 DPI = 150
+MOST_POINTS = 100_000  # atoms in one parity plot
 COLUMNS = 4  # of parity plots side by side: more cannot be read on a page
 
 
@@ -51,6 +52,8 @@ def plain_numbers(*axes: Axis) -> None:
 def parity(reference: np.ndarray, predictions: Mapping[str, np.ndarray], n_atoms: np.ndarray, path: Path) -> None:
     """Predicted against reference force components, and below them the errors: one column per prediction.
 
+    Of many atoms some, evenly chosen, are drawn: nobody can tell a million points apart.
+
     Parameters
     ----------
     reference : (n_rows, 3), eV/Å
@@ -64,8 +67,10 @@ def parity(reference: np.ndarray, predictions: Mapping[str, np.ndarray], n_atoms
     axes = figure.subplots(
         2 * n_bands, n_columns, squeeze=False, sharex=True, gridspec_kw={"height_ratios": [1.7, 1] * n_bands}
     )
-    limit = 1.05 * np.abs(reference).max()
-    errors = np.concatenate([(forces - reference).ravel() for forces in predictions.values()])
+    shown = slice(None, None, -(-len(reference) // MOST_POINTS) or 1)
+    known = reference[shown].ravel()
+    limit = 1.05 * np.abs(known).max()
+    errors = np.concatenate([forces[shown].ravel() - known for forces in predictions.values()])
     spread = max(1.1 * np.quantile(np.abs(errors), 0.999), 1e-6)
     for place, (title, forces) in enumerate(predictions.items()):
         band, column = divmod(place, n_columns)
@@ -73,11 +78,11 @@ def parity(reference: np.ndarray, predictions: Mapping[str, np.ndarray], n_atoms
         colour = ORANGE if place == len(predictions) - 1 else BLUE
         found = force_metrics(forces, reference, n_atoms)
         style = {"s": 2, "alpha": 0.25, "color": colour, "rasterized": True, "linewidths": 0}
-        top.scatter(reference.ravel(), forces.ravel(), **style)
+        top.scatter(known, forces[shown].ravel(), **style)
         top.plot([-limit, limit], [-limit, limit], color=GREY, linewidth=0.8)
         top.set_title(f"{title}\n{found.rmse_per_frame:.4f} eV/Å per frame", fontsize=10)
         top.set_ylim(-limit, limit)
-        bottom.scatter(reference.ravel(), (forces - reference).ravel(), **style)
+        bottom.scatter(known, forces[shown].ravel() - known, **style)
         bottom.axhline(0, color=GREY, linewidth=0.8)
         bottom.set_ylim(-spread, spread)
         bottom.set_xlim(-limit, limit)

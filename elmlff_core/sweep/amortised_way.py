@@ -18,11 +18,12 @@ import numpy as np
 from elmlff_core.errors import ConfigError
 from elmlff_core.features.features import Features
 from elmlff_core.fitting import Fit, fit_or_load
+from elmlff_core.meta.linear import NormalEquations
 from elmlff_core.meta_models import NamedMeta
 from elmlff_core.protocols import FitRequest, MetaModel, Progress
 from elmlff_core.reporter import Reporter
 from elmlff_core.sweep.entry import Entry, error_of, evaluated_parts
-from elmlff_core.sweep.linear_way import NormalEquations
+from elmlff_core.sweep.linear_way import subset_weights
 from elmlff_core.sweep.subsets import Subset, all_subsets, membership, subset_name
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def make_masks(train: Features, seed: int) -> BaseMasks:
     n_others = min(N_VALIDATION_SUBSETS, len(members)) - 1
     others = np.random.default_rng(seed).choice(len(members) - 1, size=n_others, replace=False)
     chosen = [*sorted(others.tolist()), len(members) - 1]
-    return BaseMasks.from_arrays(equations.atomic_numbers, members, equations.solve(members), chosen)
+    return BaseMasks.from_arrays(equations.atomic_numbers, members, subset_weights(equations, members), chosen)
 
 
 class _Masked:

@@ -21,7 +21,7 @@ from filelock import FileLock
 from elmlff_core.config import TrainingConfig
 from elmlff_core.errors import ElmlffError
 from elmlff_core.features.feature_file import load_features, save_features
-from elmlff_core.features.features import Features
+from elmlff_core.features.features import Features, in_blocks
 from elmlff_core.meta_models import NamedMeta
 from elmlff_core.plugins import registry
 from elmlff_core.protocols import Progress, ProgressCallback
@@ -117,7 +117,7 @@ def _evaluated(task: SubsetFit, predict: Callable[[Features], Any], fitting_seco
     started, errors = time.perf_counter(), {}
     for part in PARTS:
         features = _read(task.features / f"{part}.safetensors").of_models(task.subset)
-        errors[part] = error_of(predict(features).forces, features)
+        errors[part] = error_of(in_blocks(features, predict).forces, features)
     return Entry(task.subset, "each", errors, round(fitting_seconds + time.perf_counter() - started, 3))
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from elmlff_core.features.features import Features
+from elmlff_core.meta.linear import NormalEquations
 from elmlff_core.sweep.entry import Entry, error_of, evaluated_parts
 from elmlff_core.sweep.subsets import Subset, membership
 
@@ -20,42 +20,14 @@ from elmlff_core.sweep.subsets import Subset, membership
 CHUNK_NUMBERS = 2**23
 
 
-@dataclass(frozen=True)
-class NormalEquations:
-    """Products of base forces with each other and with the reference, by element.
-
-    Attributes
-    ----------
-    atomic_numbers : (n_elements,) int, ascending
-    gram : (n_elements, n_models, n_models) float64
-    right : (n_elements, n_models) float64
-    """
-
-    atomic_numbers: np.ndarray
-    gram: np.ndarray
-    right: np.ndarray
-
-    @classmethod
-    def of(cls, features: Features) -> NormalEquations:
-        """Summed over the structures of `features`."""
-        numbers = features.atomic_numbers
-        elements = np.unique(numbers)
-        gram, right = [], []
-        for number in elements:
-            rows = numbers == number
-            base = features.forces[:, rows].reshape(len(features.models), -1)
-            gram.append(base @ base.T)
-            right.append(base @ features.reference_forces[rows].ravel())
-        return cls(elements, np.array(gram), np.array(right))
-
-    def solve(self, members: np.ndarray) -> np.ndarray:
-        """Weights of each subset (n_subsets, n_models) bool, zero outside it: (n_subsets, n_elements, n_models)."""
-        weights = np.zeros((len(members), *self.right.shape))
-        for index, inside in enumerate(members):
-            for element, (gram, right) in enumerate(zip(self.gram, self.right, strict=True)):
-                block = gram[np.ix_(inside, inside)]
-                weights[index, element, inside] = np.linalg.lstsq(block, right[inside], rcond=1e-12)[0]
-        return weights
+def subset_weights(equations: NormalEquations, members: np.ndarray) -> np.ndarray:
+    """Weights of each subset (n_subsets, n_models) bool, zero outside it: (n_subsets, n_elements, n_models)."""
+    weights = np.zeros((len(members), *equations.right.shape))
+    for index, inside in enumerate(members):
+        for element, (gram, right) in enumerate(zip(equations.gram, equations.right, strict=True)):
+            block = gram[np.ix_(inside, inside)]
+            weights[index, element, inside] = np.linalg.lstsq(block, right[inside], rcond=1e-12)[0]
+    return weights
 
 
 def errors_of_mixes(features: Features, atomic_numbers: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -97,7 +69,7 @@ def linear_entries(subsets: Sequence[Subset], features: Mapping[str, Features]) 
     """Least squares of every subset, fitted on training structures."""
     started = time.perf_counter()
     equations = NormalEquations.of(features["train"])
-    weights = equations.solve(membership(subsets, features["train"].models))
+    weights = subset_weights(equations, membership(subsets, features["train"].models))
     errors = {
         part: errors_of_mixes(values, equations.atomic_numbers, weights)
         for part, values in evaluated_parts(features).items()

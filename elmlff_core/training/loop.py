@@ -18,6 +18,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from elmlff_core.arrays import blocks, new_array
 from elmlff_core.config import TrainingConfig
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.orientation import random_orthogonal
@@ -93,26 +94,21 @@ def train_network[Network: nn.Module](
 def evaluate_network(
     network: nn.Module, graphs: GraphDataset, of: Callable[[Any, GraphBatch], torch.Tensor] | None = None
 ) -> np.ndarray:
-    """Forces of all structures by `network`, in batches: (N, 3) float32, eV/Å; or what else `of` takes from it."""
+    """Forces of all structures by `network`, in batches: (N, 3) float64, eV/Å; or what else `of` takes from it."""
     device = next(network.parameters()).device
     was_training = network.training
     network.eval()
+    found: np.ndarray | None = None
     with torch.no_grad():
-        batches = (graphs.batch(part).to(device) for part in batches_by_size(graphs.n_atoms))
-        parts = [(network(batch) if of is None else of(network, batch)).cpu() for batch in batches]
+        for structures, rows in blocks(graphs.n_atoms.numpy(), EVALUATION_ATOMS):
+            batch = graphs.batch(torch.arange(structures.start, structures.stop)).to(device)
+            part = (network(batch) if of is None else of(network, batch)).cpu().numpy()
+            if found is None:
+                found = new_array((len(graphs.atomic_numbers), *part.shape[1:]))
+            found[rows] = part
     network.train(was_training)
-    return np.asarray(torch.cat(parts).numpy())
-
-
-def batches_by_size(n_atoms: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Consecutive structures with at most EVALUATION_ATOMS atoms, or one structure."""
-    start, total = 0, 0
-    for index, size in enumerate(n_atoms.tolist()):
-        if index > start and total + size > EVALUATION_ATOMS:
-            yield torch.arange(start, index)
-            start, total = index, 0
-        total += size
-    yield torch.arange(start, len(n_atoms))
+    assert found is not None, "there are no structures"
+    return found
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from elmlff_core.arrays import blocks
 from elmlff_core.features.features import Features
 from elmlff_core.prediction import Prediction
 
@@ -34,19 +35,31 @@ def rmse_of_frames(predicted: np.ndarray, reference: np.ndarray, n_atoms: np.nda
     predicted, reference : (n_rows, 3), eV/Å, rows in the order of the structures
     n_atoms : (n_structures,) int
     """
-    squared = ((predicted - reference) ** 2).mean(axis=1)  # (n_rows,)
-    starts = np.concatenate([[0], np.cumsum(n_atoms)[:-1]])
-    return np.asarray(np.sqrt(np.add.reduceat(squared, starts) / n_atoms))
+    squared, _ = _sums_of_frames(predicted, reference, n_atoms)
+    return np.asarray(np.sqrt(squared / (3 * n_atoms)))
 
 
 def force_metrics(predicted: np.ndarray, reference: np.ndarray, n_atoms: np.ndarray) -> ForceMetrics:
     """All force errors; arguments as in `rmse_of_frames`."""
-    error = predicted - reference
+    squared, absolute = _sums_of_frames(predicted, reference, n_atoms)
+    n_components = 3 * int(n_atoms.sum())
     return ForceMetrics(
-        rmse_per_frame=float(rmse_of_frames(predicted, reference, n_atoms).mean()),
-        rmse=float(np.sqrt((error**2).mean())),
-        mae=float(np.abs(error).mean()),
+        rmse_per_frame=float(np.sqrt(squared / (3 * n_atoms)).mean()),
+        rmse=float(np.sqrt(squared.sum() / n_components)),
+        mae=float(absolute.sum() / n_components),
     )
+
+
+def _sums_of_frames(predicted: np.ndarray, reference: np.ndarray, n_atoms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each structure the sums of squared and of absolute errors of the components: (n_structures,) each."""
+    squared, absolute = np.empty(len(n_atoms)), np.empty(len(n_atoms))
+    for structures, rows in blocks(n_atoms):
+        error = predicted[rows] - reference[rows]
+        sizes = n_atoms[structures]
+        starts = np.cumsum(sizes) - sizes
+        squared[structures] = np.add.reduceat((error**2).sum(axis=1), starts)
+        absolute[structures] = np.add.reduceat(np.abs(error).sum(axis=1), starts)
+    return squared, absolute
 
 
 def metrics(prediction: Prediction, features: Features, *, aligned: bool = True) -> dict[str, float]:

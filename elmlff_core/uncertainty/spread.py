@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from elmlff_core.arrays import BLOCK_ROWS
 from elmlff_core.errors import ElmlffError
-from elmlff_core.meta.energy import EnergyMix, composition
+from elmlff_core.meta.energy import EnergyMix
 from elmlff_core.protocols import LearntUncertainty
 
 if TYPE_CHECKING:
@@ -27,7 +28,11 @@ def committee_spread(forces: np.ndarray) -> np.ndarray:
     -------
     (n_rows,) float64, eV/Å
     """
-    return np.asarray(np.sqrt(((forces - forces.mean(axis=0)) ** 2).mean(axis=(0, 2))))
+    spread = np.empty(forces.shape[1])
+    for start in range(0, len(spread), BLOCK_ROWS):
+        block = forces[:, start : start + BLOCK_ROWS]
+        spread[start : start + BLOCK_ROWS] = np.sqrt(((block - block.mean(axis=0)) ** 2).mean(axis=(0, 2)))
+    return spread
 
 
 def force_spread(features: Features, meta: Any = None) -> tuple[np.ndarray, str]:
@@ -68,5 +73,4 @@ def energy_spread(features: Features, alignment: EnergyMix) -> np.ndarray:
     """
     if len(alignment.models) == 1:
         return np.ones(len(features))
-    energies = np.stack([features.energies[name] for name in alignment.models])  # (M, S)
-    return np.asarray((energies + alignment.offsets @ composition(features).T).std(axis=0))
+    return np.asarray(alignment.aligned(features).std(axis=0))

@@ -7,7 +7,7 @@ import pytest
 
 from elmlff_core.errors import ElmlffError
 from elmlff_core.sweep import linear_way
-from elmlff_core.sweep.linear_way import NormalEquations, empty_errors, errors_of_mixes, linear_entries
+from elmlff_core.sweep.linear_way import NormalEquations, empty_errors, errors_of_mixes, linear_entries, subset_weights
 from elmlff_core.sweep.subsets import all_subsets
 from tests.conftest import synthetic_features
 
@@ -64,6 +64,6 @@ def test_the_empty_subset_predicts_nothing():
 
 def test_an_unknown_element_is_refused():
     equations = NormalEquations.of(synthetic_features())
-    weights = equations.solve(np.ones((1, 3), dtype=bool))
+    weights = subset_weights(equations, np.ones((1, 3), dtype=bool))
     with pytest.raises(ElmlffError, match=r"atomic numbers \[8\]"):
         errors_of_mixes(synthetic_features(symbols="OH4"), equations.atomic_numbers, weights)
