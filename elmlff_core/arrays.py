@@ -1,8 +1,8 @@
 """Arrays that may be larger than memory, and the blocks in which they are worked on.
 
-Up to a shard an array lies in memory.  A larger one lies in a file without a name, which goes with it, and is mapped:
-it is a NumPy array like any other, of whose pages the system keeps in memory what it has room for.  Code that meets one
-walks over it in blocks, as an expression over all of it would make another one in memory.
+A small array lies in memory.  A larger one lies in a file without a name, which goes with it, and is mapped: it is a
+NumPy array like any other, of whose pages the system keeps in memory what it has room for.  Code that meets one walks
+over it in blocks, as an expression over all of it would make another one in memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike
 
 from elmlff_core.errors import ElmlffError
 
-SHARD_BYTES = 2**26  # 64 MB
+MEMORY_BYTES = 2**23  # the most that an array in memory takes, 8 MB
 BLOCK_ROWS = 2**14  # atoms: forces of eight bases are 3 MB, which stay near the processor
 
 
@@ -31,9 +31,9 @@ def cache_folder() -> Path:
 
 
 def new_array(shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> np.ndarray:
-    """An array to be filled; ElmlffError where it is larger than a shard and the cache folder has no room for it."""
+    """An array to be filled; ElmlffError where it belongs into a file and the cache folder has no room."""
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-    if n_bytes <= SHARD_BYTES:
+    if n_bytes <= MEMORY_BYTES:
         return np.empty(shape, dtype)
     with _nameless_file(n_bytes) as file:
         file.truncate(n_bytes)
@@ -72,13 +72,15 @@ class GrowingArray:
         self.parts.append(part)
         self.n_rows += len(part)
         self.n_bytes += part.nbytes
-        if self.n_bytes > SHARD_BYTES:
+        # What came in one piece, as the edges of one large structure do, is in memory already.
+        if self.n_bytes > MEMORY_BYTES and len(self.parts) > 1:
             self._spill()
 
     def whole(self) -> np.ndarray:
         """All rows, (n_rows, *row_shape); nothing can be appended afterwards."""
         if self.file is None:
-            return np.concatenate([np.empty((0, *self.row_shape), self.dtype), *self.parts])
+            empty = np.empty((0, *self.row_shape), self.dtype)
+            return self.parts[0] if len(self.parts) == 1 else np.concatenate([empty, *self.parts])
         self._spill()
         with self.file:
             self.file.flush()

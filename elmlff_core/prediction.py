@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from elmlff_core.arrays import new_array
 from elmlff_core.errors import ForceFieldError
 
 
@@ -54,13 +53,11 @@ class Prediction:
         stress: Sequence[np.ndarray] | np.ndarray | None = None,
     ) -> Prediction:
         """Collect one array per structure: forces (n_atoms, 3) in eV/Å, energies in eV, stresses (6,) in eV/Å³."""
-        n_atoms = np.array([len(part) for part in forces], dtype=np.int64)
-        joined = new_array((int(n_atoms.sum()), 3))
-        if len(forces):
-            np.concatenate(forces, out=joined)
         return cls(
-            n_atoms=n_atoms,
-            forces=joined,
+            n_atoms=np.array([len(part) for part in forces], dtype=np.int64),
+            forces=np.concatenate([np.asarray(part, dtype=np.float64) for part in forces])
+            if len(forces)
+            else np.zeros((0, 3)),
             energy=None if energy is None else np.asarray(energy, dtype=np.float64),
             stress=None if stress is None else np.asarray(stress, dtype=np.float64),
         )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
-from elmlff_core.data.dataset import Dataset
 from elmlff_core.errors import ForceFieldError
+
+if TYPE_CHECKING:  # workers in other environments import this module, and have no data to read
+    from elmlff_core.data.dataset import Dataset
 
 
 def by_atomic_number(symbols: Iterable[str]) -> list[str]:

@@ -10,6 +10,8 @@ from functools import cached_property
 import numpy as np
 from ase import Atoms
 
+from elmlff_core.data.structures import n_atoms_of, subset_of
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -24,8 +26,8 @@ class Dataset:
     source : where it came from, for messages
     """
 
-    structures: list[Atoms]
-    forces: list[np.ndarray] = field(repr=False)
+    structures: Sequence[Atoms]
+    forces: Sequence[np.ndarray] = field(repr=False)
     energy: np.ndarray | None = field(default=None, repr=False)
     stress: np.ndarray | None = field(default=None, repr=False)
     source: str = ""
@@ -36,7 +38,7 @@ class Dataset:
     @cached_property
     def n_atoms(self) -> np.ndarray:
         """(n_structures,) int"""
-        return np.array([len(atoms) for atoms in self.structures], dtype=np.int64)
+        return n_atoms_of(self.structures)
 
     @cached_property
     def elements(self) -> frozenset[str]:
@@ -68,7 +70,7 @@ class Dataset:
         """The structures at `indices`, in that order."""
         indices = np.asarray(indices, dtype=np.int64)
         return Dataset(
-            structures=[self.structures[i] for i in indices],
+            structures=subset_of(self.structures, indices),
             forces=[self.forces[i] for i in indices],
             energy=None if self.energy is None else self.energy[indices],
             stress=None if self.stress is None else self.stress[indices],

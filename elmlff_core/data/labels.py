@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from elmlff_core.arrays import GrowingArray
 from elmlff_core.data.dataset import Dataset
+from elmlff_core.data.structures import GrowingStructures
 from elmlff_core.errors import DataError
 
 
@@ -22,8 +25,8 @@ class LabelKeys:
     forces: str | None = None
 
 
-def dataset_from_structures(structures: Sequence[Atoms], source: str, keys: LabelKeys | None = None) -> Dataset:
-    """Structures with their labels as a checked Dataset.
+def dataset_from_structures(structures: Iterable[Atoms], source: str, keys: LabelKeys | None = None) -> Dataset:
+    """Structures, which may come one by one, with their labels as a checked Dataset.
 
     Parameters
     ----------
@@ -36,34 +39,25 @@ def dataset_from_structures(structures: Sequence[Atoms], source: str, keys: Labe
     DataError
         No structures; no force labels on one; forces of the wrong shape; NaN or infinite labels or positions.
     """
-    if not structures:
-        raise DataError(f"{source} holds no structures")
     keys = keys or LabelKeys()
-    forces = [_forces(atoms, index, source, keys) for index, atoms in enumerate(structures)]
-    energies = [_energy(atoms, index, source, keys) for index, atoms in enumerate(structures)]
-    stresses = [_stress(atoms) for atoms in structures]
-    return checked(
-        Dataset(
-            structures=[bare(atoms) for atoms in structures],
-            forces=forces,
-            energy=None if any(value is None for value in energies) else np.array(energies, dtype=np.float64),
-            stress=None if any(value is None for value in stresses) else np.array(stresses, dtype=np.float64),
-            source=source,
-        )
-    )
+    growing = GrowingDataset(source)
+    for index, atoms in enumerate(structures):
+        growing.append(atoms, _forces(atoms, index, source, keys), _energy(atoms, index, source, keys), _stress(atoms))
+    return growing.whole()
 
 
-def bare(atoms: Atoms) -> Atoms:
-    """Elements, positions, cell and periodicity alone: labels must not travel with what force fields see."""
-    return Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+class GrowingDataset:
+    """Labelled structures that are appended until it is known how many there are, each checked as it comes."""
 
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.structures, self.forces = GrowingStructures(), GrowingArray((3,), np.float64)
+        self.energies: list[float | None] = []
+        self.stresses: list[np.ndarray | None] = []
 
-def checked(dataset: Dataset) -> Dataset:
-    """Self, once every array fits and is finite; DataError names source, structure and atom."""
-    if not len(dataset):
-        raise DataError(f"{dataset.source} holds no structures")
-    for index, (atoms, forces) in enumerate(zip(dataset.structures, dataset.forces, strict=True)):
-        where = f"structure {index} of {dataset.source}"
+    def append(self, atoms: Atoms, forces: np.ndarray, energy: float | None, stress: np.ndarray | None) -> None:
+        """Add one; DataError names source, structure and atom where something does not fit or is not finite."""
+        where = f"structure {len(self.energies)} of {self.source}"
         if len(atoms) == 0:
             raise DataError(f"{where} has no atoms")
         if forces.shape != (len(atoms), 3):
@@ -72,11 +66,35 @@ def checked(dataset: Dataset) -> Dataset:
             if not np.isfinite(array).all():
                 atom = int(np.argwhere(~np.isfinite(array))[0][0])
                 raise DataError(f"{where} has non-finite {name} on atom {atom}: remove or repair that structure")
-    for name, values in (("energy", dataset.energy), ("stress", dataset.stress)):
-        if values is not None and not np.isfinite(values).all():
-            index = int(np.argwhere(~np.isfinite(values))[0][0])
-            raise DataError(f"structure {index} of {dataset.source} has a non-finite {name} label")
-    return dataset
+        for name, value in (("energy", energy), ("stress", stress)):
+            if value is not None and not np.isfinite(value).all():
+                raise DataError(f"{where} has a non-finite {name} label")
+        self.structures.append(atoms)
+        self.forces.append(forces)
+        self.energies.append(energy)
+        self.stresses.append(stress)
+
+    def whole(self) -> Dataset:
+        """All of them, with energies and stresses where all have them; DataError where there are none."""
+        if not self.energies:
+            raise DataError(f"{self.source} holds no structures")
+        structures, forces = self.structures.whole(), self.forces.whole()
+        return Dataset(
+            structures=structures,
+            forces=np.split(forces, structures.starts[1:-1]),
+            energy=_array_of(self.energies),
+            stress=_array_of(self.stresses),
+            source=self.source,
+        )
+
+
+def _array_of(values: Sequence[Any]) -> np.ndarray | None:
+    return None if any(value is None for value in values) else np.array(values, dtype=np.float64)
+
+
+def bare(atoms: Atoms) -> Atoms:
+    """Elements, positions, cell and periodicity alone: labels must not travel with what force fields see."""
+    return Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
 def _forces(atoms: Atoms, index: int, source: str, keys: LabelKeys) -> np.ndarray:

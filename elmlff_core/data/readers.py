@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -15,7 +16,7 @@ from ase import Atoms
 
 from elmlff_core.data.catalogue import load_catalogue
 from elmlff_core.data.dataset import Dataset
-from elmlff_core.data.labels import LabelKeys, checked, dataset_from_structures
+from elmlff_core.data.labels import GrowingDataset, LabelKeys, dataset_from_structures
 from elmlff_core.data.local_copy import part_folder
 from elmlff_core.errors import DataError, did_you_mean
 
@@ -54,8 +55,8 @@ def read_structures(source: str | Path) -> list[Atoms]:
     """Structures alone, labels not required: what `elmlff predict` runs on. DataError as in `read_dataset`."""
     path = Path(source).expanduser()
     if path.is_file():
-        return _read_with_ase(path)
-    return read_dataset(source).structures
+        return list(_read_with_ase(path))
+    return list(read_dataset(source).structures)
 
 
 def _read_published(source: str) -> Dataset:
@@ -75,15 +76,22 @@ def _read_published(source: str) -> Dataset:
     return replace(read_deepmd(folder), source=called)
 
 
-def _read_with_ase(path: Path) -> list[Atoms]:
-    try:
-        structures = ase.io.read(path, index=":")
-    except Exception as error:  # every format of ASE fails in its own way
-        reason = str(error).splitlines()[0] if str(error) else "it may be empty or truncated"
-        raise DataError(f"cannot read {path}: {type(error).__name__}: {reason}") from error
-    if not structures:
+def _read_with_ase(path: Path) -> Iterator[Atoms]:
+    """One structure after another; DataError where there are none, or the file cannot be read to its end."""
+    structures = ase.io.iread(path, index=":")
+    n_read = 0
+    while True:
+        try:
+            atoms = next(structures)
+        except StopIteration:
+            break
+        except Exception as error:  # every format of ASE fails in its own way
+            reason = str(error).splitlines()[0] if str(error) else "it may be empty or truncated"
+            raise DataError(f"cannot read {path}: {type(error).__name__}: {reason}") from error
+        n_read += 1
+        yield atoms
+    if not n_read:
         raise DataError(f"{path} holds no structures")
-    return list(structures)
 
 
 def read_deepmd(path: Path) -> Dataset:
@@ -97,19 +105,15 @@ def read_deepmd(path: Path) -> Dataset:
     systems = sorted(found.parent for found in path.rglob("type.raw"))
     if not systems:
         raise DataError(f"{path} is no deepmd/npy folder: no type.raw in it or below it")
-    parts = [_read_deepmd_system(system) for system in systems]
-    energies = [part.energy for part in parts]
-    stresses = [part.stress for part in parts]
-    return Dataset(
-        structures=[atoms for part in parts for atoms in part.structures],
-        forces=[forces for part in parts for forces in part.forces],
-        energy=None if any(value is None for value in energies) else np.concatenate(energies),  # type: ignore[arg-type]
-        stress=None if any(value is None for value in stresses) else np.concatenate(stresses),  # type: ignore[arg-type]
-        source=str(path),
-    )
+    growing = GrowingDataset(str(path))
+    for system in systems:
+        for frame in _read_deepmd_system(system):
+            growing.append(*frame)
+    return growing.whole()
 
 
-def _read_deepmd_system(path: Path) -> Dataset:
+def _read_deepmd_system(path: Path) -> Iterator[tuple[Atoms, np.ndarray, float, np.ndarray | None]]:
+    """Structure, forces, energy and stress of each frame."""
     import dpdata  # 0.5 s to import, and only this format needs it
 
     try:
@@ -125,20 +129,10 @@ def _read_deepmd_system(path: Path) -> Dataset:
     if any(name.startswith("Type_") for name in symbols):
         raise DataError(f"{path} has no type_map.raw, so that its elements are unknown: write one symbol a line")
     periodic = not data.get("nopbc", False)
-    structures = [
-        Atoms(symbols, positions=positions, cell=cell if periodic else None, pbc=periodic)
-        for positions, cell in zip(data["coords"], data["cells"], strict=True)
-    ]
-    stress = None
+    energies, forces = np.asarray(data["energies"], np.float64), np.asarray(data["forces"], np.float64)
+    stress: np.ndarray | list[None] = [None] * len(energies)
     if periodic and "virials" in data:  # stress is minus the virial over the volume
         volume = np.abs(np.linalg.det(data["cells"]))[:, None]
         stress = -data["virials"].reshape(-1, 9)[:, [0, 4, 8, 5, 2, 1]] / volume
-    return checked(
-        Dataset(
-            structures=structures,
-            forces=list(np.asarray(data["forces"], dtype=np.float64)),
-            energy=np.asarray(data["energies"], dtype=np.float64),
-            stress=stress,
-            source=str(path),
-        )
-    )
+    for positions, cell, *labels in zip(data["coords"], data["cells"], forces, energies, stress, strict=True):
+        yield Atoms(symbols, positions=positions, cell=cell if periodic else None, pbc=periodic), *labels

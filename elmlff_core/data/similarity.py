@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from elmlff_core.data.structure_distance import SameAtoms, distances, key
+from elmlff_core.data.structures import subset_of
 from elmlff_core.errors import DataError
 
 # No cluster holds more than this share of all structures, or there would be nothing left to deal out.
@@ -41,13 +42,13 @@ def similarity_clusters(structures: Sequence[Atoms]) -> np.ndarray:
                 f"{len(members)} structures of {structures[members[0]].get_chemical_formula()} are too many to be "
                 f"compared pair by pair, at most {MOST_STRUCTURES}: use --split blocks, or give test structures"
             )
-        found = _linked([structures[index] for index in members], largest)
+        found = _linked(subset_of(structures, members), largest)
         labels[members] = found + n_clusters
         n_clusters += int(found.max()) + 1
     return labels
 
 
-def _linked(structures: list[Atoms], largest: int) -> np.ndarray:
+def _linked(structures: Sequence[Atoms], largest: int) -> np.ndarray:
     """Single-linkage clusters of comparable structures, from zero, none with more than `largest` members."""
     from scipy.cluster.hierarchy import fcluster, linkage
 

@@ -11,6 +11,7 @@ from ase import Atoms
 
 from elmlff_core.arrays import BLOCK_ROWS, blocks, new_array
 from elmlff_core.data.dataset import Dataset
+from elmlff_core.data.structures import n_atoms_of, subset_of
 from elmlff_core.errors import DataError, ElmlffError
 from elmlff_core.prediction import Prediction
 
@@ -45,8 +46,7 @@ class Features:
         cls, structures: Sequence[Atoms], predictions: Mapping[str, Prediction], dataset: Dataset | None = None
     ) -> Features:
         """Stack one prediction per model; `dataset` gives the labels of the same structures."""
-        n_rows = sum(len(atoms) for atoms in structures)
-        forces = new_array((len(predictions), n_rows, 3))
+        forces = new_array((len(predictions), int(n_atoms_of(structures).sum()), 3))
         for row, prediction in zip(forces, predictions.values(), strict=True):
             row[:] = prediction.forces
         return cls(
@@ -54,7 +54,7 @@ class Features:
             models=tuple(predictions),
             forces=forces,
             energies={name: part.energy for name, part in predictions.items() if part.energy is not None},
-            reference=None if dataset is None else Prediction.from_lists(dataset.forces, dataset.energy),
+            reference=None if dataset is None else _labels(dataset),
             source="" if dataset is None else dataset.source,
             stresses={name: part.stress for name, part in predictions.items() if part.stress is not None},
         )
@@ -65,7 +65,7 @@ class Features:
     @cached_property
     def n_atoms(self) -> np.ndarray:
         """(n_structures,) int"""
-        return np.array([len(atoms) for atoms in self.structures], dtype=np.int64)
+        return n_atoms_of(self.structures)
 
     @cached_property
     def atomic_numbers(self) -> np.ndarray:
@@ -103,7 +103,7 @@ class Features:
     def subset(self, indices: Sequence[int] | np.ndarray) -> Features:
         """The structures at `indices`, in that order."""
         indices = np.asarray(indices, dtype=np.int64)
-        structures = [self.structures[i] for i in indices]
+        structures = subset_of(self.structures, indices)
         n_atoms = self.n_atoms[indices]
         forces = new_array((len(self.models), int(n_atoms.sum()), 3))
         labels = None if self.reference is None else new_array((int(n_atoms.sum()), 3))
@@ -182,6 +182,13 @@ def in_blocks(features: Features, predict: Callable[[Features], Prediction]) -> 
         energies.append(part.energy)
         stresses.append(part.stress)
     return Prediction(features.n_atoms, forces, _joined(energies), _joined(stresses))
+
+
+def _labels(dataset: Dataset) -> Prediction:
+    forces = new_array((int(dataset.n_atoms.sum()), 3))
+    for structures, rows in blocks(dataset.n_atoms):
+        np.concatenate(dataset.forces[structures], out=forces[rows])
+    return Prediction(dataset.n_atoms, forces, dataset.energy)
 
 
 def _joined(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from elmlff_core.arrays import blocks
 from elmlff_core.features.features import Features
 
 N_NUMBERS = 119
@@ -18,11 +19,12 @@ N_NUMBERS = 119
 
 def composition(features: Features) -> tuple[np.ndarray, np.ndarray]:
     """Atoms of each element in each structure (n_structures, n_elements) float64, and the atomic numbers of these."""
-    elements = features.elements
+    elements, n_atoms = features.elements, features.n_atoms
     counts = np.empty((len(features), len(elements)))
-    for place, number in enumerate(elements):
-        of_element = (atoms.numbers == number for atoms in features.structures)
-        counts[:, place] = np.fromiter(map(np.count_nonzero, of_element), float, len(features))
+    for structures, rows in blocks(n_atoms):
+        starts = np.cumsum(n_atoms[structures]) - n_atoms[structures]
+        is_element = features.atomic_numbers[rows, None] == elements
+        counts[structures] = np.add.reduceat(is_element, starts, dtype=np.float64)
     return counts, elements
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from ase import Atoms
 
 from elmlff_core.data.structure_distance import SameAtoms, distances, key, paired_distances
+from elmlff_core.data.structures import subset_of
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # Pairs of structures times atoms that are compared: seconds on one core.  Free molecules cost as if of 200 atoms, for
@@ -107,12 +108,12 @@ def split_quality(train: Sequence[Atoms], test: Sequence[Atoms], train_index: np
     """
     train_places, test_places = _by_key(train), _by_key(test)
     groups = {
-        name: (SameAtoms.of([train[i] for i in places]), SameAtoms.of([test[i] for i in test_places[name]]))
+        name: (SameAtoms.of(subset_of(train, places)), SameAtoms.of(subset_of(test, test_places[name])))
         for name, places in train_places.items()
         if name in test_places
     }
     outside = np.concatenate([np.zeros(0), *_nearest([(test_, train_) for train_, test_ in groups.values()])])
-    others = [SameAtoms.of([train[i] for i in places]) for places in train_places.values() if len(places) > 1]
+    others = [SameAtoms.of(subset_of(train, places)) for places in train_places.values() if len(places) > 1]
     inside = np.concatenate([np.zeros(0), *_nearest([(group, group) for group in others], itself=True)])
     random_pairs, steps = _median_random(others), _consecutive(train, train_index)
     consecutive = float(np.median(steps)) if len(steps) else None

@@ -43,9 +43,10 @@ def write_small_data(folder: Path, n_structures: int = 40) -> None:
     """``few.extxyz``, labelled methanes, and ``elmlff.toml``, in `folder`."""
     dataset = read_dataset("methane").subset(range(0, 1200, 1200 // n_structures))
     assert dataset.energy is not None
-    for atoms, forces, energy in zip(dataset.structures, dataset.forces, dataset.energy, strict=True):
+    structures = list(dataset.structures)
+    for atoms, forces, energy in zip(structures, dataset.forces, dataset.energy, strict=True):
         atoms.arrays["REF_forces"], atoms.info["REF_energy"] = forces, energy
-    ase.io.write(folder / "few.extxyz", dataset.structures)
+    ase.io.write(folder / "few.extxyz", structures)
     (folder / "elmlff.toml").write_text(SETTINGS)
 
 

@@ -1,0 +1,107 @@
+"""Structures: many of them as flat arrays, which take a third of the memory of as many `Atoms`, or none at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+from ase import Atoms
+
+from elmlff_core.arrays import GrowingArray
+
+
+@dataclass(frozen=True, eq=False)
+class Structures(Sequence[Atoms]):
+    """A sequence of `Atoms`, each made when it is looked at: changing one changes nothing here.
+
+    Attributes
+    ----------
+    numbers : (n_rows,) int64, of all structures that belong together
+    positions : (n_rows, 3) float64, Å
+    cells : (n_all, 3, 3) float64, Å
+    pbc : (n_all, 3) bool
+    starts : (n_all + 1,) int64, first row of each, and the end of the last
+    places : (n,) int64, which of all this sequence is of
+    """
+
+    numbers: np.ndarray
+    positions: np.ndarray
+    cells: np.ndarray
+    pbc: np.ndarray
+    starts: np.ndarray
+    places: np.ndarray
+
+    @classmethod
+    def of(cls, structures: Iterable[Atoms]) -> Structures:
+        """Elements, positions, cells and periodicity of `structures`, which may be an iterator."""
+        growing = GrowingStructures()
+        for atoms in structures:
+            growing.append(atoms)
+        return growing.whole()
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> Atoms: ...
+    @overload
+    def __getitem__(self, index: slice) -> Structures: ...
+    def __getitem__(self, index: int | slice) -> Atoms | Structures:
+        if isinstance(index, slice):
+            return self.subset(np.arange(len(self))[index])
+        place = self.places[index]
+        rows = slice(self.starts[place], self.starts[place + 1])
+        return Atoms(
+            numbers=self.numbers[rows], positions=self.positions[rows], cell=self.cells[place], pbc=self.pbc[place]
+        )
+
+    def __iter__(self) -> Iterator[Atoms]:
+        return (self[index] for index in range(len(self)))
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Structures:
+        """The structures at `indices`, in that order; nothing is copied."""
+        chosen = self.places[np.asarray(indices, dtype=np.int64)]
+        return Structures(self.numbers, self.positions, self.cells, self.pbc, self.starts, chosen)
+
+    @property
+    def n_atoms(self) -> np.ndarray:
+        """(n,) int64"""
+        return self.starts[self.places + 1] - self.starts[self.places]
+
+
+class GrowingStructures:
+    """Structures that are appended until it is known how many there are."""
+
+    def __init__(self) -> None:
+        self.numbers, self.positions = GrowingArray((), np.int64), GrowingArray((3,), np.float64)
+        self.cells, self.pbc = GrowingArray((3, 3), np.float64), GrowingArray((3,), np.bool_)
+        self.starts = [0]
+
+    def append(self, atoms: Atoms) -> None:
+        """Add one; labels, constraints and what else it carries stay behind."""
+        self.numbers.append(atoms.numbers)
+        self.positions.append(atoms.positions)
+        self.cells.append(atoms.cell.array[None])
+        self.pbc.append(atoms.pbc[None])
+        self.starts.append(self.starts[-1] + len(atoms))
+
+    def whole(self) -> Structures:
+        """All of them; nothing can be appended afterwards."""
+        return Structures(
+            self.numbers.whole(), self.positions.whole(), self.cells.whole(), self.pbc.whole(),
+            np.array(self.starts), np.arange(len(self.starts) - 1),
+        )  # fmt: skip
+
+
+def subset_of(structures: Sequence[Atoms], indices: Sequence[int] | np.ndarray) -> Sequence[Atoms]:
+    """The structures at `indices` of any sequence, in that order."""
+    return structures.subset(indices) if isinstance(structures, Structures) else [structures[i] for i in indices]
+
+
+def n_atoms_of(structures: Sequence[Atoms]) -> np.ndarray:
+    """Atoms of each structure of any sequence: (n_structures,) int64."""
+    if isinstance(structures, Structures):
+        return structures.n_atoms
+    return np.array([len(atoms) for atoms in structures], dtype=np.int64)
