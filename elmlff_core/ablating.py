@@ -13,10 +13,10 @@ from pathlib import Path
 from elmlff_core.ablation.table import VariantRow, verdict, write_ablation
 from elmlff_core.ablation.variants import Variant, gat_variants
 from elmlff_core.config import Config, without_seeds
-from elmlff_core.cores import n_cores, threads_for, use_all_cores
 from elmlff_core.data.parts import read_parts
 from elmlff_core.errors import ConfigError
 from elmlff_core.fitting import FITTED_FILE
+from elmlff_core.machine import n_cores, set_up_process, threads_for
 from elmlff_core.meta_models import NamedMeta, resolve_meta_models, with_resolved
 from elmlff_core.models import DEFAULT_MODELS_FOLDER, resolve_model
 from elmlff_core.reporter import Reporter
@@ -61,7 +61,7 @@ def ablate(
         Data, settings, plugins or bases that cannot be used; the message says what to do.
     """
     reporter = reporter or Reporter()
-    use_all_cores()
+    set_up_process()
     check_executor(executor)
     if config.meta_names != ("gat",):
         raise ConfigError(f"an ablation takes the meta-model gat, found {', '.join(config.meta_names)}: say --meta gat")

@@ -87,6 +87,10 @@ class TrainingConfig(Section):
         with large errors weigh less
     averaging : decay of the moving average of weights that is validated and kept; 0 takes the weights as they are
     energy_weight : share of the energy error in the loss of meta-models that learn an energy
+    device : ``auto`` takes a CUDA GPU where there is one
+    precision : ``bfloat16`` multiplies matrices in that precision and keeps weights in float32; for GPUs
+    compile : whether torch.compile makes one program of the network, which takes about a minute and a C++ compiler.
+        ``auto``: where the meta-model gains by it, and the training is long
     """
 
     epochs: int | None = Field(None, ge=0)
@@ -98,6 +102,8 @@ class TrainingConfig(Section):
     warmup_fraction: float = Field(0.05, ge=0, lt=1)
     patience: int | None = Field(None, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool | Literal["auto"] = "auto"
 
     def with_defaults(self, defaults: Mapping[str, Any]) -> TrainingConfig:
         """The same with what is None taken from `defaults`, a meta-model's own, and then from the paper's."""

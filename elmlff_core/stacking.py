@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from elmlff_core.config import Config
-from elmlff_core.cores import use_all_cores
 from elmlff_core.data.parts import Parts, read_parts
 from elmlff_core.errors import ConfigError
 from elmlff_core.features.cache import FeatureCache
@@ -21,6 +20,7 @@ from elmlff_core.features.features import Features
 from elmlff_core.features.out_of_fold import Fold, Retraining, make_folds, out_of_fold
 from elmlff_core.features.predict import dataset_features
 from elmlff_core.fitting import Fitted, fit_all, fits_of, planned
+from elmlff_core.machine import set_up_process
 from elmlff_core.meta_models import NamedMeta, resolve_meta_models, with_resolved
 from elmlff_core.models import (
     DEFAULT_MODELS_FOLDER,
@@ -76,7 +76,7 @@ def stack(
         Data, settings, plugins or bases that cannot be used; the message says what to do.
     """
     reporter = reporter or Reporter()
-    use_all_cores()
+    set_up_process()
     parts = read_parts(config.data)
     models = [resolve_model(config, name) for name in config.stack]
     metas = resolve_meta_models(config, parts)
@@ -258,7 +258,7 @@ def train_one(config: Config, name: str, models_folder: Path, reporter: Reporter
 
     ConfigError where it has a checkpoint or its adapter does not train.
     """
-    use_all_cores()
+    set_up_process()
     model = resolve_model(config, name)
     if model.plugin.trainer is None:
         raise ConfigError(f"adapter '{model.plugin.name}' of model '{name}' does not train: give it a checkpoint")

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elmlff_core.config import Config, without_seeds
-from elmlff_core.cores import n_cores, threads_for, use_all_cores
 from elmlff_core.data.parts import Parts, read_parts
 from elmlff_core.errors import ConfigError, did_you_mean
 from elmlff_core.features.cache import FeatureCache
 from elmlff_core.features.features import Features
 from elmlff_core.features.out_of_fold import Retraining, make_folds, out_of_fold
+from elmlff_core.machine import n_cores, set_up_process, threads_for
 from elmlff_core.meta_models import NamedMeta, resolve_meta_models, with_resolved
 from elmlff_core.models import DEFAULT_MODELS_FOLDER, NamedModel, check_elements, resolve_model
 from elmlff_core.reporter import Reporter
@@ -112,7 +112,7 @@ def sweep(
         Data, settings, plugins or bases that cannot be used; the message says what to do.
     """
     request, reporter = request or SweepRequest(), reporter or Reporter()
-    use_all_cores()
+    set_up_process()
     request.check()
     subsets = request.fitted_subsets(config.stack, config.seed)
     parts = read_parts(config.data)

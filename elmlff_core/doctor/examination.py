@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from elmlff_core.config import DEFAULT_FILE, read_config
-from elmlff_core.cores import n_cores
 from elmlff_core.doctor import machine
 from elmlff_core.doctor.clashes import clashes, own_environment
 from elmlff_core.doctor.finding import Finding
@@ -18,6 +17,7 @@ from elmlff_core.errors import ElmlffError
 from elmlff_core.features.cache import default_directory
 from elmlff_core.hookspecs import PROJECT
 from elmlff_core.import_check import ImportCheck, check_import
+from elmlff_core.machine import n_cores
 from elmlff_core.plugins import Origin, Record, Registry, registry, unusable
 from elmlff_core.requirements import install_hint, installed_version, requirements_of
 from elmlff_core.worker.process import find_interpreter

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
-from elmlff_core.cores import n_cores
+from elmlff_core.machine import n_cores
 from elmlff_core.models import NamedModel
 from elmlff_core.protocols import Progress, ProgressCallback
 

@@ -24,6 +24,8 @@ class EGATNetwork(nn.Module):
     a gate of its own, plus a learnt vector.  Gates and vector start at zero: the network starts as the mix.
     """
 
+    compiles = True  # many small operations, which torch.compile joins
+
     atomic_numbers: torch.Tensor
     mix: torch.Tensor
     input_scale: torch.Tensor

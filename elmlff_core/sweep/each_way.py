@@ -22,6 +22,7 @@ from elmlff_core.config import TrainingConfig
 from elmlff_core.errors import ElmlffError
 from elmlff_core.features.feature_file import load_features, save_features
 from elmlff_core.features.features import Features, in_blocks
+from elmlff_core.machine import keep_freed_memory
 from elmlff_core.meta_models import NamedMeta
 from elmlff_core.plugins import registry
 from elmlff_core.protocols import Progress, ProgressCallback
@@ -94,10 +95,11 @@ def fit_subset(task: SubsetFit) -> Entry:
     with FileLock(task.folder / "fit.lock"):
         if (finished := task.finished) is not None:
             return finished
-        if task.n_threads is not None:
+        if task.n_threads is not None:  # a process of its own
             import torch
 
             torch.set_num_threads(task.n_threads)
+            keep_freed_memory()
         meta = NamedMeta(task.meta, registry().meta_model(task.meta), task.options, task.training)
         train, valid = (_read(task.features / f"fit-{part}.safetensors") for part in ("train", "valid"))
         known = {"train": train.of_models(task.subset), "valid": valid.of_models(task.subset)}

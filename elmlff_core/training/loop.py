@@ -22,9 +22,10 @@ from elmlff_core.arrays import blocks, new_array
 from elmlff_core.config import TrainingConfig
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.orientation import random_orthogonal
-from elmlff_core.protocols import FitRequest
+from elmlff_core.protocols import FitRequest, Progress
 from elmlff_core.training.best_state import BestState
-from elmlff_core.training.loss import Labelled, training_loss
+from elmlff_core.training.compilation import compiled, worth_compiling
+from elmlff_core.training.loss import Forward, Labelled, training_loss
 from elmlff_core.training.schedule import warmup_cosine
 
 Mask = Callable[[GraphBatch, torch.Generator], GraphBatch]
@@ -73,13 +74,19 @@ def train_network[Network: nn.Module](
     finished = trainer.fit_loop.epoch_progress.current
     sampler = _EpochSampler(len(train), settings.batch_size or 1, request.seed, lambda: finished.processed)
     module = _Fitting(network, settings, n_steps=settings.epochs * len(sampler))
+    batches = _Batches(train, rotate, mask)
+    if worth_compiling(network, settings, settings.epochs * int(train.n_atoms.sum())):
+        request.progress(Progress(0, settings.epochs, "compiling the network, about a minute"))
+        sample = batches[_Draw(torch.arange(min(len(train), settings.batch_size or 1)), 0)]
+        module.compiled, result = compiled(network, sample, settings, module.scale)
+        request.progress(Progress(0, settings.epochs, result))
     checkpoint = request.directory / "last.ckpt"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Lightning's advice on loaders and loggers does not concern the user
             trainer.fit(
                 module,
-                DataLoader(_Batches(train, rotate, mask), sampler=sampler, batch_size=None),
+                DataLoader(batches, sampler=sampler, batch_size=None),
                 ckpt_path=str(checkpoint) if checkpoint.exists() else None,
                 weights_only=True,
             )
@@ -171,6 +178,7 @@ class _Fitting(pl.LightningModule):
         # In units of its output scale the loss of a correction starts at one, whatever the system.
         self.scale = float(getattr(network, "output_scale", 1.0))
         self.squared_error, self.n_components = 0.0, 0
+        self.compiled: Forward | None = None
 
     @property
     def network(self) -> nn.Module:
@@ -178,7 +186,7 @@ class _Fitting(pl.LightningModule):
         return self.learner if self.average is None else self.average.module
 
     def training_step(self, labelled: Labelled, _: int) -> torch.Tensor:
-        loss, force_error = training_loss(self.learner, labelled, self.settings, self.scale)
+        loss, force_error = training_loss(self.learner, labelled, self.settings, self.scale, self.compiled)
         self.squared_error += float(force_error.detach().square().sum())
         self.n_components += force_error.numel()
         return loss
@@ -194,7 +202,8 @@ class _Fitting(pl.LightningModule):
         return rmse
 
     def configure_optimizers(self) -> dict[str, object]:
-        optimizer = torch.optim.Adam(self.learner.parameters(), lr=self.settings.learning_rate or 0.0)
+        on_gpu = self.trainer.strategy.root_device.type == "cuda"
+        optimizer = torch.optim.Adam(self.learner.parameters(), lr=self.settings.learning_rate or 0.0, fused=on_gpu)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: warmup_cosine(step, self.n_steps, self.settings.warmup_fraction)
         )
@@ -214,6 +223,7 @@ def _trainer(settings: TrainingConfig, directory: Path, best: BestState) -> pl.T
     return pl.Trainer(
         max_epochs=epochs,
         accelerator={"auto": "auto", "cpu": "cpu", "cuda": "cuda"}[settings.device],
+        precision={"float32": "32-true", "bfloat16": "bf16-mixed"}[settings.precision],
         devices=1,
         callbacks=[best, checkpoints],
         logger=False,

@@ -90,8 +90,10 @@ def adopt(package: str, file: str) -> None:
 
 def serve(requests: int, replies: int) -> None:
     """Answer messages one by one until the pipe of requests is closed."""
+    from elmlff_core.machine import keep_freed_memory
     from elmlff_core.worker.protocol import Message, encode
 
+    keep_freed_memory()
     force_field: Any = None
     for message in _messages(requests):
         request = message.header.get("request")

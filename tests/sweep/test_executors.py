@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from elmlff_core import cores
-from elmlff_core.cores import threads_for
+from elmlff_core import machine
 from elmlff_core.errors import ConfigError
+from elmlff_core.machine import threads_for
 from elmlff_core.sweep.executors import SerialExecutor, opened
 
 
 def test_workers_share_the_cores_unless_the_user_says_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cores, "n_cores", lambda: 8)
+    monkeypatch.setattr(machine, "n_cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert [threads_for(n) for n in (1, 3, 8, 20)] == [8, 2, 1, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "3")

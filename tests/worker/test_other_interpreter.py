@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 EMT = "ase.calculators.emt:EMT"
 RUNS_THERE = [
     *("elmlff_core/__init__.py", "elmlff_core/errors.py", "elmlff_core/prediction.py", "elmlff_core/data/__init__.py"),
-    *("elmlff_core/data/dataset.py", "elmlff_core/worker/__init__.py", "elmlff_core/worker/server.py"),
+    *("elmlff_core/machine.py", "elmlff_core/worker/__init__.py", "elmlff_core/worker/server.py"),
     *("elmlff_core/worker/protocol.py", "elmlff_core/worker/structures.py", "elmlff_plugins/__init__.py"),
     *("elmlff_plugins/ase_evaluation.py", "elmlff_plugins/backend_errors.py", "elmlff_plugins/elements.py"),
     "elmlff_plugins/fingerprint.py",

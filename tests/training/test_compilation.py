@@ -1,0 +1,75 @@
+"""Compiled networks: the same numbers up to rounding, and trainings that do without a compiler."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+
+from elmlff_core.config import TrainingConfig
+from elmlff_core.meta.egat import EGATMeta
+from elmlff_core.meta.options import EGATOptions
+from elmlff_core.protocols import FitRequest
+from elmlff_core.training.compilation import LONG_TRAINING, worth_compiling
+from tests.conftest import synthetic_features
+
+OPTIONS = EGATOptions(width=8, layers=1, heads=2)
+
+
+def fitted(folder, features, **settings):
+    """Forces of a short training, and what it said."""
+    training = TrainingConfig(epochs=3, batch_size=8, device="cpu", **settings)
+    meta, said = EGATMeta(OPTIONS), []
+    meta.fit(FitRequest(features, features, training, folder, 0, lambda progress: said.append(progress.message)))
+    return meta.predict(features).forces, said
+
+
+def test_it_goes_by_the_network_and_the_length_of_the_training():
+    class Gains:
+        compiles = True
+
+    settings = TrainingConfig()
+    assert worth_compiling(Gains(), settings, LONG_TRAINING)
+    assert not worth_compiling(Gains(), settings, LONG_TRAINING - 1)
+    assert not worth_compiling(object(), settings, LONG_TRAINING)
+    assert worth_compiling(object(), TrainingConfig(compile=True), 1)
+    assert not worth_compiling(Gains(), TrainingConfig(compile=False), LONG_TRAINING)
+
+
+def test_a_compiled_training_ends_with_the_same_forces(tmp_path, monkeypatch):
+    # All of torch.compile but the C++ compiler, which takes minutes.
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    features = synthetic_features(n_structures=20)
+    plain, _ = fitted(tmp_path / "plain", features)
+    faster, said = fitted(tmp_path / "faster", features, compile=True)
+    assert "compiled" in said
+    np.testing.assert_allclose(faster, plain, atol=2e-4)
+    start = features.forces.mean()  # trainings that do nothing would agree too
+    assert np.abs(plain - start).max() > 1e-2
+
+
+def test_without_a_compiler_the_training_goes_on_and_says_so(tmp_path, monkeypatch):
+    def fails(network, **_):
+        def forward(batch):
+            raise RuntimeError("there is no compiler\nand more")
+
+        return forward
+
+    monkeypatch.setattr(torch, "compile", fails)
+    features = synthetic_features(n_structures=20)
+    plain, _ = fitted(tmp_path / "plain", features)
+    without, said = fitted(tmp_path / "without", features, compile=True)
+    assert "not compiled: there is no compiler" in said
+    np.testing.assert_array_equal(without, plain)
+
+
+def test_bfloat16_trains_to_about_the_same_error(tmp_path):
+    features = synthetic_features(n_structures=40)
+    errors = [
+        np.sqrt(np.square(fitted(tmp_path / kind, features, precision=kind)[0] - features.reference_forces).mean())
+        for kind in ("float32", "bfloat16")
+    ]
+    assert errors[0] != errors[1]
+    assert errors[1] == pytest.approx(errors[0], rel=0.05)
