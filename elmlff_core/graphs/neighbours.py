@@ -22,10 +22,16 @@ def minimum_image_edges(atoms: Atoms, cutoff: float) -> np.ndarray:
     -------
     (2, n_edges) int64: source and target atom, sorted
     """
-    edges, keys, _ = _sorted_edges(atoms, cutoff, "ij")
-    first = np.ones(len(keys), dtype=bool)
-    first[1:] = keys[1:] != keys[:-1]
-    return edges[:, first & (edges[0] != edges[1])]
+    # Each pair once, then as one number in both directions: sorting numbers alone is what NumPy does fastest.
+    first, second = _pairs(atoms, cutoff, "ij", full_list=False)
+    bits = max(1, int(len(atoms) - 1).bit_length())
+    keys = np.sort(np.concatenate([first << bits | second, second << bits | first]))
+    source, target = keys >> bits, keys & ((1 << bits) - 1)
+    kept = source != target
+    kept[1:] &= keys[1:] != keys[:-1]
+    if not kept.all():
+        source, target = source[kept], target[kept]
+    return np.stack([source, target])
 
 
 def periodic_edges(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
@@ -43,17 +49,15 @@ def periodic_edges(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray]
     edges : (2, n_edges) int64, source and target atom, sorted by them
     vectors : (n_edges, 3) float64, Å, from the target to that image of the source
     """
-    edges, _, (vectors,) = _sorted_edges(atoms, cutoff, "ijD")
-    return edges, -vectors  # vesin's vectors point from i to j
+    sources, targets, vectors = _pairs(atoms, cutoff, "ijD", full_list=True)
+    # A stable sort finds the long runs that vesin leaves: three times faster than one by both atoms.
+    order = np.argsort(sources * len(atoms) + targets, kind="stable")
+    return np.stack([sources[order], targets[order]]), -vectors[order]  # vesin's vectors point from i to j
 
 
-def _sorted_edges(atoms: Atoms, cutoff: float, quantities: str) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Edges (2, E) sorted by source and target, the number each pair is sorted by, and what else is asked for."""
-    sources, targets, *others = NeighborList(cutoff=cutoff, full_list=True).compute(
+def _pairs(atoms: Atoms, cutoff: float, quantities: str, full_list: bool) -> tuple[np.ndarray, ...]:
+    """Source and target of each pair, int64, and what else `quantities` ask vesin for."""
+    sources, targets, *others = NeighborList(cutoff=cutoff, full_list=full_list).compute(
         points=atoms.positions, box=atoms.cell.complete().array, periodic=atoms.pbc, quantities=quantities
     )
-    edges = np.stack([sources, targets]).astype(np.int64)
-    keys = edges[0] * len(atoms) + edges[1]
-    # A stable sort finds the long runs that vesin leaves: three times faster than one by both atoms.
-    order = np.argsort(keys, kind="stable")
-    return edges[:, order], keys[order], [values[order] for values in others]
+    return sources.view(np.int64), targets.view(np.int64), *others

@@ -75,10 +75,12 @@ def train_network[Network: nn.Module](
     sampler = _EpochSampler(len(train), settings.batch_size or 1, request.seed, lambda: finished.processed)
     module = _Fitting(network, settings, n_steps=settings.epochs * len(sampler))
     batches = _Batches(train, rotate, mask)
-    if worth_compiling(network, settings, settings.epochs * int(train.n_atoms.sum())):
-        request.progress(Progress(0, settings.epochs, "compiling the network, about a minute"))
-        sample = batches[_Draw(torch.arange(min(len(train), settings.batch_size or 1)), 0)]
-        module.compiled, result = compiled(network, sample, settings, module.scale)
+    if worth_compiling(network, settings, train.n_atoms.numpy()):
+        request.progress(Progress(0, settings.epochs, "compiling the network, one or two minutes"))
+        device = trainer.strategy.root_device
+        first = [torch.arange(len(train)).roll(-k)[: sampler.batch_size] for k in range(2)]
+        samples = [batches[_Draw(indices, seed=0)].to(device) for indices in first]
+        module.compiled, result = compiled(network.to(device), samples, settings, module.scale)
         request.progress(Progress(0, settings.epochs, result))
     checkpoint = request.directory / "last.ckpt"
     try:

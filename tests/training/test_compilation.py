@@ -26,16 +26,22 @@ def fitted(folder, features, **settings):
     return meta.predict(features).forces, said
 
 
-def test_it_goes_by_the_network_and_the_length_of_the_training():
-    class Gains:
-        compiles = True
+class Gains:
+    compiles = True
 
-    settings = TrainingConfig()
-    assert worth_compiling(Gains(), settings, LONG_TRAINING)
-    assert not worth_compiling(Gains(), settings, LONG_TRAINING - 1)
-    assert not worth_compiling(object(), settings, LONG_TRAINING)
-    assert worth_compiling(object(), TrainingConfig(compile=True), 1)
-    assert not worth_compiling(Gains(), TrainingConfig(compile=False), LONG_TRAINING)
+
+def test_it_goes_by_the_network_and_the_length_of_the_training():
+    settings, n_atoms = TrainingConfig(epochs=10), np.full(LONG_TRAINING // 500, 50)
+    assert worth_compiling(Gains(), settings, n_atoms)
+    assert not worth_compiling(Gains(), settings, n_atoms[1:])
+    assert not worth_compiling(object(), settings, n_atoms)
+    assert not worth_compiling(Gains(), settings, np.full(LONG_TRAINING, 5))
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_the_user_has_the_last_word(said):
+    for network, n_atoms in ((Gains(), np.full(LONG_TRAINING, 50)), (object(), np.array([1]))):
+        assert worth_compiling(network, TrainingConfig(epochs=10, compile=said), n_atoms) is said
 
 
 def test_a_compiled_training_ends_with_the_same_forces(tmp_path, monkeypatch):
