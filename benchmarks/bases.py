@@ -58,6 +58,39 @@ def own_calculator(model: NamedModel) -> Calculator:
     return OWN[model.plugin.name](str(model.checkpoint))
 
 
+def alone(model: NamedModel, structures: list[Atoms]) -> Callable[[], None]:
+    """The backend's evaluation of batches that lie ready, as large as elmlff makes them."""
+    if model.plugin.name == "dp":
+        return _potential_alone(model, structures)
+    if model.plugin.name == "nep":  # which takes one structure at a time
+        calculator = own_calculator(model)
+        return lambda: [calculator.calculate(atoms) for atoms in structures]
+    return _network_alone(model, structures)
+
+
+def _potential_alone(model: NamedModel, structures: list[Atoms]) -> Callable[[], None]:
+    potential = own_calculator(model).dp
+    names = potential.get_type_map()
+    coordinates = np.stack([atoms.positions.ravel() for atoms in structures])
+    cells = np.stack([atoms.cell.array.ravel() for atoms in structures]) if structures[0].pbc.any() else None
+    types = [names.index(symbol) for symbol in structures[0].get_chemical_symbols()]
+    return lambda: potential.eval(coordinates, cells, types)
+
+
+def _network_alone(model: NamedModel, structures: list[Atoms]) -> Callable[[], None]:
+    from elmlff_plugins.schnetpack_model import SampleMaker, batches
+
+    field: Any = model.force_field
+    samples = map(SampleMaker(field.cutoff, field._dtype), structures)
+    ready = [batch for batch, _ in batches(samples, field._batch_pairs)]
+
+    def evaluate() -> None:
+        for batch in ready:
+            field._model(dict(batch))
+
+    return evaluate
+
+
 def _deepmd(checkpoint: str) -> Any:
     from deepmd.calculator import DP
 

@@ -18,8 +18,8 @@ from measuring import MARK, machine
 
 HERE = Path(__file__).parent
 BENCHMARKS = (
-    "gat_step", "large_structures", "neighbours", "data_path", "linear_fit", "startup", "second_run", "calculator",
-    "features", "worker_overhead",
+    "gat_step", "compilation", "large_structures", "neighbours", "data_path", "linear_fit", "startup", "second_run",
+    "calculator", "features", "worker_overhead", "stack_memory",
 )  # fmt: skip
 RESULTS = Path("benchmark-results.json")
 

@@ -10,9 +10,9 @@ from elmlff_core.features.features import Features
 from elmlff_core.prediction import Prediction
 
 
-def slabs(n_structures: int) -> list[Atoms]:
-    """Copper slabs of 54 atoms, rattled by 0.05 Å."""
-    structures = [fcc111("Cu", (3, 6, 3), vacuum=8.0, orthogonal=True) for _ in range(n_structures)]
+def slabs(n_structures: int, size: tuple[int, int, int] = (3, 6, 3)) -> list[Atoms]:
+    """Copper slabs of 54 atoms, or another `size`, rattled by 0.05 Å."""
+    structures = [fcc111("Cu", size, vacuum=8.0, orthogonal=True) for _ in range(n_structures)]
     for seed, atoms in enumerate(structures):
         atoms.rattle(0.05, seed=seed)
     return structures

@@ -31,7 +31,8 @@ class SchNetPackOptions(Options):
 
     A checkpoint brings its own architecture; `precision`, `device` and `batch_pairs` also matter when it is loaded.
     `steps` are rounded up to whole epochs, unless `epochs` is given.  The loss is SchNetPack's: mean squared errors of
-    energies (eV²) and of force components (eV²/Å²), weighted.
+    energies (eV²) and of force components (eV²/Å²), weighted.  `batch_pairs` are the neighbour pairs evaluated at once;
+    by default 4,096 on a CPU, near whose cache they stay, and 16,384 on a GPU.
     """
 
     n_atom_basis: int = Field(128, gt=0)
@@ -46,7 +47,7 @@ class SchNetPackOptions(Options):
     force_weight: float = Field(0.99, ge=0)
     precision: Literal["float32", "float64"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    batch_pairs: int = Field(16_384, gt=0)
+    batch_pairs: int | None = Field(None, gt=0)
 
 
 class SchNetPackForceField:
@@ -73,7 +74,7 @@ class SchNetPackForceField:
         self._dtype: torch.dtype = getattr(torch, options.precision)
         on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
         self._device = torch.device("cuda" if on_gpu else "cpu")
-        self._batch_pairs = options.batch_pairs
+        self._batch_pairs = options.batch_pairs or (16_384 if on_gpu else 4_096)
         self.elements: frozenset[str] | None = None
         with backend_errors(self.name, adapter, "import SchNetPack"):
             from elmlff_plugins.schnetpack_model import load_safetensors, set_precision

@@ -14,22 +14,21 @@ from elmlff_core.config import TrainingConfig
 from elmlff_core.graphs.batch import GraphBatch
 from elmlff_core.training.loss import Forward, Labelled, training_loss
 
-# Atoms shown in a training that win back the one or two minutes, at 0.05 to 0.2 ms each; those of small molecules,
-# whose operations are small too, win nothing (benchmarks/compilation.py).
+# Atoms shown in a training that win back the minute: 0.05 to 0.2 ms each (benchmarks/compilation.py).
 LONG_TRAINING = 4_000_000
-LARGE_STRUCTURE = 24
 
 
 def worth_compiling(network: Any, settings: TrainingConfig, n_atoms: np.ndarray) -> bool:
     """Whether to compile `network`, whose class says in ``compiles`` whether it gains by it.
 
-    It depends on the training structures, of `n_atoms` (n_structures,), and on nothing that was timed: a training that
-    goes on does what the interrupted one did.
+    Structures of many sizes gain nothing: what may have any size is hard to make fast.  It depends on the training
+    structures, of `n_atoms` (n_structures,), and on nothing that was timed: a training that goes on does what the
+    interrupted one did.
     """
     if settings.compile != "auto":
         return settings.compile
     long = (settings.epochs or 0) * n_atoms.sum() >= LONG_TRAINING
-    return bool(getattr(network, "compiles", False) and long and n_atoms.mean() >= LARGE_STRUCTURE)
+    return bool(getattr(network, "compiles", False) and long and np.ptp(n_atoms) == 0)
 
 
 def compiled(

@@ -35,7 +35,7 @@ def test_it_goes_by_the_network_and_the_length_of_the_training():
     assert worth_compiling(Gains(), settings, n_atoms)
     assert not worth_compiling(Gains(), settings, n_atoms[1:])
     assert not worth_compiling(object(), settings, n_atoms)
-    assert not worth_compiling(Gains(), settings, np.full(LONG_TRAINING, 5))
+    assert not worth_compiling(Gains(), settings, np.append(n_atoms, 51))
 
 
 @pytest.mark.parametrize("said", [True, False])
