@@ -1,7 +1,9 @@
 """Run all benchmarks, each in a process of its own, and leave a table and JSON.
 
-    python benchmarks/run.py [NAME ...]
+    python benchmarks/run.py [NAME ...] [-- --base nep=nep.txt --base painn=painn.pt --data frames.extxyz]
 
+What follows the dashes are base force fields and structures for `calculator` and `features`, in place of those that
+`make demo` trained.
 Threads are one each unless OMP_NUM_THREADS says otherwise: two processes on two cores are the usual case, and one
 thread tells what the code itself costs.
 """
@@ -21,10 +23,11 @@ BENCHMARKS = (
     "gat_step", "compilation", "large_structures", "neighbours", "data_path", "linear_fit", "startup", "second_run",
     "calculator", "features", "worker_overhead", "stack_memory",
 )  # fmt: skip
+TAKE_BASES = ("calculator", "features")
 RESULTS = Path("benchmark-results.json")
 
 
-def main(names: list[str]) -> None:
+def main(names: list[str], bases: list[str]) -> None:
     """Run, print a table, write `RESULTS`, and exit with 1 where a benchmark failed."""
     if unknown := [name for name in names if name not in BENCHMARKS]:
         raise SystemExit(f"no benchmark is called '{unknown[0]}': {', '.join(BENCHMARKS)}")
@@ -33,7 +36,10 @@ def main(names: list[str]) -> None:
     for name in names or BENCHMARKS:
         print(f"== {name}", flush=True)
         process = subprocess.Popen(
-            [sys.executable, str(HERE / f"{name}.py")], env=environment, stdout=subprocess.PIPE, text=True
+            [sys.executable, str(HERE / f"{name}.py"), *(bases if name in TAKE_BASES else [])],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert process.stdout is not None
         for line in process.stdout:
@@ -57,4 +63,6 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    given = sys.argv[1:]
+    end = given.index("--") if "--" in given else len(given)
+    main(given[:end], given[end + 1 :])
