@@ -67,8 +67,8 @@ class GrowingArray:
         self.file: IO[bytes] | None = None
 
     def append(self, rows: np.ndarray) -> None:
-        """Add `rows`, (n, *row_shape); ElmlffError where the cache folder is full."""
-        part = np.ascontiguousarray(rows, dtype=self.dtype)
+        """Add a copy of `rows`, (n, *row_shape); ElmlffError where the cache folder is full."""
+        part = np.array(rows, dtype=self.dtype, order="C")
         self.parts.append(part)
         self.n_rows += len(part)
         self.n_bytes += part.nbytes

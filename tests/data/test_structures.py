@@ -30,6 +30,20 @@ def test_changing_one_changes_nothing(given):
     assert found[0] == given[0]
 
 
+@pytest.mark.parametrize("n_structures", [1, 3])
+def test_what_was_given_may_change_afterwards(given, n_structures):
+    same = given[0].copy()
+
+    def moving():
+        for _ in range(n_structures):
+            yield same
+            same.positions += 1.0
+
+    found = Structures.of(moving())
+    for step, atoms in enumerate(found):
+        np.testing.assert_allclose(atoms.positions, given[0].positions + step)
+
+
 def test_slices_and_subsets_are_sequences_of_the_same_kind(given):
     found = Structures.of(given)
     assert list(found[1:]) == given[1:]
