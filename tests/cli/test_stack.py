@@ -158,9 +158,10 @@ def test_evaluate_and_predict(workplace, metrics):
     for name, found in (("forces_std", written[7].arrays), ("energy_std", written[7].info)):
         assert np.allclose(found[name], calculator.get_property(name, test[7]), rtol=1e-4)
     few = read_dataset("methane").subset(metrics["split"]["test"][:50])
-    for atoms, forces, energy in zip(few.structures, few.forces, few.energy, strict=True):
+    labelled = list(few.structures)
+    for atoms, forces, energy in zip(labelled, few.forces, few.energy, strict=True):
         atoms.arrays["mine"], atoms.info["my_energy"] = forces, energy
-    ase.io.write(workplace / "few.extxyz", few.structures)
+    ase.io.write(workplace / "few.extxyz", labelled)
     keys = ("--forces-key", "mine", "--energy-key", "my_energy")
     rows = json.loads(run("evaluate", "run", "--data", "few.extxyz", *keys, "--json", folder=workplace).stdout)
     assert [row["name"] for row in rows] == ["dp1", "painn", "nep", "stack (egat)"]
