@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 # Of mallopt(3), as in malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -52,8 +53,20 @@ def keep_freed_memory() -> None:
     It would give each back to the system and ask for another one, page by page, in the next step: half the time of a
     training step of `egat` with batches of 32 structures.
     """
-    said = any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
-    mallopt = None if said or sys.platform != "linux" else getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # other C libraries have none
+    if (mallopt := _of_glibc("mallopt")) is not None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, NEVER)
+
+
+def give_back_freed_memory() -> None:
+    """Give the system what is free now, after work that will not come again; as `keep_freed_memory` in all else."""
+    if (malloc_trim := _of_glibc("malloc_trim")) is not None:
+        malloc_trim(0)
+
+
+def _of_glibc(function: str) -> Any:
+    """A function of glibc's, or None where that is not to be asked."""
+    said = any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    if said or sys.platform != "linux":
+        return None
+    return getattr(ctypes.CDLL(None), function, None)  # other C libraries have none
