@@ -27,7 +27,7 @@ def main() -> None:
         atoms.rattle(0.05, seed=seed)
     settings = TrainingConfig(loss="norm", energy_weight=0.0)
     cases = (
-        ("slabs of 60 atoms", slabs(2 * BATCH, (4, 5, 3)), 1.2),  # each pair of atoms is joined once: dense
+        ("slabs of 72 atoms", slabs(2 * BATCH, (4, 6, 3)), 1.2),  # each pair of atoms is joined once: dense
         ("slabs of 54 atoms", slabs(2 * BATCH), 2.0),  # some by several images: sparse
         ("molecules of 5 atoms", clusters, 1.2),
     )

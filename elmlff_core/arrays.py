@@ -22,6 +22,7 @@ from numpy.typing import DTypeLike
 from elmlff_core.errors import ElmlffError
 
 MEMORY_BYTES = 2**23  # the most that an array in memory takes, 8 MB
+MOST_PARTS = 1000
 BLOCK_ROWS = 2**14  # atoms: forces of eight bases are 3 MB, which stay near the processor
 
 
@@ -72,8 +73,10 @@ class GrowingArray:
         self.parts.append(part)
         self.n_rows += len(part)
         self.n_bytes += part.nbytes
+        if len(self.parts) == MOST_PARTS:  # many small ones take more than they hold
+            self.parts = [np.concatenate(self.parts)]
         # What came in one piece, as the edges of one large structure do, is in memory already.
-        if self.n_bytes > MEMORY_BYTES and len(self.parts) > 1:
+        if self.n_bytes > MEMORY_BYTES and self.n_rows > len(part):
             self._spill()
 
     def whole(self) -> np.ndarray:

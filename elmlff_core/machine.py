@@ -7,11 +7,9 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 # Of mallopt(3), as in malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-NEVER = 2**31 - 1
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def n_cores() -> int:
@@ -48,25 +46,14 @@ def set_up_process() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep large blocks that are freed, unless the environment says how it should allocate.
+    """Let glibc keep freed blocks of up to 32 MB, unless the environment says how it should allocate.
 
-    It would give each back to the system and ask for another one, page by page, in the next step: half the time of a
-    training step of `egat` with batches of 32 structures.
+    It would give them back to the system, and get them again page by page in the next step: a quarter of the time of a
+    training step of `egat` with batches of 32 structures.  Larger blocks do go back: kept, they leave holes that the
+    next large one does not fit in, and a step takes twice the memory.
     """
-    if (mallopt := _of_glibc("mallopt")) is not None:
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, NEVER)
-
-
-def give_back_freed_memory() -> None:
-    """Give the system what is free now, after work that will not come again; as `keep_freed_memory` in all else."""
-    if (malloc_trim := _of_glibc("malloc_trim")) is not None:
-        malloc_trim(0)
-
-
-def _of_glibc(function: str) -> Any:
-    """A function of glibc's, or None where that is not to be asked."""
     said = any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
-    if said or sys.platform != "linux":
-        return None
-    return getattr(ctypes.CDLL(None), function, None)  # other C libraries have none
+    mallopt = None if said or sys.platform != "linux" else getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # other C libraries have none
+        mallopt(M_MMAP_THRESHOLD, 2**25)
+        mallopt(M_TRIM_THRESHOLD, 2**28)

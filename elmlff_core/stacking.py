@@ -20,7 +20,7 @@ from elmlff_core.features.features import Features
 from elmlff_core.features.out_of_fold import Fold, Retraining, make_folds, out_of_fold
 from elmlff_core.features.predict import dataset_features
 from elmlff_core.fitting import Fitted, fit_all, fits_of, planned
-from elmlff_core.machine import give_back_freed_memory, set_up_process
+from elmlff_core.machine import set_up_process
 from elmlff_core.meta_models import NamedMeta, resolve_meta_models, with_resolved
 from elmlff_core.models import (
     DEFAULT_MODELS_FOLDER,
@@ -180,7 +180,6 @@ def base_features(
     test = source if parts.test_source is None else dataset_features(models, parts.test_source, cache, reporter)
     for model in models:
         model.close()  # a worker's memory is better free while the meta-model is fitted
-    give_back_freed_memory()
     return {
         "train": source.subset(parts.train_index),
         "valid": source.subset(parts.valid_index),

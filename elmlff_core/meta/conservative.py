@@ -205,7 +205,7 @@ def _with_a_base(features: Features) -> Features:
 def _batches(graphs: GraphDataset) -> Iterator[GraphBatch]:
     from elmlff_core.training.loop import EVALUATION_ATOMS
 
-    for structures, _ in blocks(graphs.n_atoms.numpy(), EVALUATION_ATOMS):
+    for structures, _ in blocks(graphs.n_atoms.numpy(), EVALUATION_ATOMS["cpu"]):
         yield graphs.batch(torch.arange(structures.start, structures.stop))
 
 

@@ -29,8 +29,8 @@ from elmlff_core.training.loss import Forward, Labelled, training_loss
 from elmlff_core.training.schedule import warmup_cosine
 
 Mask = Callable[[GraphBatch, torch.Generator], GraphBatch]
-# Atoms in one evaluation batch: bounds memory for any size of structures.
-EVALUATION_ATOMS = 8192
+# Atoms in one evaluation batch: few stay near a processor's cache, which halves the time of `egat`; GPUs want many.
+EVALUATION_ATOMS = {"cpu": 1024, "cuda": 8192}
 # Checkpoints over a training: often enough to lose little, seldom enough to cost little.
 N_CHECKPOINTS = 50
 
@@ -109,7 +109,7 @@ def evaluate_network(
     network.eval()
     found: np.ndarray | None = None
     with torch.no_grad():
-        for structures, rows in blocks(graphs.n_atoms.numpy(), EVALUATION_ATOMS):
+        for structures, rows in blocks(graphs.n_atoms.numpy(), EVALUATION_ATOMS.get(device.type, 1024)):
             batch = graphs.batch(torch.arange(structures.start, structures.stop)).to(device)
             part = (network(batch) if of is None else of(network, batch)).cpu().numpy()
             if found is None:
