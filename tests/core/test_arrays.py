@@ -48,8 +48,10 @@ def test_a_cache_folder_that_cannot_be_written_is_said(tiny_memory, monkeypatch,
         new_array((100,))
 
 
+@pytest.mark.parametrize("most_parts", [2, 1000])
 @pytest.mark.parametrize("n_parts", [0, 1, 2, 5])
-def test_growing_arrays_end_as_what_was_appended(tiny_memory, n_parts):
+def test_growing_arrays_end_as_what_was_appended(tiny_memory, monkeypatch, n_parts, most_parts):
+    monkeypatch.setattr(arrays, "MOST_PARTS", most_parts)
     rng = np.random.default_rng(0)
     parts = [rng.integers(100, size=(size, 2)) for size in (40, 0, 1, 30, 7)[:n_parts]]
     growing = GrowingArray((2,), np.int32)
