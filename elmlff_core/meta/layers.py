@@ -48,11 +48,15 @@ class ResidualGATLayer(nn.Module):
         return out if self.residual is None else out + self.residual(x)
 
     def _dense(self, x: torch.Tensor, adjacency: torch.Tensor) -> torch.Tensor:
-        projected = self.conv.lin(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, N, C)
+        projected = self.conv.lin(x).unflatten(-1, (self.heads, -1))  # (B, N, H, C)
         source, target = self._scores(x).transpose(1, 2).split(self.heads, dim=1)  # (B, H, N) each
         scores = F.leaky_relu(target.unsqueeze(-1) + source.unsqueeze(-2), self.conv.negative_slope)  # (B, H, N, N)
         attention = scores.masked_fill(~adjacency.unsqueeze(1), float("-inf")).softmax(dim=-1)
-        return self._merged((attention @ projected).transpose(1, 2))
+        if self.concat:
+            return self._merged((attention @ projected.transpose(1, 2)).transpose(1, 2))
+        # The mean over heads is a sum over neighbours and heads at once: one product, without the heads in between.
+        weights = attention.permute(0, 2, 3, 1).flatten(2) / self.heads  # (B, N, N H)
+        return weights @ projected.flatten(1, 2) + self.conv.bias
 
     def _sparse(self, x: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
         source, target = add_self_loops(edges, num_nodes=len(x))[0]
