@@ -89,6 +89,7 @@ class TrainingConfig(Section):
     energy_weight : share of the energy error in the loss of meta-models that learn an energy
     device : ``auto`` takes a CUDA GPU where there is one
     precision : ``bfloat16`` multiplies matrices in that precision and keeps weights in float32; for GPUs
+    fused : whether the optimiser updates all weights in one kernel; ``auto``: on a GPU
     compile : whether torch.compile makes one program of the network, which takes about a minute and a C++ compiler.
         ``auto``: where the meta-model gains by it, and the training is long
     """
@@ -103,6 +104,7 @@ class TrainingConfig(Section):
     patience: int | None = Field(None, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
+    fused: bool | Literal["auto"] = "auto"
     compile: bool | Literal["auto"] = "auto"
 
     def with_defaults(self, defaults: Mapping[str, Any]) -> TrainingConfig:

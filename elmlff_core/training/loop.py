@@ -204,8 +204,10 @@ class _Fitting(pl.LightningModule):
         return rmse
 
     def configure_optimizers(self) -> dict[str, object]:
-        on_gpu = self.trainer.strategy.root_device.type == "cuda"
-        optimizer = torch.optim.Adam(self.learner.parameters(), lr=self.settings.learning_rate or 0.0, fused=on_gpu)
+        fused = self.settings.fused
+        if fused == "auto":
+            fused = self.trainer.strategy.root_device.type == "cuda"
+        optimizer = torch.optim.Adam(self.learner.parameters(), lr=self.settings.learning_rate or 0.0, fused=fused)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: warmup_cosine(step, self.n_steps, self.settings.warmup_fraction)
         )

@@ -71,6 +71,14 @@ def test_without_a_compiler_the_training_goes_on_and_says_so(tmp_path, monkeypat
     np.testing.assert_array_equal(without, plain)
 
 
+def test_a_fused_optimiser_takes_the_same_steps(tmp_path):
+    features = synthetic_features(n_structures=20)
+    plain, _ = fitted(tmp_path / "plain", features)
+    fused, _ = fitted(tmp_path / "fused", features, fused=True)
+    assert not np.array_equal(fused, plain)
+    np.testing.assert_allclose(fused, plain, atol=2e-4)
+
+
 def test_bfloat16_trains_to_about_the_same_error(tmp_path):
     features = synthetic_features(n_structures=40)
     errors = [
