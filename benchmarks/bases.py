@@ -18,6 +18,7 @@ from elmlff_core.config import Config, ModelConfig
 from elmlff_core.data.readers import read_structures
 from elmlff_core.models import NamedModel, named_model, trained_checkpoint
 
+VACUUM = 10.0  # Å, around molecules: beyond any cutoff
 TRAINED = Path("elmlff-models")
 # What elmlff trains of SchNetPack is no pickle, which is what SchNetPack's own calculator loads: name one of those.
 UNKNOWN_TO_THEIR_BACKEND = ".safetensors"
@@ -35,7 +36,11 @@ def parse(description: str | None, n_structures: int) -> tuple[list[NamedModel],
     models = [named_model(name, settings(name, Path(path))) for name, path in given.items()]
     structures = read_structures(arguments.data)
     chosen = np.linspace(0, len(structures) - 1, min(n_structures, len(structures))).astype(int)
-    return models, [structures[index] for index in chosen]
+    picked = [structures[index] for index in chosen]
+    for atoms in picked:
+        if not atoms.cell.rank:  # calorine's calculator takes none without a cell
+            atoms.center(vacuum=VACUUM)
+    return models, picked
 
 
 def trained_here() -> dict[str, str]:
