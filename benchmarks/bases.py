@@ -14,9 +14,9 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from elmlff_core.config import Config, ModelConfig
+from elmlff_core.base_models.named import NamedModel, named_model, trained_checkpoint
 from elmlff_core.data.readers import read_structures
-from elmlff_core.models import NamedModel, named_model, trained_checkpoint
+from elmlff_core.settings.config import Config, ModelConfig
 
 VACUUM = 10.0  # Å, around molecules: beyond any cutoff
 TRAINED = Path("elmlff-models")

@@ -12,12 +12,12 @@ from ase.calculators.calculator import Calculator
 from bases import own_calculator, parse
 from measuring import Row, medians, shown
 
-from elmlff_core.calculator import StackCalculator
-from elmlff_core.features.features import Features
-from elmlff_core.models import NamedModel, named_model
-from elmlff_core.prediction import Prediction
-from elmlff_core.protocols import FitRequest
-from elmlff_core.stack_folder import Stack, make_meta
+from elmlff_core.base_models.named import NamedModel, named_model
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.contracts.protocols import FitRequest
+from elmlff_core.stack.calculator import StackCalculator
+from elmlff_core.stack.stack import Stack, make_meta
 
 N_STRUCTURES = 16
 

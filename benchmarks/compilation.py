@@ -9,12 +9,12 @@ from ase.build import bulk
 from measuring import Row, medians, shown
 from structures import random_features, slabs
 
-from elmlff_core.config import TrainingConfig
 from elmlff_core.graphs.batch import GraphDataset
 from elmlff_core.meta.egat import EGATNetwork
 from elmlff_core.meta.options import EGATOptions
-from elmlff_core.training.compilation import compiled
-from elmlff_core.training.loss import Labelled, training_loss
+from elmlff_core.meta.training.compilation import compiled
+from elmlff_core.meta.training.loss import Labelled, training_loss
+from elmlff_core.settings.config import TrainingConfig
 
 N_MODELS, BATCH = 5, 8
 

@@ -8,7 +8,7 @@ import numpy as np
 from measuring import Row, medians, shown
 from structures import random_features, slabs
 
-from elmlff_core.meta.linear import ElementMix
+from elmlff_core.features.linear_combination import ElementMix
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from elmlff_core.machine import keep_freed_memory
+from elmlff_core.resources import keep_freed_memory
 
 keep_freed_memory()  # as elmlff itself does before long work; both ways have it
 MARK = "#row "  # before the JSON of a row, for run.py

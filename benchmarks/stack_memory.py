@@ -23,12 +23,12 @@ from ase import Atoms
 from ase.build import fcc111
 from measuring import Row
 
-from elmlff_core.config import Config
-from elmlff_core.data.parts import read_parts
-from elmlff_core.features.cache import FeatureCache
-from elmlff_core.models import resolve_model
-from elmlff_core.prediction import Prediction
-from elmlff_core.stacking import stack
+from elmlff_core.base_models.cache import FeatureCache
+from elmlff_core.base_models.named import resolve_model
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.data.splits import read_parts
+from elmlff_core.settings.config import Config
+from elmlff_core.workflows.stack.workflow import stack
 
 N_STRUCTURES, N_MODELS = 100_000, 8
 SHARD_BYTES = 2**26  # 64 MB, a usual size of the parts in which large datasets are stored

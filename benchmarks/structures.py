@@ -6,8 +6,8 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk, fcc111
 
-from elmlff_core.features.features import Features
-from elmlff_core.prediction import Prediction
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
 
 
 def slabs(n_structures: int, size: tuple[int, int, int] = (3, 6, 3)) -> list[Atoms]:

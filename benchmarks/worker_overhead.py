@@ -22,10 +22,10 @@ from ase import Atoms
 from measuring import Row, shown
 from structures import slabs
 
-from elmlff_core.config import ModelConfig
+from elmlff_core.base_models.named import NamedModel, named_model
+from elmlff_core.contracts.protocols import BaseForceField
 from elmlff_core.data.readers import read_structures
-from elmlff_core.models import NamedModel, named_model
-from elmlff_core.protocols import BaseForceField
+from elmlff_core.settings.config import ModelConfig
 
 BOUNDS = {"batch ratio": 1.05, "single overhead in ms": 2.0}
 EMT = {"calculator": "ase.calculators.emt:EMT"}

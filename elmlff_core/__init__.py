@@ -11,18 +11,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from elmlff_core.calculator import StackCalculator
-    from elmlff_core.config import read_config
-    from elmlff_core.stack_folder import load_stack
-    from elmlff_core.stacking import stack
+    from elmlff_core.settings.reading import read_config
+    from elmlff_core.stack.calculator import StackCalculator
+    from elmlff_core.stack.stack import load_stack
+    from elmlff_core.workflows.stack.workflow import stack
 
 __all__ = ["StackCalculator", "load_stack", "read_config", "stack"]
 
 _HOMES = {
-    "StackCalculator": "elmlff_core.calculator",
-    "load_stack": "elmlff_core.stack_folder",
-    "read_config": "elmlff_core.config",
-    "stack": "elmlff_core.stacking",
+    "StackCalculator": "elmlff_core.stack.calculator",
+    "load_stack": "elmlff_core.stack.stack",
+    "read_config": "elmlff_core.settings.reading",
+    "stack": "elmlff_core.workflows.stack.workflow",
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ase.data import atomic_numbers
 from pydantic import Field, field_validator
 
-from elmlff_core.hookspecs import ForceFieldPlugin, Options, hookimpl
+from elmlff_core.contracts.hookspecs import ForceFieldPlugin, Options, hookimpl
 from elmlff_plugins.ase_evaluation import ADAPTER, ASEForceField
 
 

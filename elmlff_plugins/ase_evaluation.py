@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 
+from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.errors import ForceFieldError, did_you_mean
-from elmlff_core.prediction import Prediction
-from elmlff_plugins.backend_errors import backend_errors
-from elmlff_plugins.elements import check_elements
-from elmlff_plugins.fingerprint import existing_checkpoint, fingerprint
+from elmlff_core.plugins.toolkit import backend_errors, check_elements, existing_checkpoint, fingerprint
 
 if TYPE_CHECKING:
-    from elmlff_core.hookspecs import LoadRequest
+    from elmlff_core.contracts.hookspecs import LoadRequest
     from elmlff_plugins.ase import ASEOptions
 
 ADAPTER = "ase"

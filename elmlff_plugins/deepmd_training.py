@@ -14,13 +14,12 @@ import numpy as np
 from ase.data import atomic_numbers
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from elmlff_core.data.dataset import Dataset
+from elmlff_core.contracts.dataset import Dataset
+from elmlff_core.contracts.progress import Progress
+from elmlff_core.contracts.protocols import TrainingLength, TrainingRequest
 from elmlff_core.errors import ForceFieldError
-from elmlff_core.protocols import Progress, TrainingLength, TrainingRequest
-from elmlff_plugins.elements import by_atomic_number
-from elmlff_plugins.neighbours import NeighbourFinder
-from elmlff_plugins.training_process import run_trainer
-from elmlff_plugins.vacuum import in_vacuum
+from elmlff_core.plugins.toolkit import NeighbourFinder, by_atomic_number, in_vacuum
+from elmlff_core.plugins.training_process import run_trainer
 
 if TYPE_CHECKING:
     from elmlff_plugins.deepmd import DeepMDOptions

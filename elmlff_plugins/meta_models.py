@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from elmlff_core.hookspecs import MetaModelPlugin, hookimpl
+from elmlff_core.contracts.hookspecs import MetaModelPlugin, hookimpl
 
 
 def _gat(options):

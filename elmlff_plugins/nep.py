@@ -12,14 +12,11 @@ import numpy as np
 from ase import Atoms
 from pydantic import Field
 
+from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Options, hookimpl
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.contracts.protocols import TrainingLength, TrainingRequest
 from elmlff_core.errors import PluginError
-from elmlff_core.hookspecs import ForceFieldPlugin, LoadRequest, Options, hookimpl
-from elmlff_core.prediction import Prediction
-from elmlff_core.protocols import TrainingLength, TrainingRequest
-from elmlff_plugins.backend_errors import backend_errors
-from elmlff_plugins.elements import check_elements
-from elmlff_plugins.fingerprint import existing_checkpoint, fingerprint
-from elmlff_plugins.vacuum import in_vacuum
+from elmlff_core.plugins.toolkit import backend_errors, check_elements, existing_checkpoint, fingerprint, in_vacuum
 
 ADAPTER = "nep"
 

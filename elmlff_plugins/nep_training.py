@@ -11,12 +11,12 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from elmlff_core.data.dataset import Dataset
+from elmlff_core.contracts.dataset import Dataset
+from elmlff_core.contracts.progress import Progress
+from elmlff_core.contracts.protocols import TrainingRequest
 from elmlff_core.errors import ForceFieldError
-from elmlff_core.protocols import Progress, TrainingRequest
-from elmlff_plugins.elements import by_atomic_number, element_energies
-from elmlff_plugins.training_process import run_trainer
-from elmlff_plugins.vacuum import in_vacuum
+from elmlff_core.plugins.toolkit import by_atomic_number, element_energies, in_vacuum
+from elmlff_core.plugins.training_process import run_trainer
 
 if TYPE_CHECKING:
     from elmlff_plugins.nep import NEPOptions

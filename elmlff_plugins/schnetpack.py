@@ -12,13 +12,11 @@ from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 from pydantic import Field
 
+from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Options, hookimpl
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.contracts.protocols import TrainingLength, TrainingRequest
 from elmlff_core.errors import ForceFieldError
-from elmlff_core.hookspecs import ForceFieldPlugin, LoadRequest, Options, hookimpl
-from elmlff_core.prediction import Prediction
-from elmlff_core.protocols import TrainingLength, TrainingRequest
-from elmlff_plugins.backend_errors import backend_errors
-from elmlff_plugins.elements import check_elements
-from elmlff_plugins.fingerprint import existing_checkpoint, fingerprint
+from elmlff_core.plugins.toolkit import backend_errors, check_elements, existing_checkpoint, fingerprint
 
 if TYPE_CHECKING:
     import torch

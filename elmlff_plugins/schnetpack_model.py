@@ -18,7 +18,7 @@ from schnetpack import properties
 from schnetpack.data.loader import _atoms_collate_fn as collate
 
 from elmlff_core.errors import ForceFieldError
-from elmlff_plugins.neighbours import NeighbourFinder
+from elmlff_core.plugins.toolkit import NeighbourFinder
 
 if TYPE_CHECKING:
     from elmlff_plugins.schnetpack import SchNetPackOptions

@@ -19,10 +19,11 @@ from schnetpack.data import AtomsLoader
 from schnetpack.task import AtomisticTask, ModelOutput
 from torchmetrics import MeanSquaredError
 
-from elmlff_core.data.dataset import Dataset
+from elmlff_core.contracts.dataset import Dataset
+from elmlff_core.contracts.progress import Progress, ProgressCallback
+from elmlff_core.contracts.protocols import TrainingRequest
 from elmlff_core.errors import ForceFieldError
-from elmlff_core.protocols import Progress, ProgressCallback, TrainingRequest
-from elmlff_plugins.elements import by_atomic_number, element_energies, summed_element_energies
+from elmlff_core.plugins.toolkit import by_atomic_number, element_energies, summed_element_energies
 from elmlff_plugins.schnetpack_model import Architecture, Sample, SampleMaker, save_safetensors, set_precision
 
 if TYPE_CHECKING:

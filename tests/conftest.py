@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from elmlff_core.features.features import Features
-from elmlff_core.prediction import Prediction
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
 
 pytest_plugins = ["tests.trained_models"]
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -13,9 +13,10 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.emt import EMT
 
-from elmlff_core.data.dataset import Dataset
-from elmlff_core.hookspecs import ForceFieldPlugin, LoadRequest
-from elmlff_core.protocols import BaseForceField, Progress, TrainingRequest
+from elmlff_core.contracts.dataset import Dataset
+from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest
+from elmlff_core.contracts.progress import Progress
+from elmlff_core.contracts.protocols import BaseForceField, TrainingRequest
 
 ADAPTER_MODULES = {"dp": "deepmd", "schnet": "schnetpack", "painn": "schnetpack", "nep": "nep", "ase": "ase"}
 # Smaller than any that is of use, large enough to have every part.

@@ -27,10 +27,10 @@ def command(executor: str, workers: int | None, output: Path | None, models_dir:
     config = config_from({**values, "meta": "gat"})
     from rich.table import Table
 
-    from elmlff_core.ablating import ablate
-    from elmlff_core.ablation.table import ablation_table
+    from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER
     from elmlff_core.cli.console import ConsoleReporter, standard_console
-    from elmlff_core.models import DEFAULT_MODELS_FOLDER
+    from elmlff_core.workflows.ablation.results import ablation_table
+    from elmlff_core.workflows.ablation.workflow import ablate
 
     reporter = ConsoleReporter()
     run = ablate(config, executor, workers, output, models_dir or DEFAULT_MODELS_FOLDER, reporter)

@@ -12,12 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from elmlff_core.protocols import Progress as Step
-from elmlff_core.protocols import ProgressCallback
-from elmlff_core.reporter import Reporter
+from elmlff_core.contracts.progress import Progress as Step
+from elmlff_core.contracts.progress import ProgressCallback, Reporter
 
 if TYPE_CHECKING:
-    from elmlff_core.report.table import Row
+    from elmlff_core.evaluation.model_errors import Row
 
 LINE_INTERVAL = 20.0  # s between progress lines where there is no terminal
 
@@ -93,7 +92,7 @@ def print_table(console: Console, rows: Sequence[Row], parts: Sequence[str]) -> 
     Where meta-models were fitted with several seeds, the mean and the standard deviation over them; where any was
     fitted, the minutes it took and its parameters.
     """
-    from elmlff_core.report.verdict import with_spread
+    from elmlff_core.evaluation.summary import with_spread
 
     # The first part has all metrics; of the others the paper's is enough to tell whether the model has memorised.
     errors = [(parts[0], metric) for metric in TITLES] + [(part, "rmse_per_frame") for part in parts[1:]]

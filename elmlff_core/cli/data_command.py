@@ -10,8 +10,8 @@ import click
 
 if TYPE_CHECKING:
     from elmlff_core.cli.console import ConsoleReporter
-    from elmlff_core.data.catalogue import PublishedDataset
-    from elmlff_core.data.local_copy import LocalCopy
+    from elmlff_core.data.published.catalogue import PublishedDataset
+    from elmlff_core.data.published.local_copy import LocalCopy
 
 
 @click.group("data", invoke_without_command=True)
@@ -29,8 +29,8 @@ def list_command(as_json: bool) -> None:
 
     Files that are here are checked against their hashes.
     """
-    from elmlff_core.data.catalogue import load_catalogue
-    from elmlff_core.data.local_copy import default_folder, examine
+    from elmlff_core.data.published.catalogue import load_catalogue
+    from elmlff_core.data.published.local_copy import default_folder, examine
 
     copies = [examine(dataset, default_folder(dataset)) for dataset in load_catalogue().datasets]
     if as_json:
@@ -53,9 +53,9 @@ def get_command(name: str, origin: Path | None, output: Path | None) -> None:
     stopped.
     """
     from elmlff_core.cli.console import ConsoleReporter
-    from elmlff_core.data.catalogue import load_catalogue
-    from elmlff_core.data.local_copy import default_folder
-    from elmlff_core.data.obtain import obtain
+    from elmlff_core.data.published.catalogue import load_catalogue
+    from elmlff_core.data.published.local_copy import default_folder
+    from elmlff_core.data.published.obtain import obtain
 
     dataset = load_catalogue().named(name)
     reporter = ConsoleReporter()
@@ -85,7 +85,7 @@ def _called(copy: LocalCopy, part: str, by_path: bool) -> str:
 
 def _absent(copy: LocalCopy) -> str:
     """Sets that are not here as a whole."""
-    from elmlff_core.data.local_copy import whole_sets
+    from elmlff_core.data.published.local_copy import whole_sets
 
     whole = whole_sets(copy.dataset, copy.here)
     return ", ".join(

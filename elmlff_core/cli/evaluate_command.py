@@ -19,12 +19,12 @@ import click
 def command(run: Path, data: str, energy_key: str | None, forces_key: str | None, as_json: bool) -> None:
     """Errors of the stack in RUN, and of its bases, on labelled structures."""
     from elmlff_core.cli.console import ConsoleReporter, print_table, standard_console
+    from elmlff_core.contracts.progress import Reporter
     from elmlff_core.data.labels import LabelKeys
     from elmlff_core.data.readers import read_dataset
-    from elmlff_core.report.evaluation import evaluate_stack
-    from elmlff_core.report.table import as_records
-    from elmlff_core.reporter import Reporter
-    from elmlff_core.stack_folder import load_stack
+    from elmlff_core.evaluation.evaluation import evaluate_stack
+    from elmlff_core.evaluation.model_errors import as_records
+    from elmlff_core.stack.stack import load_stack
 
     reporter = Reporter() if as_json else ConsoleReporter()  # JSON is for programs: nothing else on standard output
     rows = evaluate_stack(load_stack(run), read_dataset(data, LabelKeys(energy_key, forces_key)), reporter)

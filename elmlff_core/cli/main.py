@@ -133,7 +133,7 @@ def config_from(values: dict[str, Any]) -> Any:
     """The settings that `run_options`, and those of `stack` where a command has them, ask for."""
     from pathlib import Path
 
-    from elmlff_core.config import read_config
+    from elmlff_core.settings.reading import read_config
 
     models = values.get("models")
     overlay = {

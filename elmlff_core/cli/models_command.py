@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from elmlff_core.model_listing import ModelEntry
+    from elmlff_core.base_models.listing import ModelEntry
 
 
 @click.command("models")
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(check: str | None, load: bool, config_file: Path | None, models_dir: Path | None, as_json: bool) -> None:
     """List models: those of the stack, of elmlff.toml, and the presets. Nothing is loaded unless asked for."""
-    from elmlff_core.config import read_config
-    from elmlff_core.model_listing import list_models
-    from elmlff_core.models import DEFAULT_MODELS_FOLDER
+    from elmlff_core.base_models.listing import list_models
+    from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER
+    from elmlff_core.settings.reading import read_config
 
     entries = list_models(
         read_config(config_file), models_dir or DEFAULT_MODELS_FOLDER, load=load or check is not None, only=check

@@ -12,7 +12,7 @@ import click
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to write.  [default: NAME]")
 def command(name: str, output: Path | None) -> None:
     """Write a small package with the adapter NAME: a force field that works, for you to replace by yours."""
-    from elmlff_core.scaffold import write_adapter_package
+    from elmlff_core.plugins.scaffold import write_adapter_package
 
     folder = write_adapter_package(name, output)
     for path in sorted(folder.iterdir()):

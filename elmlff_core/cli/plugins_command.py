@@ -11,7 +11,8 @@ import click
 from elmlff_core.errors import ElmlffError, did_you_mean
 
 if TYPE_CHECKING:
-    from elmlff_core.plugins import Kind, Record, Registry
+    from elmlff_core.plugins.records import Kind, Record
+    from elmlff_core.plugins.registry import Registry
 
 
 @click.command("plugins")
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--traceback", is_flag=True, help="Show the tracebacks of what failed.")
 def command(name: str | None, check: str | None, as_json: bool, traceback: bool) -> None:
     """List adapters and meta-models; with NAME, the options of one. No backend is imported but by --check."""
-    from elmlff_core.plugins import registry
+    from elmlff_core.plugins.registry import registry
 
     found = registry()
     if check is not None:
@@ -36,7 +37,7 @@ def command(name: str | None, check: str | None, as_json: bool, traceback: bool)
 
 def _entries(found: Registry, traceback: bool = False) -> Iterator[dict[str, Any]]:
     """One entry per adapter, meta-model and failure, as `--json` prints it."""
-    from elmlff_core.plugins import unusable
+    from elmlff_core.plugins.registry import unusable
 
     for kind, record, origin in found.records():
         problem = unusable(record, origin)
@@ -139,8 +140,8 @@ def _check(found: Registry, name: str, as_json: bool, traceback: bool) -> None:
 
 def _result(kind: Kind, record: Record) -> dict[str, Any]:
     """What came of trying one adapter or meta-model."""
-    from elmlff_core.import_check import check_import, check_meta_model
-    from elmlff_core.plugins import unusable
+    from elmlff_core.plugins.import_check import check_import, check_meta_model
+    from elmlff_core.plugins.registry import unusable
 
     imports, checks = [], []
     problem = unusable(record)

@@ -18,10 +18,10 @@ def command(run: Path, data: str, output: Path) -> None:
     energy_std, in eV.
     """
     from elmlff_core.cli.console import ConsoleReporter
+    from elmlff_core.contracts.features import in_blocks
     from elmlff_core.data.readers import read_structures
-    from elmlff_core.features.features import in_blocks
-    from elmlff_core.prediction_file import write_predictions
-    from elmlff_core.stack_folder import load_stack
+    from elmlff_core.data.writers import write_predictions
+    from elmlff_core.stack.stack import load_stack
 
     structures, stack = read_structures(data), load_stack(run)
     features = stack.features(structures)

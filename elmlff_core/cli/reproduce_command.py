@@ -54,14 +54,14 @@ def command(
     Data that are not here are fetched.  Bases without a checkpoint are trained; to take the authors', name them:
     --set models.nep.checkpoint=nep.txt.  The same command again goes on where an interrupted one stopped.
     """
+    from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER
     from elmlff_core.cli.console import ConsoleReporter, standard_console
     from elmlff_core.cli.sweep_table import print_sweep
-    from elmlff_core.models import DEFAULT_MODELS_FOLDER
-    from elmlff_core.reproducing import ReproductionRequest, reproduce
-    from elmlff_core.reproduction.data import study_data
-    from elmlff_core.reproduction.settings import study_config
-    from elmlff_core.reproduction.studies import find_study
-    from elmlff_core.sweeping import SweepRequest
+    from elmlff_core.workflows.reproduction.data import study_data
+    from elmlff_core.workflows.reproduction.settings import study_config
+    from elmlff_core.workflows.reproduction.studies import find_study
+    from elmlff_core.workflows.reproduction.workflow import ReproductionRequest, reproduce
+    from elmlff_core.workflows.sweep.workflow import SweepRequest
 
     reporter = ConsoleReporter()
     found = find_study(study)

@@ -27,9 +27,9 @@ def command(output: Path | None, models_dir: Path | None, bundle: bool, **values
     shows the results of a finished one.
     """
     config = config_from(values)
+    from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER
     from elmlff_core.cli.console import ConsoleReporter, print_table, standard_console
-    from elmlff_core.models import DEFAULT_MODELS_FOLDER
-    from elmlff_core.stacking import stack
+    from elmlff_core.workflows.stack.workflow import stack
 
     reporter = ConsoleReporter()
     if not values["data"] and "train" not in config.data.model_fields_set:

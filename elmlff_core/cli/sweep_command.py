@@ -43,10 +43,10 @@ def command(
     The same command again goes on where an interrupted one stopped; another way for the same folder uses what is there.
     """
     config = config_from(values)
+    from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER
     from elmlff_core.cli.console import ConsoleReporter, standard_console
     from elmlff_core.cli.sweep_table import print_sweep
-    from elmlff_core.models import DEFAULT_MODELS_FOLDER
-    from elmlff_core.sweeping import SweepRequest, sweep
+    from elmlff_core.workflows.sweep.workflow import SweepRequest, sweep
 
     reporter = ConsoleReporter()
     if not values["data"] and "train" not in config.data.model_fields_set:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from elmlff_core.sweep.analysis import Sweep
+from elmlff_core.workflows.sweep.results import Sweep
 
 MOST_ROWS = 15
 

@@ -17,9 +17,9 @@ from elmlff_core.cli.main import config_from, run_options
 def command(name: str, models_dir: Path | None, **values: Any) -> None:
     """Train the base force field NAME, so that `elmlff stack` with the same data finds it."""
     config = config_from(values)
+    from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER
     from elmlff_core.cli.console import ConsoleReporter
-    from elmlff_core.models import DEFAULT_MODELS_FOLDER
-    from elmlff_core.stacking import train_one
+    from elmlff_core.workflows.stack.workflow import train_one
 
     reporter = ConsoleReporter()
     checkpoint = train_one(config, name, models_dir or DEFAULT_MODELS_FOLDER, reporter)

@@ -12,8 +12,8 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from elmlff_core.arrays import GrowingArray
-from elmlff_core.data.dataset import Dataset
-from elmlff_core.data.structures import GrowingStructures
+from elmlff_core.contracts.dataset import Dataset
+from elmlff_core.contracts.structures import GrowingStructures
 from elmlff_core.errors import DataError
 
 

@@ -14,10 +14,10 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
-from elmlff_core.data.catalogue import load_catalogue
-from elmlff_core.data.dataset import Dataset
+from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.data.labels import GrowingDataset, LabelKeys, dataset_from_structures
-from elmlff_core.data.local_copy import part_folder
+from elmlff_core.data.published.catalogue import load_catalogue
+from elmlff_core.data.published.local_copy import part_folder
 from elmlff_core.errors import DataError, did_you_mean
 
 EMBEDDED = {"methane": "methane.extxyz"}

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
+from elmlff_core.contracts.structures import subset_of
 from elmlff_core.data.structure_distance import SameAtoms, distances, key
-from elmlff_core.data.structures import subset_of
 from elmlff_core.errors import DataError
 
 # No cluster holds more than this share of all structures, or there would be nothing left to deal out.

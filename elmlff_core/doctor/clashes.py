@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from packaging.version import Version
 
+from elmlff_core.contracts.hookspecs import PROJECT
 from elmlff_core.doctor.finding import Finding
-from elmlff_core.hookspecs import PROJECT
-from elmlff_core.requirements import installed_version, is_importable, requirements_of, unmet_versions
+from elmlff_core.plugins.requirements import installed_version, is_importable, requirements_of, unmet_versions
 
 # Force fields that users install beside elmlff; their pins are what usually breaks the backends.
 NEIGHBOURS = ("mace-torch", "chgnet", "matgl", "sevenn", "nequip", "orb-models", "mattersim", "fairchem-core")

@@ -9,17 +9,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from elmlff_core.config import DEFAULT_FILE, read_config
+from elmlff_core.base_models.cache import default_directory
+from elmlff_core.contracts.hookspecs import PROJECT
 from elmlff_core.doctor import machine
 from elmlff_core.doctor.clashes import clashes, own_environment
 from elmlff_core.doctor.finding import Finding
 from elmlff_core.errors import ElmlffError
-from elmlff_core.features.cache import default_directory
-from elmlff_core.hookspecs import PROJECT
-from elmlff_core.import_check import ImportCheck, check_import
-from elmlff_core.machine import n_cores
-from elmlff_core.plugins import Origin, Record, Registry, registry, unusable
-from elmlff_core.requirements import install_hint, installed_version, requirements_of
+from elmlff_core.plugins.import_check import ImportCheck, check_import
+from elmlff_core.plugins.records import Origin, Record
+from elmlff_core.plugins.registry import Registry, registry, unusable
+from elmlff_core.plugins.requirements import install_hint, installed_version, requirements_of
+from elmlff_core.resources import n_cores
+from elmlff_core.settings.config import DEFAULT_FILE
+from elmlff_core.settings.reading import read_config
 from elmlff_core.worker.process import find_interpreter
 
 OLDEST_PYTHON = (3, 12)

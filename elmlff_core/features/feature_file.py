@@ -13,8 +13,8 @@ from ase import Atoms
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from elmlff_core.features.features import Features
-from elmlff_core.prediction import Prediction
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
 
 # Prefixes of what is stored by model.
 ENERGY, STRESS = "energy.", "stress."

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from elmlff_core.arrays import GrowingArray, new_array
-from elmlff_core.features.features import Features
+from elmlff_core.contracts.features import Features
 from elmlff_core.graphs.neighbours import minimum_image_edges, periodic_edges
 
 

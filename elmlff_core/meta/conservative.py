@@ -27,15 +27,15 @@ import torch
 from torch import nn
 
 from elmlff_core.arrays import blocks
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.errors import DataError, ElmlffError
-from elmlff_core.features.features import Features
+from elmlff_core.features.energies import EnergyMix
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.pairs import RadialBasis, make_pairs
-from elmlff_core.meta.energy import EnergyMix
 from elmlff_core.meta.equivariant import EquivariantStack, ScalarHead
 from elmlff_core.meta.neural import NeuralMeta, RootMeanSquare, mean_neighbours
 from elmlff_core.meta.options import ConservativeOptions
-from elmlff_core.prediction import Prediction
 
 # In place of the bases where there are none: predicts nothing, so that all is left to the network.
 NOTHING = "nothing"
@@ -203,7 +203,7 @@ def _with_a_base(features: Features) -> Features:
 
 
 def _batches(graphs: GraphDataset) -> Iterator[GraphBatch]:
-    from elmlff_core.training.loop import EVALUATION_ATOMS
+    from elmlff_core.graphs.evaluation import EVALUATION_ATOMS
 
     for structures, _ in blocks(graphs.n_atoms.numpy(), EVALUATION_ATOMS["cpu"]):
         yield graphs.batch(torch.arange(structures.start, structures.stop))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from elmlff_core.features.features import Features
+from elmlff_core.contracts.features import Features
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.pairs import RadialBasis, make_pairs
 from elmlff_core.meta.equivariant import EquivariantStack, GatedHead, ScalarHead, compressed, norm
@@ -112,7 +112,7 @@ class EGATMeta(NeuralMeta):
 
     def forces_std(self, features: Features) -> np.ndarray | None:
         """The learnt standard deviation of each atom's force components, eV/Å: (n_rows,), or None without option."""
-        from elmlff_core.training.loop import evaluate_network
+        from elmlff_core.graphs.evaluation import evaluate_network
 
         assert self.network is not None, "fit or load first"
         if not self.options.variance:

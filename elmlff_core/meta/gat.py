@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from elmlff_core.contracts.features import Features
 from elmlff_core.errors import ElmlffError
-from elmlff_core.features.features import Features
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.meta.layers import ResidualGATStack
 from elmlff_core.meta.neural import NeuralMeta, start_at_mix

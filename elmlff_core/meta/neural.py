@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from elmlff_core.features.features import Features
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.contracts.protocols import FitRequest
+from elmlff_core.features.energies import EnergyMix
+from elmlff_core.features.linear_combination import ElementMix
 from elmlff_core.graphs.batch import GraphDataset
 from elmlff_core.graphs.masks import BaseMasks
-from elmlff_core.meta.energy import EnergyMix
-from elmlff_core.meta.linear import ElementMix
-from elmlff_core.prediction import Prediction
-from elmlff_core.protocols import FitRequest
 
 NETWORK = "network."
 N_FOR_NEIGHBOURS = 100  # structures whose mean number of neighbours sets the size of sums
@@ -54,7 +54,7 @@ class NeuralMeta:
         With `masks` each structure is shown with a subset of its bases, drawn anew in every epoch, and the error on
         validation is the mean over the masks' subsets for validation.
         """
-        from elmlff_core.training.loop import seeded, train_network
+        from elmlff_core.meta.training.loop import seeded, train_network
 
         train, valid = self._prepared(request.train), self._prepared(request.valid)
         self.energy = self._fit_energy(train)
@@ -77,7 +77,7 @@ class NeuralMeta:
 
         ElmlffError on an element that was not in the training structures.
         """
-        from elmlff_core.training.loop import evaluate_network
+        from elmlff_core.graphs.evaluation import evaluate_network
 
         assert self.network is not None, "fit or load first"
         self._check(features)
@@ -86,7 +86,7 @@ class NeuralMeta:
 
     def predict_masked(self, features: Features, masks: BaseMasks, subsets: Iterable[int]) -> Iterator[np.ndarray]:
         """Forces with each of `subsets`, rows of `masks`, in place of all bases: (n_rows, 3) each, eV/Å."""
-        from elmlff_core.training.loop import evaluate_network
+        from elmlff_core.graphs.evaluation import evaluate_network
 
         assert self.network is not None, "fit or load first"
         self._check(features)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from elmlff_core.hookspecs import Options
+from elmlff_core.contracts.hookspecs import Options
 
 
 class GATOptions(Options):

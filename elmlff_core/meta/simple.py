@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from elmlff_core.features.features import Features
-from elmlff_core.hookspecs import Options
-from elmlff_core.meta.energy import EnergyMix
-from elmlff_core.prediction import Prediction
-from elmlff_core.protocols import FitRequest
-from elmlff_core.training.metrics import force_metrics
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.hookspecs import Options
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.contracts.protocols import FitRequest
+from elmlff_core.features.energies import EnergyMix
+from elmlff_core.features.metrics import force_metrics
 
 
 class NoOptions(Options):

@@ -20,8 +20,8 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from elmlff_core.report.page import Drawing
-from elmlff_core.sweep.analysis import Sweep
-from elmlff_core.sweep.subsets import Subset
+from elmlff_core.workflows.sweep.results import Sweep
+from elmlff_core.workflows.sweep.subsets import Subset
 
 PARTS = {"valid": "validation", "test": "test", "train": "training"}
 N_COLOURS = 64

@@ -13,8 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from elmlff_core.report.errors_in_detail import DetailedErrors
-from elmlff_core.training.metrics import force_metrics
+from elmlff_core.evaluation.errors_in_detail import DetailedErrors
+from elmlff_core.features.metrics import force_metrics
 from elmlff_core.uncertainty.quality import UncertaintyQuality
 
 BLUE, ORANGE, GREY = "#3366aa", "#dd7722", "#888888"

@@ -6,8 +6,8 @@ import platform
 import re
 from importlib.metadata import PackageNotFoundError, requires
 
-from elmlff_core.hookspecs import PROJECT
-from elmlff_core.requirements import installed_version
+from elmlff_core.contracts.hookspecs import PROJECT
+from elmlff_core.plugins.requirements import installed_version
 
 DEVELOPMENT = ('extra == "test"', 'extra == "docs"')
 

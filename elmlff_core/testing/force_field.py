@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 from ase import Atoms
 
-from elmlff_core.prediction import Prediction
-from elmlff_core.protocols import BaseForceField
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.contracts.protocols import BaseForceField
 from elmlff_core.testing import differences
 from elmlff_core.testing import force_field_checks as checks
 from elmlff_core.testing.force_field_checks import ForceFieldCase

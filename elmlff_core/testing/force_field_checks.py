@@ -11,8 +11,8 @@ from ase import Atoms
 from ase.constraints import FixAtoms
 from ase.data import chemical_symbols
 
-from elmlff_core.prediction import Prediction
-from elmlff_core.protocols import BaseForceField
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.contracts.protocols import BaseForceField
 from elmlff_core.testing.report import Figure, NotApplicable
 from elmlff_core.testing.structures import doubled, moved_by_lattice_vectors, random_rotation, rotated, translated
 from elmlff_core.testing.tolerances import Tolerances

@@ -12,11 +12,11 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from elmlff_core.config import TrainingConfig
-from elmlff_core.data.dataset import Dataset
-from elmlff_core.features.features import Features
-from elmlff_core.prediction import Prediction
-from elmlff_core.protocols import MetaModel
+from elmlff_core.contracts.dataset import Dataset
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.contracts.protocols import MetaModel
+from elmlff_core.settings.config import TrainingConfig
 from elmlff_core.testing import meta_model_checks as checks
 from elmlff_core.testing.meta_model_checks import MetaModelCase
 from elmlff_core.testing.report import Check, Examination, Figure, Report

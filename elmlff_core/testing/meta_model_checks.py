@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from elmlff_core.config import TrainingConfig
-from elmlff_core.features.features import Features
-from elmlff_core.prediction import Prediction
-from elmlff_core.protocols import FitRequest, MetaModel, Progress
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.contracts.progress import Progress
+from elmlff_core.contracts.protocols import FitRequest, MetaModel
+from elmlff_core.features.metrics import force_metrics
+from elmlff_core.settings.config import TrainingConfig
 from elmlff_core.testing.report import Figure, NotApplicable
 from elmlff_core.testing.structures import doubled, moved_by_lattice_vectors, random_rotation, rotated
 from elmlff_core.testing.tolerances import Tolerances
-from elmlff_core.training.metrics import force_metrics
 
 # First bytes of pickles of protocol 2 to 5, and of the zip files that torch.save makes.
 PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")

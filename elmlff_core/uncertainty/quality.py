@@ -11,8 +11,8 @@ from elmlff_core.uncertainty.calibration import Calibration
 from elmlff_core.uncertainty.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
-    from elmlff_core.features.features import Features
-    from elmlff_core.prediction import Prediction
+    from elmlff_core.contracts.features import Features
+    from elmlff_core.contracts.prediction import Prediction
 
 COVERAGES = (0.5, 0.68, 0.9, 0.95)
 N_BINS = 10

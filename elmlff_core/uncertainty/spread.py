@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elmlff_core.arrays import BLOCK_ROWS
+from elmlff_core.contracts.protocols import LearntUncertainty
 from elmlff_core.errors import ElmlffError
-from elmlff_core.meta.energy import EnergyMix
-from elmlff_core.protocols import LearntUncertainty
+from elmlff_core.features.energies import EnergyMix
 
 if TYPE_CHECKING:
-    from elmlff_core.features.features import Features
+    from elmlff_core.contracts.features import Features
 
 
 def committee_spread(forces: np.ndarray) -> np.ndarray:

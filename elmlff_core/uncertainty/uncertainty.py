@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elmlff_core.errors import ElmlffError
-from elmlff_core.meta.energy import EnergyMix
+from elmlff_core.features.energies import EnergyMix
 from elmlff_core.uncertainty.calibration import Calibration
 from elmlff_core.uncertainty.spread import energy_spread, force_spread
 
 if TYPE_CHECKING:
-    from elmlff_core.features.features import Features
-    from elmlff_core.prediction import Prediction
+    from elmlff_core.contracts.features import Features
+    from elmlff_core.contracts.prediction import Prediction
 
 FORMAT_VERSION = 1
 

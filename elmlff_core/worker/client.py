@@ -15,9 +15,9 @@ from typing import Any, Self
 
 from ase import Atoms
 
+from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest
+from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.errors import PluginError
-from elmlff_core.hookspecs import ForceFieldPlugin, LoadRequest
-from elmlff_core.prediction import Prediction
 from elmlff_core.worker.errors import (
     RemoteTraceback,
     WorkerClosedError,

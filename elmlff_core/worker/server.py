@@ -90,7 +90,7 @@ def adopt(package: str, file: str) -> None:
 
 def serve(requests: int, replies: int) -> None:
     """Answer messages one by one until the pipe of requests is closed."""
-    from elmlff_core.machine import keep_freed_memory
+    from elmlff_core.resources import keep_freed_memory
     from elmlff_core.worker.protocol import Message, encode
 
     keep_freed_memory()
@@ -169,8 +169,8 @@ def _loader(header: Any) -> Callable[[], Any]:
         options = SimpleNamespace(**header["options"])
         return lambda: module.load(SimpleNamespace(checkpoint=checkpoint, options=options, **request))
     _require_elmlff(header["elmlff"], header["adapter"])
-    from elmlff_core.config import ModelConfig
-    from elmlff_core.models import named_model
+    from elmlff_core.base_models.named import named_model
+    from elmlff_core.settings.config import ModelConfig
 
     settings = ModelConfig(
         adapter=header["adapter"], checkpoint=checkpoint, trust=header["trust"], options=header["options"]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from elmlff_core.prediction import Prediction
+from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.worker.protocol import DTYPES, Message, ProtocolError
 
 STANDARD_ARRAYS = ("numbers", "positions")

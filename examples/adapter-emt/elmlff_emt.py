@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 import ase
 from ase import Atoms
 
+from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Options, hookimpl
+from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.errors import ForceFieldError
-from elmlff_core.hookspecs import ForceFieldPlugin, LoadRequest, Options, hookimpl
-from elmlff_core.prediction import Prediction
 
 # ASE has parameters of C, N and O too, for tests of its own and nothing else.
 METALS = frozenset({"Al", "Ni", "Cu", "Pd", "Ag", "Pt", "Au"})

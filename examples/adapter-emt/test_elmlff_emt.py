@@ -3,8 +3,8 @@
 import pytest
 from ase.build import bulk
 
-from elmlff_core.hookspecs import LoadRequest
-from elmlff_core.plugins import registry
+from elmlff_core.contracts.hookspecs import LoadRequest
+from elmlff_core.plugins.registry import registry
 from elmlff_core.testing import example_structures
 
 

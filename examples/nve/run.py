@@ -21,8 +21,8 @@ from ase.md.verlet import VelocityVerlet
 from matplotlib.figure import Figure
 
 from elmlff_core import StackCalculator
-from elmlff_core.config import DataConfig
-from elmlff_core.data.parts import read_parts
+from elmlff_core.data.splits import read_parts
+from elmlff_core.settings.config import DataConfig
 
 RECORD_EVERY = 10  # steps
 

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from elmlff_core import load_stack
-from elmlff_core.config import TrainingConfig, read_config
-from elmlff_core.data.parts import Parts, read_parts
-from elmlff_core.features.features import Features
-from elmlff_core.prediction import Prediction
-from elmlff_core.protocols import FitRequest
-from elmlff_core.stack_folder import make_meta
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.contracts.protocols import FitRequest
+from elmlff_core.data.splits import Parts, read_parts
+from elmlff_core.settings.config import TrainingConfig
+from elmlff_core.settings.reading import read_config
+from elmlff_core.stack.stack import make_meta
 from tests.cli.small_data import elmlff, environment, write_small_data
 
 COMPARE = ("stack", "--meta", "linear,gat", "--control", "--seeds", "3", "--output", "run")

@@ -7,11 +7,11 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from elmlff_core import requirements
 from elmlff_core.doctor import clashes, machine
 from elmlff_core.doctor.clashes import clashes as find_clashes
 from elmlff_core.doctor.finding import Finding
-from elmlff_core.machine import n_cores
+from elmlff_core.plugins import requirements
+from elmlff_core.resources import n_cores
 
 
 def levels(findings) -> dict[str, str]:

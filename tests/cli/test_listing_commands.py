@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from elmlff_core.config import Config, DataConfig, ModelConfig, TrainingConfig, read_config
 from elmlff_core.presets import PRESETS
+from elmlff_core.settings.config import Config, DataConfig, ModelConfig, TrainingConfig
+from elmlff_core.settings.reading import read_config
 
 BACKENDS = ("torch", "deepmd", "schnetpack", "calorine", "neppo", "torch_geometric", "matplotlib", "pytorch_lightning")
 
@@ -86,7 +87,7 @@ def test_plugins_check_of_an_unknown_name_suggests_one(elmlff, tmp_path):
 
 
 def test_a_backend_that_crashes_is_reported(tmp_path, monkeypatch):
-    from elmlff_core.import_check import check_import
+    from elmlff_core.plugins.import_check import check_import
 
     (tmp_path / "crashing.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     (tmp_path / "leaving.py").write_text("import os; os._exit(7)")

@@ -115,7 +115,7 @@ def test_the_stack_is_no_worse_than_least_squares_on_validation(metrics):
 
 
 def test_resolved_settings_are_those_that_ran(workplace):
-    from elmlff_core.config import read_config
+    from elmlff_core.settings.reading import read_config
 
     config = read_config(workplace / "run" / "config.toml")
     assert config.training.epochs == 4
@@ -269,9 +269,9 @@ def test_help_imports_nothing_heavy():
 
 
 def test_an_adapters_name_is_a_model_with_its_defaults():
-    from elmlff_core.config import Config
+    from elmlff_core.base_models.named import resolve_model
     from elmlff_core.errors import ConfigError
-    from elmlff_core.models import resolve_model
+    from elmlff_core.settings.config import Config
 
     model = resolve_model(Config(), "dp")
     assert (model.name, model.plugin.name, model.checkpoint) == ("dp", "dp", None)

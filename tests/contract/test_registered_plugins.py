@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elmlff_core.hookspecs import LoadRequest
-from elmlff_core.plugins import registry, unusable
-from elmlff_core.protocols import BaseForceField
+from elmlff_core.contracts.hookspecs import LoadRequest
+from elmlff_core.contracts.protocols import BaseForceField
+from elmlff_core.plugins.registry import registry, unusable
 from elmlff_core.testing import Tolerances, check_force_field, check_meta_model, example_structures
 from tests.conftest import shared_folder
 

@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from elmlff_core.data.catalogue import PublishedDataset, load_catalogue
-from elmlff_core.data.local_copy import default_folder, examine, git_blob
-from elmlff_core.data.obtain import obtain
+from elmlff_core.contracts.progress import Progress, ProgressCallback, Reporter
+from elmlff_core.data.published.catalogue import PublishedDataset, load_catalogue
+from elmlff_core.data.published.local_copy import default_folder, examine, git_blob
+from elmlff_core.data.published.obtain import obtain
 from elmlff_core.data.readers import read_dataset, read_structures
 from elmlff_core.errors import DataError, ElmlffError
-from elmlff_core.protocols import Progress, ProgressCallback
-from elmlff_core.reporter import Reporter
 from tests.data.fake_repository import FakeRepository, blob
 
 N_FILES = 2 * 2 + 3 * 4  # types of two parts, four arrays of three sets

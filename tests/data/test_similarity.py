@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from elmlff_core.config import DataConfig
 from elmlff_core.data import similarity
-from elmlff_core.data.parts import read_parts
 from elmlff_core.data.similarity import similarity_clusters
-from elmlff_core.data.splits import split_folds, split_indices
+from elmlff_core.data.splits import read_parts, split_folds, split_indices
 from elmlff_core.data.structure_distance import SameAtoms, distances
 from elmlff_core.errors import DataError
+from elmlff_core.settings.config import DataConfig
 
 
 def walks(n_walks: int, n_steps: int, symbols: str = "CH4", seed: int = 0) -> list[Atoms]:

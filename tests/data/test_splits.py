@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from elmlff_core.config import DataConfig
-from elmlff_core.data.parts import read_parts
-from elmlff_core.data.splits import split_folds, split_indices
+from elmlff_core.data.splits import read_parts, split_folds, split_indices
 from elmlff_core.errors import DataError
+from elmlff_core.settings.config import DataConfig
 
 
 @pytest.mark.parametrize("method", ["random", "blocks"])

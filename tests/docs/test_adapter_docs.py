@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from elmlff_core import hookspecs, protocols
-from elmlff_core.config import Config
-from elmlff_core.data.dataset import Dataset
-from elmlff_core.features.features import Features
-from elmlff_core.prediction import Prediction
+from elmlff_core.contracts import hookspecs, protocols
+from elmlff_core.contracts.dataset import Dataset
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.settings.config import Config
 from elmlff_core.testing import check_force_field
 from elmlff_core.testing.force_field import CHECKS as FORCE_FIELD_CHECKS
 from elmlff_core.testing.force_field import ESSENTIAL

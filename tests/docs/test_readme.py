@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from elmlff_core.config import read_config
+from elmlff_core.settings.reading import read_config
 from tests.cli.test_stack import TINY_BASES
 
 REPOSITORY = Path(__file__).resolve().parents[2]

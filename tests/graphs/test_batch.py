@@ -10,8 +10,8 @@ from tests.conftest import random_molecules, synthetic_features
 
 def mixed_features():
     """Features of molecules of 1, 3 and 5 atoms."""
-    from elmlff_core.features.features import Features
-    from elmlff_core.prediction import Prediction
+    from elmlff_core.contracts.features import Features
+    from elmlff_core.contracts.prediction import Prediction
 
     structures = [
         random_molecules(1, seed, symbols)[0] for seed, symbols in enumerate(["CH4", "H", "OH2", "CH4", "OH2"])

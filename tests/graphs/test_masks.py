@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from elmlff_core.config import TrainingConfig
+from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.graphs.batch import GraphDataset
 from elmlff_core.graphs.masks import BaseMasks
 from elmlff_core.graphs.orientation import random_orthogonal
 from elmlff_core.meta.egat import EGATMeta
 from elmlff_core.meta.gat import GATMeta
 from elmlff_core.meta.options import EGATOptions, GATOptions
-from elmlff_core.protocols import FitRequest
-from elmlff_core.sweep.amortised_way import make_masks
-from elmlff_core.sweep.subsets import all_subsets
+from elmlff_core.settings.config import TrainingConfig
+from elmlff_core.workflows.sweep.masked import make_masks
+from elmlff_core.workflows.sweep.subsets import all_subsets
 from tests.conftest import synthetic_features
 
 METAS = {

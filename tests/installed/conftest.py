@@ -23,7 +23,7 @@ BROKEN = {
     "elmlff-misspelt": (
         "misspelt",
         """
-        from elmlff_core.hookspecs import hookimpl
+        from elmlff_core.contracts.hookspecs import hookimpl
         @hookimpl
         def elmlff_force_feilds():
             yield 1
@@ -32,7 +32,7 @@ BROKEN = {
     "elmlff-old": (
         "old",
         """
-        from elmlff_core.hookspecs import hookimpl
+        from elmlff_core.contracts.hookspecs import hookimpl
         @hookimpl
         def elmlff_force_fields(config):
             yield 1
@@ -42,7 +42,7 @@ BROKEN = {
     "elmlff-wrong-record": (
         "wrong-record",
         """
-        from elmlff_core.hookspecs import ForceFieldPlugin, hookimpl
+        from elmlff_core.contracts.hookspecs import ForceFieldPlugin, hookimpl
         @hookimpl
         def elmlff_force_fields():
             yield ForceFieldPlugin("mine", "x", dict, print)
@@ -54,7 +54,7 @@ BROKEN = {
     "elmlff-needs-more": ("needs-more", "needy"),
 }
 RECORD = """
-from elmlff_core.hookspecs import ForceFieldPlugin, Options, hookimpl
+from elmlff_core.contracts.hookspecs import ForceFieldPlugin, Options, hookimpl
 @hookimpl
 def elmlff_force_fields():
     yield ForceFieldPlugin("{name}", "one of several", Options, print, requires={requires})

@@ -25,11 +25,15 @@ def test_what_a_plugin_prints_is_not_in_the_json(infested):
             "misspelt",
             "'elmlff_force_feilds' is no hook of elmlff; did you mean 'elmlff_force_fields'?",
         ),
-        ("elmlff-unmarked", "unmarked", "'elmlff_force_fields' is not marked with @hookimpl of elmlff_core.hookspecs"),
+        (
+            "elmlff-unmarked",
+            "unmarked",
+            "'elmlff_force_fields' is not marked with @hookimpl of elmlff_core.contracts.hookspecs",
+        ),
         (
             "elmlff-wrong-record",
             "wrong-record",
-            "ForceFieldPlugin.options is <class 'dict'>, expected a subclass of elmlff_core.hookspecs.Options",
+            "ForceFieldPlugin.options is <class 'dict'>, expected a subclass of elmlff_core.contracts.hookspecs.Options",
         ),
     ],
 )

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from elmlff_core.config import TrainingConfig
+from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.errors import ElmlffError
+from elmlff_core.features.linear_combination import ElementMix
+from elmlff_core.features.metrics import force_metrics
 from elmlff_core.graphs import pairs
 from elmlff_core.graphs.batch import GraphDataset
 from elmlff_core.meta.egat import EGATMeta, EGATNetwork
-from elmlff_core.meta.linear import ElementMix
 from elmlff_core.meta.options import EGATOptions
-from elmlff_core.protocols import FitRequest
+from elmlff_core.settings.config import TrainingConfig
 from elmlff_core.testing.meta_model import example_features
-from elmlff_core.training.metrics import force_metrics
 from tests.conftest import synthetic_features
 
 SMALL = {"width": 16, "layers": 2, "heads": 4}

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch_geometric.nn import GATConv
 
-from elmlff_core.config import TrainingConfig
+from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.errors import ElmlffError
+from elmlff_core.features.linear_combination import ElementMix
+from elmlff_core.features.metrics import force_metrics
 from elmlff_core.graphs.batch import GraphDataset
 from elmlff_core.meta import layers
 from elmlff_core.meta.gat import GATMeta, GATNetwork
-from elmlff_core.meta.linear import ElementMix
 from elmlff_core.meta.options import GATOptions
-from elmlff_core.protocols import FitRequest
-from elmlff_core.training.metrics import force_metrics
+from elmlff_core.settings.config import TrainingConfig
 from tests.conftest import synthetic_features
 from tests.graphs.test_batch import mixed_features
 

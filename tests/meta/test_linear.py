@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
+from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.errors import ElmlffError
-from elmlff_core.meta.energy import EnergyMix
-from elmlff_core.meta.linear import ElementMix, LinearMeta, LinearOptions
+from elmlff_core.features.energies import EnergyMix
+from elmlff_core.features.linear_combination import ElementMix
+from elmlff_core.meta.linear import LinearMeta, LinearOptions
 from elmlff_core.meta.simple import BestMeta, MeanMeta, MedianMeta, NoOptions
-from elmlff_core.protocols import FitRequest
 from tests.conftest import synthetic_features
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from elmlff_core.data.dataset import Dataset
-from elmlff_core.features.features import Features
-from elmlff_core.protocols import BaseForceField
+from elmlff_core.contracts.dataset import Dataset
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.protocols import BaseForceField
 
 
 class Bases:

@@ -10,15 +10,15 @@ import pytest
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
-from elmlff_core.calculator import StackCalculator
-from elmlff_core.config import TrainingConfig
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.errors import DataError, ElmlffError
-from elmlff_core.features.features import Features
 from elmlff_core.meta.conservative import ConservativeMeta
 from elmlff_core.meta.options import ConservativeOptions
-from elmlff_core.prediction import Prediction
-from elmlff_core.protocols import FitRequest
-from elmlff_core.stack_folder import Stack
+from elmlff_core.settings.config import TrainingConfig
+from elmlff_core.stack.calculator import StackCalculator
+from elmlff_core.stack.stack import Stack
 from tests.physics.conftest import Bases
 
 STENCIL = {-2: 1.0, -1: -8.0, 1: 8.0, 2: -1.0}  # fourth order: sum of c E(x + k h) over 12 h

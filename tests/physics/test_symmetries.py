@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from elmlff_core.config import TrainingConfig
-from elmlff_core.features.features import Features
-from elmlff_core.plugins import registry
-from elmlff_core.protocols import FitRequest, MetaModel
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.protocols import FitRequest, MetaModel
+from elmlff_core.plugins.registry import registry
+from elmlff_core.settings.config import TrainingConfig
 from tests.physics.conftest import Bases
 
 # Small enough to be fitted in seconds; the head per atom lets gat take all of these structures, and the absolute target

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from elmlff_core.errors import ForceFieldError
-from elmlff_plugins.training_process import run_trainer
+from elmlff_core.plugins.training_process import run_trainer
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -83,7 +83,7 @@ def test_the_child_dies_with_a_killed_parent(tmp_path: Path) -> None:
         [
             sys.executable,
             "-c",
-            f"from pathlib import Path; from elmlff_plugins.training_process import run_trainer; "
+            f"from pathlib import Path; from elmlff_core.plugins.training_process import run_trainer; "
             f"run_trainer(['-c', {code!r}], Path({str(tmp_path)!r}), 'm', 'dp', lambda: None)",
         ],
         cwd=REPOSITORY,

@@ -9,9 +9,9 @@ import pytest
 from ase import Atoms
 from scipy.stats import chi, rankdata
 
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.errors import ElmlffError
-from elmlff_core.features.features import Features
-from elmlff_core.prediction import Prediction
 from elmlff_core.uncertainty.calibration import PRIOR_ATOMS, Calibration, weighted_quantiles
 from elmlff_core.uncertainty.quality import energy_quality, force_quality
 from elmlff_core.uncertainty.spread import committee_spread

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from elmlff_core.config import ModelConfig
-from elmlff_core.models import NamedModel, named_model
+from elmlff_core.base_models.named import NamedModel, named_model
+from elmlff_core.settings.config import ModelConfig
 
 CALCULATORS = "tests.worker.calculators"
 FORCE_FIELDS = Path(__file__).parent

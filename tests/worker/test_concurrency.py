@@ -11,16 +11,16 @@ import pytest
 from ase.calculators.calculator import Calculator
 
 from elmlff_core import StackCalculator, load_stack
-from elmlff_core.config import ModelConfig
-from elmlff_core.data.dataset import Dataset
+from elmlff_core.base_models.cache import FeatureCache
+from elmlff_core.base_models.concurrency import for_each_model, n_at_once
+from elmlff_core.base_models.named import named_model
+from elmlff_core.base_models.prediction import dataset_features, predict_checked
+from elmlff_core.contracts.dataset import Dataset
+from elmlff_core.contracts.progress import Reporter
+from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.errors import ForceFieldError
-from elmlff_core.features.cache import FeatureCache
-from elmlff_core.features.concurrency import for_each_model, n_at_once
-from elmlff_core.features.predict import dataset_features, predict_checked
-from elmlff_core.models import named_model
-from elmlff_core.protocols import FitRequest
-from elmlff_core.reporter import Reporter
-from elmlff_core.stack_folder import Stack, make_meta
+from elmlff_core.settings.config import ModelConfig
+from elmlff_core.stack.stack import Stack, make_meta
 from tests.worker.conftest import CALCULATORS, children, is_alive, spring, wait_until
 
 N_CORES = len(os.sched_getaffinity(0))

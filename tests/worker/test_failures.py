@@ -10,9 +10,9 @@ import time
 import numpy as np
 import pytest
 
+from elmlff_core.base_models.cache import FeatureCache
+from elmlff_core.base_models.prediction import cached_prediction, predict_checked
 from elmlff_core.errors import ForceFieldError
-from elmlff_core.features.cache import FeatureCache
-from elmlff_core.features.predict import cached_prediction, predict_checked
 from elmlff_core.worker.errors import WorkerError
 from tests.worker.conftest import children, is_alive, spring, wait_until
 
@@ -139,7 +139,7 @@ def test_dropped_models_leave_no_process(worker):
 
 
 def test_a_death_leaves_whole_chunks_in_the_cache(worker, tmp_path, monkeypatch):
-    monkeypatch.setattr("elmlff_core.features.predict.CHUNK_ATOMS", 15)
+    monkeypatch.setattr("elmlff_core.base_models.prediction.CHUNK_ATOMS", 15)
     structures = spring(10, fatal=7)
     mended = tmp_path / "mended"
     model = worker("Dying", once=str(mended))
@@ -152,7 +152,7 @@ def test_a_death_leaves_whole_chunks_in_the_cache(worker, tmp_path, monkeypatch)
     with pytest.raises(ForceFieldError, match="not again"):
         compute()
     monkeypatch.undo()
-    monkeypatch.setattr("elmlff_core.features.predict.CHUNK_ATOMS", 15)
+    monkeypatch.setattr("elmlff_core.base_models.prediction.CHUNK_ATOMS", 15)
     done = cache.read(model.force_field.fingerprint, "0" * 64, 6)
     right(done, structures[:6])
     assert cache.read(model.force_field.fingerprint, "0" * 64, 7) is None

@@ -16,8 +16,8 @@ from tests.worker.conftest import is_alive, wait_until
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import sys, threading
-from elmlff_core.config import ModelConfig
-from elmlff_core.models import named_model
+from elmlff_core.settings.config import ModelConfig
+from elmlff_core.base_models.named import named_model
 from tests.worker.conftest import spring
 
 calculator, arguments, marks, in_thread = {calculator!r}, {arguments!r}, {marks!r}, {in_thread!r}

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from elmlff_core.config import ModelConfig, read_config
+from elmlff_core.base_models.named import named_model, resolve_model
+from elmlff_core.base_models.prediction import predict_checked
 from elmlff_core.errors import ForceFieldError, PluginError
-from elmlff_core.features.predict import predict_checked
-from elmlff_core.models import named_model, resolve_model
+from elmlff_core.settings.config import ModelConfig
+from elmlff_core.settings.reading import read_config
 from elmlff_core.worker.errors import WorkerError
 from tests.worker.conftest import spring
 
@@ -118,7 +119,7 @@ def test_an_interpreter_that_is_none():
 
 
 def test_an_adapter_whose_backend_is_only_there(monkeypatch):
-    from elmlff_core import plugins
+    from elmlff_core.plugins.registry import registry as plugins
 
     monkeypatch.setattr(plugins, "missing_requirements", lambda record: ["backend"])
     with pytest.raises(PluginError, match="backend not installed"):

@@ -10,10 +10,10 @@ from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 from ase.constraints import FixAtoms
 
-from elmlff_core.config import ModelConfig
+from elmlff_core.base_models.named import named_model
+from elmlff_core.base_models.prediction import predict_checked
 from elmlff_core.data.readers import read_structures
-from elmlff_core.features.predict import predict_checked
-from elmlff_core.models import named_model
+from elmlff_core.settings.config import ModelConfig
 from elmlff_core.worker.errors import WorkerError
 from tests.worker.conftest import spring
 

@@ -1,0 +1,158 @@
+"""FeatureCache: base predictions on disk, one HDF5 file per model and dataset.
+
+A file's name is made of the model's fingerprint and the dataset's, so that a changed checkpoint or dataset is another
+file.  Predictions are appended in chunks, and the count of finished structures is written after each, so that an
+interrupted prediction resumes.  A lock lets one run at a time write a file; the other waits, then reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+from ase import Atoms
+from filelock import FileLock
+
+from elmlff_core.arrays import BLOCK_ROWS, cache_folder, new_array
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.errors import ElmlffError
+
+FORMAT_VERSION = 1
+PROPERTIES = ("forces", "energy", "stress")
+Predict = Callable[[Sequence[Atoms]], Prediction]
+
+
+def default_directory() -> Path:
+    """``features`` in elmlff's cache folder."""
+    return cache_folder() / "features"
+
+
+class FeatureCache:
+    """Predictions by model fingerprint and dataset fingerprint."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self.directory = directory or default_directory()
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ElmlffError(
+                f"cannot write the feature cache {self.directory}: {error}; set ELMLFF_CACHE to another folder"
+            ) from error
+
+    def path(self, model_fingerprint: str, dataset_fingerprint: str) -> Path:
+        """The file of one model over one dataset."""
+        return self.directory / f"{model_fingerprint[:24]}-{dataset_fingerprint[:24]}.h5"
+
+    def read(self, model_fingerprint: str, dataset_fingerprint: str, n_structures: int) -> Prediction | None:
+        """The whole prediction, or None where it is not there or not complete."""
+        path = self.path(model_fingerprint, dataset_fingerprint)
+        if not path.exists():
+            return None
+        with _lock(path), _opened(path, "r") as file:
+            if file is None or _n_done(file) < n_structures:
+                return None
+            return _read(file)
+
+    def holds(self, model_fingerprint: str, dataset_fingerprint: str, n_structures: int) -> bool:
+        """Whether the whole prediction is there."""
+        path = self.path(model_fingerprint, dataset_fingerprint)
+        if not path.exists():
+            return False
+        with _lock(path), _opened(path, "r") as file:
+            return file is not None and _n_done(file) >= n_structures
+
+    def compute(
+        self,
+        model_fingerprint: str,
+        dataset_fingerprint: str,
+        structures: Sequence[Atoms],
+        predict: Predict,
+        chunk_size: int,
+        report: Callable[[int], None],
+    ) -> Prediction:
+        """Predict what is missing, chunk by chunk, and return the whole.
+
+        Parameters
+        ----------
+        structures : the dataset's, in order
+        predict : called with at most `chunk_size` structures at a time
+        report : called with the number of finished structures
+        """
+        path = self.path(model_fingerprint, dataset_fingerprint)
+        with _lock(path):
+            with _opened(path, "r") as file:
+                done = -1 if file is None else _n_done(file)
+            if done < 0:
+                path.unlink(missing_ok=True)
+                done = 0
+            while done < len(structures):
+                report(done)
+                chunk = structures[done : done + chunk_size]
+                part = predict(chunk)
+                done += len(chunk)
+                # Closed after each chunk: a killed run then leaves a file that the next one can open.
+                with h5py.File(path, "a") as file:
+                    _append(file, part, done)
+            report(done)
+            with h5py.File(path, "r") as file:
+                return _read(file)
+
+
+def _lock(path: Path) -> FileLock:
+    return FileLock(path.with_suffix(".lock"))
+
+
+@contextmanager
+def _opened(path: Path, mode: str) -> Iterator[h5py.File | None]:
+    """The file, or None where there is none or a killed run left it unreadable."""
+    try:
+        file = h5py.File(path, mode)
+    except OSError:
+        yield None
+        return
+    with file:
+        yield file if file.attrs.get("format_version") == FORMAT_VERSION else None
+
+
+def _n_done(file: h5py.File) -> int:
+    return int(file.attrs["n_done"])
+
+
+def _append(file: h5py.File, part: Prediction, n_done: int) -> None:
+    # Rows beyond the last finished count are of a chunk that was cut off: they are written over.
+    first_structure = n_done - len(part.n_atoms)
+    rows_before = int(file["n_atoms"][:first_structure].sum()) if "n_atoms" in file else 0
+    _write(file, "n_atoms", part.n_atoms, first_structure)
+    for name in PROPERTIES:
+        array = getattr(part, name)
+        if array is not None:
+            _write(file, name, array, rows_before if name == "forces" else first_structure)
+    file.flush()
+    file.attrs["format_version"] = FORMAT_VERSION
+    file.attrs["n_done"] = n_done
+
+
+def _write(file: h5py.File, name: str, array: np.ndarray, start: int) -> None:
+    if name not in file:
+        file.create_dataset(name, shape=(0, *array.shape[1:]), maxshape=(None, *array.shape[1:]), dtype=array.dtype)
+    stop = start + len(array)
+    file[name].resize(stop, axis=0)
+    file[name][start:stop] = array
+
+
+def _read(file: h5py.File) -> Prediction:
+    n_done = _n_done(file)
+    n_atoms = file["n_atoms"][:n_done]
+    n_rows = int(n_atoms.sum())
+
+    def whole(name: str, length: int) -> np.ndarray | None:
+        # A property that some chunk lacked (stress of a mixed dataset) is shorter than the rest: not given as a whole.
+        return file[name][:length] if name in file and len(file[name]) >= length else None
+
+    forces = new_array((n_rows, 3))
+    for start in range(0, n_rows, BLOCK_ROWS):
+        forces[start : start + BLOCK_ROWS] = file["forces"][start : min(start + BLOCK_ROWS, n_rows)]
+    return Prediction(n_atoms, forces, whole("energy", n_done), whole("stress", n_done))

@@ -1,0 +1,43 @@
+"""Costs: how long each base takes for a structure, measured on a few."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from elmlff_core.base_models.named import NamedModel
+from elmlff_core.base_models.prediction import predict_checked
+from elmlff_core.contracts.dataset import Dataset
+from elmlff_core.contracts.progress import Reporter
+
+N_STRUCTURES = 16
+N_REPEATS = 2
+
+
+def measured_costs(models: Sequence[NamedModel], dataset: Dataset, path: Path, reporter: Reporter) -> dict[str, float]:
+    """Seconds per structure of each model, as it runs here: read from `path`, measured into it where they are not.
+
+    The shorter of two passes over a few structures, after a first one that loads and compiles.
+    """
+    known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, min(N_STRUCTURES, len(dataset))).round().astype(np.int64))
+    structures = dataset.subset(chosen).structures
+    for model in models:
+        if model.name in known:
+            continue
+        with reporter.progress(f"timing {model.name}"):
+            times = []
+            for _ in range(1 + N_REPEATS):
+                started = time.perf_counter()
+                predict_checked(model, structures)
+                times.append(time.perf_counter() - started)
+            model.close()
+        known[model.name] = min(times[1:]) / len(structures)
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(json.dumps(known))
+        partial.replace(path)
+    return {model.name: known[model.name] for model in models}

@@ -1,0 +1,205 @@
+"""Named models: from a name in the settings to a base force field that predicts, trained first where need be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from elmlff_core.contracts.dataset import Dataset
+from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest
+from elmlff_core.contracts.progress import ProgressCallback
+from elmlff_core.contracts.protocols import BaseForceField, TrainingLength, TrainingRequest
+from elmlff_core.errors import DataError, ElmlffError, ForceFieldError
+from elmlff_core.plugins.registry import registry, require
+from elmlff_core.settings.config import Config, ModelConfig
+from elmlff_core.settings.reading import validated
+from elmlff_core.worker.client import WorkerForceField, WorkerSettings
+from elmlff_core.worker.process import SELF, find_interpreter
+
+if TYPE_CHECKING:
+    from elmlff_core.base_models.cache import FeatureCache
+    from elmlff_core.data.splits import Parts
+
+TRAINED = "trained.json"
+DEFAULT_MODELS_FOLDER = Path("elmlff-models")
+
+
+@dataclass
+class NamedModel:
+    """One configured base force field.
+
+    Attributes
+    ----------
+    name : the user's
+    config : its settings
+    plugin : its adapter
+    options : the adapter's validated options
+    checkpoint : what it loads; None for an adapter without checkpoints, or before training
+    """
+
+    name: str
+    config: ModelConfig
+    plugin: ForceFieldPlugin
+    options: Any
+    checkpoint: Path | None = None
+
+    @property
+    def needs_training(self) -> bool:
+        """Whether it can be trained and has no checkpoint yet."""
+        return self.checkpoint is None and self.plugin.trainer is not None
+
+    @property
+    def in_worker(self) -> bool:
+        """Whether it predicts in a process of its own."""
+        return self.config.python is not None
+
+    @cached_property
+    def force_field(self) -> BaseForceField:
+        """The loaded base force field, in a worker process where the settings name an interpreter."""
+        _require_here(self.plugin, self.config)
+        if self.config.python is None:
+            return self.plugin.load(self._request)
+        settings = WorkerSettings(self.config.python, self.config.timeout, self.config.threads)
+        return WorkerForceField(self._request, self.plugin, settings)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """That of the force field, which is loaded only where its adapter cannot tell otherwise."""
+        # In a worker the environment counts too, and only the worker knows it.
+        if self.plugin.fingerprint is None or self.in_worker:
+            return self.force_field.fingerprint
+        return self.plugin.fingerprint(self._request)
+
+    @property
+    def _request(self) -> LoadRequest:
+        # What elmlff trained itself holds no pickle, and needs no trust.
+        return LoadRequest(self.name, self.checkpoint, self.options, self.config.trust)
+
+    def close(self) -> None:
+        """End its worker, if it has one; the next prediction starts another."""
+        if self.in_worker and "force_field" in self.__dict__ and isinstance(self.force_field, WorkerForceField):
+            self.force_field.close()
+
+    def length(self, n_structures: int) -> TrainingLength:
+        """Steps and epochs of its training on `n_structures`."""
+        assert self.plugin.trainer is not None
+        return self.plugin.trainer.length(self.options, n_structures)
+
+
+def resolve_model(config: Config, name: str) -> NamedModel:
+    """The model called `name`, its adapter installed and its options valid.
+
+    A name that neither the settings nor the presets know may be an adapter's: that adapter with its default options.
+
+    Raises
+    ------
+    ConfigError, PluginError
+        Unknown name or key; adapter not installed, with the line that installs it.
+    """
+    if not config.knows(name) and name in registry().force_fields:
+        return named_model(name, ModelConfig(adapter=name))
+    return named_model(name, config.model(name))
+
+
+def named_model(name: str, settings: ModelConfig) -> NamedModel:
+    """A named model from its settings; errors as in `resolve_model`."""
+    plugin = registry().force_field(settings.adapter)
+    _require_here(plugin, settings)
+    options = validated(plugin.options, settings.options, f"the options of model '{name}'")
+    if settings.checkpoint is not None and not settings.checkpoint.exists():
+        raise ForceFieldError(f"model '{name}': there is no checkpoint {settings.checkpoint}")
+    if settings.python is not None and find_interpreter(settings.python) is None:
+        raise ForceFieldError(f"model '{name}': there is no Python interpreter {settings.python}")
+    return NamedModel(name, settings, plugin, options, settings.checkpoint)
+
+
+def _require_here(plugin: ForceFieldPlugin, settings: ModelConfig) -> None:
+    """As `require`, unless the model runs under another interpreter: what it needs must then be there."""
+    if settings.python in (None, SELF):
+        require(plugin)
+
+
+def check_elements(models: Sequence[NamedModel], parts: Parts, cache: FeatureCache) -> None:
+    """ForceFieldError where a model does not know an element of the data, DataError where none can learn it.
+
+    A model with a checkpoint knows what it was made for; one to be trained here, what the training structures contain.
+    Of what is in the `cache` a model has shown that it knows it.
+    """
+    for dataset in filter(None, (parts.source, parts.test_source)):
+        for model in models:
+            if not model.needs_training and cache.holds(model.fingerprint, dataset.fingerprint, len(dataset)):
+                continue
+            known = parts.train.elements if model.needs_training else model.force_field.elements
+            if known is None or not (unknown := sorted(dataset.elements - known)):
+                continue
+            if model.needs_training:
+                raise DataError(f"{dataset.source} contains {', '.join(unknown)}, absent from the training structures")
+            raise ForceFieldError(
+                f"model '{model.name}' does not know {', '.join(unknown)}, which {dataset.source} contains; "
+                f"it knows {', '.join(sorted(known))}"
+            )
+
+
+def training_directory(model: NamedModel, train: Dataset, valid: Dataset, seed: int, root: Path) -> Path:
+    """Where `model` trained on these data with these options lives: any change is another folder."""
+    key = json.dumps(
+        [model.config.adapter, model.options.model_dump(mode="json"), train.labels_fingerprint,
+         valid.labels_fingerprint, seed],
+        sort_keys=True,
+    )  # fmt: skip
+    return root / f"{model.name}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
+
+
+def trained_checkpoint(directory: Path) -> Path | None:
+    """The checkpoint of a finished training in `directory`, or None."""
+    record = directory / TRAINED
+    return directory / json.loads(record.read_text())["checkpoint"] if record.exists() else None
+
+
+def train_model(
+    model: NamedModel, train: Dataset, valid: Dataset, seed: int, directory: Path, progress: ProgressCallback
+) -> None:
+    """Train `model` in `directory`, or take what a finished training left there; sets ``model.checkpoint``.
+
+    Raises
+    ------
+    ForceFieldError
+        The training failed, or another process is at it.
+    """
+    assert model.plugin.trainer is not None
+    require(model.plugin)
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(directory / "training.lock", timeout=0):
+            if (checkpoint := trained_checkpoint(directory)) is None:
+                started = time.perf_counter()
+                request = TrainingRequest(model.name, train, valid, model.options, directory, seed, progress)
+                checkpoint = model.plugin.trainer.train(request)
+                _record(model, len(train), checkpoint, directory, time.perf_counter() - started)
+    except Timeout as error:
+        raise ElmlffError(f"another run is training '{model.name}' in {directory}: wait for it to end") from error
+    model.checkpoint = checkpoint
+
+
+def _record(model: NamedModel, n_structures: int, checkpoint: Path, directory: Path, seconds: float) -> None:
+    length = model.length(n_structures)
+    record = {
+        "checkpoint": str(checkpoint.relative_to(directory)),
+        "adapter": model.config.adapter,
+        "options": model.options.model_dump(mode="json"),
+        "structures": n_structures,
+        "steps": length.steps,
+        "epochs": length.epochs,
+        "seconds": round(seconds, 1),
+    }
+    partial = directory / (TRAINED + ".partial")
+    partial.write_text(json.dumps(record, indent=1))
+    partial.replace(directory / TRAINED)  # there at once or not at all: a kill cannot leave half a record

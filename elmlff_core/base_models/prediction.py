@@ -1,0 +1,89 @@
+"""Predict with a base over a dataset, through the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ase import Atoms
+
+from elmlff_core.base_models.cache import FeatureCache
+from elmlff_core.base_models.concurrency import JointProgress, for_each_model, n_at_once
+from elmlff_core.base_models.named import NamedModel
+from elmlff_core.contracts.dataset import Dataset
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.contracts.progress import Progress, ProgressCallback, Reporter
+from elmlff_core.errors import ElmlffError, ForceFieldError
+from elmlff_core.worker.errors import WorkerError
+
+# Atoms in one call of a base: large enough for backends' batches, small enough that an interruption loses seconds.
+CHUNK_ATOMS = 16384
+
+
+def cached_prediction(
+    model: NamedModel,
+    structures: Sequence[Atoms],
+    dataset_fingerprint: str,
+    cache: FeatureCache,
+    progress: ProgressCallback,
+) -> Prediction:
+    """What `model` predicts of `structures`, from the cache or computed into it.
+
+    Raises
+    ------
+    ForceFieldError
+        The base failed, or answered arrays that do not fit or are not finite; names model, structure and atom.
+    """
+    known = cache.read(model.fingerprint, dataset_fingerprint, len(structures))
+    if known is not None:
+        return known
+    total = len(structures)
+    done = 0
+
+    def report(finished: int) -> None:
+        nonlocal done
+        done = finished
+        progress(Progress(finished, total))
+
+    def predict(chunk: Sequence[Atoms]) -> Prediction:
+        return predict_checked(model, chunk, first=done)
+
+    size = max(1, CHUNK_ATOMS // max(len(atoms) for atoms in structures))
+    return cache.compute(model.fingerprint, dataset_fingerprint, structures, predict, size, report)
+
+
+def predict_checked(model: NamedModel, structures: Sequence[Atoms], first: int = 0) -> Prediction:
+    """One call of a base, its arrays checked; ForceFieldError as in `cached_prediction`."""
+    try:
+        prediction = model.force_field.predict(structures)
+    except WorkerError as error:
+        raise error.shifted(first) from error.__cause__
+    except ElmlffError:
+        raise
+    except Exception as error:  # a backend may raise anything: say whose it is
+        raise ForceFieldError(
+            f"model '{model.name}' (adapter '{model.plugin.name}') failed on structures {first} to "
+            f"{first + len(structures) - 1}: {type(error).__name__}: {error}"
+        ) from error
+    return prediction.checked(structures, model.name, first)
+
+
+def dataset_features(
+    models: Sequence[NamedModel], dataset: Dataset, cache: FeatureCache, reporter: Reporter
+) -> Features:
+    """What `models` predict of `dataset`, from the cache where known; errors as in `cached_prediction`."""
+
+    def predict(model: NamedModel, progress: ProgressCallback) -> Prediction:
+        return cached_prediction(model, dataset.structures, dataset.fingerprint, cache, progress)
+
+    predictions = {}
+    if n_at_once(models) > 1:
+        names = ", ".join(model.name for model in models)
+        with reporter.progress(f"predicting with {names}") as progress:
+            joint = JointProgress(progress, len(models))
+            predictions = for_each_model(models, lambda model: predict(model, joint.of(model.name)), joint.cancel)
+    else:
+        for model in models:
+            with reporter.progress(f"predicting with {model.name}") as progress:
+                predictions[model.name] = predict(model, progress)
+    return Features.from_predictions(dataset.structures, predictions, dataset)

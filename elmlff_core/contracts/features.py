@@ -1,0 +1,196 @@
+"""Features: what the bases predict for some structures, beside the reference labels where there are any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from ase import Atoms
+
+from elmlff_core.arrays import BLOCK_ROWS, blocks, new_array
+from elmlff_core.contracts.dataset import Dataset
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.contracts.structures import n_atoms_of, subset_of
+from elmlff_core.errors import DataError, ElmlffError
+
+
+@dataclass(frozen=True)
+class Features:
+    """Base predictions over structures; per-atom rows are concatenated in the order of the structures.
+
+    Arrays may be larger than memory, see `elmlff_core.arrays`: what looks at many structures goes over their `blocks`.
+
+    Attributes
+    ----------
+    structures : what was predicted
+    models : names of the bases
+    forces : (n_models, n_rows, 3) float64, eV/Å, with n_rows the sum of the numbers of atoms
+    energies : model -> (n_structures,) float64, eV, of the bases that give energies; zeros of energy differ
+    reference : labels as flat arrays, or None where the structures have none
+    source : where the structures came from, for messages
+    stresses : model -> (n_structures, 6) float64, eV/Å³, ASE's Voigt order and sign, of the bases that give stresses
+    """
+
+    structures: Sequence[Atoms]
+    models: tuple[str, ...]
+    forces: np.ndarray = field(repr=False)
+    energies: Mapping[str, np.ndarray] = field(repr=False)
+    reference: Prediction | None = field(default=None, repr=False)
+    source: str = ""
+    stresses: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_predictions(
+        cls, structures: Sequence[Atoms], predictions: Mapping[str, Prediction], dataset: Dataset | None = None
+    ) -> Features:
+        """Stack one prediction per model; `dataset` gives the labels of the same structures."""
+        forces = new_array((len(predictions), int(n_atoms_of(structures).sum()), 3))
+        for row, prediction in zip(forces, predictions.values(), strict=True):
+            row[:] = prediction.forces
+        return cls(
+            structures=structures,
+            models=tuple(predictions),
+            forces=forces,
+            energies={name: part.energy for name, part in predictions.items() if part.energy is not None},
+            reference=None if dataset is None else _labels(dataset),
+            source="" if dataset is None else dataset.source,
+            stresses={name: part.stress for name, part in predictions.items() if part.stress is not None},
+        )
+
+    def __len__(self) -> int:
+        return len(self.structures)
+
+    @cached_property
+    def n_atoms(self) -> np.ndarray:
+        """(n_structures,) int"""
+        return n_atoms_of(self.structures)
+
+    @cached_property
+    def atomic_numbers(self) -> np.ndarray:
+        """(n_rows,) int"""
+        numbers = new_array((int(self.n_atoms.sum()),), np.int64)
+        for structures, rows in blocks(self.n_atoms):
+            np.concatenate([atoms.numbers for atoms in self.structures[structures]], out=numbers[rows])
+        return numbers
+
+    @cached_property
+    def elements(self) -> np.ndarray:
+        """Atomic numbers that occur: (n_elements,) int, ascending."""
+        return np.flatnonzero(np.bincount(self.atomic_numbers))
+
+    @property
+    def reference_forces(self) -> np.ndarray:
+        """(n_rows, 3), eV/Å; DataError where the structures have no labels."""
+        if self.reference is None:
+            raise DataError("these structures have no reference forces")
+        return self.reference.forces
+
+    def check_elements(self, known: np.ndarray | Sequence[int]) -> None:
+        """ElmlffError on an element whose atomic number is not among those `known` from training structures."""
+        if unknown := np.setdiff1d(self.elements, known).tolist():
+            raise ElmlffError(
+                f"elements with atomic numbers {unknown} were not in the structures the stack learnt from"
+            )
+
+    def rows(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Rows in the per-atom arrays of the structures at `indices`, in that order: (n_rows,) int64."""
+        offsets = np.concatenate([[0], np.cumsum(self.n_atoms)])
+        parts = [np.arange(offsets[i], offsets[i + 1]) for i in indices]
+        return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Features:
+        """The structures at `indices`, in that order."""
+        indices = np.asarray(indices, dtype=np.int64)
+        structures = subset_of(self.structures, indices)
+        n_atoms = self.n_atoms[indices]
+        forces = new_array((len(self.models), int(n_atoms.sum()), 3))
+        labels = None if self.reference is None else new_array((int(n_atoms.sum()), 3))
+        for block, rows in blocks(n_atoms):
+            picked = self.rows(indices[block])
+            forces[:, rows] = self.forces[:, picked]
+            if labels is not None:
+                labels[rows] = self.reference_forces[picked]
+        return self._with(structures, n_atoms, forces, labels, indices)
+
+    def blocks(self, n_rows: int = BLOCK_ROWS) -> Iterator[tuple[slice, Features]]:
+        """Consecutive structures of at most `n_rows` atoms, or one structure: their rows, and they alone, as views."""
+        for block, rows in blocks(self.n_atoms, n_rows):
+            labels = None if self.reference is None else self.reference.forces[rows]
+            structures = self.structures[block]
+            yield rows, self._with(structures, self.n_atoms[block], self.forces[:, rows], labels, block)
+
+    def _with(
+        self,
+        structures: Sequence[Atoms],
+        n_atoms: np.ndarray,
+        forces: np.ndarray,
+        labels: np.ndarray | None,
+        index: np.ndarray | slice,
+    ) -> Features:
+        """Some of the structures, with what belongs to their atoms; `index` says which they are."""
+        reference = None
+        if self.reference is not None and labels is not None:
+            energy = None if self.reference.energy is None else self.reference.energy[index]
+            reference = Prediction(n_atoms, labels, energy)
+        return Features(
+            structures=structures,
+            models=self.models,
+            forces=forces,
+            energies={name: energy[index] for name, energy in self.energies.items()},
+            reference=reference,
+            source=self.source,
+            stresses={name: stress[index] for name, stress in self.stresses.items()},
+        )
+
+    def of_models(self, models: Sequence[str]) -> Features:
+        """The same structures with the predictions of `models` alone, in that order; of none, (0, n_rows, 3)."""
+        if missing := [name for name in models if name not in self.models]:
+            raise ElmlffError(f"no features of {', '.join(missing)}; there are: {', '.join(self.models)}")
+        if tuple(models) == self.models:
+            return self
+        if len(models) == 1:
+            first = self.models.index(models[0])
+            forces = self.forces[first : first + 1]
+        else:
+            forces = new_array((len(models), *self.forces.shape[1:]))
+            for row, name in zip(forces, models, strict=True):
+                row[:] = self.forces[self.models.index(name)]
+        return Features(
+            structures=self.structures,
+            models=tuple(models),
+            forces=forces,
+            energies={name: self.energies[name] for name in models if name in self.energies},
+            reference=self.reference,
+            source=self.source,
+            stresses={name: self.stresses[name] for name in models if name in self.stresses},
+        )
+
+    def base_prediction(self, model: str) -> Prediction:
+        """What one base predicts, as a Prediction."""
+        return Prediction(self.n_atoms, self.forces[self.models.index(model)], self.energies.get(model))
+
+
+def in_blocks(features: Features, predict: Callable[[Features], Prediction]) -> Prediction:
+    """What `predict` says of the structures, asked for a block of them at a time."""
+    forces = new_array((int(features.n_atoms.sum()), 3))
+    energies, stresses = [], []
+    for rows, block in features.blocks():
+        part = predict(block)
+        forces[rows] = part.forces
+        energies.append(part.energy)
+        stresses.append(part.stress)
+    return Prediction(features.n_atoms, forces, _joined(energies), _joined(stresses))
+
+
+def _labels(dataset: Dataset) -> Prediction:
+    forces = new_array((int(dataset.n_atoms.sum()), 3))
+    for structures, rows in blocks(dataset.n_atoms):
+        np.concatenate(dataset.forces[structures], out=forces[rows])
+    return Prediction(dataset.n_atoms, forces, dataset.energy)
+
+
+def _joined(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    given = [part for part in parts if part is not None]
+    return np.concatenate(given) if given and len(given) == len(parts) else None

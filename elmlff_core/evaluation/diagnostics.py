@@ -1,0 +1,72 @@
+"""Diagnostics: what a table of errors does not say, of one run, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.evaluation.errors_in_detail import DetailedErrors, InSampleGap, all_errors, in_sample_gaps
+from elmlff_core.evaluation.label_noise import LabelNoise, label_noise
+from elmlff_core.evaluation.split_quality import SplitQuality, split_quality
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """Of one run.
+
+    Attributes
+    ----------
+    in_sample : for each base, training against test error
+    split : distances of test structures to training structures
+    split_method : ``random``, ``blocks``, or None where test structures were given
+    labels : net forces and torques of the reference, part -> noise
+    errors : for each base, control and stack, where on test structures it errs
+    """
+
+    in_sample: list[InSampleGap]
+    split: SplitQuality
+    split_method: str | None
+    labels: dict[str, LabelNoise]
+    errors: list[DetailedErrors]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the table must know of it."""
+        return [self.split.statement(self.split_method)] if self.split.is_bad else []
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {**asdict(self), "split_statement": self.split.statement(self.split_method)}
+
+
+def diagnose(
+    parts: Mapping[str, Features],
+    predictions: Mapping[str, Prediction],
+    index: Mapping[str, np.ndarray] | None = None,
+    split_method: str | None = None,
+) -> Diagnostics:
+    """Everything about one run; some seconds for thousands of structures of fifty atoms.
+
+    Parameters
+    ----------
+    parts : ``train`` and ``test`` features, with reference labels
+    predictions : title of a control or stack -> its prediction for the test structures; bases come from `parts`
+    index : part -> (n,) int, places of its structures in their dataset; without it, frames are counted within the part
+        and no trajectory is looked for
+    split_method : how test structures were chosen, ``random`` or ``blocks``; None where they were given
+    """
+    index = index or {}
+    train, test = parts["train"], parts["test"]
+    forces = {title: prediction.forces for title, prediction in predictions.items()}
+    return Diagnostics(
+        in_sample=in_sample_gaps(train, test),
+        split=split_quality(train.structures, test.structures, index.get("train")),
+        split_method=split_method,
+        labels={"train": label_noise(train), "test": label_noise(test)},
+        errors=all_errors(test, forces, index.get("test")),
+    )

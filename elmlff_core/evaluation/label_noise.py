@@ -1,0 +1,99 @@
+"""Label noise: net forces and torques of the reference labels.
+
+The forces on all atoms of a structure sum to zero, in a vacuum and in a crystal; on a free molecule their torque is
+zero as well.  Labels for which they do not carry errors of their own (grids and their orientation, loose convergence,
+forces on removed atoms) that no model whose forces are an energy's gradient can follow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import breadth_first_order
+from vesin import NeighborList
+
+from elmlff_core.contracts.features import Features
+
+# A molecule in a box is free where none of its atoms is nearer than this to a periodic image of another.
+VACUUM = 5.0
+MAX_TORQUES = 500  # structures, evenly chosen: enough for an RMS
+
+
+@dataclass(frozen=True)
+class LabelNoise:
+    """RMS over structures.
+
+    Attributes
+    ----------
+    n_structures : labelled structures
+    net_force : per component of the sum over atoms, eV/Å
+    error_floor : least RMSE (per component, over structures) of any model whose forces sum to zero, eV/Å: that of the
+        net force shared evenly by the atoms
+    reference_force : per component of the labels themselves, eV/Å, for comparison
+    net_torque : per component, about the centre of the positions, eV, or None where no structure is free to turn
+    n_torques : structures that it is over
+    """
+
+    n_structures: int
+    net_force: float
+    error_floor: float
+    reference_force: float
+    net_torque: float | None
+    n_torques: int
+
+
+def label_noise(features: Features) -> LabelNoise:
+    """Net forces and torques of the reference forces; DataError where there are none."""
+    n_atoms, forces = features.n_atoms, features.reference_forces
+    starts = np.cumsum(n_atoms) - n_atoms
+    net = np.add.reduceat(forces, starts, axis=0)  # (n_structures, 3)
+    squared = sum(float(np.square(block.reference_forces).sum()) for _, block in features.blocks())
+    torques = []
+    for index in range(0, len(features), -(-len(features) // MAX_TORQUES)):
+        positions = free_positions(features.structures[index])
+        if positions is not None:
+            own = forces[starts[index] : starts[index] + n_atoms[index]]
+            torques.append(np.cross(positions - positions.mean(axis=0), own).sum(axis=0))
+    return LabelNoise(
+        n_structures=len(features),
+        net_force=_rms(net),
+        error_floor=_rms(net / n_atoms[:, None]),
+        reference_force=float(np.sqrt(squared / forces.size)),
+        net_torque=_rms(np.array(torques)) if torques else None,
+        n_torques=len(torques),
+    )
+
+
+def free_positions(atoms: Atoms) -> np.ndarray | None:
+    """Positions of a free molecule in one piece: (n_atoms, 3), Å; None where a periodic image is near.
+
+    In a periodic box a molecule, or a cluster, is free where its atoms, linked up to 5 Å, are one piece that has no
+    link to an image of itself.
+    """
+    if not atoms.pbc.any():
+        return np.asarray(atoms.positions)
+    i, j, shifts = NeighborList(cutoff=VACUUM, full_list=True).compute(
+        points=atoms.positions, box=atoms.cell.complete().array, periodic=atoms.pbc, quantities="ijS"
+    )
+    if (i == j).any() or (len(atoms) > 1 and not len(i)):
+        return None
+    n_atoms = len(atoms)
+    links = coo_array((np.ones(len(i)), (i, j)), shape=(n_atoms, n_atoms)).tocsr()
+    order, previous = breadth_first_order(links, 0)
+    if len(order) < n_atoms:
+        return None
+    shift_of = dict(zip(zip(i.tolist(), j.tolist(), strict=True), np.asarray(shifts), strict=True))
+    cell_of = np.zeros((n_atoms, 3))
+    for atom in order[1:].tolist():
+        cell_of[atom] = cell_of[previous[atom]] + shift_of[int(previous[atom]), atom]
+    # Every link must lead to the same image: otherwise the piece goes on through the boundary.
+    if not np.array_equal(cell_of[i] + shifts, cell_of[j]):
+        return None
+    return np.asarray(atoms.positions + cell_of @ atoms.cell.array)
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt((values**2).mean()))

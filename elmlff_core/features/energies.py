@@ -1,0 +1,90 @@
+"""Energies of a stack: the linear mix of aligned base energies.
+
+Force fields of different families count energy from different zeros.  Each base is first *aligned*: per-element
+offsets, by least squares against the reference, are added.  The mix of the aligned energies, with weights that sum to
+one, is what a stack that learns forces alone reports as its energy.  It is not the potential of the stack's forces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from elmlff_core.arrays import blocks
+from elmlff_core.contracts.features import Features
+
+N_NUMBERS = 119
+
+
+def composition(features: Features) -> tuple[np.ndarray, np.ndarray]:
+    """Atoms of each element in each structure (n_structures, n_elements) float64, and the atomic numbers of these."""
+    elements, n_atoms = features.elements, features.n_atoms
+    counts = np.empty((len(features), len(elements)))
+    for structures, rows in blocks(n_atoms):
+        starts = np.cumsum(n_atoms[structures]) - n_atoms[structures]
+        is_element = features.atomic_numbers[rows, None] == elements
+        counts[structures] = np.add.reduceat(is_element, starts, dtype=np.float64)
+    return counts, elements
+
+
+@dataclass(frozen=True)
+class EnergyMix:
+    """Offsets and weights of the bases that give energies; empty where none does or the reference has none.
+
+    Attributes
+    ----------
+    models : the bases used
+    offsets : (n_models, 119) float64, eV per atom of each element, added to the base's energy
+    weights : (n_models,) float64, sum one
+    """
+
+    models: tuple[str, ...] = ()
+    offsets: np.ndarray = field(default_factory=lambda: np.zeros((0, N_NUMBERS)))
+    weights: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    @classmethod
+    def fit(cls, features: Features) -> EnergyMix:
+        """Align each base to the reference energies, then weight them by least squares with sum one."""
+        reference = None if features.reference is None else features.reference.energy
+        models = tuple(name for name in features.models if name in features.energies)
+        if reference is None or not models:
+            return cls()
+        counts, elements = composition(features)
+        energies = np.stack([features.energies[name] for name in models])  # (M, S)
+        offsets = np.zeros((len(models), N_NUMBERS))
+        offsets[:, elements] = np.linalg.lstsq(counts, (reference - energies).T, rcond=None)[0].T
+        errors = energies + offsets[:, elements] @ counts.T - reference  # (M, S)
+        # min |sum_m w_m e_m|² with sum one: w is the error covariance's inverse applied to ones, normalised.
+        covariance = errors @ errors.T / errors.shape[1]
+        # Bases with nearly equal errors would get huge opposite weights: a small ridge shares the weight instead.
+        covariance += 1e-6 * np.trace(covariance) / len(models) * np.eye(len(models)) + 1e-24 * np.eye(len(models))
+        weights = np.linalg.solve(covariance, np.ones(len(models)))
+        return cls(models, offsets, weights / weights.sum())
+
+    def apply(self, features: Features) -> np.ndarray | None:
+        """Mixed energies: (n_structures,), eV, or None where there are none."""
+        if not self.models:
+            return None
+        return np.asarray(self.weights @ self.aligned(features))
+
+    def aligned(self, features: Features) -> np.ndarray:
+        """Energies of the bases, counted from one zero: (n_models, n_structures), eV."""
+        energies = np.stack([features.energies[name] for name in self.models])
+        counts, elements = composition(features)
+        return np.asarray(energies + self.offsets[:, elements] @ counts.T)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """What `from_tensors` reads."""
+        if not self.models:
+            return {}
+        names = np.frombuffer("\n".join(self.models).encode(), dtype=np.uint8).copy()
+        return {"energy.models": names, "energy.offsets": self.offsets, "energy.weights": self.weights}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, np.ndarray]) -> EnergyMix:
+        """The reverse of `tensors`."""
+        if "energy.models" not in tensors:
+            return cls()
+        names = tuple(bytes(tensors["energy.models"]).decode().split("\n"))
+        return cls(names, tensors["energy.offsets"], tensors["energy.weights"])

@@ -1,0 +1,76 @@
+"""Errors of forces and energies, the paper's metric (Eq. 7) first."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from elmlff_core.arrays import blocks
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
+
+
+@dataclass(frozen=True)
+class ForceMetrics:
+    """Force errors in eV/Å.
+
+    Attributes
+    ----------
+    rmse_per_frame : the paper's (Eq. 7): the RMSE over atoms and components of each structure, averaged over structures
+    rmse : over all atoms and components of all structures at once
+    mae : mean absolute error of the components
+    """
+
+    rmse_per_frame: float
+    rmse: float
+    mae: float
+
+
+def rmse_of_frames(predicted: np.ndarray, reference: np.ndarray, n_atoms: np.ndarray) -> np.ndarray:
+    """Force RMSE of each structure: (n_structures,), eV/Å.
+
+    Parameters
+    ----------
+    predicted, reference : (n_rows, 3), eV/Å, rows in the order of the structures
+    n_atoms : (n_structures,) int
+    """
+    squared, _ = _sums_of_frames(predicted, reference, n_atoms)
+    return np.asarray(np.sqrt(squared / (3 * n_atoms)))
+
+
+def force_metrics(predicted: np.ndarray, reference: np.ndarray, n_atoms: np.ndarray) -> ForceMetrics:
+    """All force errors; arguments as in `rmse_of_frames`."""
+    squared, absolute = _sums_of_frames(predicted, reference, n_atoms)
+    n_components = 3 * int(n_atoms.sum())
+    return ForceMetrics(
+        rmse_per_frame=float(np.sqrt(squared / (3 * n_atoms)).mean()),
+        rmse=float(np.sqrt(squared.sum() / n_components)),
+        mae=float(absolute.sum() / n_components),
+    )
+
+
+def _sums_of_frames(predicted: np.ndarray, reference: np.ndarray, n_atoms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each structure the sums of squared and of absolute errors of the components: (n_structures,) each."""
+    squared, absolute = np.empty(len(n_atoms)), np.empty(len(n_atoms))
+    for structures, rows in blocks(n_atoms):
+        error = predicted[rows] - reference[rows]
+        sizes = n_atoms[structures]
+        starts = np.cumsum(sizes) - sizes
+        squared[structures] = np.add.reduceat((error**2).sum(axis=1), starts)
+        absolute[structures] = np.add.reduceat(np.abs(error).sum(axis=1), starts)
+    return squared, absolute
+
+
+def metrics(prediction: Prediction, features: Features, *, aligned: bool = True) -> dict[str, float]:
+    """Errors of a prediction against the labels in `features`, for tables and JSON.
+
+    Keys are those of `ForceMetrics`, and ``energy_rmse_per_atom`` (eV) where both have energies and `aligned` says that
+    they count from one zero.
+    """
+    result = asdict(force_metrics(prediction.forces, features.reference_forces, features.n_atoms))
+    reference = None if features.reference is None else features.reference.energy
+    if aligned and prediction.energy is not None and reference is not None:
+        error = (prediction.energy - reference) / features.n_atoms
+        result["energy_rmse_per_atom"] = float(np.sqrt((error**2).mean()))
+    return result

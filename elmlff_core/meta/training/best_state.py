@@ -1,0 +1,101 @@
+"""BestState: after each epoch, validate, keep the best weights, log a row, and stop when nothing gets better."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from elmlff_core.contracts.progress import Progress, ProgressCallback
+from elmlff_core.features.metrics import force_metrics
+from elmlff_core.graphs.batch import GraphDataset
+
+COLUMNS = ("epoch", "train_rmse", "valid_rmse_per_frame", "learning_rate", "seconds")
+
+
+class BestState(pl.Callback):
+    """Keeps the weights with the lowest validation error, those before training included.
+
+    Its state, the learning curve with it, travels in the checkpoint: a resumed training knows what it had.
+
+    Attributes
+    ----------
+    state : the best weights of the network, on the CPU
+    """
+
+    def __init__(
+        self,
+        valid: Sequence[GraphDataset],
+        n_epochs: int,
+        patience: int | None,
+        directory: Path,
+        progress: ProgressCallback,
+    ) -> None:
+        self.valid = valid
+        self.n_epochs = n_epochs
+        self.patience = patience
+        self.progress = progress
+        self.path = directory / "learning_curve.csv"
+        self.error, self.best_epoch = float("inf"), 0
+        self.state: dict[str, torch.Tensor] = {}
+        self.rows: list[tuple[float, ...]] = []
+        self.seconds_before, self.started = 0.0, time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "error": self.error,
+            "best_epoch": self.best_epoch,
+            "state": self.state,
+            "rows": [list(row) for row in self.rows],
+            "seconds": self._seconds(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.error, self.best_epoch = state_dict["error"], state_dict["best_epoch"]
+        self.state = state_dict["state"]
+        self.rows = [tuple(row) for row in state_dict["rows"]]
+        self.seconds_before = state_dict["seconds"]
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.started = time.perf_counter()
+        if not self.rows:
+            self._validate(0, float("nan"), trainer, module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        self._validate(epoch, module.take_train_rmse(), trainer, module)
+        if self.patience is not None and epoch - self.best_epoch >= self.patience:
+            trainer.should_stop = True
+
+    def _validate(self, epoch: int, train_rmse: float, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        error = float(np.mean([_rmse_per_frame(module.network, graphs) for graphs in self.valid]))
+        if error < self.error:
+            self.error, self.best_epoch = error, epoch
+            self.state = {key: value.detach().cpu().clone() for key, value in module.network.state_dict().items()}
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self.rows.append((epoch, train_rmse, error, rate, self._seconds()))
+        self._write()
+        self.progress(Progress(epoch, self.n_epochs, f"validation {self.error:.4f} eV/Å at epoch {self.best_epoch}"))
+
+    def _seconds(self) -> float:
+        return self.seconds_before + time.perf_counter() - self.started
+
+    def _write(self) -> None:
+        with self.path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            writer.writerows(self.rows)
+
+
+def _rmse_per_frame(network: torch.nn.Module, graphs: GraphDataset) -> float:
+    from elmlff_core.graphs.evaluation import evaluate_network
+
+    assert graphs.reference_forces is not None
+    predicted = evaluate_network(network, graphs)
+    return force_metrics(predicted, graphs.reference_forces.numpy(), graphs.n_atoms.numpy()).rmse_per_frame

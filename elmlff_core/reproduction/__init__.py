@@ -1,4 +1,0 @@
-"""Reproduction: the paper's study of one system, beside what it published.
-
-`elmlff_core.reproducing` tells the story.
-"""

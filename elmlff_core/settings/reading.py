@@ -1,0 +1,127 @@
+"""Reading settings: a file, what goes over it, and errors that name the key and the nearest known one."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from elmlff_core.errors import ConfigError, did_you_mean
+from elmlff_core.settings.config import DEFAULT_FILE, Config, ModelConfig
+
+
+def read_config(
+    path: Path | None = None,
+    values: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+    defaults: Mapping[str, Any] | None = None,
+) -> Config:
+    """Settings from a file, overlaid by `values`, then by ``--set`` `assignments`.
+
+    Parameters
+    ----------
+    path : elmlff.toml; None takes the one in the current folder, if any.  Paths in it are relative to its folder.
+    values : nested settings; entries that are None are left out
+    assignments : ``key.subkey=value``, the value in TOML or, failing that, a string
+    defaults : nested settings that all others go over
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or no TOML; an unknown key, with a suggestion; a value that does not fit.
+    """
+    raw: dict[str, Any] = {}
+    if path is None and DEFAULT_FILE.exists():
+        path = DEFAULT_FILE
+    if path is not None:
+        raw = _anchored(_read_toml(path), path.parent)
+    raw = _overlay(_overlay(defaults or {}, raw), values or {})
+    for assignment in assignments:
+        raw = _overlay(raw, _parse_assignment(assignment))
+    return validated(Config, raw, f"{path or 'the settings'}")
+
+
+def validated[Model: BaseModel](model: type[Model], raw: Mapping[str, Any], where: str) -> Model:
+    """`raw` as a `model`; ConfigError names the key, what was found, and the nearest known key."""
+    try:
+        return model.model_validate(dict(raw))
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(model, problem, where) for problem in error.errors())) from error
+
+
+def _explain(model: type[BaseModel], problem: Any, where: str) -> str:
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key '{key}' in {where}{did_you_mean(location[-1], _known_keys(model, location[:-1]))}"
+    if problem["type"] == "missing":
+        return f"'{key}' is missing in {where}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"'{key}' in {where}: {message}, found {problem['input']!r}"
+
+
+def _known_keys(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    current: Any = model
+    for part in path:
+        if current is Config and part == "models":
+            current = {"models": ModelConfig}
+        elif isinstance(current, dict):  # the user's own name of a model
+            current = ModelConfig
+        else:
+            annotation = current.model_fields[part].annotation if part in current.model_fields else None
+            if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+                return []
+            current = annotation
+    return [] if isinstance(current, dict) else list(current.model_fields)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no {path}; `elmlff init` writes a commented one") from error
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+
+
+def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Paths in a file are relative to its folder, so that it works from anywhere."""
+    data = raw.get("data")
+    if isinstance(data, dict):
+        for key in ("train", "test"):
+            if isinstance(data.get(key), str) and (folder / data[key]).exists():
+                data[key] = str(folder / data[key])
+    for model in raw.get("models", {}).values() if isinstance(raw.get("models"), dict) else ():
+        if isinstance(model, dict) and isinstance(model.get("checkpoint"), str):
+            model["checkpoint"] = str(folder / Path(model["checkpoint"]).expanduser())
+        # A bare name, "self" or "python3.12", is no path.
+        if isinstance(model, dict) and isinstance(model.get("python"), str) and "/" in model["python"]:
+            model["python"] = str(folder / Path(model["python"]).expanduser())
+    return raw
+
+
+def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        if value is None:
+            continue
+        if isinstance(value, Mapping):
+            value = _overlay(merged[key] if isinstance(merged.get(key), Mapping) else {}, value)
+        merged[key] = value
+    return merged
+
+
+def _parse_assignment(assignment: str) -> dict[str, Any]:
+    key, separator, text = assignment.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set takes key.subkey=value, found '{assignment}'")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    for part in reversed(key.strip().split(".")):
+        value = {part: value}
+    return value

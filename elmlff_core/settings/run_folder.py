@@ -1,0 +1,70 @@
+"""RunFolder: what a run writes and where, and whether a folder holds this run, another, or none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from elmlff_core.errors import ConfigError
+from elmlff_core.settings.config import Config
+
+RUN_FILE = "run.json"
+CONFIG_FILE = "config.toml"
+METRICS_FILE = "metrics.json"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run.
+
+    Attributes
+    ----------
+    path : the folder
+    key : hex digest of settings, data and given checkpoints: the same key is the same run
+    """
+
+    path: Path
+    key: str
+
+    @classmethod
+    def open(cls, path: Path, key: str, config: Config) -> RunFolder:
+        """Make the folder, or come back to it; ConfigError where it holds another run or anything else."""
+        record = path / RUN_FILE
+        if record.exists():
+            if json.loads(record.read_text())["key"] != key:
+                raise ConfigError(
+                    f"{path} holds another run (its {CONFIG_FILE} or data differ): choose another --output, "
+                    "or remove that folder"
+                )
+        elif path.exists() and any(path.iterdir()):
+            raise ConfigError(f"{path} is not empty and holds no run: choose another --output")
+        path.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps({"key": key}))
+        (path / CONFIG_FILE).write_text(tomli_w.dumps(_without_none(config.model_dump(mode="json"))))
+        return cls(path, key)
+
+    @property
+    def fit(self) -> Path:
+        """Folders of the fits of meta-models: checkpoints, logs, and what came of them."""
+        return self.path / "fit"
+
+    @property
+    def stacks(self) -> Path:
+        """Folders of the stacks, one of which is the run's own, where several meta-models were asked for."""
+        return self.path / "stacks"
+
+    def finished(self) -> dict[str, Any] | None:
+        """The metrics of a finished run, or None."""
+        path = self.path / METRICS_FILE
+        return json.loads(path.read_text()) if path.exists() else None
+
+
+def _without_none(value: Any) -> Any:
+    """TOML has no null: a key that is not set is left out."""
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return value

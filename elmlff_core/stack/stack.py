@@ -1,0 +1,215 @@
+"""Stack: a fitted meta-model with its named bases; a folder of safetensors and JSON that can be moved and loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from elmlff_core.base_models.concurrency import for_each_model
+from elmlff_core.base_models.named import NamedModel, named_model
+from elmlff_core.base_models.prediction import predict_checked
+from elmlff_core.contracts.dataset import Dataset
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.contracts.protocols import MetaModel
+from elmlff_core.errors import ElmlffError
+from elmlff_core.plugins.registry import registry
+from elmlff_core.settings.config import ModelConfig
+from elmlff_core.settings.reading import validated
+from elmlff_core.uncertainty.uncertainty import Uncertainty
+
+FORMAT_VERSION = 1
+STACK_FILE = "stack.json"
+UNCERTAINTY_FILE = "uncertainty.json"
+META_FOLDER = "meta"
+BUNDLE_FOLDER = "models"
+
+
+@dataclass
+class Stack:
+    """A force field made of others.
+
+    Attributes
+    ----------
+    models : the bases, in the order of the meta-model's inputs
+    meta_name, meta_options, meta : the fitted meta-model
+    uncertainty : how sure it is, calibrated on validation structures, or None where it was not
+    """
+
+    models: list[NamedModel]
+    meta_name: str
+    meta_options: dict[str, Any]
+    meta: MetaModel
+    uncertainty: Uncertainty | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the bases."""
+        return tuple(model.name for model in self.models)
+
+    @property
+    def elements(self) -> frozenset[str] | None:
+        """Elements that every base knows, or None where none tells."""
+        known = [model.force_field.elements for model in self.models]
+        limits = [elements for elements in known if elements is not None]
+        return frozenset.intersection(*limits) if limits else None
+
+    def features(self, structures: Sequence[Atoms], dataset: Dataset | None = None) -> Features:
+        """What the bases predict of `structures`, computed now; those in workers at the same time."""
+        predictions = for_each_model(self.models, lambda model: predict_checked(model, structures))
+        return Features.from_predictions(structures, predictions, dataset)
+
+    def close(self) -> None:
+        """End the workers of bases that have one; the next prediction starts others."""
+        for model in self.models:
+            model.close()
+
+    def predict(self, structures: Sequence[Atoms]) -> Prediction:
+        """Forces, and energies where bases give them, of a batch of structures (eV, eV/Å)."""
+        return self.meta.predict(self.features(structures)).checked(structures, "the stack")
+
+    def stds(self, features: Features) -> dict[str, np.ndarray]:
+        """How far predictions from `features` may be off, as far as it was calibrated.
+
+        ``forces_std`` (n_rows,) in eV/Å, of each force component, and ``energy_std`` (n_structures,) in eV.
+        """
+        if self.uncertainty is None:
+            return {}
+        found = {"forces_std": self.uncertainty.forces_std(features, self.meta)}
+        energy_std = self.uncertainty.energy_std(features)
+        return found if energy_std is None else found | {"energy_std": energy_std}
+
+    def save(self, directory: Path, bundle: bool = False) -> None:
+        """Write the stack to `directory`.
+
+        Base checkpoints are referenced by path and SHA-256, or copied into the folder with `bundle`.
+        """
+        meta_folder = directory / META_FOLDER
+        meta_folder.mkdir(parents=True, exist_ok=True)
+        self.meta.save(meta_folder)
+        uncertainty_file = directory / UNCERTAINTY_FILE
+        if self.uncertainty is not None:
+            uncertainty_file.write_text(json.dumps(self.uncertainty.as_record()))
+        else:
+            uncertainty_file.unlink(missing_ok=True)  # of a stack saved here before
+        record = {
+            "format_version": FORMAT_VERSION,
+            "meta": {"name": self.meta_name, "options": self.meta_options},
+            "models": [_model_record(model, directory, bundle) for model in self.models],
+        }
+        partial = directory / (STACK_FILE + ".partial")
+        partial.write_text(json.dumps(record, indent=1))
+        partial.replace(directory / STACK_FILE)
+
+
+def make_meta(name: str, options: Mapping[str, Any]) -> MetaModel:
+    """A meta-model by name, not fitted; ConfigError or PluginError where name or options do not fit."""
+    plugin = registry().meta_model(name)
+    return plugin.make(validated(plugin.options, options, f"the options of meta-model '{name}'"))
+
+
+def load_stack(directory: str | Path) -> Stack:
+    """Load a stack from the folder that `elmlff stack` wrote.
+
+    Raises
+    ------
+    ElmlffError
+        No stack there, one of a newer format, or a base checkpoint that is missing or has changed.
+    """
+    directory = Path(directory)
+    path = directory / STACK_FILE
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ElmlffError(f"{directory} holds no stack: there is no {STACK_FILE} in it") from error
+    except (OSError, json.JSONDecodeError) as error:
+        raise ElmlffError(f"cannot read {path}: {error}") from error
+    if record["format_version"] > FORMAT_VERSION:
+        raise ElmlffError(f"{path} has format {record['format_version']}, newer than this elmlff knows: upgrade elmlff")
+    meta = make_meta(record["meta"]["name"], record["meta"]["options"])
+    meta.load(directory / META_FOLDER)
+    models = [_load_model(entry, directory) for entry in record["models"]]
+    uncertainty = _load_uncertainty(directory / UNCERTAINTY_FILE)
+    return Stack(models, record["meta"]["name"], record["meta"]["options"], meta, uncertainty)
+
+
+def _load_uncertainty(path: Path) -> Uncertainty | None:
+    """Uncertainties beside a stack, or None where it was saved without."""
+    if not path.exists():
+        return None
+    try:
+        return Uncertainty.from_record(json.loads(path.read_text()))
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ElmlffError(f"cannot read {path}: {type(error).__name__}: {error}") from error
+
+
+def _model_record(model: NamedModel, directory: Path, bundle: bool) -> dict[str, Any]:
+    checkpoint = None
+    if model.checkpoint is not None:
+        source = model.checkpoint.resolve()
+        if bundle:
+            target = directory / BUNDLE_FOLDER / f"{model.name}{''.join(source.suffixes)}"
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(source, target)
+            source = target.resolve()
+        inside = source.is_relative_to(directory.resolve())
+        checkpoint = {
+            "path": str(source.relative_to(directory.resolve()) if inside else source),
+            # Runs and models often move together: where the absolute path is gone, this one may still hold.
+            "relative": str(source.relative_to(directory.resolve(), walk_up=True)),
+            "sha256": _sha256(source),
+        }
+    return {
+        "name": model.name,
+        "adapter": model.config.adapter,
+        "trust": model.config.trust,
+        "worker": _worker_record(model.config),
+        "options": model.options.model_dump(mode="json"),
+        "checkpoint": checkpoint,
+    }
+
+
+def _worker_record(settings: ModelConfig) -> dict[str, Any]:
+    python = settings.python
+    if python is not None and "/" in python:
+        # Not resolved: in a virtual environment this is a link, and what it points to is another environment.
+        python = str(Path(python).absolute())
+    return {"python": python, "timeout": settings.timeout, "threads": settings.threads}
+
+
+def _load_model(entry: dict[str, Any], directory: Path) -> NamedModel:
+    checkpoint = None
+    if (stored := entry["checkpoint"]) is not None:
+        candidates = [directory / stored["path"], directory / stored["relative"]]
+        checkpoint = next((path for path in candidates if path.is_file()), None)
+        if checkpoint is None:
+            raise ElmlffError(
+                f"the checkpoint of model '{entry['name']}' is missing: {candidates[0]}; "
+                "make stacks that travel with `elmlff stack --bundle`"
+            )
+        if _sha256(checkpoint) != stored["sha256"]:
+            raise ElmlffError(
+                f"the checkpoint of model '{entry['name']}' has changed since the stack was fitted: {checkpoint}; "
+                "restore it, or run `elmlff stack` again"
+            )
+    settings = ModelConfig(
+        adapter=entry["adapter"],
+        checkpoint=checkpoint,
+        trust=entry["trust"],
+        options=entry["options"],
+        **entry.get("worker", {}),
+    )
+    return named_model(entry["name"], settings)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,49 @@
+"""Variants of `gat` that lack something, after Table 3 of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from elmlff_core.meta.options import GATOptions
+from elmlff_core.settings.reading import validated
+
+MOST_LAYERS_LESS = 5
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A network with something taken away.
+
+    Attributes
+    ----------
+    name : of its folder
+    title : of its row
+    options : of `gat`
+    """
+
+    name: str
+    title: str
+    options: dict[str, Any]
+
+
+def gat_variants(given: Mapping[str, Any]) -> list[Variant]:
+    """`gat` with the `given` options; without residuals; and cut off one to five layers before its end.
+
+    The layers that are left stay as they were: those whose heads are averaged are the last of the whole network.
+    """
+    options = validated(GATOptions, given, "the options of meta-model 'gat'")
+    variants = [
+        Variant("full", "gat", dict(given)),
+        Variant("no-residuals", "without residuals", {**given, "residual": False}),
+    ]
+    for n_less in range(1, min(MOST_LAYERS_LESS, len(options.channels) - 1) + 1):
+        less = {
+            "channels": list(options.channels[:-n_less]),
+            "averaged_layers": max(0, options.averaged_layers - n_less),
+        }
+        layers = "layer" if n_less == 1 else "layers"
+        title = f"without the last {'' if n_less == 1 else f'{n_less} '}{layers}"
+        variants.append(Variant(f"minus-{n_less}", title, {**given, **less}))
+    return variants

@@ -1,0 +1,117 @@
+"""Studies: the two systems of the paper, with the settings it gives for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from elmlff_core.data.published.catalogue import PublishedDataset, load_catalogue
+from elmlff_core.errors import ConfigError, did_you_mean
+from elmlff_core.presets import PRESETS
+from elmlff_core.settings.config import Budget, Config
+
+META_MODEL = "gat"
+TARGET = "absolute"  # the paper's: the network gives the forces themselves
+
+
+@dataclass(frozen=True)
+class Study:
+    """One system of the paper.
+
+    Attributes
+    ----------
+    name : what users type; the short name of its dataset
+    models : presets of its bases, in the paper's order
+    options : base -> options of its adapter where they are not those of the preset
+    lengths : budget -> base -> options, where how long it is trained is not that of the preset
+    quick_epochs : of `gat` under the budget ``quick``; None leaves it to the budget
+    quick_sample : how many subsets `each` fits under the budget ``quick``; None for all
+    paper_epochs : of `gat` in the paper
+    published : subset -> error in eV/Å that the paper gives in its text
+    """
+
+    name: str
+    models: tuple[str, ...]
+    options: Mapping[str, Mapping[str, Any]]
+    lengths: Mapping[Budget, Mapping[str, Mapping[str, Any]]]
+    quick_epochs: int | None
+    quick_sample: int | None
+    paper_epochs: int
+    published: Mapping[str, float]
+
+    @property
+    def dataset(self) -> PublishedDataset:
+        """What the catalogue knows of its data."""
+        return load_catalogue().named(self.name)
+
+    def settings(self, theirs: Config) -> dict[str, Any]:
+        """What the paper sets, in the form of elmlff.toml, for a user's own settings to go over it.
+
+        A base to which `theirs` give another adapter than its preset's is none of the paper's.
+        """
+        lengths = self.lengths.get(theirs.budget, {})
+        own = [name for name in self.models if theirs.model(name).adapter == PRESETS[name].adapter]
+        options = {name: {**self.options.get(name, {}), **lengths.get(name, {})} for name in own}
+        epochs = None if theirs.budget == "paper" else self.quick_epochs
+        return {
+            "models": {name: {"options": found} for name, found in options.items() if found},
+            "meta": {"target": TARGET},
+            "training": {} if epochs is None else {"epochs": epochs},
+        }
+
+    def sample(self, budget: Budget, n_subsets: int) -> int | None:
+        """How many of `n_subsets` the way `each` fits by default; None for all."""
+        if budget == "paper" or self.quick_sample is None or n_subsets <= self.quick_sample:
+            return None
+        return self.quick_sample
+
+
+# The paper's inputs for the surface: a wider descriptor of a shorter range than for methane, a narrower fitting net.
+_DP_SURFACE: dict[str, Any] = {
+    "rcut": 5.0,
+    "neuron": [120, 120, 120],
+    "axis_neuron": 12,
+    "resnet_dt": True,
+    "fitting_neuron": [120, 120, 120],
+    "fitting_resnet_dt": False,
+}
+_DP_SURFACE_LENGTH: dict[str, Any] = {"batch_size": 1, "decay_steps": 500, "stop_lr": 1e-8}
+
+STUDIES = {
+    "methane": Study(
+        name="methane",
+        models=("dp1", "dp2", "dp3"),
+        options={},
+        lengths={},
+        quick_epochs=None,
+        quick_sample=None,
+        paper_epochs=1500,
+        published={"dp1+dp2+dp3": 0.0008},
+    ),
+    "methanol-cu100": Study(
+        name="methanol-cu100",
+        models=("dp1", "dp2", "dp3", "sch1", "sch2", "sch3", "painn", "nep"),
+        options=dict.fromkeys(("dp1", "dp2", "dp3"), _DP_SURFACE),
+        lengths={
+            "paper": {
+                "dp1": {**_DP_SURFACE_LENGTH, "steps": 70_000},
+                "dp2": {**_DP_SURFACE_LENGTH, "steps": 70_000},
+                "dp3": {**_DP_SURFACE_LENGTH, "steps": 5_000},
+            },
+            # A step of dp3 takes seconds: as in the paper it gets a fourteenth of the steps of the others.
+            "quick": {"dp3": {"steps": 150}},
+        },
+        quick_epochs=40,
+        quick_sample=8,
+        paper_epochs=300,
+        published={},
+    ),
+}
+
+
+def find_study(name: str) -> Study:
+    """The study of that name; ConfigError with a suggestion where there is none."""
+    if name not in STUDIES:
+        raise ConfigError(f"no study is called '{name}'{did_you_mean(name, STUDIES)}")
+    return STUDIES[name]

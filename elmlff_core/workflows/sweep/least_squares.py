@@ -1,0 +1,89 @@
+"""The way `linear`: per-element least squares for every subset, in seconds.
+
+The normal equations of a subset are a block of those of all bases: products of forces are summed once, and each subset
+is then a problem of its own few weights.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from elmlff_core.contracts.features import Features
+from elmlff_core.features.linear_combination import NormalEquations
+from elmlff_core.workflows.sweep.subset_errors import Entry, error_of, evaluated_parts
+from elmlff_core.workflows.sweep.subsets import Subset, membership
+
+# Numbers in the errors of some structures by all subsets: bounds memory.
+CHUNK_NUMBERS = 2**23
+
+
+def subset_weights(equations: NormalEquations, members: np.ndarray) -> np.ndarray:
+    """Weights of each subset (n_subsets, n_models) bool, zero outside it: (n_subsets, n_elements, n_models)."""
+    weights = np.zeros((len(members), *equations.right.shape))
+    for index, inside in enumerate(members):
+        for element, (gram, right) in enumerate(zip(equations.gram, equations.right, strict=True)):
+            block = gram[np.ix_(inside, inside)]
+            weights[index, element, inside] = np.linalg.lstsq(block, right[inside], rcond=1e-12)[0]
+    return weights
+
+
+def errors_of_mixes(features: Features, atomic_numbers: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Force RMSE per frame (Eq. 7) of each mix: (n_mixes,), eV/Å.
+
+    Parameters
+    ----------
+    features : with reference labels
+    atomic_numbers : (n_elements,) int, ascending
+    weights : (n_mixes, n_elements, n_models)
+
+    Raises
+    ------
+    ElmlffError
+        `features` hold an element without weights.
+    """
+    features.check_elements(atomic_numbers)
+    total = np.zeros(len(weights))
+    size = max(1, CHUNK_NUMBERS // (3 * len(weights) * int(features.n_atoms.max())))
+    for start in range(0, len(features), size):
+        total += _frame_errors(features.subset(range(start, min(start + size, len(features)))), atomic_numbers, weights)
+    return total / len(features)
+
+
+def _frame_errors(features: Features, atomic_numbers: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Sums over structures of their RMSE by each mix: (n_mixes,)."""
+    numbers, reference = features.atomic_numbers, features.reference_forces
+    squared = np.empty((len(numbers), len(weights)))
+    for element, number in enumerate(atomic_numbers):
+        rows = numbers == number
+        base = features.forces[:, rows].reshape(len(features.models), -1)  # (M, 3 rows)
+        error = base.T @ weights[:, element].T - reference[rows].reshape(-1, 1)  # (3 rows, S)
+        squared[rows] = (error**2).reshape(-1, 3, len(weights)).mean(axis=1)
+    starts = np.concatenate([[0], np.cumsum(features.n_atoms)[:-1]])
+    return np.asarray(np.sqrt(np.add.reduceat(squared, starts) / features.n_atoms[:, None]).sum(axis=0))
+
+
+def linear_entries(subsets: Sequence[Subset], features: Mapping[str, Features]) -> list[Entry]:
+    """Least squares of every subset, fitted on training structures."""
+    started = time.perf_counter()
+    equations = NormalEquations.of(features["train"])
+    weights = subset_weights(equations, membership(subsets, features["train"].models))
+    errors = {
+        part: errors_of_mixes(values, equations.atomic_numbers, weights)
+        for part, values in evaluated_parts(features).items()
+    }
+    seconds = (time.perf_counter() - started) / len(subsets)
+    return [
+        Entry(subset, "linear", {part: float(values[index]) for part, values in errors.items()}, seconds)
+        for index, subset in enumerate(subsets)
+    ]
+
+
+def empty_errors(features: Mapping[str, Features]) -> dict[str, float]:
+    """Errors of the empty subset, least squares of nothing: forces of zero."""
+    return {
+        part: error_of(np.zeros_like(values.reference_forces), values)
+        for part, values in evaluated_parts(features).items()
+    }

@@ -1,0 +1,124 @@
+"""The way `amortised`: one meta-model trained with random subsets of the bases masked, then evaluated on every subset.
+
+It costs about as much as one training.  What it says of a subset is an estimate of what a meta-model fitted for that
+subset alone would reach: the network shares its parameters among all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.progress import Progress, Reporter
+from elmlff_core.contracts.protocols import FitRequest, MetaModel
+from elmlff_core.errors import ConfigError
+from elmlff_core.features.linear_combination import NormalEquations
+from elmlff_core.fits.fit import Fit, fit_or_load
+from elmlff_core.fits.meta_models import NamedMeta
+from elmlff_core.workflows.sweep.least_squares import subset_weights
+from elmlff_core.workflows.sweep.subset_errors import Entry, error_of, evaluated_parts
+from elmlff_core.workflows.sweep.subsets import Subset, all_subsets, membership, subset_name
+
+if TYPE_CHECKING:
+    from elmlff_core.graphs.masks import BaseMasks
+
+RESULTS_FILE = "results.json"
+# Subsets that choose among states of the training: more would take longer than the training itself.
+N_VALIDATION_SUBSETS = 8
+
+
+def make_masks(train: Features, seed: int) -> BaseMasks:
+    """Masks of every subset of the bases of `train`, in the order of `all_subsets`, with their least-squares mixes.
+
+    Subsets for validation: that of all bases, and others drawn by `seed`, the same ones throughout a training.
+    """
+    from elmlff_core.graphs.masks import BaseMasks  # torch
+
+    members = membership(all_subsets(train.models), train.models)
+    equations = NormalEquations.of(train)
+    n_others = min(N_VALIDATION_SUBSETS, len(members)) - 1
+    others = np.random.default_rng(seed).choice(len(members) - 1, size=n_others, replace=False)
+    chosen = [*sorted(others.tolist()), len(members) - 1]
+    return BaseMasks.from_arrays(equations.atomic_numbers, members, subset_weights(equations, members), chosen)
+
+
+class _Masked:
+    """A meta-model that is fitted with masks, in the shape of any other."""
+
+    def __init__(self, meta: Any, masks: BaseMasks) -> None:
+        self.meta, self.masks = meta, masks
+
+    @property
+    def n_parameters(self) -> int:
+        return int(self.meta.n_parameters)
+
+    def fit(self, request: FitRequest) -> None:
+        self.meta.fit(request, self.masks)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.meta, name)  # predict, save, load
+
+
+@dataclass(frozen=True)
+class _MaskedMeta(NamedMeta):
+    masks: BaseMasks | None = None
+
+    def make(self) -> MetaModel:
+        assert self.masks is not None
+        made: MetaModel = _Masked(super().make(), self.masks)
+        return made
+
+
+def check_maskable(meta: NamedMeta) -> None:
+    """ConfigError where `meta` cannot be fitted with masks."""
+    if not getattr(meta.make(), "takes_masks", False):
+        raise ConfigError(
+            f"meta-model '{meta.name}' cannot be fitted with bases masked: --way amortised takes gat or egat"
+        )
+
+
+def amortised_entries(
+    meta: NamedMeta, seed: int, features: Mapping[str, Features], folder: Path, reporter: Reporter
+) -> list[Entry]:
+    """Train once in `folder`, or go on there, and evaluate every subset; finished ones are read."""
+    masks = make_masks(features["train"], seed)
+    masked = _MaskedMeta(meta.name, meta.plugin, meta.options, meta.training, masks)
+    fitted = fit_or_load(Fit(masked, seed), features, folder, reporter)
+    subsets = all_subsets(features["train"].models)
+    found = _evaluated(fitted.meta, masks, subsets, evaluated_parts(features), folder / RESULTS_FILE, reporter)
+    share = fitted.seconds / len(subsets)
+    return [
+        Entry(subset, "amortised", found[subset_name(subset)]["errors"], found[subset_name(subset)]["seconds"] + share)
+        for subset in subsets
+    ]
+
+
+def _evaluated(
+    meta: Any,
+    masks: BaseMasks,
+    subsets: Sequence[Subset],
+    parts: Mapping[str, Features],
+    path: Path,
+    reporter: Reporter,
+) -> dict[str, dict[str, Any]]:
+    """Name of a subset -> ``errors`` and ``seconds``; written after each subset, so that a kill costs one."""
+    found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+    left = [index for index, subset in enumerate(subsets) if subset_name(subset) not in found]
+    predictions = {part: meta.predict_masked(features, masks, left) for part, features in parts.items()}
+    with reporter.progress("evaluating subsets") as progress:
+        for place, index in enumerate(left):
+            started = time.perf_counter()
+            errors = {part: error_of(next(predictions[part]), features) for part, features in parts.items()}
+            found[subset_name(subsets[index])] = {"errors": errors, "seconds": round(time.perf_counter() - started, 4)}
+            partial = path.with_name(path.name + ".partial")
+            partial.write_text(json.dumps(found))
+            partial.replace(path)
+            progress(Progress(place + 1, len(left)))
+    return found

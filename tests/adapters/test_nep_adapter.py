@@ -1,0 +1,135 @@
+"""Adapter `nep`: neppo's input, its failures, and the zero of energies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import molecule
+from ase.io import read
+
+from elmlff_core.contracts.dataset import Dataset
+from elmlff_core.contracts.progress import Progress
+from elmlff_core.contracts.protocols import TrainingRequest
+from elmlff_core.errors import ForceFieldError
+
+pytest.importorskip("calorine", reason="adapter nep needs calorine")
+pytest.importorskip("neppo", reason="training of adapter nep needs neppo")
+
+from elmlff_plugins.nep import NEPOptions, NEPTrainer
+from elmlff_plugins.nep_training import element_shifts, trainer_input, write_structures
+
+Request = Callable[..., TrainingRequest]
+
+
+def test_the_input_is_the_papers_architecture(training_request: Request, shared: Path, tmp_path: Path) -> None:
+    request = training_request("nep", tmp_path)
+    request = TrainingRequest("nep", request.train, request.valid, NEPOptions(), tmp_path, 1, request.progress)
+    ours = dict(line.split(maxsplit=1) for line in trainer_input(request).splitlines())
+    theirs = dict(
+        line.split(maxsplit=1) for line in (shared / "models/methanol-cu100/nep.txt").read_text().splitlines()[1:6]
+    )
+    assert ours["type"] == "2 H C"
+    assert ours["cutoff"].split() == [f"{value}.0" for value in theirs["cutoff"].split()[:2]]
+    for keyword in ("n_max", "basis_size", "l_max"):
+        assert ours[keyword].split() == theirs[keyword].split()
+    assert ours["neuron"] == theirs["ANN"].split()[0]
+
+
+def test_written_structures_are_boxed_and_keep_their_labels(tiny_data: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    train, _ = tiny_data
+    shifts = element_shifts(train)
+    write_structures(train, tmp_path / "train.xyz", shifts, NEPOptions())
+    written = read(tmp_path / "train.xyz", ":")
+    assert all(atoms.pbc.all() for atoms in written)
+    np.testing.assert_allclose(written[0].get_forces(), train.forces[0], atol=1e-7)
+    # Methane is less than 2.5 Å wide, and its box leaves 16 Å to the next image.
+    assert 16.0 < written[0].cell.lengths().min() < 18.5
+    carbon, hydrogen = shifts[6], shifts[1]
+    assert written[0].get_potential_energy() == pytest.approx(train.energy[0] - carbon - 4 * hydrogen, abs=1e-5)
+    # The mean over atoms stays: 16 methanes and 8 ethylenes hold 32 C and 96 H.
+    assert 32 * carbon + 96 * hydrogen == pytest.approx(0.0, abs=1e-9)
+
+
+def test_energies_of_one_composition_are_not_shifted(tiny_data: tuple[Dataset, Dataset]) -> None:
+    train, _ = tiny_data
+    assert not element_shifts(train.subset(range(8))).any()
+
+
+def test_the_end_of_neppos_log_is_in_the_error(training_request: Request, tmp_path: Path) -> None:
+    request = training_request("nep", tmp_path, l_max=[4, 2, 0, 0, 0, 0, 0, 0])
+    with pytest.raises(ForceFieldError, match="Wrong number of values for l_max"):
+        NEPTrainer().train(request)
+
+
+def test_a_resumed_training_ends_as_one_that_was_not_interrupted(training_request: Request, tmp_path: Path) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.done:
+            raise KeyboardInterrupt
+
+    halves, whole = tmp_path / "halves", tmp_path / "whole"
+    with pytest.raises(KeyboardInterrupt):
+        NEPTrainer().train(training_request("nep", halves, interrupt, steps=1000))
+    assert 0 < last_step(halves) < 1000
+    reported: list[int] = []
+    checkpoint = NEPTrainer().train(training_request("nep", halves, lambda p: reported.append(p.done), steps=1000))
+    assert last_step(halves) == reported[-1] == 1000
+    assert steps_of(halves) == steps_of(whole_training(training_request, whole))  # none of them twice
+    assert checkpoint.name == "nep_best.txt"
+    assert checkpoint.read_text() == (whole / "nep_best.txt").read_text()
+    assert (halves / "nep.txt").read_text() == (whole / "nep.txt").read_text()
+
+
+def test_other_settings_start_again_and_a_finished_training_does_not(training_request: Request, tmp_path: Path) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        NEPTrainer().train(training_request("nep", tmp_path, interrupt, steps=5000))
+    checkpoint = NEPTrainer().train(training_request("nep", tmp_path))
+    assert last_step(tmp_path) == 30
+    assert not (tmp_path / "resume.pt").exists()
+    done: list[int] = []
+    assert NEPTrainer().train(training_request("nep", tmp_path, lambda p: done.append(p.done))) == checkpoint
+    assert done == []
+
+
+def whole_training(training_request: Request, directory: Path) -> Path:
+    NEPTrainer().train(training_request("nep", directory, steps=1000))
+    return directory
+
+
+def test_a_training_killed_at_its_end_goes_on(training_request: Request, tmp_path: Path) -> None:
+    """After the last report and before the model is taken: the last report is made again."""
+
+    def interrupt(progress: Progress) -> None:
+        if progress.done == 1000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        NEPTrainer().train(training_request("nep", tmp_path, interrupt, steps=1000))
+    assert NEPTrainer().train(training_request("nep", tmp_path, steps=1000)).exists()
+
+
+def steps_of(directory: Path) -> list[int]:
+    rows = [line for line in (directory / "loss.out").read_text().splitlines() if line[0] != "#"]
+    return [int(row.split()[0]) for row in rows]
+
+
+def last_step(directory: Path) -> int:
+    return steps_of(directory)[-1]
+
+
+def test_length() -> None:
+    length = NEPTrainer().length(NEPOptions(steps=1000, batch_size=32), 320)
+    assert (length.steps, length.epochs) == (1000, 100.0)
+
+
+def test_order_of_sizes_does_not_matter(trained: Callable) -> None:
+    model = trained("nep")
+    structures = [molecule(name) for name in ("C2H4", "CH4", "C2H2", "CH4", "C6H6")]
+    forward, backward = model.predict(structures), model.predict(structures[::-1])
+    np.testing.assert_allclose(forward.energy, backward.energy[::-1], atol=1e-12)

@@ -1,0 +1,114 @@
+"""The feature cache: computed once, resumed after a kill, safe between processes, and never stale."""
+
+import multiprocessing
+import time
+
+import h5py
+import numpy as np
+import pytest
+from ase import Atoms
+
+from elmlff_core.base_models.cache import FeatureCache
+from elmlff_core.contracts.prediction import Prediction
+from tests.conftest import random_molecules
+
+
+def predict(structures):
+    """Forces and energy that follow from the positions."""
+    return Prediction.from_lists(
+        [2 * atoms.positions for atoms in structures], [atoms.positions.sum() for atoms in structures]
+    )
+
+
+class Counting:
+    """`predict` that counts structures, and fails after some."""
+
+    def __init__(self, fail_after=None):
+        self.count, self.fail_after = 0, fail_after
+
+    def __call__(self, structures):
+        if self.fail_after is not None and self.count >= self.fail_after:
+            raise KeyboardInterrupt
+        self.count += len(structures)
+        return predict(structures)
+
+
+def mixed_sizes(n):
+    return [Atoms("H" * (1 + i % 3), positions=np.random.default_rng(i).normal(size=(1 + i % 3, 3))) for i in range(n)]
+
+
+def compute(cache, structures, function, model="a" * 32):
+    return cache.compute(model, "d" * 32, structures, function, 4, lambda _: None)
+
+
+def test_computed_once_and_read_back(tmp_path):
+    cache, structures = FeatureCache(tmp_path), mixed_sizes(10)
+    assert cache.read("a" * 32, "d" * 32, 10) is None
+    first = compute(cache, structures, Counting())
+    again = Counting()
+    second = compute(cache, structures, again)
+    assert again.count == 0
+    expected = predict(structures)
+    for found in (first, second, cache.read("a" * 32, "d" * 32, 10)):
+        assert np.array_equal(found.forces, expected.forces)
+        assert np.array_equal(found.energy, expected.energy)
+        assert np.array_equal(found.n_atoms, expected.n_atoms)
+
+
+def test_another_model_or_dataset_is_another_entry(tmp_path):
+    cache = FeatureCache(tmp_path)
+    compute(cache, mixed_sizes(3), Counting())
+    assert cache.read("b" * 32, "d" * 32, 3) is None
+    assert cache.read("a" * 32, "e" * 32, 3) is None
+
+
+def test_interrupted_prediction_resumes(tmp_path):
+    cache, structures = FeatureCache(tmp_path), mixed_sizes(10)
+    with pytest.raises(KeyboardInterrupt):
+        compute(cache, structures, Counting(fail_after=8))
+    assert cache.read("a" * 32, "d" * 32, 10) is None
+    rest = Counting()
+    assert np.array_equal(compute(cache, structures, rest).forces, predict(structures).forces)
+    assert rest.count == 2
+
+
+def test_rows_of_a_chunk_that_was_cut_off_are_written_over(tmp_path):
+    cache, structures = FeatureCache(tmp_path), mixed_sizes(10)
+    compute(cache, structures, Counting())
+    with h5py.File(cache.path("a" * 32, "d" * 32), "a") as file:  # as if killed before the count was written
+        file.attrs["n_done"] = 4
+        file["forces"][8:] = -1.0
+    assert np.array_equal(compute(cache, structures, Counting()).forces, predict(structures).forces)
+
+
+def test_unreadable_file_is_computed_again(tmp_path):
+    cache, structures = FeatureCache(tmp_path), mixed_sizes(5)
+    compute(cache, structures, Counting())
+    path = cache.path("a" * 32, "d" * 32)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert cache.read("a" * 32, "d" * 32, 5) is None
+    assert np.array_equal(compute(cache, structures, Counting()).forces, predict(structures).forces)
+
+
+def _slow_process(folder, queue):
+    def slow(structures):
+        time.sleep(0.05)
+        return predict(structures)
+
+    counting = Counting()
+    result = compute(FeatureCache(folder), random_molecules(20), lambda part: (counting(part), slow(part))[1])
+    queue.put((counting.count, result.forces))
+
+
+def test_two_runs_at_once_compute_once(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    processes = [context.Process(target=_slow_process, args=(tmp_path, queue)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    results = [queue.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join()
+    assert sorted(count for count, _ in results) == [0, 20]
+    expected = predict(random_molecules(20)).forces
+    assert all(np.array_equal(forces, expected) for _, forces in results)

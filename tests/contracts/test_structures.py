@@ -1,0 +1,58 @@
+"""Sequences of structures as flat arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from elmlff_core.contracts.structures import Structures, n_atoms_of, subset_of
+from elmlff_core.testing import example_structures
+
+
+@pytest.fixture
+def given():
+    return example_structures(["C", "Cu", "H", "O"])
+
+
+def test_they_come_back_as_they_were(given):
+    found = Structures.of(iter(given))
+    assert len(found) == len(given)
+    assert all(one == other for one, other in zip(found, given, strict=True))
+    assert found[-1] == given[-1]
+    with pytest.raises(IndexError):
+        found[len(given)]
+
+
+def test_changing_one_changes_nothing(given):
+    found = Structures.of(given)
+    found[0].positions += 1.0
+    found[0].numbers[:] = 1
+    assert found[0] == given[0]
+
+
+@pytest.mark.parametrize("n_structures", [1, 3])
+def test_what_was_given_may_change_afterwards(given, n_structures):
+    same = given[0].copy()
+
+    def moving():
+        for _ in range(n_structures):
+            yield same
+            same.positions += 1.0
+
+    found = Structures.of(moving())
+    for step, atoms in enumerate(found):
+        np.testing.assert_allclose(atoms.positions, given[0].positions + step)
+
+
+def test_slices_and_subsets_are_sequences_of_the_same_kind(given):
+    found = Structures.of(given)
+    assert list(found[1:]) == given[1:]
+    assert list(found[::-2]) == given[::-2]
+    assert list(found[1:].subset([1, 0, 1])) == [given[2], given[1], given[2]]
+    np.testing.assert_array_equal(found[1:].n_atoms, [len(atoms) for atoms in given[1:]])
+
+
+def test_helpers_take_any_sequence(given):
+    for structures in (given, Structures.of(given)):
+        np.testing.assert_array_equal(n_atoms_of(structures), [len(atoms) for atoms in given])
+        assert list(subset_of(structures, np.array([2, 0]))) == [given[2], given[0]]

@@ -1,0 +1,69 @@
+"""Executors: threads of workers, exceptions of serial tasks, and functions of the user's own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from elmlff_core import resources
+from elmlff_core.errors import ConfigError
+from elmlff_core.fits.executors import SerialExecutor, opened
+from elmlff_core.resources import threads_for
+
+
+def test_workers_share_the_cores_unless_the_user_says_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "n_cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert [threads_for(n) for n in (1, 3, 8, 20)] == [8, 2, 1, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert threads_for(1) == 3
+
+
+def test_a_worker_process_has_its_threads_and_ends_with_the_block() -> None:
+    with opened("processes", 1, 3) as executor:
+        assert executor.submit(os.getenv, "OMP_NUM_THREADS").result(60) == "3"
+        worker = executor.submit(os.getpid).result(60)
+        assert worker != os.getpid()
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
+
+
+def test_serial_tasks_fail_in_their_futures_but_interruptions_go_through() -> None:
+    executor = SerialExecutor()
+    assert executor.submit(pow, 2, 5).result() == 32
+    assert isinstance(executor.submit(int, "x").exception(), ValueError)
+    with pytest.raises(KeyboardInterrupt):
+        executor.submit(_interrupt)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_function_of_the_current_folder_returns_the_executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_pools.py").write_text(
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "def threads():\n    return ThreadPoolExecutor(1)\n"
+        "def number():\n    return 7\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with opened("my_pools:threads", 1, 1) as executor:
+        assert isinstance(executor, ThreadPoolExecutor)
+        assert executor.submit(pow, 2, 3).result() == 8
+    with pytest.raises(RuntimeError):  # shut down
+        executor.submit(pow, 2, 3)
+    with (
+        pytest.raises(ConfigError, match="returned int, which has no method 'submit'"),
+        opened("my_pools:number", 1, 1),
+    ):
+        pass
+    with (
+        pytest.raises(ConfigError, match="no executor is called 'process'; did you mean 'processes'"),
+        opened("process", 1, 1),
+    ):
+        pass

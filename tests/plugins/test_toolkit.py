@@ -1,0 +1,105 @@
+"""What adapters share: vacuum boxes, neighbour lists, element energies, presets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import fcc100, molecule
+from ase.neighborlist import neighbor_list
+
+from elmlff_core.contracts.dataset import Dataset
+from elmlff_core.plugins.toolkit import (
+    NeighbourFinder,
+    by_atomic_number,
+    element_energies,
+    in_vacuum,
+    summed_element_energies,
+)
+from elmlff_core.presets import PRESETS
+from elmlff_plugins import deepmd, nep, schnetpack
+
+CELL = np.array([[4.0, 0, 0], [3.0, 4.0, 0], [1.0, 1.0, 7.0]])
+
+
+def test_periodic_structures_stay_as_they_are() -> None:
+    atoms = Atoms("H", cell=CELL, pbc=True)
+    assert in_vacuum(atoms, 5.0) is atoms
+
+
+@pytest.mark.parametrize("pbc", [(True, True, False), (False, True, True), (True, False, False), (False, False, False)])
+@pytest.mark.parametrize("cell", [CELL, np.zeros((3, 3))])
+def test_no_pair_crosses_the_vacuum(pbc: tuple[bool, bool, bool], cell: np.ndarray) -> None:
+    rng = np.random.default_rng(5)
+    if not cell.any():
+        pbc = (False, False, False)
+    atoms = Atoms("C6", positions=rng.uniform(-6, 6, (6, 3)), cell=cell, pbc=pbc)
+    boxed = in_vacuum(atoms, 5.0)
+    assert boxed.pbc.all()
+    assert not atoms.pbc.all()
+    np.testing.assert_array_equal(boxed.positions, atoms.positions)
+    expected, found = (sorted(neighbor_list("d", one, 9.9)) for one in (atoms, boxed))
+    assert len(found) >= len(expected)  # up to two cutoffs there may be images, within one there are none
+    np.testing.assert_allclose(*(sorted(neighbor_list("d", one, 5.0)) for one in (atoms, boxed)), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("pbc", "cell"),
+    [
+        ((True, True, True), CELL),
+        ((True, True, False), np.diag([4.0, 5.0, 0.0])),
+        ((True, False, False), np.diag([4.0, 0.0, 0.0])),
+        ((False, False, False), CELL),
+        ((False, False, False), np.zeros((3, 3))),
+    ],
+)
+def test_pairs_are_those_of_ase(pbc: tuple[bool, bool, bool], cell: np.ndarray) -> None:
+    rng = np.random.default_rng(6)
+    atoms = Atoms("C7", positions=rng.uniform(-5, 5, (7, 3)), cell=cell, pbc=pbc)
+    centre, neighbour, offset = NeighbourFinder(5.0).pairs(atoms)
+    vectors = atoms.positions[neighbour] - atoms.positions[centre] + offset
+    first, second, expected = neighbor_list("ijD", atoms, 5.0)
+    found_rows = sorted(map(tuple, np.round(np.column_stack([centre, neighbour, vectors]), 9)))
+    expected_rows = sorted(map(tuple, np.round(np.column_stack([first, second, expected]), 9)))
+    np.testing.assert_allclose(found_rows, expected_rows, atol=1e-8)
+
+
+def test_element_energies_are_found_from_varied_compositions() -> None:
+    structures = [molecule(name) for name in ("CH4", "C2H4", "H2O", "CH3OH")]
+    assigned = np.zeros(119)
+    assigned[[1, 6, 8]] = [-13.6, -1030.0, -2041.0]
+    energy = summed_element_energies(structures, assigned)
+    dataset = Dataset(structures, [np.zeros((len(atoms), 3)) for atoms in structures], energy)
+    np.testing.assert_allclose(element_energies(dataset), assigned, atol=1e-8)
+
+
+def test_element_energies_of_one_composition_add_up() -> None:
+    structures = [molecule("CH4")] * 3
+    dataset = Dataset(structures, [np.zeros((5, 3))] * 3, np.array([-40.0, -41.0, -42.0]))
+    np.testing.assert_allclose(summed_element_energies(structures, element_energies(dataset)), -41.0)
+
+
+def test_symbols_follow_the_periodic_table() -> None:
+    assert by_atomic_number({"Cu", "O", "H", "C"}) == ["H", "C", "O", "Cu"]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("budget", ["quick", "paper"])
+def test_presets_fit_their_adapters(name: str, budget: str) -> None:
+    records = {r.name: r for module in (deepmd, nep, schnetpack) for r in module.elmlff_force_fields()}
+    preset = PRESETS[name]
+    record = records[preset.adapter]
+    options = record.options(**(preset.options | preset.budgets[budget]))
+    assert record.trainer is not None
+    length = record.trainer.length(options, 1000)
+    assert length.steps >= 1000
+    assert set(preset.budgets) == {"quick", "paper"}
+
+
+def test_a_slab_keeps_its_plane() -> None:
+    slab = fcc100("Cu", (2, 2, 3), vacuum=None)
+    slab.pbc = (True, True, False)
+    boxed = in_vacuum(slab, 6.0)
+    np.testing.assert_allclose(boxed.cell.array[:2], slab.cell.array[:2])
+    # Three layers of copper, a = 3.61 Å, are a thick, and two cutoffs of vacuum lie on them.
+    assert boxed.cell.array[2] == pytest.approx([0, 0, 3.61 + 12.0])

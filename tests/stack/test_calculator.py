@@ -1,0 +1,112 @@
+"""A stack with uncertainties under ASE's calculators, writers and molecular dynamics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ase.db
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io.trajectory import Trajectory
+from ase.md.langevin import Langevin
+
+from elmlff_core import StackCalculator, load_stack
+from elmlff_core.base_models.named import named_model
+from elmlff_core.contracts.protocols import FitRequest
+from elmlff_core.data.labels import dataset_from_structures
+from elmlff_core.errors import ElmlffError
+from elmlff_core.settings.config import ModelConfig
+from elmlff_core.stack.stack import Stack, make_meta
+from elmlff_core.uncertainty.spread import committee_spread
+from elmlff_core.uncertainty.uncertainty import Uncertainty
+
+MORSE = {"calculator": "ase.calculators.morse:MorsePotential"}
+
+
+def copper(seed: int) -> Atoms:
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=seed)
+    atoms.calc = EMT()
+    atoms.get_forces()
+    return atoms
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Stack:
+    """The mean of two Morse potentials, calibrated on EMT."""
+    models = [
+        named_model(name, ModelConfig(adapter="ase", options=MORSE | {"arguments": {"epsilon": epsilon, "r0": 2.6}}))
+        for name, epsilon in (("soft", 0.3), ("hard", 0.5))
+    ]
+    fitted = Stack(models, "mean", {}, make_meta("mean", {}))
+    data = dataset_from_structures([copper(seed) for seed in range(12)], "copper")
+    features = fitted.features(data.structures, data)
+    fitted.meta.fit(FitRequest(features, features, None, tmp_path, 0, lambda _: None))
+    fitted.uncertainty = Uncertainty.fit(features, fitted.meta.predict(features), fitted.meta)
+    return fitted
+
+
+def test_the_values_are_those_of_the_loaded_stack(stack, tmp_path):
+    stack.save(tmp_path / "run")
+    atoms = copper(99)
+    atoms.calc = StackCalculator(tmp_path / "run")
+    spread = committee_spread(stack.features([atoms]).forces)
+    force = stack.uncertainty.force
+    expected = force.element_scales[29] * (np.maximum(spread, force.floor) / force.reference) ** force.exponent
+    assert atoms.calc.get_property("forces_std", atoms) == pytest.approx(expected)
+    assert atoms.calc.results["forces_std"] == pytest.approx(expected)
+    assert atoms.calc.get_property("energy_std", atoms) == pytest.approx(
+        stack.uncertainty.energy_std(stack.features([atoms]))[0]
+    )
+    atoms.positions[0] += 0.2
+    assert atoms.calc.get_property("forces_std", atoms, allow_calculation=False) is None
+    assert not np.allclose(atoms.calc.get_property("forces_std", atoms), expected)
+
+
+def test_ase_writers_take_the_calculator_before_and_after_dynamics(stack, tmp_path):
+    atoms = copper(99)
+    atoms.calc = StackCalculator(stack)
+    dynamics = Langevin(
+        atoms, 2 * units.fs, temperature_K=300, friction=0.01, fixcm=False, rng=np.random.default_rng(0)
+    )
+    trajectory = Trajectory(str(tmp_path / "md.traj"), "w", atoms)
+    dynamics.attach(trajectory.write)
+    for step in range(2):
+        forces = atoms.get_forces()
+        ase.io.write(tmp_path / "now.extxyz", atoms)
+        assert np.allclose(ase.io.read(tmp_path / "now.extxyz").get_forces(), forces, atol=1e-6)
+        with ase.db.connect(str(tmp_path / f"{step}.json")) as database:
+            database.write(atoms)
+            assert np.allclose(database.get_atoms(1).get_forces(), forces)
+        frozen = SinglePointCalculator(atoms, **atoms.calc.results)
+        assert np.array_equal(frozen.get_forces(), forces)
+        assert atoms.calc.export_properties()["energy"] == atoms.get_potential_energy()
+        dynamics.run(2)
+    trajectory.close()
+    frames = ase.io.read(tmp_path / "md.traj", ":")
+    assert len(frames) == 5  # the start and four steps
+    assert np.array_equal(frames[-1].get_forces(), atoms.get_forces())
+
+
+def test_a_stack_without_uncertainties_says_so(stack, tmp_path):
+    stack.save(tmp_path / "run")
+    stack.uncertainty = None
+    stack.save(tmp_path / "run")  # over the one that had them
+    atoms = copper(99)
+    atoms.calc = StackCalculator(load_stack(tmp_path / "run"))
+    atoms.get_forces()
+    with pytest.raises(PropertyNotImplementedError, match="no forces_std"):
+        atoms.calc.get_property("forces_std", atoms)
+
+
+def test_a_damaged_file_is_named(stack, tmp_path):
+    stack.save(tmp_path / "run")
+    (tmp_path / "run" / "uncertainty.json").write_text('{"format_version": 1}')
+    with pytest.raises(ElmlffError, match=r"cannot read .*uncertainty\.json"):
+        load_stack(tmp_path / "run")

@@ -1,0 +1,251 @@
+"""Each check of the kit catches the fault it is there for: a sound force field with one thing broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.lj import LennardJones
+
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.errors import ForceFieldError
+from elmlff_core.testing import Tolerances, check_force_field, example_structures
+from elmlff_core.testing.force_field import CHECKS, ESSENTIAL
+
+STRUCTURES = example_structures(["Ar"], spacing=3.8)
+
+
+class Sound:
+    """A smooth Lennard-Jones fluid, of which subclasses break one thing."""
+
+    name = "sound"
+    elements: frozenset[str] | None = frozenset({"Ar"})
+    cutoff: float | None = 8.5
+    fingerprint = "0123456789abcdef01234567"
+
+    def __init__(self) -> None:
+        self.calculator = LennardJones(sigma=3.4, epsilon=0.0104, rc=8.5, ro=6.0, smooth=True)
+
+    def predict(self, structures: Sequence[Atoms]) -> Prediction:
+        """All of them, stresses where every one is periodic."""
+        if any(set(atoms.get_chemical_symbols()) - {"Ar"} for atoms in structures):
+            raise ForceFieldError("only argon")
+        results = [self.evaluate(atoms.copy()) for atoms in structures]
+        stress = [result[2] for result in results] if all(atoms.pbc.all() for atoms in structures) else None
+        return Prediction.from_lists([result[1] for result in results], [result[0] for result in results], stress)
+
+    def evaluate(self, atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray | None]:
+        """Energy, forces and stress of one."""
+        atoms.calc = self.calculator
+        stress = atoms.get_stress(apply_constraint=False) if atoms.pbc.all() else None
+        return atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False), stress
+
+
+def changed(**changes: Callable[[Prediction, Sequence[Atoms]], np.ndarray | None]) -> type[Sound]:
+    """A force field whose predictions have some arrays changed."""
+
+    class Changed(Sound):
+        def predict(self, structures):
+            sound = super().predict(structures)
+            return replace(sound, **{name: change(sound, structures) for name, change in changes.items()})
+
+    return Changed
+
+
+def fields(structures: Sequence[Atoms], of: Callable[[Atoms], np.ndarray]) -> np.ndarray:
+    return np.concatenate([of(atoms) for atoms in structures])
+
+
+class Fingerprintless(Sound):
+    fingerprint = "model.pth"
+
+
+class DropsAnAtom(Sound):
+    def evaluate(self, atoms):
+        energy, forces, stress = super().evaluate(atoms)
+        return energy, forces[:-1], stress
+
+
+class Wraps(Sound):
+    def predict(self, structures):
+        for atoms in structures:
+            atoms.positions += 0.1
+        return super().predict(structures)
+
+
+class ObeysConstraints(Sound):
+    def evaluate(self, atoms):
+        energy, _, stress = super().evaluate(atoms)
+        return energy, atoms.get_forces(apply_constraint=True), stress
+
+
+class MixesBatches(Sound):
+    """The fault of ``reshape(n, -1)``: with sizes that differ, rows go to wrong atoms."""
+
+    def predict(self, structures):
+        sound = super().predict(structures)
+        sizes = {len(atoms) for atoms in structures}
+        return sound if len(sizes) == 1 else replace(sound, forces=sound.forces[::-1].copy())
+
+
+class MinimumImage(Sound):
+    """Sees the nearest image of each atom alone, and so too little in a small cell."""
+
+    def evaluate(self, atoms):
+        n = len(atoms)
+        vectors = atoms.get_all_distances(mic=bool(atoms.pbc.any()), vector=True)
+        distances = np.linalg.norm(vectors, axis=-1) + 99 * np.eye(n)
+        sixth = (3.4 / distances) ** 6
+        slope = -24 * 0.0104 * (2 * sixth**2 - sixth) / distances
+        forces = (slope / distances)[..., None] * vectors
+        return 2 * 0.0104 * float((sixth**2 - sixth).sum()), forces.sum(axis=1), np.zeros(6)
+
+
+class AnswersForAnything(Sound):
+    def predict(self, structures):
+        argon = [atoms.copy() for atoms in structures]
+        for atoms in argon:
+            atoms.numbers[:] = 18
+        return super().predict(argon)
+
+
+def first_atom(structures: Sequence[Atoms]) -> np.ndarray:
+    return fields(structures, lambda atoms: np.eye(len(atoms), 3) * 0.1)
+
+
+def absolute(structures: Sequence[Atoms]) -> np.ndarray:
+    return fields(structures, lambda atoms: 0.05 * np.sin(atoms.positions.sum(axis=1, keepdims=True)) * np.ones(3))
+
+
+def unwrapped(structures: Sequence[Atoms]) -> np.ndarray:
+    """Distances without periodic images: the same when all atoms move, not when one moves by a lattice vector."""
+    return fields(structures, lambda atoms: 0.01 * (atoms.positions - atoms.positions.mean(axis=0)))
+
+
+def along_x(structures: Sequence[Atoms]) -> np.ndarray:
+    return fields(structures, lambda atoms: np.tile([0.05, 0.0, 0.0], (len(atoms), 1)))
+
+
+FAULTS: dict[str, type[Sound]] = {
+    "attributes": Fingerprintless,
+    "shapes": DropsAnAtom,
+    "finite": changed(forces=lambda sound, _: np.where(sound.forces > 0, np.nan, sound.forces)),
+    "inputs": Wraps,
+    "constraints": ObeysConstraints,
+    "batched": MixesBatches,
+    "permutation": changed(forces=lambda sound, given: sound.forces + first_atom(given)),
+    "translation": changed(forces=lambda sound, given: sound.forces + absolute(given)),
+    "lattice_vectors": changed(forces=lambda sound, given: sound.forces + unwrapped(given)),
+    "rotation": changed(forces=lambda sound, given: sound.forces + along_x(given)),
+    "size_consistency": MinimumImage,
+    "one_atom": changed(forces=lambda sound, given: sound.forces + along_x(given)),
+    "isolated_atom": changed(forces=lambda sound, given: sound.forces + along_x(given)),
+    "unknown_element": AnswersForAnything,
+    "forces_are_gradients": changed(forces=lambda sound, _: 23.06 * sound.forces),
+    "stress_is_strain_derivative": changed(stress=lambda sound, _: None if sound.stress is None else -sound.stress),
+}
+
+
+def test_the_sound_one_passes():
+    report = check_force_field(Sound(), STRUCTURES)
+    assert {check.status for check in report.checks if check.name != "reference"} == {"passed"}
+
+
+def test_every_check_has_a_fault_here():
+    assert set(FAULTS) | {"reference"} == {*ESSENTIAL, *CHECKS}
+
+
+@pytest.mark.parametrize("check", FAULTS)
+def test_the_fault_is_caught(check):
+    report = check_force_field(FAULTS[check](), STRUCTURES, raise_on_failure=False)
+    assert check in report.failed, report
+    with pytest.raises(AssertionError, match=check):
+        report.raise_for_failures()
+
+
+@pytest.mark.parametrize(
+    ("factor", "unit"), [(23.060548, "kcal/mol"), (1 / 51.422067, "Hartree/Bohr"), (-1.0, "minus one")]
+)
+def test_wrong_units_are_named(factor, unit):
+    wrong = changed(forces=lambda sound, _: factor * sound.forces, energy=lambda sound, _: factor * sound.energy)
+    report = check_force_field(
+        wrong(), STRUCTURES, reference=Sound().predict(STRUCTURES), tolerances=Tolerances(), raise_on_failure=False
+    )
+    # Energy and forces agree with each other: nothing but the reference sees it.
+    assert report.failed == (["reference", "stress_is_strain_derivative"])
+    assert unit in report["reference"].note
+
+
+def test_wrong_energies_against_the_reference_are_caught():
+    wrong = changed(energy=lambda sound, _: sound.energy + 0.5)
+    report = check_force_field(wrong(), STRUCTURES, reference=Sound().predict(STRUCTURES), raise_on_failure=False)
+    assert "energies differ by 0.5 eV" in report["reference"].note
+
+
+def test_a_check_that_raises_fails_and_the_others_go_on():
+    class Fragile(Sound):
+        def predict(self, structures):
+            if len(structures[0]) == 1:
+                raise RuntimeError("no neighbours")
+            return super().predict(structures)
+
+    report = check_force_field(Fragile(), STRUCTURES, raise_on_failure=False)
+    assert report.failed == ["one_atom", "isolated_atom"]
+    assert report["one_atom"].note == "RuntimeError: no neighbours"
+    assert report["rotation"].status == "passed"
+
+
+def test_a_refusal_is_no_failure_and_a_hidden_exception_is():
+    class Refuses(Sound):
+        def predict(self, structures):
+            if len(structures[0]) == 1:
+                if structures[0].pbc.any():
+                    raise ForceFieldError("one atom makes no sense here")
+                try:
+                    raise RuntimeError("segmentation")
+                except RuntimeError as error:
+                    raise ForceFieldError("backend failed") from error
+            return super().predict(structures)
+
+    report = check_force_field(Refuses(), STRUCTURES, raise_on_failure=False)
+    assert report["one_atom"].status == "skipped"
+    assert report["isolated_atom"].status == "failed"
+
+
+def test_skipped_and_reported_checks_are_not_judged():
+    fault = FAULTS["rotation"]
+    report = check_force_field(
+        fault(), STRUCTURES, reported=["rotation"], raise_on_failure=False,
+        skip={"one_atom": "a field", "isolated_atom": "a field", "forces_are_gradients": "a field"},
+    )  # fmt: skip
+    assert report.failed == []
+    assert report["rotation"].status == "reported"
+    assert report["rotation"].figure.value > 0.01
+    assert report["one_atom"].note == "a field"
+
+
+def test_a_misspelt_check_is_refused():
+    with pytest.raises(ValueError, match="no check is called rotatoin"):
+        check_force_field(Sound(), STRUCTURES, reported=["rotatoin"])
+
+
+def test_noisy_energies_are_not_differentiated():
+    rng = np.random.default_rng(0)
+
+    class Noisy(Sound):
+        def predict(self, structures):
+            sound = super().predict(structures)
+            return replace(sound, energy=sound.energy + rng.normal(scale=3e-4, size=len(structures)))
+
+    loose = Tolerances(energy=1.0)
+    report = check_force_field(Noisy(), STRUCTURES, tolerances=loose, raise_on_failure=False)
+    assert report["forces_are_gradients"].status == "skipped"
+    assert "noisy" in report["forces_are_gradients"].note
+
+
+def test_no_energies_skip_what_needs_them():
+    report = check_force_field(changed(energy=lambda *_: None)(), STRUCTURES)
+    assert report["forces_are_gradients"].status == "skipped"

@@ -1,0 +1,99 @@
+"""Variants of the paper's network, their table, and the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from elmlff_core.errors import ConfigError
+from elmlff_core.workflows.ablation.results import VariantRow, ablation_table, verdict
+from elmlff_core.workflows.ablation.variants import Variant, gat_variants
+from elmlff_core.workflows.sweep.subset_errors import Entry
+from tests.cli.small_data import write_small_data
+
+
+def test_variants_of_the_papers_network():
+    variants = {variant.name: variant for variant in gat_variants({"heads": 2})}
+    assert list(variants) == ["full", "no-residuals", "minus-1", "minus-2", "minus-3", "minus-4", "minus-5"]
+    assert variants["full"].options == {"heads": 2}
+    assert variants["no-residuals"].options == {"heads": 2, "residual": False}
+    assert variants["minus-1"].options["channels"] == [32, 64, 128, 128, 128, 256, 256]
+    assert [variants[f"minus-{n}"].options["averaged_layers"] for n in range(1, 6)] == [2, 1, 0, 0, 0]
+    assert variants["minus-5"].options["channels"] == [32, 64, 128]
+
+
+def test_layers_that_are_left_stay_as_they_were():
+    from elmlff_core.meta.gat import GATNetwork
+    from elmlff_core.meta.options import GATOptions
+
+    networks = [GATNetwork(GATOptions(**variant.options), 2, _elements(), 5) for variant in gat_variants({})]
+    full = [parameter.shape for parameter in networks[0].stack.layers.parameters()]
+    for n_less, network in enumerate(networks[2:], start=1):
+        shapes = [parameter.shape for parameter in network.stack.layers.parameters()]
+        assert len(network.stack.layers) == 8 - n_less
+        assert shapes == full[: len(shapes)]
+
+
+def _elements():
+    import torch
+
+    return torch.tensor([1, 6])
+
+
+def test_a_network_of_few_layers_keeps_one_and_wrong_options_are_refused():
+    assert [variant.name for variant in gat_variants({"channels": [4, 4]})] == ["full", "no-residuals", "minus-1"]
+    with pytest.raises(ConfigError, match="unknown key 'chanels'"):
+        gat_variants({"chanels": [4]})
+
+
+def row(name: str, *valid: float) -> VariantRow:
+    entries = [Entry(("a",), "each", {"train": e, "valid": e, "test": 2 * e}, 60.0) for e in valid]
+    return VariantRow.of(Variant(name, name, {}), entries, 10)
+
+
+def test_errors_are_means_over_seeds_with_their_spread():
+    found = row("x", 0.1, 0.2, 0.6)
+    assert found.errors == pytest.approx({"train": 0.3, "valid": 0.3, "test": 0.6})
+    assert found.spread["valid"] == pytest.approx(np.sqrt((0.04 + 0.01 + 0.09) / 2))
+    assert row("x", 0.1).spread == {"test": None, "valid": None, "train": None}
+    table = ablation_table([row("gat", 0.2), row("y", 0.3)], 1)
+    assert table.rows[1] == ["y", "0.6000", "0.3000", "0.3000", "+50.0 %", "10", "1.0"]
+
+
+def test_the_verdict_says_what_is_within_the_spread():
+    assert verdict([row("gat", 0.1), row("y", 0.3)]).startswith("The whole network is best on validation: 0.1000")
+    assert verdict([row("gat", 0.30, 0.40), row("y", 0.29, 0.39)]).endswith("no more than the spread over seeds.")
+    assert verdict([row("gat", 0.30, 0.31), row("y", 0.10, 0.11)]).endswith("(test 0.6100 ±0.0141).")
+
+
+def test_the_command_fits_each_variant_and_goes_on(tmp_path: Path):
+    write_small_data(tmp_path)
+    toml = (tmp_path / "elmlff.toml").read_text().replace("[meta.gat]\nchannels = [8, 8]", "[meta]\nchannels = [8, 8]")
+    (tmp_path / "elmlff.toml").write_text(toml)
+
+    def run() -> str:
+        result = subprocess.run(
+            [sys.executable, "-m", "elmlff_core", "ablate", "--seeds", "2", "--executor", "serial", "--output", "run"],
+            cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+            timeout=200,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    assert "gat in 3 variants with 2 seeds, 3 epochs each: 0 of 6 fits finished before" in run()
+    record = json.loads((tmp_path / "run" / "ablation.json").read_text())
+    assert [found["name"] for found in record["rows"]] == ["full", "no-residuals", "minus-1"]
+    assert record["rows"][2]["n_parameters"] < record["rows"][1]["n_parameters"] < record["rows"][0]["n_parameters"]
+    lines = (tmp_path / "run" / "ablation.csv").read_text().splitlines()
+    assert len(lines) == 1 + 3 * 2
+    assert "without the last layer" in (tmp_path / "run" / "ablation.html").read_text()
+    (tmp_path / "run" / "fit" / "minus-1-seed1" / "result.json").unlink()
+    assert "5 of 6 fits finished before" in run()
+    again = json.loads((tmp_path / "run" / "ablation.json").read_text())
+    assert [found["per_seed"] for found in again["rows"]] == [found["per_seed"] for found in record["rows"]]

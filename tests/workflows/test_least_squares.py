@@ -1,0 +1,75 @@
+"""Least squares of every subset at once, against NumPy on each subset alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from elmlff_core.errors import ElmlffError
+from elmlff_core.workflows.sweep import least_squares as linear_way
+from elmlff_core.workflows.sweep.least_squares import (
+    NormalEquations,
+    empty_errors,
+    errors_of_mixes,
+    linear_entries,
+    subset_weights,
+)
+from elmlff_core.workflows.sweep.subsets import all_subsets
+from tests.conftest import synthetic_features
+
+
+def parts(n_models: int = 4):
+    return {
+        "train": synthetic_features(30, n_models, seed=0),
+        "valid": synthetic_features(10, n_models, seed=1),
+        "test": synthetic_features(15, n_models, seed=2),
+    }
+
+
+def per_frame(predicted: np.ndarray, features) -> float:
+    """Eq. 7 for molecules of five atoms, by hand."""
+    error = (predicted - features.reference_forces).reshape(len(features), 15)
+    return float(np.mean([np.sqrt(np.mean(frame**2)) for frame in error]))
+
+
+@pytest.mark.parametrize("chunk_numbers", [linear_way.CHUNK_NUMBERS, 3 * 15 * 5 * 4])
+def test_every_subset_is_what_numpy_finds_for_it_alone(monkeypatch, chunk_numbers):
+    monkeypatch.setattr(linear_way, "CHUNK_NUMBERS", chunk_numbers)
+    features = parts()
+    subsets = all_subsets(features["train"].models)
+    entries = linear_entries(subsets, features)
+    assert [entry.subset for entry in entries] == subsets
+    assert len(subsets) == 15
+    for entry in entries:
+        columns = [features["train"].models.index(name) for name in entry.subset]
+        for part, values in features.items():
+            predicted = np.empty_like(values.reference_forces)
+            for number in (1, 6):
+                train, rows = features["train"].atomic_numbers == number, values.atomic_numbers == number
+                design = features["train"].forces[columns][:, train].reshape(len(columns), -1).T
+                target = features["train"].reference_forces[train].ravel()
+                weights = np.linalg.lstsq(design, target, rcond=None)[0]
+                predicted[rows] = np.tensordot(weights, values.forces[columns][:, rows], axes=1)
+            assert entry.errors[part] == pytest.approx(per_frame(predicted, values), rel=1e-9), (entry.subset, part)
+
+
+def test_a_base_given_twice_is_no_obstacle():
+    features = parts(2)
+    for values in features.values():
+        values.forces[1] = values.forces[0]
+    alone, again, both = linear_entries(all_subsets(("m0", "m1")), features)
+    assert both.errors["test"] == pytest.approx(alone.errors["test"])
+    assert again.errors == alone.errors
+
+
+def test_the_empty_subset_predicts_nothing():
+    features = parts()
+    for part, error in empty_errors(features).items():
+        assert error == pytest.approx(per_frame(np.zeros_like(features[part].reference_forces), features[part]))
+
+
+def test_an_unknown_element_is_refused():
+    equations = NormalEquations.of(synthetic_features())
+    weights = subset_weights(equations, np.ones((1, 3), dtype=bool))
+    with pytest.raises(ElmlffError, match=r"atomic numbers \[8\]"):
+        errors_of_mixes(synthetic_features(symbols="OH4"), equations.atomic_numbers, weights)

@@ -1,0 +1,75 @@
+"""The amortised way: learns for every subset at once, refuses what cannot be masked, and evaluates what is left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from elmlff_core.contracts.progress import Reporter
+from elmlff_core.errors import ConfigError
+from elmlff_core.fits.meta_models import NamedMeta
+from elmlff_core.plugins.registry import registry
+from elmlff_core.settings.config import Config
+from elmlff_core.testing.meta_model import example_features
+from elmlff_core.workflows.sweep.least_squares import linear_entries
+from elmlff_core.workflows.sweep.masked import amortised_entries, check_maskable
+from elmlff_core.workflows.sweep.subsets import all_subsets
+
+OPTIONS = {"width": 16, "layers": 2, "heads": 4}
+
+
+def meta(name: str = "egat", options=None, epochs: int = 12) -> NamedMeta:
+    training = Config().training.model_copy(
+        update={"epochs": epochs, "device": "cpu", "batch_size": 4, "loss": "norm", "learning_rate": 5e-3,
+                "averaging": 0.9}
+    )  # fmt: skip
+    return NamedMeta(name, registry().meta_model(name), OPTIONS if options is None else options, training)
+
+
+@pytest.fixture(scope="module")
+def features():
+    return {
+        "train": example_features(60), "valid": example_features(12, seed=300), "test": example_features(20, seed=500)
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(features, tmp_path_factory) -> tuple[Path, list]:
+    folder = tmp_path_factory.mktemp("amortised")
+    return folder, amortised_entries(meta(), 0, features, folder, Reporter())
+
+
+def test_one_training_makes_subsets_better_than_their_mixes(features, trained):
+    """The base `crowded` errs by a factor that follows the surroundings: where it is, a network can mend it."""
+    mixes = {entry.subset: entry.errors for entry in linear_entries(all_subsets(features["train"].models), features)}
+    amortised = {entry.subset: entry.errors for entry in trained[1]}
+    assert amortised.keys() == mixes.keys()
+    for subset in (("crowded",), ("scaled", "crowded"), ("scaled", "noisy", "crowded")):
+        assert amortised[subset]["test"] < 0.93 * mixes[subset]["test"], subset
+    assert np.mean([errors["valid"] for errors in amortised.values()]) < np.mean(
+        [errors["valid"] for errors in mixes.values()]
+    )
+
+
+def test_evaluations_that_a_kill_cost_are_made_again(features, trained):
+    folder, entries = trained
+    path = folder / "results.json"
+    found = json.loads(path.read_text())
+    assert len(found) == 7
+    kept = {name: found[name] for name in list(found)[:2]}
+    path.write_text(json.dumps(kept))
+    before = (folder / "fitted.json").stat().st_mtime_ns
+    again = amortised_entries(meta(), 0, features, folder, Reporter())
+    assert [entry.errors for entry in again] == [entry.errors for entry in entries]
+    assert (folder / "fitted.json").stat().st_mtime_ns == before
+    assert all(entry.seconds > 0 for entry in again)
+
+
+@pytest.mark.parametrize("name", ["mean", "linear", "conservative"])
+def test_what_cannot_be_masked_is_refused(name):
+    with pytest.raises(ConfigError, match=f"'{name}' cannot be fitted with bases masked"):
+        check_maskable(meta(name, {}))
+    check_maskable(meta("gat", {}))

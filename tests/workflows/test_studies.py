@@ -1,0 +1,156 @@
+"""The settings of the paper's studies, against its inputs, and a user's settings over them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from elmlff_core.errors import ConfigError, DataError
+from elmlff_core.settings.config import Config
+from elmlff_core.workflows.reproduction.published import read_published, resemblances
+from elmlff_core.workflows.reproduction.settings import study_config
+from elmlff_core.workflows.reproduction.studies import STUDIES, find_study
+from elmlff_core.workflows.sweep.subset_errors import Entry
+
+SURFACE = STUDIES["methanol-cu100"]
+# Keys of the authors' input.json -> ours.
+DESCRIPTOR = {"rcut": "rcut", "rcut_smth": "rcut_smth", "neuron": "neuron", "axis_neuron": "axis_neuron"}
+
+
+def config_of(study, budget="paper", **values) -> Config:
+    return study_config(study, {"train": study.dataset.name}, None, {"budget": budget, **values})
+
+
+@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("name", ["dp1", "dp2", "dp3"])
+def test_deep_potentials_are_those_of_the_authors_inputs(study: str, name: str, shared: Path) -> None:
+    from elmlff_plugins.deepmd import DeepMDOptions
+
+    system = "methane" if study == "methane" else "methanol"
+    given = json.loads((shared / "models" / "inputs" / f"{system}-{name}.json").read_text())
+    options = DeepMDOptions(**config_of(STUDIES[study]).model(name).options)
+    descriptor, fitting = given["model"]["descriptor"], given["model"]["fitting_net"]
+    assert options.descriptor == descriptor["type"].replace("se_a", "se_e2_a").replace("se_r", "se_e2_r") or (
+        options.descriptor == descriptor["type"]
+    )
+    for theirs, ours in DESCRIPTOR.items():
+        if theirs in descriptor:
+            found = getattr(options, ours)
+            assert (list(found) if isinstance(found, tuple) else found) == descriptor[theirs], theirs
+    assert options.resnet_dt == descriptor["resnet_dt"]
+    assert list(options.fitting_neuron) == fitting["neuron"]
+    assert options.fitting_resnet_dt == fitting["resnet_dt"]
+    training, rate = given["training"], given["learning_rate"]
+    assert options.steps == training.get("numb_steps", training.get("stop_batch"))
+    assert options.decay_steps == rate["decay_steps"]
+    assert options.start_lr == rate["start_lr"]
+    assert options.stop_lr == rate.get("stop_lr", 1e-8)
+
+
+THEIRS = """
+stack = ["nep"]
+
+[data]
+train = "mine.xyz"
+test = "more.xyz"
+energy_key = "mine"
+split = "clusters"
+
+[models.dp1.options]
+rcut = 4.0
+
+[models.dp2]
+adapter = "ase"
+options = { calculator = "mine:Mine" }
+
+[meta]
+name = "linear"
+ridge = 0.1
+
+[meta.gat]
+heads = 2
+
+[training]
+epochs = 5
+"""
+
+
+def test_a_users_settings_go_over_the_study_but_not_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("elmlff.toml").write_text(THEIRS)
+    config = config_of(SURFACE, "quick")
+    assert (config.data.train, config.data.test) == (SURFACE.dataset.name, None)
+    assert config.data.split == "clusters"
+    assert config.meta == {"name": "gat", "target": "absolute", "gat": {"heads": 2}}
+    assert config.model("dp2").options == {"calculator": "mine:Mine"}
+    assert config.stack == SURFACE.models
+    assert config.training.epochs == 5
+    assert config.model("dp1").options["rcut"] == 4.0
+    assert config.model("dp1").options["axis_neuron"] == 12
+    assert config_of(SURFACE, "quick", stack=["nep", "painn"]).stack == ("nep", "painn")
+
+
+def test_quick_fits_a_sample_and_paper_all() -> None:
+    assert SURFACE.sample("quick", 255) == 8
+    assert SURFACE.sample("quick", 7) is None
+    assert SURFACE.sample("paper", 255) is None
+    assert STUDIES["methane"].sample("quick", 7) is None
+
+
+@pytest.mark.parametrize("assignment", ["meta.name=egat", "data.train=mine.xyz", 'stack=["nep"]'])
+def test_what_a_study_fixes_cannot_be_set(assignment: str) -> None:
+    with pytest.raises(ConfigError, match="a study fixes"):
+        study_config(SURFACE, {"train": SURFACE.dataset.name}, None, {}, [assignment])
+
+
+def test_wrong_names_are_refused() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'methanol-cu100'"):
+        find_study("methanol-cu10")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", "cannot read"),
+        ('{"dp1": "x"}', "cannot read"),
+        ('{"dp1+mace": 0.1}', "names mace"),
+        ("", "cannot read"),
+        ('{"dp1": 0}', "0 is no error"),
+        ('{"dp1": NaN}', "nan is no error"),
+    ],
+)
+def test_wrong_files_of_published_values_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "values.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_published(SURFACE, path)
+
+
+def test_all_published_subsets_are_read(shared: Path) -> None:
+    path = shared / "data" / "methanol-cu100" / "figure2.json"
+    found = read_published(SURFACE, path)
+    assert len(found) == 255
+    assert found["dp1+dp2+dp3+sch1+sch2+sch3+painn+nep"] == json.loads(path.read_text())[
+        "dp1+dp2+dp3+nep+painn+sch1+sch2+sch3"
+    ]  # fmt: skip
+
+
+def test_resemblance_by_hand() -> None:
+    """Training errors twice the published ones, unseen ones three times, in another order of subsets."""
+    published = {"dp1": 0.1, "dp2": 0.2, "dp1+dp2": 0.3}
+    test = {"dp1": 0.3, "dp2": 0.9, "dp1+dp2": 0.6}
+    entries = [
+        Entry(tuple(name.split("+")), "each", {"train": 2 * value, "valid": 1.0, "test": test[name]}, 0.0)
+        for name, value in published.items()
+    ]
+    train, unseen = resemblances([*entries, Entry(("dp3",), "each", {}, 0.0)], published, STUDIES["methane"])
+    assert (train.part, train.n_subsets, train.ratio, train.spearman) == ("train", 3, pytest.approx(2.0), 1.0)
+    assert (unseen.ratio, unseen.spearman) == (pytest.approx(3.0), pytest.approx(0.5))
+    assert resemblances(entries, {}, STUDIES["methane"]) == []
+
+
+def test_a_subset_with_another_base_is_none_of_the_papers() -> None:
+    entry = Entry(("dp1", "nep"), "each", {"train": 1.0, "valid": 1.0, "test": 1.0}, 0.0)
+    assert resemblances([entry], {"dp1": 0.1}, STUDIES["methane"]) == []
