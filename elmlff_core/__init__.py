@@ -2,7 +2,7 @@
 
 >>> import elmlff_core
 >>> sorted(elmlff_core.__all__)
-['StackCalculator', 'load_stack', 'read_config', 'stack']
+['StackCalculator', 'build_stack', 'load_stack', 'read_config']
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from elmlff_core.settings.reading import read_config
     from elmlff_core.stack.calculator import StackCalculator
     from elmlff_core.stack.stack import load_stack
-    from elmlff_core.workflows.stack.workflow import stack
+    from elmlff_core.workflows.stack.workflow import build_stack
 
-__all__ = ["StackCalculator", "load_stack", "read_config", "stack"]
+__all__ = ["StackCalculator", "build_stack", "load_stack", "read_config"]
 
 _HOMES = {
     "StackCalculator": "elmlff_core.stack.calculator",
     "load_stack": "elmlff_core.stack.stack",
     "read_config": "elmlff_core.settings.reading",
-    "stack": "elmlff_core.workflows.stack.workflow",
+    "build_stack": "elmlff_core.workflows.stack.workflow",
 }
 
 

@@ -68,7 +68,7 @@ def list_models(config: Config, models_folder: Path, load: bool = False, only: s
     load : load those with a checkpoint, to tell their elements and cutoff and whether they load at all
     only : one name; ConfigError, with the nearest name, where no model is called so
     """
-    names = dict.fromkeys([*config.stack, *config.models, *PRESETS]) if only is None else {only: None}
+    names = dict.fromkeys([*config.base_models, *config.models, *PRESETS]) if only is None else {only: None}
     if only is not None:
         config.model(only)
     return [_entry(config, name, models_folder, load) for name in names]
@@ -85,7 +85,7 @@ def _entry(config: Config, name: str, models_folder: Path, load: bool) -> ModelE
         elements=None,
         cutoff=None,
         python="",
-        in_stack=name in config.stack,
+        in_stack=name in config.base_models,
         summary=preset.summary if preset and name not in config.models else "",
     )
     try:

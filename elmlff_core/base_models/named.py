@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from elmlff_core.worker.process import SELF, find_interpreter
 
 if TYPE_CHECKING:
     from elmlff_core.base_models.cache import FeatureCache
-    from elmlff_core.data.splits import Parts
+    from elmlff_core.data.splits import Splits
 
 TRAINED = "trained.json"
 DEFAULT_MODELS_FOLDER = Path("elmlff-models")
@@ -127,17 +127,17 @@ def _require_here(plugin: ForceFieldPlugin, settings: ModelConfig) -> None:
         require(plugin)
 
 
-def check_elements(models: Sequence[NamedModel], parts: Parts, cache: FeatureCache) -> None:
+def check_elements(models: Sequence[NamedModel], splits: Splits, cache: FeatureCache) -> None:
     """ForceFieldError where a model does not know an element of the data, DataError where none can learn it.
 
     A model with a checkpoint knows what it was made for; one to be trained here, what the training structures contain.
     Of what is in the `cache` a model has shown that it knows it.
     """
-    for dataset in filter(None, (parts.source, parts.test_source)):
+    for dataset in filter(None, (splits.source, splits.test_source)):
         for model in models:
             if not model.needs_training and cache.holds(model.fingerprint, dataset.fingerprint, len(dataset)):
                 continue
-            known = parts.train.elements if model.needs_training else model.force_field.elements
+            known = splits.train.elements if model.needs_training else model.force_field.elements
             if known is None or not (unknown := sorted(dataset.elements - known)):
                 continue
             if model.needs_training:
@@ -166,8 +166,8 @@ def trained_checkpoint(directory: Path) -> Path | None:
 
 def train_model(
     model: NamedModel, train: Dataset, valid: Dataset, seed: int, directory: Path, progress: ProgressCallback
-) -> None:
-    """Train `model` in `directory`, or take what a finished training left there; sets ``model.checkpoint``.
+) -> NamedModel:
+    """`model` with the checkpoint of its training in `directory`, which is run unless it is finished.
 
     Raises
     ------
@@ -186,7 +186,7 @@ def train_model(
                 _record(model, len(train), checkpoint, directory, time.perf_counter() - started)
     except Timeout as error:
         raise ElmlffError(f"another run is training '{model.name}' in {directory}: wait for it to end") from error
-    model.checkpoint = checkpoint
+    return replace(model, checkpoint=checkpoint)
 
 
 def _record(model: NamedModel, n_structures: int, checkpoint: Path, directory: Path, seconds: float) -> None:

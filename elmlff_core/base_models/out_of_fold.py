@@ -20,7 +20,7 @@ from elmlff_core.base_models.prediction import cached_prediction
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter
-from elmlff_core.data.splits import Parts, split_folds
+from elmlff_core.data.splits import Splits, split_folds
 from elmlff_core.errors import DataError
 from elmlff_core.features.energies import composition
 from elmlff_core.settings.config import Config
@@ -50,7 +50,7 @@ class Fold:
         return f"fold {self.number} of {self.n_folds}"
 
 
-def make_folds(parts: Parts, config: Config) -> list[Fold]:
+def make_folds(splits: Splits, config: Config) -> list[Fold]:
     """The training structures cut into ``config.folds`` folds, in the way test structures were cut out.
 
     Empty where none are asked for.  DataError where there are fewer structures than folds, or an element occurs in one
@@ -58,14 +58,14 @@ def make_folds(parts: Parts, config: Config) -> list[Fold]:
     """
     if config.folds is None:
         return []
-    n_train = len(parts.train_index)
+    n_train = len(splits.train_index)
     rng = np.random.default_rng([config.data.split_seed, config.folds])
-    clusters = None if parts.clusters is None else parts.clusters[parts.train_index]
+    clusters = None if splits.clusters is None else splits.clusters[splits.train_index]
     cut = split_folds(n_train, config.folds, config.data.split, rng, clusters)
     folds = []
     for number, index in enumerate(cut, start=1):
         rest = np.setdiff1d(np.arange(n_train), index)
-        folds.append(Fold(number, config.folds, index, parts.train.subset(index), parts.train.subset(rest)))
+        folds.append(Fold(number, config.folds, index, splits.train.subset(index), splits.train.subset(rest)))
     for fold in folds:
         if unknown := sorted(fold.held_out.elements - fold.rest.elements):
             raise DataError(
@@ -81,14 +81,14 @@ class Retraining:
 
     Attributes
     ----------
-    parts : whose validation structures choose among states, as always
+    splits : whose validation structures choose among states, as always
     seed : of initial weights and batches
     models_folder : where trained models live
     cache : of predictions
     reporter : told what is going on
     """
 
-    parts: Parts
+    splits: Splits
     seed: int
     models_folder: Path
     cache: FeatureCache
@@ -96,14 +96,14 @@ class Retraining:
 
     def directory(self, model: NamedModel, fold: Fold) -> Path:
         """Where `model` trained without `fold` lives."""
-        return training_directory(model, fold.rest, self.parts.valid, self.seed, self.models_folder / FOLDS_FOLDER)
+        return training_directory(model, fold.rest, self.splits.valid, self.seed, self.models_folder / FOLDS_FOLDER)
 
     def features(self, model: NamedModel, fold: Fold) -> Features:
         """What `model`, retrained without `fold`, predicts of it; ElmlffError where either fails."""
         retrained = replace(model, checkpoint=None)
         with self.reporter.progress(f"training {model.name} without {fold}") as progress:
             folder = self.directory(retrained, fold)
-            train_model(retrained, fold.rest, self.parts.valid, self.seed, folder, progress)
+            retrained = train_model(retrained, fold.rest, self.splits.valid, self.seed, folder, progress)
         structures, fingerprint = fold.held_out.structures, fold.held_out.fingerprint
         with self.reporter.progress(f"predicting {fold} with {model.name}") as progress:
             prediction = cached_prediction(retrained, structures, fingerprint, self.cache, progress)

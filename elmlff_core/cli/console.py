@@ -16,7 +16,8 @@ from elmlff_core.contracts.progress import Progress as Step
 from elmlff_core.contracts.progress import ProgressCallback, Reporter
 
 if TYPE_CHECKING:
-    from elmlff_core.evaluation.model_errors import Row
+    from elmlff_core.evaluation.model_errors import ModelErrors
+    from elmlff_core.report.page import Table as PageTable
 
 LINE_INTERVAL = 20.0  # s between progress lines where there is no terminal
 
@@ -86,48 +87,58 @@ def _duration(seconds: float) -> str:
 TITLES = {"rmse_per_frame": "RMSE per frame", "rmse": "RMSE", "mae": "MAE"}
 
 
-def print_table(console: Console, rows: Sequence[Row], parts: Sequence[str]) -> None:
-    """Force errors of each row in eV/Å: all of them for the first part, the paper's metric for the others beside it.
+def print_errors(console: Console, errors: Sequence[ModelErrors], splits: Sequence[str]) -> None:
+    """Force errors in eV/Å: all metrics for the first split, the paper's metric for the others beside it.
 
     Where meta-models were fitted with several seeds, the mean and the standard deviation over them; where any was
     fitted, the minutes it took and its parameters.
     """
-    from elmlff_core.evaluation.summary import with_spread
+    from elmlff_core.evaluation.summary import with_seed_std
 
-    # The first part has all metrics; of the others the paper's is enough to tell whether the model has memorised.
-    errors = [(parts[0], metric) for metric in TITLES] + [(part, "rmse_per_frame") for part in parts[1:]]
-    table = Table(title="force errors in eV/Å", title_justify="left", caption=_caption(rows), caption_justify="left")
+    # The first split has all metrics; of the others the paper's is enough to tell whether the model has memorised.
+    columns = [(splits[0], metric) for metric in TITLES] + [(split, "rmse_per_frame") for split in splits[1:]]
+    table = Table(title="force errors in eV/Å", title_justify="left", caption=_caption(errors), caption_justify="left")
     table.add_column("model")
-    for part, metric in errors:
-        table.add_column(f"{part}\n{TITLES[metric]}", justify="right", min_width=7)
-    timed = any(row.seconds is not None for row in rows)
+    for split, metric in columns:
+        table.add_column(f"{split}\n{TITLES[metric]}", justify="right", min_width=7)
+    timed = any(row.seconds is not None for row in errors)
     for title in ("minutes", "parameters") if timed else ():
         table.add_column(title, justify="right")
-    several = sum(row.kind == "stack" for row in rows) > 1
+    several = sum(row.kind == "stack" for row in errors) > 1
     previous = None
-    for row in rows:
+    for row in errors:
         if previous not in (None, row.kind):
             table.add_section()
         previous = row.kind
-        cells = [with_spread(row, part, metric) for part, metric in errors]
+        cells = [with_seed_std(row, split, metric) for split, metric in columns]
         name = f"{row.name} *" if several and row.chosen else row.name
         table.add_row(name, *cells, *(_costs(row) if timed else ()), style="bold" if row.chosen else None)
     console.print(table)
 
 
-def _costs(row: Row) -> tuple[str, str]:
+def _costs(row: ModelErrors) -> tuple[str, str]:
     minutes = "" if row.seconds is None else f"{row.seconds / 60:.1f}"
     return minutes, "" if row.n_parameters is None else f"{row.n_parameters:,}"
 
 
-def _caption(rows: Sequence[Row]) -> str | None:
+def _caption(errors: Sequence[ModelErrors]) -> str | None:
     lines = []
-    if sum(row.kind == "stack" for row in rows) > 1:
+    if sum(row.kind == "stack" for row in errors) > 1:
         lines.append("* chosen on validation")
-    if any(row.spread for row in rows):
-        n_seeds = max(len(row.per_seed) for row in rows)
+    if any(row.seed_std for row in errors):
+        n_seeds = max(len(row.per_seed) for row in errors)
         lines.append(f"± standard deviation over {n_seeds} seeds; minutes are those of one")
     return "\n".join(lines) or None
+
+
+def print_table(console: Console, found: PageTable) -> None:
+    """A table of a page, on the screen."""
+    table = Table(title=found.caption, title_justify="left")
+    for place, title in enumerate(found.head):
+        table.add_column(title, justify="left" if place < found.text_columns else "right")
+    for cells in found.rows:
+        table.add_row(*cells)
+    console.print(table)
 
 
 def standard_console() -> Console:

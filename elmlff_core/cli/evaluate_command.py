@@ -17,18 +17,18 @@ import click
 @click.option("--forces-key", help="Name of the force labels, where it is not the usual one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(run: Path, data: str, energy_key: str | None, forces_key: str | None, as_json: bool) -> None:
-    """Errors of the stack in RUN, and of its bases, on labelled structures."""
-    from elmlff_core.cli.console import ConsoleReporter, print_table, standard_console
+    """Errors of the stack in RUN, and of its base models, on labelled structures."""
+    from elmlff_core.cli.console import ConsoleReporter, print_errors, standard_console
     from elmlff_core.contracts.progress import Reporter
     from elmlff_core.data.labels import LabelKeys
     from elmlff_core.data.readers import read_dataset
-    from elmlff_core.evaluation.evaluation import evaluate_stack
     from elmlff_core.evaluation.model_errors import as_records
     from elmlff_core.stack.stack import load_stack
+    from elmlff_core.workflows.evaluate import evaluate_stack
 
     reporter = Reporter() if as_json else ConsoleReporter()  # JSON is for programs: nothing else on standard output
-    rows = evaluate_stack(load_stack(run), read_dataset(data, LabelKeys(energy_key, forces_key)), reporter)
+    errors = evaluate_stack(load_stack(run), read_dataset(data, LabelKeys(energy_key, forces_key)), reporter)
     if as_json:
-        click.echo(json.dumps(as_records(rows), indent=1))
+        click.echo(json.dumps(as_records(errors), indent=1))
     else:
-        print_table(standard_console(), rows, ("test",))
+        print_errors(standard_console(), errors, ("test",))

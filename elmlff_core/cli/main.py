@@ -8,8 +8,6 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Callable
-from typing import Any
 
 import click
 
@@ -18,11 +16,11 @@ from elmlff_core.errors import ElmlffError
 # One module per command, its one-line help here so that listing imports none of them.
 COMMANDS = {
     "init": "Write a commented elmlff.toml.",
-    "stack": "Stack base force fields into one: train, predict, fit, evaluate.",
-    "sweep": "Find out what every subset of the bases is worth.",
+    "stack": "Stack base models into one force field: train, predict, fit, evaluate.",
+    "sweep": "Find out what every subset of the base models is worth.",
     "ablate": "Find out what the parts of the paper's network are worth.",
     "reproduce": "Redo the paper's study of methane or methanol on Cu(100).",
-    "train": "Train one base force field.",
+    "train": "Train one base model.",
     "evaluate": "Errors of a stack on labelled structures.",
     "predict": "Forces and energies of structures by a stack.",
     "data": "List published datasets and get them.",
@@ -84,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort):
         if debug:
             raise
-        _fail("interrupted; the same command goes on where it stopped", 130)
+        _fail("interrupted; the same command resumes", 130)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()  # the help itself, in lines
         sys.exit(error.exit_code)
@@ -105,50 +103,3 @@ def main(arguments: list[str] | None = None) -> None:
 def _fail(message: str, code: int = 1) -> None:
     click.echo(f"elmlff: {' '.join(message.split())}", err=True)
     sys.exit(code)
-
-
-def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that `stack` and `train` share: settings file, data, budget, seed and overrides."""
-    options = [
-        click.option("--config", "config_file", type=click.Path(), help="Settings; elmlff.toml where there is one."),
-        click.option(
-            "--data", help="Labelled structures: file, deepmd/npy folder, 'methane', or a name of `data list`."
-        ),
-        click.option("--test", help="Test structures; without them a fraction of the data is held out."),
-        click.option(
-            "--split", type=click.Choice(["random", "blocks", "clusters"]), help="How held-out structures are picked."
-        ),
-        click.option("--energy-key", help="Name of the energy labels, where it is not the usual one."),
-        click.option("--forces-key", help="Name of the force labels, where it is not the usual one."),
-        click.option("--budget", type=click.Choice(["quick", "paper"]), help="How long to train."),
-        click.option("--seed", type=click.IntRange(min=0), help="Of initial weights and batches."),
-        click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Override a setting."),
-    ]
-    for option in reversed(options):
-        function = option(function)
-    return function
-
-
-def config_from(values: dict[str, Any]) -> Any:
-    """The settings that `run_options`, and those of `stack` where a command has them, ask for."""
-    from pathlib import Path
-
-    from elmlff_core.settings.reading import read_config
-
-    models = values.get("models")
-    overlay = {
-        "budget": values["budget"],
-        "seed": values["seed"],
-        "data": {
-            "train": values["data"],
-            "test": values["test"],
-            "split": values["split"],
-            "energy_key": values["energy_key"],
-            "forces_key": values["forces_key"],
-        },
-        "stack": [name.strip() for name in models.split(",") if name.strip()] if models else None,
-        "meta": {"name": values["meta"]} if values.get("meta") else None,
-        **{key: values.get(key) for key in ("control", "seeds", "folds")},
-    }
-    path = values["config_file"]
-    return read_config(Path(path) if path else None, overlay, values["assignments"])

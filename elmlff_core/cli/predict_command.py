@@ -12,19 +12,17 @@ import click
 @click.option("--data", required=True, help="Structures; labels are not needed.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="An extxyz file to write.")
 def command(run: Path, data: str, output: Path) -> None:
-    """Forces, and energies where bases give them, of structures by the stack in RUN, and how far they may be off.
+    """Forces, and energies where base models give them, of structures by the stack in RUN, and how far they may be off.
 
     The standard deviation of force components is written as the array forces_std, in eV/Å, that of the energy as
     energy_std, in eV.
     """
     from elmlff_core.cli.console import ConsoleReporter
-    from elmlff_core.contracts.features import in_blocks
     from elmlff_core.data.readers import read_structures
     from elmlff_core.data.writers import write_predictions
     from elmlff_core.stack.stack import load_stack
 
-    structures, stack = read_structures(data), load_stack(run)
-    features = stack.features(structures)
-    prediction = in_blocks(features, stack.meta.predict).checked(structures, "the stack")
-    write_predictions(structures, prediction, stack.stds(features), output)
+    structures = read_structures(data)
+    found = load_stack(run).predict(structures)
+    write_predictions(structures, found, output, found.forces_std, found.energy_std)
     ConsoleReporter().say(f"{len(structures)} structures written to {output}")

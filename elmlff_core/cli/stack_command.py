@@ -7,34 +7,43 @@ from typing import Any
 
 import click
 
-from elmlff_core.cli.main import config_from, run_options
+from elmlff_core.cli.options import (
+    base_model_options,
+    config_from,
+    data_options,
+    folder_options,
+    models_folder_from,
+    options,
+    say_which_data,
+    settings_options,
+)
+
+stack_options = [
+    click.option("--meta", help="Meta-model, or several, comma-separated, to compare them.  [default: egat]"),
+    click.option(
+        "--geometry-only/--no-geometry-only", default=None,
+        help="Fit each trained meta-model without base models too: what the stack gains over that is what they bring.",
+    ),
+    click.option("--seeds", type=click.IntRange(min=1), help="Fit each trained meta-model with so many seeds."),
+]  # fmt: skip
 
 
 @click.command("stack")
-@click.option("--models", help="Names of the bases, comma-separated: dp1,painn,nep.")
-@click.option("--meta", help="Meta-model, or several, comma-separated, to compare them.  [default: egat]")
-@click.option("--control/--no-control", default=None, help="Fit each trained meta-model without base features too.")
-@click.option("--seeds", type=click.IntRange(min=1), help="Fit each trained meta-model with so many seeds.")
-@click.option("--folds", type=click.IntRange(min=2), help="Retrain bases on folds, for out-of-fold features.")
-@run_options
-@click.option("--output", type=click.Path(path_type=Path), help="Folder of the run.")
-@click.option("--models-dir", type=click.Path(path_type=Path), help="Where trained bases live.")
-@click.option("--bundle", is_flag=True, help="Copy base checkpoints into the run folder.")
+@options(base_model_options, stack_options, data_options, settings_options, folder_options)
+@click.option("--bundle", is_flag=True, help="Copy checkpoints of base models into the run folder.")
 def command(output: Path | None, models_dir: Path | None, bundle: bool, **values: Any) -> None:
-    """Stack base force fields into one.
+    """Stack base models into one force field.
 
-    Bases without a checkpoint are trained first.  The same command again goes on where an interrupted one stopped, or
-    shows the results of a finished one.
+    Base models without a checkpoint are trained first.  The same command again resumes an interrupted run, or shows the
+    results of a finished one.
     """
     config = config_from(values)
-    from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER
-    from elmlff_core.cli.console import ConsoleReporter, print_table, standard_console
-    from elmlff_core.workflows.stack.workflow import stack
+    from elmlff_core.cli.console import ConsoleReporter, print_errors, standard_console
+    from elmlff_core.workflows.stack.workflow import build_stack
 
     reporter = ConsoleReporter()
-    if not values["data"] and "train" not in config.data.model_fields_set:
-        reporter.say("no data named: using the embedded example 'methane' (name yours with --data)")
-    run = stack(config, output, models_dir or DEFAULT_MODELS_FOLDER, bundle, reporter)
-    print_table(standard_console(), run.rows, ("test", "valid", "train"))
-    reporter.say(run.verdict)
+    say_which_data(config, values, reporter)
+    run = build_stack(config, output, models_folder_from(models_dir), bundle, reporter)
+    print_errors(standard_console(), run.errors, ("test", "valid", "train"))
+    reporter.say(run.summary)
     reporter.say(f"stack: {run.folder}")

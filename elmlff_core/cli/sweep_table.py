@@ -11,23 +11,23 @@ MOST_ROWS = 15
 
 
 def print_sweep(console: Console, sweep: Sweep) -> None:
-    """The best subsets on validation by the first way, with the errors of every way beside."""
-    first = sweep.ways[0]
-    errors = {(entry.subset, entry.way): entry.errors for entry in sweep.entries}
+    """The best subsets on validation by the first method, with the errors of every method beside."""
+    first = sweep.methods[0]
+    errors = {(entry.subset, entry.method): entry.errors for entry in sweep.entries}
     ranked = sorted(sweep.of(first), key=lambda entry: entry.errors["valid"])
     left_out = len(ranked) - MOST_ROWS
     caption = f"{left_out} more in sweep.csv" if left_out > 0 else None
     title = f"force RMSE per frame in eV/Å, ranked by validation of {first}"
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
-    table.add_column("bases")
-    for way in sweep.ways:
-        for part in ("validation", "test"):
-            table.add_column(f"{way}\n{part}", justify="right")
+    table.add_column("base models")
+    for method in sweep.methods:
+        for split in ("validation", "test"):
+            table.add_column(f"{method}\n{split}", justify="right")
     table.add_column("ms per\nstructure", justify="right")
     for entry in ranked[:MOST_ROWS]:
         cells = ["+".join(entry.subset)]
-        for way in sweep.ways:
-            found = errors.get((entry.subset, way))
+        for method in sweep.methods:
+            found = errors.get((entry.subset, method))
             cells += ["", ""] if found is None else [f"{found['valid']:.4f}", f"{found['test']:.4f}"]
         table.add_row(*cells, f"{1000 * sweep.cost(entry.subset):.3g}", style="bold" if entry is ranked[0] else None)
     console.print(table)

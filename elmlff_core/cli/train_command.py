@@ -1,4 +1,4 @@
-"""`elmlff train NAME`: train one base force field."""
+"""`elmlff train NAME`: train one base model."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ from typing import Any
 
 import click
 
-from elmlff_core.cli.main import config_from, run_options
+from elmlff_core.cli.options import (
+    config_from,
+    data_options,
+    models_folder_from,
+    models_folder_option,
+    options,
+    settings_options,
+)
 
 
 @click.command("train")
 @click.argument("name")
-@run_options
-@click.option("--models-dir", type=click.Path(path_type=Path), help="Where trained bases live.")
+@options(data_options, settings_options, [models_folder_option])
 def command(name: str, models_dir: Path | None, **values: Any) -> None:
-    """Train the base force field NAME, so that `elmlff stack` with the same data finds it."""
+    """Train the base model NAME, so that `elmlff stack` with the same data finds it."""
     config = config_from(values)
-    from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER
     from elmlff_core.cli.console import ConsoleReporter
-    from elmlff_core.workflows.stack.workflow import train_one
+    from elmlff_core.workflows.prepare import train_one
 
     reporter = ConsoleReporter()
-    checkpoint = train_one(config, name, models_dir or DEFAULT_MODELS_FOLDER, reporter)
+    checkpoint = train_one(config, name, models_folder_from(models_dir), reporter)
     reporter.say(f"checkpoint: {checkpoint}")

@@ -101,7 +101,7 @@ def _shuffled_blocks(
 
 
 @dataclass(frozen=True)
-class Parts:
+class Splits:
     """One or two sources, and the indices into them.
 
     Attributes
@@ -136,7 +136,7 @@ class Parts:
         return (self.test_source or self.source).subset(self.test_index)
 
 
-def read_parts(data: DataConfig) -> Parts:
+def read_splits(data: DataConfig) -> Splits:
     """Read and split; DataError where the data cannot be used."""
     keys = LabelKeys(data.energy_key, data.forces_key)
     source = read_dataset(data.train, keys)
@@ -150,4 +150,4 @@ def read_parts(data: DataConfig) -> Parts:
         rest, test_index = np.arange(len(source)), np.arange(len(test_source))
     of_rest = None if clusters is None else clusters[rest]
     train, valid = split_indices(len(rest), data.valid_fraction, data.split, rng, of_rest)
-    return Parts(source, test_source, rest[train], rest[valid], test_index, clusters)
+    return Splits(source, test_source, rest[train], rest[valid], test_index, clusters)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import ase.io
@@ -16,13 +16,21 @@ from elmlff_core.errors import DataError
 
 
 def write_predictions(
-    structures: Sequence[Atoms], prediction: Prediction, stds: Mapping[str, np.ndarray], path: Path
+    structures: Sequence[Atoms],
+    prediction: Prediction,
+    path: Path,
+    forces_std: np.ndarray | None = None,
+    energy_std: np.ndarray | None = None,
 ) -> None:
     """Write structures with predicted ``forces`` (eV/Å), and ``energy`` (eV) where there is one.
 
     Parameters
     ----------
-    stds : of `Stack.stds`: ``forces_std`` becomes an array of the atoms, ``energy_std`` a number of the structure
+    structures : what was predicted
+    prediction : of all of them
+    path : of the extxyz file
+    forces_std : (n_rows,), eV/Å, standard deviations of force components, written as an array of the atoms
+    energy_std : (n_structures,), eV, written as a number of the structure
 
     Raises
     ------
@@ -30,15 +38,15 @@ def write_predictions(
         `path` cannot be written.
     """
     predicted = []
-    rows = np.split(np.arange(prediction.n_atoms.sum()), np.cumsum(prediction.n_atoms)[:-1])
+    offsets = prediction.offsets
     for index, atoms in enumerate(structures):
         copy = bare(atoms)
         energy = {} if prediction.energy is None else {"energy": float(prediction.energy[index])}
         copy.calc = SinglePointCalculator(copy, forces=prediction.forces_of(index), **energy)
-        if "forces_std" in stds:
-            copy.arrays["forces_std"] = stds["forces_std"][rows[index]]
-        if "energy_std" in stds:
-            copy.info["energy_std"] = float(stds["energy_std"][index])
+        if forces_std is not None:
+            copy.arrays["forces_std"] = forces_std[offsets[index] : offsets[index + 1]]
+        if energy_std is not None:
+            copy.info["energy_std"] = float(energy_std[index])
         predicted.append(copy)
     try:
         ase.io.write(path, predicted, format="extxyz")

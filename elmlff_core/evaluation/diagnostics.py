@@ -21,11 +21,11 @@ class Diagnostics:
 
     Attributes
     ----------
-    in_sample : for each base, training against test error
+    in_sample : for each base model, training against test error
     split : distances of test structures to training structures
     split_method : ``random``, ``blocks``, or None where test structures were given
-    labels : net forces and torques of the reference, part -> noise
-    errors : for each base, control and stack, where on test structures it errs
+    labels : net forces and torques of the reference, split -> noise
+    errors : for each base model, baseline and stack, where on test structures it errs
     """
 
     in_sample: list[InSampleGap]
@@ -45,7 +45,7 @@ class Diagnostics:
 
 
 def diagnose(
-    parts: Mapping[str, Features],
+    splits: Mapping[str, Features],
     predictions: Mapping[str, Prediction],
     index: Mapping[str, np.ndarray] | None = None,
     split_method: str | None = None,
@@ -54,14 +54,14 @@ def diagnose(
 
     Parameters
     ----------
-    parts : ``train`` and ``test`` features, with reference labels
-    predictions : title of a control or stack -> its prediction for the test structures; bases come from `parts`
-    index : part -> (n,) int, places of its structures in their dataset; without it, frames are counted within the part
-        and no trajectory is looked for
+    splits : ``train`` and ``test`` features, with reference labels
+    predictions : name of a baseline or stack -> its prediction for the test structures; base models come from `splits`
+    index : split -> (n,) int, places of its structures in their dataset; without it, frames are counted within the
+        split and no trajectory is looked for
     split_method : how test structures were chosen, ``random`` or ``blocks``; None where they were given
     """
     index = index or {}
-    train, test = parts["train"], parts["test"]
+    train, test = splits["train"], splits["test"]
     forces = {title: prediction.forces for title, prediction in predictions.items()}
     return Diagnostics(
         in_sample=in_sample_gaps(train, test),

@@ -81,12 +81,12 @@ class InSampleGap:
 
 
 def in_sample_gaps(train: Features, test: Features) -> list[InSampleGap]:
-    """For each base; a ratio far above 1 says that its training features are better than those it will meet."""
+    """For each base model; a ratio far above 1 says that its training features are better than those it will meet."""
     gaps = []
     for name in train.models:
         inside, outside = (
-            force_metrics(part.base_prediction(name).forces, part.reference_forces, part.n_atoms).rmse_per_frame
-            for part in (train, test)
+            force_metrics(split.base_prediction(name).forces, split.reference_forces, split.n_atoms).rmse_per_frame
+            for split in (train, test)
         )
         gaps.append(InSampleGap(name, inside, outside, outside / inside if inside > 0 else None))
     return gaps
@@ -99,7 +99,7 @@ def errors_in_detail(
 
     Parameters
     ----------
-    name : of the base, control or stack
+    name : of the base model, baseline or stack
     forces : (n_rows, 3), eV/Å, predicted for the structures of `features`, which carry reference labels
     features : of test structures
     index : (n_structures,) int, their places in the dataset; None where they are all of it
@@ -156,6 +156,6 @@ def worst_frames(
 def all_errors(
     features: Features, predictions: Mapping[str, np.ndarray], index: np.ndarray | None = None
 ) -> list[DetailedErrors]:
-    """Details for each base of `features`, and for each of `predictions`: name -> (n_rows, 3), eV/Å."""
-    bases = {name: features.base_prediction(name).forces for name in features.models}
-    return [errors_in_detail(name, forces, features, index) for name, forces in {**bases, **predictions}.items()]
+    """Details for each base model of `features`, and for each of `predictions`: name -> (n_rows, 3), eV/Å."""
+    models = {name: features.base_prediction(name).forces for name in features.models}
+    return [errors_in_detail(name, forces, features, index) for name, forces in {**models, **predictions}.items()]

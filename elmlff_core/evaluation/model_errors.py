@@ -1,4 +1,4 @@
-"""The results of a run: errors of bases, controls and stacks on test, validation and training structures."""
+"""Errors of base models, baselines and stacks on test, validation and training structures: a line of a table each."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.features.metrics import metrics
 
-PARTS = ("test", "valid", "train")
+SHOWN_SPLITS = ("test", "valid", "train")
 Errors = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Row:
+class ModelErrors:
     """Errors of one model.
 
     Attributes
     ----------
-    name : title of the base, control or stack
-    kind : ``base``, ``control`` or ``stack``
-    errors : part -> metric -> value, the mean over seeds where there are several; forces in eV/Å, energy in eV per atom
-    spread : part -> metric -> standard deviation over seeds (of a sample: n - 1 in the denominator); empty for one seed
+    name : title of the base model, baseline or stack
+    kind : ``base model``, ``baseline`` or ``stack``
+    errors : split -> metric -> value, the mean over seeds where there are several; forces in eV/Å, energy in eV per
+    atom
+    seed_std : split -> metric -> standard deviation over seeds (n - 1 in the denominator); empty for one seed
     per_seed : of trained meta-models, one record a seed: ``seed``, ``errors``, ``seconds``
-    meta : the meta-model's name, "" for bases
+    meta : the meta-model's name, "" for base models
     seconds : one fit took, the mean over seeds; None where nothing was fitted for this row
     n_parameters : trainable numbers of the meta-model, or None where it does not tell
     chosen : whether this is the run's stack: the one with the lowest validation error
@@ -38,7 +39,7 @@ class Row:
     name: str
     kind: str
     errors: Errors
-    spread: Errors = field(default_factory=dict)
+    seed_std: Errors = field(default_factory=dict)
     per_seed: list[dict[str, Any]] = field(default_factory=list)
     meta: str = ""
     seconds: float | None = None
@@ -56,9 +57,9 @@ class Row:
         return np.array([entry["errors"]["test"]["rmse_per_frame"] for entry in self.per_seed])
 
 
-def errors_of(predictions: Mapping[str, Prediction], parts: Mapping[str, Features]) -> Errors:
-    """Errors of a prediction for each part."""
-    return {part: metrics(predictions[part], features) for part, features in parts.items()}
+def errors_of(predictions: Mapping[str, Prediction], splits: Mapping[str, Features]) -> Errors:
+    """Errors of a prediction for each split."""
+    return {split: metrics(predictions[split], features) for split, features in splits.items()}
 
 
 def over_seeds(errors: Sequence[Errors]) -> tuple[Errors, Errors]:
@@ -66,30 +67,30 @@ def over_seeds(errors: Sequence[Errors]) -> tuple[Errors, Errors]:
 
     def each(function: Any) -> Errors:
         return {
-            part: {metric: float(function([one[part][metric] for one in errors])) for metric in values}
-            for part, values in errors[0].items()
+            split: {metric: float(function([one[split][metric] for one in errors])) for metric in values}
+            for split, values in errors[0].items()
         }
 
     return each(np.mean), each(lambda values: np.std(values, ddof=1)) if len(errors) > 1 else {}
 
 
-def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """One line per model, part and metric; the spread over seeds is empty where there is one."""
+def write_csv(errors: Sequence[ModelErrors], path: Path) -> None:
+    """One line per model, split and metric; the standard deviation over seeds is empty where there is one seed."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("name", "kind", "part", "metric", "value", "spread"))
-        for entry in rows:
-            for part, errors in entry.errors.items():
-                for metric, value in errors.items():
-                    spread = f"{entry.spread[part][metric]:.6g}" if entry.spread else ""
-                    writer.writerow((entry.name, entry.kind, part, metric, f"{value:.6g}", spread))
+        writer.writerow(("name", "kind", "split", "metric", "value", "seed_std"))
+        for entry in errors:
+            for split, metrics_of_split in entry.errors.items():
+                for metric, value in metrics_of_split.items():
+                    std = f"{entry.seed_std[split][metric]:.6g}" if entry.seed_std else ""
+                    writer.writerow((entry.name, entry.kind, split, metric, f"{value:.6g}", std))
 
 
-def as_records(rows: Sequence[Row]) -> list[dict[str, object]]:
+def as_records(errors: Sequence[ModelErrors]) -> list[dict[str, object]]:
     """Plain data for JSON."""
-    return [asdict(entry) for entry in rows]
+    return [asdict(entry) for entry in errors]
 
 
-def from_records(records: Sequence[Mapping[str, object]]) -> list[Row]:
+def from_records(records: Sequence[Mapping[str, object]]) -> list[ModelErrors]:
     """The reverse of `as_records`."""
-    return [Row(**record) for record in records]  # type: ignore[arg-type]
+    return [ModelErrors(**record) for record in records]  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -9,6 +10,11 @@ import numpy as np
 from elmlff_core.arrays import blocks
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
+
+SPLITS = ("train", "valid", "test")
+SPLIT_TITLES = {"train": "training", "valid": "validation", "test": "test"}
+# A network takes as long for the training structures as for all others together, and their error decides nothing.
+MOST_TRAINING_STRUCTURES = 500
 
 
 @dataclass(frozen=True)
@@ -74,3 +80,18 @@ def metrics(prediction: Prediction, features: Features, *, aligned: bool = True)
         error = (prediction.energy - reference) / features.n_atoms
         result["energy_rmse_per_atom"] = float(np.sqrt((error**2).mean()))
     return result
+
+
+def mean_rmse_per_frame(forces: np.ndarray, features: Features) -> float:
+    """Force RMSE of each structure, averaged over structures (Eq. 7), of `forces` (n_rows, 3), eV/Å."""
+    return float(rmse_of_frames(forces, features.reference_forces, features.n_atoms).mean())
+
+
+def evaluated_splits(features: Mapping[str, Features]) -> dict[str, Features]:
+    """What errors are taken over where many fits are compared: all but most of the training structures.
+
+    Training errors are over `MOST_TRAINING_STRUCTURES` evenly spaced structures.
+    """
+    n_train = len(features["train"])
+    chosen = np.unique(np.linspace(0, n_train - 1, min(n_train, MOST_TRAINING_STRUCTURES)).round().astype(np.int64))
+    return {split: features[split].subset(chosen) if split == "train" else features[split] for split in SPLITS}

@@ -1,4 +1,4 @@
-"""Executors: where the fits of a sweep run; anything with the interface of `concurrent.futures.Executor`.
+"""Executors: where fits run; anything with the interface of `concurrent.futures.Executor`.
 
 Nothing heavy is imported here: a worker process sets its number of threads before NumPy and torch are loaded.
 """
@@ -21,7 +21,8 @@ from typing import Any
 from elmlff_core.errors import ConfigError, did_you_mean
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-NAMES = ("processes", "serial")
+PROCESSES, SERIAL = "processes", "serial"
+NAMES = (PROCESSES, SERIAL)
 
 
 class SerialExecutor(Executor):
@@ -98,9 +99,9 @@ def check_executor(name: str) -> None:
 
 
 def _make(name: str, n_workers: int, n_threads: int) -> Executor:
-    if name == "serial":
+    if name == SERIAL:
         return SerialExecutor()
-    if name == "processes":
+    if name == PROCESSES:
         return WorkerProcesses(n_workers, n_threads)
     _find_own_programs()
     executor = _function(name)()

@@ -1,6 +1,6 @@
 """Fit: one meta-model fitted once, in a folder of its own, where a later run of the same settings finds it again.
 
-A run makes several: each meta-model, each seed of a trained one, and its control without base features.
+A run makes several: each meta-model, each seed of a trained one, and the same fitted to geometry only.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from typing import Any
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Progress, Reporter
 from elmlff_core.contracts.protocols import FitRequest, MetaModel
+from elmlff_core.files import write_json
 from elmlff_core.fits.meta_models import NamedMeta
 from elmlff_core.settings.config import Config
 from elmlff_core.settings.run_folder import RunFolder
-from elmlff_core.stack.stack import META_FOLDER
 
 FITTED_FILE = "fitted.json"
 LEARNING_CURVE_FILE = "learning_curve.csv"
+META_FOLDER = "meta"
 
 
 @dataclass(frozen=True)
@@ -34,28 +35,28 @@ class Fit:
     meta : the meta-model
     seed : of initial weights and batches
     number : 0 for the first seed, whose meta-model becomes the stack
-    without_bases : whether base features are kept from it: the same fit then tells what they are worth
+    geometry_only : whether the base models are kept from it: what the stack gains over this fit is what they bring
     """
 
     meta: NamedMeta
     seed: int
     number: int = 0
-    without_bases: bool = False
+    geometry_only: bool = False
 
     @property
     def name(self) -> str:
-        """Of its folder."""
-        control = "-without-bases" if self.without_bases else ""
-        return f"{self.meta.name}{control}" + (f"-seed{self.seed}" if self.number else "")
+        """Name of its folder."""
+        suffix = "-geometry-only" if self.geometry_only else ""
+        return f"{self.meta.name}{suffix}" + (f"-seed{self.seed}" if self.number else "")
 
     @property
     def title(self) -> str:
-        """Of its row in tables, which the fits with other seeds share."""
-        return f"{self.meta.name} without bases" if self.without_bases else f"stack ({self.meta.name})"
+        """Name in tables, which the fits with other seeds share."""
+        return f"{self.meta.name}, geometry only" if self.geometry_only else f"stack ({self.meta.name})"
 
     def seen(self, features: Features) -> Features:
         """What of `features` it sees."""
-        return features.of_models(()) if self.without_bases else features
+        return features.of_models(()) if self.geometry_only else features
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Fitted:
             "name": self.fit.name,
             "meta": self.fit.meta.name,
             "seed": self.fit.seed,
-            "without_bases": self.fit.without_bases,
+            "geometry_only": self.fit.geometry_only,
             "epochs": self.fit.meta.training.epochs if self.fit.meta.trained else None,
             "seconds": self.seconds,
             "n_parameters": self.n_parameters,
@@ -97,30 +98,30 @@ class Fitted:
 
 
 def fits_of(metas: Sequence[NamedMeta], config: Config) -> list[Fit]:
-    """The fits of a run; meta-models in closed form know no seeds and need no control."""
+    """The fits of a run; meta-models in closed form know no seeds, and nothing of the geometry."""
     fits = []
     for meta in metas:
         n_seeds = config.seeds if meta.trained else 1
-        for without_bases in (False, True) if config.control and meta.trained else (False,):
-            fits += [Fit(meta, config.seed + number, number, without_bases) for number in range(n_seeds)]
+        for geometry_only in (False, True) if config.geometry_only and meta.trained else (False,):
+            fits += [Fit(meta, config.seed + number, number, geometry_only) for number in range(n_seeds)]
     return fits
 
 
 def planned(metas: Sequence[NamedMeta], config: Config, n_structures: int) -> Iterator[str]:
-    """What the fits of a run will be, a line for each trained meta-model, and what is asked for in vain."""
+    """The fits of a run, a line for each trained meta-model, and which options have no effect."""
     for meta in metas:
         if not meta.trained:
             continue
         options = ", ".join(f"{key} {value}" for key, value in meta.options.items())
         epochs, size = meta.training.epochs or 0, meta.training.batch_size or 1
         seeds = f", {config.seeds} seeds" if config.seeds > 1 else ""
-        control = ", with and without bases" if config.control else ""
+        geometry = ", with base models and on geometry only" if config.geometry_only else ""
         yield (
             f"meta-model {meta.name}{f' ({options})' if options else ''}: {config.budget}: "
-            f"{epochs * -(-n_structures // size)} steps, {epochs} epochs of batches of {size}{seeds}{control}"
+            f"{epochs * -(-n_structures // size)} steps, {epochs} epochs of batches of {size}{seeds}{geometry}"
         )
-    if (config.control or config.seeds > 1) and not any(meta.trained for meta in metas):
-        yield "no meta-model here is trained in epochs: there is nothing to control, and seeds change nothing"
+    if (config.geometry_only or config.seeds > 1) and not any(meta.trained for meta in metas):
+        yield "no meta-model here is trained in epochs: --geometry-only and --seeds change nothing"
 
 
 def fit_all(fits: Sequence[Fit], features: Mapping[str, Features], run: RunFolder, reporter: Reporter) -> list[Fitted]:
@@ -129,7 +130,7 @@ def fit_all(fits: Sequence[Fit], features: Mapping[str, Features], run: RunFolde
 
 
 def fit_or_load(fit: Fit, features: Mapping[str, Features], folder: Path, reporter: Reporter) -> Fitted:
-    """The fit in `folder`: loaded where it is finished, gone on with where it was interrupted, else begun."""
+    """The fit in `folder`: load it if finished, resume it if interrupted, otherwise start it."""
     meta = fit.meta.make()
     record = folder / FITTED_FILE
     if record.exists():
@@ -138,9 +139,8 @@ def fit_or_load(fit: Fit, features: Mapping[str, Features], folder: Path, report
         (folder / META_FOLDER).mkdir(parents=True, exist_ok=True)
         seconds = _fit(fit, meta, features, folder, reporter)
         meta.save(folder / META_FOLDER)
-        partial = folder / (FITTED_FILE + ".partial")
-        partial.write_text(json.dumps({"seconds": round(seconds, 3), "n_parameters": _n_parameters(meta)}))
-        partial.replace(record)  # there at once or not at all: a kill cannot leave half a fit that is taken for whole
+        # Last, so that its presence says that the fit is whole.
+        write_json(record, {"seconds": round(seconds, 3), "n_parameters": _n_parameters(meta)})
     return Fitted(fit, meta, folder=folder, **json.loads(record.read_text()))
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from elmlff_core.contracts.hookspecs import MetaModelPlugin
 from elmlff_core.contracts.protocols import MetaModel
-from elmlff_core.data.splits import Parts
+from elmlff_core.data.splits import Splits
 from elmlff_core.errors import ConfigError, did_you_mean
 from elmlff_core.meta.training.budget import with_budget
 from elmlff_core.plugins.registry import registry
 from elmlff_core.settings.config import Config, TrainingConfig
-from elmlff_core.stack.stack import make_meta
+from elmlff_core.settings.reading import validated
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,13 @@ class NamedMeta:
         return make_meta(self.name, self.options)
 
 
-def resolve_meta_models(config: Config, parts: Parts) -> list[NamedMeta]:
+def make_meta(name: str, options: Mapping[str, Any]) -> MetaModel:
+    """A meta-model by name, not fitted; ConfigError or PluginError where name or options do not fit."""
+    plugin = registry().meta_model(name)
+    return plugin.make(validated(plugin.options, options, f"the options of meta-model '{name}'"))
+
+
+def resolve_meta_models(config: Config, splits: Splits) -> list[NamedMeta]:
     """The meta-models of the settings, their options valid.
 
     Raises
@@ -57,7 +63,7 @@ def resolve_meta_models(config: Config, parts: Parts) -> list[NamedMeta]:
     for name, plugin in plugins.items():
         options = {**plugin.budgets.get(config.budget, {}), **given[name]}
         make_meta(name, options)  # what is wrong with the options is said before anything long begins
-        resolved.append(NamedMeta(name, plugin, options, _training(config, plugin, parts)))
+        resolved.append(NamedMeta(name, plugin, options, _training(config, plugin, splits)))
     return resolved
 
 
@@ -71,10 +77,10 @@ def with_resolved(config: Config, metas: Sequence[NamedMeta]) -> Config:
     return config.model_copy(update={"meta": {"name": ",".join(meta.name for meta in metas), **tables}})
 
 
-def _training(config: Config, plugin: MetaModelPlugin, parts: Parts) -> TrainingConfig:
+def _training(config: Config, plugin: MetaModelPlugin, splits: Splits) -> TrainingConfig:
     if not plugin.trained:
         return config.training
-    n_train, max_atoms = len(parts.train_index), int(parts.source.n_atoms.max())
+    n_train, max_atoms = len(splits.train_index), int(splits.source.n_atoms.max())
     return with_budget(config.training, config.budget, n_train, max_atoms, plugin.training)
 
 

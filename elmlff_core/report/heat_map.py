@@ -1,8 +1,9 @@
-"""Heat map of all subsets of the bases, after Fig. 2 of the paper: a drawing for the page that answers the pointer.
+"""Heat map of all subsets of the base models, after Fig. 2 of the paper.
 
-Rows are subsets of the first half of the bases and columns those of the other half, so that every cell is the union of
-a row and a column; dots tell which bases those have.  It is drawn here; a script in the page lets a reader choose the
-way and the part, and says what is under the pointer.  Without scripts the first choice is shown.
+Rows are subsets of the first half of the base models and columns those of the other half, so that every cell is the
+union of a row and a column; dots tell which base models those have.  It is drawn here as SVG, for a file and for the
+page; in the page a script lets a reader choose the method and the split, and says what is under the pointer.  Without
+scripts the first choice is shown.
 """
 
 from __future__ import annotations
@@ -19,15 +20,52 @@ from typing import Any
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
+from elmlff_core.features.metrics import SPLIT_TITLES
 from elmlff_core.report.page import Drawing
-from elmlff_core.workflows.sweep.results import Sweep
-from elmlff_core.workflows.sweep.subsets import Subset
 
-PARTS = {"valid": "validation", "test": "test", "train": "training"}
+Subset = tuple[str, ...]
+SHOWN_SPLITS = {split: SPLIT_TITLES[split] for split in ("valid", "test", "train")}
 N_COLOURS = 64
 NO_VALUE = "#e9edf0"
-CELL, SMALL_CELL, DOT = 58, 26, 15  # pixels: with numbers, without, and of the dots that tell the bases
+CELL, SMALL_CELL, DOT = 58, 26, 15  # pixels: with numbers, without, and of the dots that tell the base models
 MOST_WITH_NUMBERS = 8  # rows or columns; beyond, numbers cannot be read
+
+
+@dataclass(frozen=True)
+class SubsetMap:
+    """What a heat map shows.
+
+    Attributes
+    ----------
+    models : names of the base models
+    methods : in the order in which a reader chooses among them
+    errors : subset -> method -> split -> force RMSE per frame, eV/Å; the empty subset included
+    costs : base model -> seconds per structure
+    """
+
+    models: Sequence[str]
+    methods: Sequence[str]
+    errors: Mapping[Subset, Mapping[str, Mapping[str, float]]]
+    costs: Mapping[str, float]
+
+    @property
+    def grid(self) -> Grid:
+        """Where the subsets stand."""
+        return Grid.of(self.models)
+
+    @property
+    def cells(self) -> list[dict[str, Any]]:
+        """What each cell shows, row by row."""
+        return [
+            {
+                "subset": "+".join(subset) or "no base model: zero forces",
+                # Zero forces are much worse than any base model: on one scale of colours all others would look alike.
+                "scaled": bool(subset),
+                "errors": self.errors.get(subset, {}),
+                "cost": sum(self.costs[name] for name in subset),
+            }
+            for _, _, subset in self.grid.cells()
+        ]
 
 
 @dataclass(frozen=True)
@@ -36,7 +74,7 @@ class Grid:
 
     Attributes
     ----------
-    left, top : the bases that rows and columns tell
+    left, top : the base models that rows and columns tell
     rows, columns : their subsets, the empty one first
     """
 
@@ -62,14 +100,6 @@ def _with_empty(models: tuple[str, ...]) -> Iterator[Subset]:
     return itertools.chain.from_iterable(itertools.combinations(models, size) for size in range(len(models) + 1))
 
 
-def errors_by_way(sweep: Sweep) -> dict[Subset, dict[str, dict[str, float]]]:
-    """Subset -> way -> part -> error in eV/Å; the empty subset by every way."""
-    found: dict[Subset, dict[str, dict[str, float]]] = {(): dict.fromkeys(sweep.ways, sweep.empty)}
-    for entry in sweep.entries:
-        found.setdefault(entry.subset, {})[entry.way] = entry.errors
-    return found
-
-
 def shade(value: float, low: float, high: float, n_shades: int = N_COLOURS) -> int:
     """Which of `n_shades` colours stands for `value`, on a logarithmic scale from `low` to `high`."""
     if high <= low or low <= 0:
@@ -84,57 +114,48 @@ def colours() -> list[str]:
     return [to_hex(colormap(index / (N_COLOURS - 1))) for index in range(N_COLOURS)]
 
 
-def heat_map(sweep: Sweep) -> Drawing:
+def heat_map(subsets: SubsetMap) -> Drawing:
     """The heat map as a block of a page."""
-    grid, errors = Grid.of(sweep.models), errors_by_way(sweep)
-    cells = [
-        {
-            "subset": "+".join(subset) or "no base: zero forces",
-            # Zero forces are much worse than any base: in the scale of colours, they would make all others alike.
-            "scaled": bool(subset),
-            "errors": errors.get(subset, {}),
-            "cost": sweep.cost(subset),
-        }
-        for _, _, subset in grid.cells()
-    ]
-    data = {"cells": cells, "colours": colours(), "nothing": NO_VALUE, "parts": PARTS}
+    data = {"cells": subsets.cells, "colours": colours(), "nothing": NO_VALUE, "splits": SHOWN_SPLITS}
     script = (files("elmlff_core") / "templates" / "report" / "heat_map.js").read_text(encoding="utf-8")
     # What is between script tags ends at the first `</`, whatever it is in.
     text = json.dumps(data).replace("<", "\\u003c")
     markup = (
-        f'<div class="heat-map">{_controls(sweep.ways)}{_svg(grid, cells, sweep.ways[0])}'
+        f'<div class="heat-map">{_controls(subsets.methods)}{heat_map_svg(subsets, subsets.methods[0])}'
         f'<div class="tip" hidden></div><script type="application/json">{text}</script><script>{script}</script></div>'
     )
     caption = (
-        "Force RMSE per frame of every subset in eV/Å, on a logarithmic scale of colours. Each cell has the bases of "
-        "its row and of its column; grey: not evaluated, or no base at all."
+        "Force RMSE per frame of every subset in eV/Å, on a logarithmic scale of colours. Each cell has the base "
+        "models of its row and of its column; grey: not evaluated, or no base model at all."
     )
     return Drawing(markup, caption)
 
 
-def _controls(ways: Sequence[str]) -> str:
+def _controls(methods: Sequence[str]) -> str:
     def select(name: str, options: Mapping[str, str]) -> str:
         inside = "".join(f'<option value="{escape(key)}">{escape(title)}</option>' for key, title in options.items())
         return f'<label>{name} <select name="{name}">{inside}</select></label> '
 
-    return f'<p class="controls">{select("way", {way: way for way in ways})}{select("errors", PARTS)}</p>'
+    choice = select("method", {method: method for method in methods}) + select("errors", SHOWN_SPLITS)
+    return f'<p class="controls">{choice}</p>'
 
 
-def _svg(grid: Grid, cells: Sequence[Mapping[str, Any]], way: str) -> str:
-    """The drawing with the errors of `way` on validation."""
+def heat_map_svg(subsets: SubsetMap, method: str, split: str = "valid") -> str:
+    """The drawing with the errors of `method` on `split`, as SVG."""
+    grid, cells = subsets.grid, subsets.cells
     large = max(len(grid.rows), len(grid.columns)) <= MOST_WITH_NUMBERS
     width = CELL if large else SMALL_CELL
     height = CELL * 2 // 3 if large else SMALL_CELL
     longest = max(map(len, (*grid.left, *grid.top)))
-    # Names of rows' bases stand above their dots, turned, and those of columns' bases at the right of theirs.
+    # Names of the rows' base models stand above their dots, turned, those of the columns' to the right of theirs.
     x0 = DOT * len(grid.left) + 12
     y0 = max(DOT * len(grid.top), 7 * longest if grid.left else 0) + 12
-    known = [cell["errors"][way]["valid"] for cell in cells if cell["scaled"] and way in cell["errors"]]
+    known = [cell["errors"][method][split] for cell in cells if cell["scaled"] and method in cell["errors"]]
     low, high = min(known), max(known)
     palette = colours()
     parts = []
     for index, ((row, column, _), cell) in enumerate(zip(grid.cells(), cells, strict=True)):
-        value = cell["errors"].get(way, {}).get("valid")
+        value = cell["errors"].get(method, {}).get(split)
         shown = value is not None and cell["scaled"]
         fill = palette[shade(value, low, high)] if shown else NO_VALUE
         x, y = x0 + column * width, y0 + row * height

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar
 
-from elmlff_core.errors import ElmlffError
+from elmlff_core.files import write_text
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PIXELS_PER_INCH = 150  # of pictures, where they do not say; shown at 96, as browsers take an inch
@@ -127,10 +127,4 @@ def render(page: Page) -> str:
 
 def write_page(page: Page, path: Path) -> None:
     """Write `page` to `path`; ElmlffError where that cannot be written."""
-    html = render(page)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(html, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise ElmlffError(f"cannot write the report {path}: {error}") from error
+    write_text(path, render(page))

@@ -116,8 +116,8 @@ class Config(Section):
     """Everything a run is made of.
 
     `seed` is of initial weights and batches; trained meta-models are fitted with `seeds` of them, one after the other.
-    `control` fits each trained meta-model without base features too.  `folds` retrains the bases on training structures
-    minus one fold, for out-of-fold features.
+    `geometry_only` also fits each trained meta-model without base models.  `folds` retrains the base models on training
+    structures minus one fold, for out-of-fold features.
 
     `meta` names one meta-model or several, ``name = "linear,gat"`` or a list of names.  The other keys are the options
     of the one, or tables of options under the names of several.
@@ -125,16 +125,16 @@ class Config(Section):
 
     budget: Budget = "quick"
     seed: int = Field(0, ge=0)
-    control: bool = False
+    geometry_only: bool = False
     seeds: int = Field(1, ge=1)
     folds: int | None = Field(None, ge=2)
     data: DataConfig = DataConfig()
     models: dict[str, ModelConfig] = Field(default_factory=dict)
-    stack: tuple[str, ...] = DEFAULT_MODELS
+    base_models: tuple[str, ...] = DEFAULT_MODELS
     meta: dict[str, Any] = Field(default_factory=lambda: {"name": DEFAULT_META})
     training: TrainingConfig = TrainingConfig()
 
-    @field_validator("stack")
+    @field_validator("base_models")
     @classmethod
     def _names_are_distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if not names:

@@ -10,11 +10,13 @@ from typing import Any
 import tomli_w
 
 from elmlff_core.errors import ConfigError
+from elmlff_core.files import write_json, write_text
 from elmlff_core.settings.config import Config
 
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.toml"
 METRICS_FILE = "metrics.json"
+DEFAULT_RUNS_FOLDER = Path("elmlff-runs")
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class RunFolder:
         elif path.exists() and any(path.iterdir()):
             raise ConfigError(f"{path} is not empty and holds no run: choose another --output")
         path.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps({"key": key}))
-        (path / CONFIG_FILE).write_text(tomli_w.dumps(_without_none(config.model_dump(mode="json"))))
+        write_json(record, {"key": key})
+        write_text(path / CONFIG_FILE, tomli_w.dumps(_without_none(config.model_dump(mode="json"))))
         return cls(path, key)
 
     @property

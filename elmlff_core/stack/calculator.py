@@ -38,11 +38,11 @@ class StackResults(dict):
 class StackCalculator(Calculator):
     """ASE calculator of a stack.
 
-    ``forces`` (n_atoms, 3) in eV/Å are the stack's.  ``energy`` and ``free_energy`` in eV are given where the bases
-    give energies.  The forces of a meta-model that learns forces alone are not the gradient of that energy, which is
-    the linear mix of the bases' aligned energies: do not expect it to be conserved in molecular dynamics.  With
-    ``conservative`` it is the stack's own energy, forces are its gradient, and ``stress`` (6,) in eV/Å³ is given where
-    every base gives it and the structure is periodic.
+    ``forces`` (n_atoms, 3) in eV/Å are the stack's.  ``energy`` and ``free_energy`` in eV are given where the base
+    models give energies.  The forces of a meta-model that learns forces alone are not the gradient of that energy,
+    which is the linear combination of the base models' aligned energies: do not expect it to be conserved in molecular
+    dynamics.  With ``conservative`` it is the stack's own energy, forces are its gradient, and ``stress`` (6,) in eV/Å³
+    is given where every base model gives it and the structure is periodic.
 
     A stack with calibrated uncertainties also gives ``forces_std`` (n_atoms,) in eV/Å, the standard deviation of each
     force component, and, where there are energies, ``energy_std`` in eV: by ``calc.get_property("forces_std", atoms)``
@@ -66,19 +66,19 @@ class StackCalculator(Calculator):
         properties: Sequence[str] = ("forces",),
         system_changes: Sequence[str] = all_changes,
     ) -> None:
-        """Fill ``results`` for `atoms`; ElmlffError where a base or the meta-model cannot take them."""
+        """Fill ``results`` for `atoms`; ElmlffError where a base model or the meta-model cannot take them."""
         super().calculate(atoms, properties, system_changes)
-        stack, structures = self.stack, [self.atoms]
-        features = stack.features(structures)
-        prediction = stack.meta.predict(features).checked(structures, "the stack")
-        known: dict[str, Any] = {"forces": prediction.forces}
-        if prediction.energy is not None:
-            known["energy"] = known["free_energy"] = float(prediction.energy[0])
-        if prediction.stress is not None:
-            known["stress"] = prediction.stress[0]
-        unlisted: dict[str, Any] = dict(stack.stds(features))
-        if "energy_std" in unlisted:
-            unlisted["energy_std"] = float(unlisted["energy_std"][0])
+        found = self.stack.predict([self.atoms])
+        known: dict[str, Any] = {"forces": found.forces}
+        if found.energy is not None:
+            known["energy"] = known["free_energy"] = float(found.energy[0])
+        if found.stress is not None:
+            known["stress"] = found.stress[0]
+        unlisted: dict[str, Any] = {}
+        if found.forces_std is not None:
+            unlisted["forces_std"] = found.forces_std
+        if found.energy_std is not None:
+            unlisted["energy_std"] = float(found.energy_std[0])
         self.results = StackResults(known, unlisted)
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:

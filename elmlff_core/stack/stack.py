@@ -1,11 +1,10 @@
-"""Stack: a fitted meta-model with its named bases; a folder of safetensors and JSON that can be moved and loaded."""
+"""Stack: a fitted meta-model with its base models; a folder of safetensors and JSON that can be moved and loaded."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,20 +16,34 @@ from elmlff_core.base_models.concurrency import for_each_model
 from elmlff_core.base_models.named import NamedModel, named_model
 from elmlff_core.base_models.prediction import predict_checked
 from elmlff_core.contracts.dataset import Dataset
-from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import MetaModel
 from elmlff_core.errors import ElmlffError
-from elmlff_core.plugins.registry import registry
+from elmlff_core.files import sha256_of, write_json
+from elmlff_core.fits.fit import META_FOLDER
+from elmlff_core.fits.meta_models import make_meta
 from elmlff_core.settings.config import ModelConfig
-from elmlff_core.settings.reading import validated
 from elmlff_core.uncertainty.uncertainty import Uncertainty
 
 FORMAT_VERSION = 1
 STACK_FILE = "stack.json"
 UNCERTAINTY_FILE = "uncertainty.json"
-META_FOLDER = "meta"
 BUNDLE_FOLDER = "models"
+
+
+@dataclass(frozen=True)
+class StackPrediction(Prediction):
+    """What a stack predicts, and how far it may be off as far as that was calibrated on validation structures.
+
+    Attributes
+    ----------
+    forces_std : (n_rows,) float64, eV/Å, standard deviation of each force component, or None
+    energy_std : (n_structures,) float64, eV, or None
+    """
+
+    forces_std: np.ndarray | None = None
+    energy_std: np.ndarray | None = None
 
 
 @dataclass
@@ -39,12 +52,12 @@ class Stack:
 
     Attributes
     ----------
-    models : the bases, in the order of the meta-model's inputs
+    base_models : in the order of the meta-model's inputs
     meta_name, meta_options, meta : the fitted meta-model
     uncertainty : how sure it is, calibrated on validation structures, or None where it was not
     """
 
-    models: list[NamedModel]
+    base_models: list[NamedModel]
     meta_name: str
     meta_options: dict[str, Any]
     meta: MetaModel
@@ -52,29 +65,31 @@ class Stack:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the bases."""
-        return tuple(model.name for model in self.models)
+        """Names of the base models."""
+        return tuple(model.name for model in self.base_models)
 
     @property
     def elements(self) -> frozenset[str] | None:
-        """Elements that every base knows, or None where none tells."""
-        known = [model.force_field.elements for model in self.models]
+        """Elements that every base model knows, or None where none tells."""
+        known = [model.force_field.elements for model in self.base_models]
         limits = [elements for elements in known if elements is not None]
         return frozenset.intersection(*limits) if limits else None
 
     def features(self, structures: Sequence[Atoms], dataset: Dataset | None = None) -> Features:
-        """What the bases predict of `structures`, computed now; those in workers at the same time."""
-        predictions = for_each_model(self.models, lambda model: predict_checked(model, structures))
+        """Predictions of the base models for `structures`, computed now; those in workers run at the same time."""
+        predictions = for_each_model(self.base_models, lambda model: predict_checked(model, structures))
         return Features.from_predictions(structures, predictions, dataset)
 
     def close(self) -> None:
-        """End the workers of bases that have one; the next prediction starts others."""
-        for model in self.models:
+        """End the workers of base models that have one; the next prediction starts others."""
+        for model in self.base_models:
             model.close()
 
-    def predict(self, structures: Sequence[Atoms]) -> Prediction:
-        """Forces, and energies where bases give them, of a batch of structures (eV, eV/Å)."""
-        return self.meta.predict(self.features(structures)).checked(structures, "the stack")
+    def predict(self, structures: Sequence[Atoms]) -> StackPrediction:
+        """Forces (eV/Å), energies (eV) where base models give them, and how far both may be off."""
+        features = self.features(structures)
+        found = in_blocks(features, self.meta.predict).checked(structures, "the stack")
+        return StackPrediction(found.n_atoms, found.forces, found.energy, found.stress, **self.stds(features))
 
     def stds(self, features: Features) -> dict[str, np.ndarray]:
         """How far predictions from `features` may be off, as far as it was calibrated.
@@ -90,30 +105,22 @@ class Stack:
     def save(self, directory: Path, bundle: bool = False) -> None:
         """Write the stack to `directory`.
 
-        Base checkpoints are referenced by path and SHA-256, or copied into the folder with `bundle`.
+        Checkpoints of base models are referenced by path and SHA-256, or copied into the folder with `bundle`.
         """
         meta_folder = directory / META_FOLDER
         meta_folder.mkdir(parents=True, exist_ok=True)
         self.meta.save(meta_folder)
         uncertainty_file = directory / UNCERTAINTY_FILE
         if self.uncertainty is not None:
-            uncertainty_file.write_text(json.dumps(self.uncertainty.as_record()))
+            write_json(uncertainty_file, self.uncertainty.as_record())
         else:
             uncertainty_file.unlink(missing_ok=True)  # of a stack saved here before
         record = {
             "format_version": FORMAT_VERSION,
             "meta": {"name": self.meta_name, "options": self.meta_options},
-            "models": [_model_record(model, directory, bundle) for model in self.models],
+            "base_models": [_model_record(model, directory, bundle) for model in self.base_models],
         }
-        partial = directory / (STACK_FILE + ".partial")
-        partial.write_text(json.dumps(record, indent=1))
-        partial.replace(directory / STACK_FILE)
-
-
-def make_meta(name: str, options: Mapping[str, Any]) -> MetaModel:
-    """A meta-model by name, not fitted; ConfigError or PluginError where name or options do not fit."""
-    plugin = registry().meta_model(name)
-    return plugin.make(validated(plugin.options, options, f"the options of meta-model '{name}'"))
+        write_json(directory / STACK_FILE, record, indent=1)
 
 
 def load_stack(directory: str | Path) -> Stack:
@@ -136,7 +143,7 @@ def load_stack(directory: str | Path) -> Stack:
         raise ElmlffError(f"{path} has format {record['format_version']}, newer than this elmlff knows: upgrade elmlff")
     meta = make_meta(record["meta"]["name"], record["meta"]["options"])
     meta.load(directory / META_FOLDER)
-    models = [_load_model(entry, directory) for entry in record["models"]]
+    models = [_load_model(entry, directory) for entry in record["base_models"]]
     uncertainty = _load_uncertainty(directory / UNCERTAINTY_FILE)
     return Stack(models, record["meta"]["name"], record["meta"]["options"], meta, uncertainty)
 
@@ -165,7 +172,7 @@ def _model_record(model: NamedModel, directory: Path, bundle: bool) -> dict[str,
             "path": str(source.relative_to(directory.resolve()) if inside else source),
             # Runs and models often move together: where the absolute path is gone, this one may still hold.
             "relative": str(source.relative_to(directory.resolve(), walk_up=True)),
-            "sha256": _sha256(source),
+            "sha256": sha256_of(source),
         }
     return {
         "name": model.name,
@@ -195,7 +202,7 @@ def _load_model(entry: dict[str, Any], directory: Path) -> NamedModel:
                 f"the checkpoint of model '{entry['name']}' is missing: {candidates[0]}; "
                 "make stacks that travel with `elmlff stack --bundle`"
             )
-        if _sha256(checkpoint) != stored["sha256"]:
+        if sha256_of(checkpoint) != stored["sha256"]:
             raise ElmlffError(
                 f"the checkpoint of model '{entry['name']}' has changed since the stack was fitted: {checkpoint}; "
                 "restore it, or run `elmlff stack` again"
@@ -208,8 +215,3 @@ def _load_model(entry: dict[str, Any], directory: Path) -> NamedModel:
         **entry.get("worker", {}),
     )
     return named_model(entry["name"], settings)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

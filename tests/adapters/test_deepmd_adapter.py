@@ -147,9 +147,9 @@ def test_evaluation_is_quiet(resumed_dp: tuple[Path, int]) -> None:
     import sys
 
     code = (
-        "from pathlib import Path; from ase.build import molecule; from elmlff_core.contracts.hookspecs import LoadRequest; "
-        "from elmlff_plugins.deepmd import DeepMDForceField, DeepMDOptions; "
-        f"m = DeepMDForceField(LoadRequest('m', Path({str(resumed_dp[0])!r}), DeepMDOptions())); "
+        "from pathlib import Path; from ase.build import molecule; from elmlff_core.contracts.hookspecs import "
+        "LoadRequest; from elmlff_plugins.deepmd import DeepMDForceField, DeepMDOptions; m = "
+        f"DeepMDForceField(LoadRequest('m', Path({str(resumed_dp[0])!r}), DeepMDOptions())); "
         "m.predict([molecule('CH4')])"
     )
     result = subprocess.run(

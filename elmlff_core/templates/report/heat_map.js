@@ -2,14 +2,14 @@
   "use strict";
   const root = document.currentScript.parentElement;
   const data = JSON.parse(root.querySelector('script[type="application/json"]').textContent);
-  const way = root.querySelector('select[name="way"]');
-  const part = root.querySelector('select[name="errors"]');
+  const method = root.querySelector('select[name="method"]');
+  const split = root.querySelector('select[name="errors"]');
   const tip = root.querySelector(".tip");
   const rectangles = root.querySelectorAll("[data-cell]");
 
   function errorOf(cell) {
-    const errors = cell.errors[way.value];
-    return errors === undefined ? undefined : errors[part.value];
+    const errors = cell.errors[method.value];
+    return errors === undefined ? undefined : errors[split.value];
   }
 
   function shade(value, low, high) {
@@ -40,10 +40,10 @@
   function describe(cell) {
     const lines = [cell.subset];
     Object.keys(cell.errors).forEach(function (name) {
-      const errors = Object.keys(data.parts).map((key) => data.parts[key] + " " + cell.errors[name][key].toFixed(4));
+      const errors = Object.keys(data.splits).map((key) => data.splits[key] + " " + cell.errors[name][key].toFixed(4));
       lines.push(name + ": " + errors.join(", ") + " eV/Å");
     });
-    lines.push("bases take " + (1000 * cell.cost).toPrecision(3) + " ms a structure");
+    lines.push("base models take " + (1000 * cell.cost).toPrecision(3) + " ms a structure");
     return lines.join("\n");
   }
 
@@ -58,7 +58,7 @@
     });
     rectangle.addEventListener("mouseleave", function () { tip.hidden = true; });
   });
-  way.addEventListener("change", draw);
-  part.addEventListener("change", draw);
+  method.addEventListener("change", draw);
+  split.addEventListener("change", draw);
   draw();
 })();

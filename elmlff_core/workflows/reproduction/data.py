@@ -13,7 +13,7 @@ from elmlff_core.workflows.reproduction.studies import Study
 
 
 def study_data(study: Study, origin: Path | None, reporter: Reporter) -> dict[str, Any]:
-    """Settings that name the parts of the data that are here.
+    """Settings that name the splits of the data that are here.
 
     What is missing is got; where that cannot be and some training structures are here, they are what is studied.
 
@@ -46,7 +46,7 @@ def study_data(study: Study, origin: Path | None, reporter: Reporter) -> dict[st
 
 
 def frames_here(study: Study) -> dict[str, tuple[int, int]]:
-    """Part -> frames that are here, and frames that were published."""
+    """Split -> frames that are here, and frames that were published."""
     return _frames(examine(study.dataset, default_folder(study.dataset)))
 
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from elmlff_core.features.metrics import MOST_TRAINING_STRUCTURES
+from elmlff_core.files import write_json
 from elmlff_core.report.heat_map import heat_map
-from elmlff_core.report.page import Block, Listing, Page, Picture, Section, Table, Text, write_page
+from elmlff_core.report.page import Block, Page, Picture, Section, Table, Text, write_page
 from elmlff_core.report.plots import as_png
-from elmlff_core.report.versions import versions
+from elmlff_core.report.provenance import provenance
 from elmlff_core.settings.run_folder import CONFIG_FILE
-from elmlff_core.workflows.ablation.results import ablation_table
+from elmlff_core.workflows.ablation.page import ablation_table
 from elmlff_core.workflows.reproduction.plots import energy_distributions, published_plot
-from elmlff_core.workflows.reproduction.results import FEWEST_SUBSETS, PART_TITLES, Reproduction
-from elmlff_core.workflows.sweep.subset_errors import MOST_TRAINING_STRUCTURES
+from elmlff_core.workflows.reproduction.results import FEWEST_SUBSETS, FRAME_TITLES, Reproduction
+from elmlff_core.workflows.sweep.page import subset_map
 from elmlff_core.workflows.sweep.subsets import Subset, subset_name
 
 UNITS = "Force RMSE per frame (Eq. 7) in eV/Å."
 
 
-def write_reproduction(results: Reproduction, folder: Path) -> None:
+def write_results(results: Reproduction, folder: Path) -> None:
     """Write everything into `folder`; ``reproduction.json`` comes last, and says that the rest is there.
 
     ElmlffError where the page cannot be written.
@@ -38,15 +39,13 @@ def write_reproduction(results: Reproduction, folder: Path) -> None:
     for place, table in enumerate((base_table(results), subset_table(results)), start=1):
         write_table(table, folder / f"table_{place}.csv")
     if results.ablation is not None:
-        write_table(ablation_table(results.ablation, results.config.seeds), folder / "table_3.csv")
+        write_table(ablation_table(results.ablation), folder / "table_3.csv")
     for name in ("sizes", "costs", "shapley"):
         if (path := folder / "sweep" / f"{name}.png").exists():
             pictures[name] = path.read_bytes()
     settings = (folder / "sweep" / CONFIG_FILE).read_text()
     write_page(reproduction_page(results, pictures, settings), folder / "reproduction.html")
-    partial = folder / "reproduction.json.partial"
-    partial.write_text(json.dumps(results.as_record(), indent=1))
-    partial.replace(folder / "reproduction.json")
+    write_json(folder / "reproduction.json", results.as_record(), indent=1)
 
 
 def write_table(table: Table, path: Path) -> None:
@@ -60,15 +59,14 @@ def write_table(table: Table, path: Path) -> None:
 def reproduction_page(results: Reproduction, pictures: dict[str, bytes], settings: str) -> Page:
     """The page of a reproduction; `pictures` are PNG by name."""
     sections = [
-        Section("What was found", [*(Text(line, key=True) for line in results.verdicts()), *_notes(results)]),
+        Section("What was found", [*(Text(line, key=True) for line in results.summaries()), *_notes(results)]),
         Section("What differs from the paper", [differences_table(results)]),
-        Section("Table 1: the bases", [base_table(results)]),
+        Section("Table 1: the base models", [base_table(results)]),
         Section("Table 2: ensembles", list(_subset_blocks(results, pictures))),
         Section("Figure 2: all subsets", list(_figure_2(results, pictures))),
         Section("Table 3: what the parts of gat are worth", list(_ablation_blocks(results))),
         Section("Figure 3: energies", list(_energy_blocks(pictures))),
-        Section("Settings", [Listing(settings)]),
-        Section("Versions", [Table(("package", "version"), list(versions().items()), text_columns=2)]),
+        *provenance(settings),
     ]
     counts = results.counts
     return Page(
@@ -91,16 +89,16 @@ def differences_table(results: Reproduction) -> Table:
 def base_table(results: Reproduction) -> Table:
     """Table 1."""
     body = []
-    for base in results.bases:
-        errors = base.row.errors
+    for base in results.base_models:
+        errors = base.errors.errors
         energy = errors["test"].get("energy_rmse_per_atom")
-        cells = [f"{errors[part][key]:.4f}" for part in ("test", "train") for key in ("rmse_per_frame", "rmse", "mae")]
-        body.append([base.row.name, base.origin, *cells, "" if energy is None else f"{1000 * energy:.3g}"])
-    head = ["base", "where from"]
-    head += [f"{part}\n{key}" for part in ("test", "training") for key in ("per frame", "RMSE", "MAE")]
-    caption = (
-        "Force errors in eV/Å; per frame is the paper's metric (Eq. 7). Energy RMSE in meV per atom, each base aligned."
-    )
+        cells = [
+            f"{errors[split][key]:.4f}" for split in ("test", "train") for key in ("rmse_per_frame", "rmse", "mae")
+        ]
+        body.append([base.errors.name, base.origin, *cells, "" if energy is None else f"{1000 * energy:.3g}"])
+    head = ["base model", "where from"]
+    head += [f"{split}\n{key}" for split in ("test", "training") for key in ("per frame", "RMSE", "MAE")]
+    caption = "Force errors in eV/Å; per frame is the paper's metric (Eq. 7). Energy RMSE in meV per atom, each base model aligned."
     return Table([*head, "test\nenergy"], body, caption, text_columns=2)
 
 
@@ -109,17 +107,21 @@ def subset_table(results: Reproduction) -> Table:
     sweep = results.sweep
     errors: dict[Subset, dict[str, dict[str, float]]] = {}
     for entry in sweep.entries:
-        errors.setdefault(entry.subset, {})[entry.way] = entry.errors
+        errors.setdefault(entry.subset, {})[entry.method] = entry.errors
     values = {entry.subset: results.published_for(entry) for entry in sweep.entries}
     body = []
-    for subset in sorted(errors, key=lambda subset: (len(subset), [sweep.models.index(name) for name in subset])):
+    for subset in sorted(errors, key=lambda subset: (len(subset), [sweep.base_models.index(name) for name in subset])):
         published = values[subset]
         cells = [subset_name(subset), "" if published is None else f"{published:.4f}"]
-        for way in sweep.ways:
-            found = errors[subset].get(way)
-            cells += ["", ""] if found is None else [f"{found[part]:.4f}" for part in PART_TITLES]
+        for method in sweep.methods:
+            found = errors[subset].get(method)
+            cells += ["", ""] if found is None else [f"{found[split]:.4f}" for split in FRAME_TITLES]
         body.append(cells)
-    head = ["bases", "published", *(f"{way}\n{part}" for way in sweep.ways for part in ("training", "unseen"))]
+    head = [
+        "base models",
+        "published",
+        *(f"{method}\n{split}" for method in sweep.methods for split in ("training", "unseen")),
+    ]
     sample = f"Training errors of this table are over at most {MOST_TRAINING_STRUCTURES} evenly spaced frames."
     return Table(head, body, f"{UNITS} {sample}")
 
@@ -128,19 +130,19 @@ def _subset_blocks(results: Reproduction, pictures: dict[str, bytes]) -> Iterato
     yield subset_table(results)
     if "published" in pictures:
         rows = [
-            [PART_TITLES[entry.part], str(entry.n_subsets), f"{entry.ratio:.3g}", _shown(entry.spearman)]
+            [FRAME_TITLES[entry.split], str(entry.n_subsets), f"{entry.ratio:.3g}", _shown(entry.spearman)]
             for entry in results.resemblances
         ]
-        caption = f"Errors by {results.compared_way} over published ones, and their rank correlation."
+        caption = f"Errors by {results.compared_method} over published ones, and their rank correlation."
         yield Table(("errors on", "subsets", "median ratio", "Spearman"), rows, caption)
         yield _picture(pictures, "published", "Published errors against ours on training and on unseen frames.")
     rows = [
-        [" and ".join(entry.ways), str(entry.n_subsets), *(_shown(value) for value in entry.spearman.values())]
+        [" and ".join(entry.methods), str(entry.n_subsets), *(_shown(value) for value in entry.spearman.values())]
         for entry in results.sweep.agreements()
     ]
     if rows:
-        caption = "Spearman's rank correlation of the ways over the subsets both know."
-        yield Table(("ways", "subsets", "validation", "test"), rows, caption)
+        caption = "Spearman's rank correlation of the methods over the subsets both know."
+        yield Table(("methods", "subsets", "validation", "test"), rows, caption)
 
 
 def _shown(value: float | None) -> str:
@@ -148,11 +150,11 @@ def _shown(value: float | None) -> str:
 
 
 def _figure_2(results: Reproduction, pictures: dict[str, bytes]) -> Iterator[Block]:
-    yield heat_map(results.sweep)
+    yield heat_map(subset_map(results.sweep))
     captions = {
-        "sizes": "Errors by number of bases; the best of a size is that on validation.",
-        "costs": "Errors on validation against the time of the bases.",
-        "shapley": "What each base brings: Shapley values on unseen frames.",
+        "sizes": "Errors by number of base models; the best of a size is that on validation.",
+        "costs": "Errors on validation against the time of the base models.",
+        "shapley": "What each base model brings: Shapley values on unseen frames.",
     }
     for name, caption in captions.items():
         if name in pictures:
@@ -162,7 +164,7 @@ def _figure_2(results: Reproduction, pictures: dict[str, bytes]) -> Iterator[Blo
 
 def _ablation_blocks(results: Reproduction) -> Iterator[Block]:
     if results.ablation is not None:
-        yield ablation_table(results.ablation, results.config.seeds)
+        yield ablation_table(results.ablation)
 
 
 def _energy_blocks(pictures: dict[str, bytes]) -> Iterator[Block]:

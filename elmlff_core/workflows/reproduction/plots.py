@@ -8,28 +8,28 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from elmlff_core.report.plots import BLUE, GREY, ORANGE, new_figure, plain_numbers
-from elmlff_core.workflows.reproduction.results import PART_TITLES, Reproduction
+from elmlff_core.workflows.reproduction.results import FRAME_TITLES, Reproduction
 
-PART_COLOURS = {"train": ORANGE, "test": BLUE}
+SPLIT_COLOURS = {"train": ORANGE, "test": BLUE}
 BINS = 60
 
 
 def published_plot(results: Reproduction) -> Figure:
     """Errors of the meta-models against those published for the same subsets, on training and on unseen frames."""
     pairs = {
-        way: [(value, entry.errors) for entry in results.sweep.of(way) if (value := results.published_for(entry))]
-        for way in ("each", "amortised")
+        method: [(value, entry.errors) for entry in results.sweep.of(method) if (value := results.published_for(entry))]
+        for method in ("per-subset", "masked")
     }
-    ways = {way: known for way, known in pairs.items() if known}
-    figure = new_figure(4.2 * len(ways) + 0.4, 4.2)
-    panels = figure.subplots(1, len(ways), squeeze=False, sharey=True)[0]
-    for axes, (way, known) in zip(panels, ways.items(), strict=True):
-        for part, title in PART_TITLES.items():
-            ours = [errors[part] for _, errors in known]
-            axes.scatter([value for value, _ in known], ours, s=22, color=PART_COLOURS[part], label=title, alpha=0.8)
+    methods = {method: known for method, known in pairs.items() if known}
+    figure = new_figure(4.2 * len(methods) + 0.4, 4.2)
+    panels = figure.subplots(1, len(methods), squeeze=False, sharey=True)[0]
+    for axes, (method, known) in zip(panels, methods.items(), strict=True):
+        for split, title in FRAME_TITLES.items():
+            ours = [errors[split] for _, errors in known]
+            axes.scatter([value for value, _ in known], ours, s=22, color=SPLIT_COLOURS[split], label=title, alpha=0.8)
         low, high = min(value for value, _ in known), max(value for value, _ in known)
         axes.plot([low, high], [low, high], color=GREY, linewidth=1, label="equal")
-        axes.set(xscale="log", yscale="log", xlabel="published (eV/Å)", title=way)
+        axes.set(xscale="log", yscale="log", xlabel="published (eV/Å)", title=method)
         axes.margins(x=0.15, y=0.15)
         plain_numbers(axes.xaxis, axes.yaxis)
     panels[0].set_ylabel("here (eV/Å)")
@@ -45,9 +45,9 @@ def energy_distributions(energies: Mapping[str, np.ndarray]) -> Figure:
     edges = np.linspace(0.0, max(highest - lowest, 1e-6), BINS + 1)
     figure = new_figure(6.4, 3.8)
     axes = figure.subplots()
-    for values, part, title in ((known, "train", "training and validation"), (energies["test"], "test", "test")):
+    for values, split, title in ((known, "train", "training and validation"), (energies["test"], "test", "test")):
         axes.hist(
-            values - lowest, edges.tolist(), density=True, histtype="stepfilled", alpha=0.5, color=PART_COLOURS[part],
+            values - lowest, edges.tolist(), density=True, histtype="stepfilled", alpha=0.5, color=SPLIT_COLOURS[split],
             label=f"{title}, {len(values):,} frames",
         )  # fmt: skip
     axes.set_xlabel(f"energy above {lowest:.2f} eV, the lowest (eV)")

@@ -15,7 +15,7 @@ from pathlib import Path
 from elmlff_core.errors import DataError
 from elmlff_core.workflows.reproduction.studies import Study
 from elmlff_core.workflows.sweep.results import spearman
-from elmlff_core.workflows.sweep.subset_errors import Entry
+from elmlff_core.workflows.sweep.subset_errors import SubsetErrors
 from elmlff_core.workflows.sweep.subsets import subset_name
 
 FILE = "figure2.json"
@@ -60,8 +60,8 @@ def _positive(value: object) -> float:
     return number
 
 
-def published_name(entry: Entry, study: Study) -> str | None:
-    """How `read_published` calls the subset of an entry; None where it has a base that the study does not have."""
+def published_name(entry: SubsetErrors, study: Study) -> str | None:
+    """How `read_published` calls the subset of an entry; None where the study lacks one of its base models."""
     if not set(entry.subset) <= set(study.models):
         return None
     return subset_name(tuple(model for model in study.models if model in entry.subset))
@@ -73,21 +73,21 @@ class Resemblance:
 
     Attributes
     ----------
-    part : ``train``, ``valid`` or ``test``
+    split : ``train``, ``valid`` or ``test``
     n_subsets : for which both are known
     ratio : median of ours over published
     distance : median factor, at least one, between ours and published
     spearman : rank correlation, None for fewer than three subsets
     """
 
-    part: str
+    split: str
     n_subsets: int
     ratio: float
     distance: float
     spearman: float | None
 
 
-def resemblances(entries: Sequence[Entry], published: Mapping[str, float], study: Study) -> list[Resemblance]:
+def resemblances(entries: Sequence[SubsetErrors], published: Mapping[str, float], study: Study) -> list[Resemblance]:
     """Of the errors of `entries` on training and on test structures; empty where nothing was published for them."""
     pairs = [(entry, published.get(published_name(entry, study) or "")) for entry in entries]
     known = [(entry, value) for entry, value in pairs if value is not None]
@@ -95,9 +95,9 @@ def resemblances(entries: Sequence[Entry], published: Mapping[str, float], study
         return []
     theirs = [value for _, value in known]
     found = []
-    for part in ("train", "test"):
-        ours = [entry.errors[part] for entry, _ in known]
+    for split in ("train", "test"):
+        ours = [entry.errors[split] for entry, _ in known]
         ratios = [mine / value for mine, value in zip(ours, theirs, strict=True)]
         distance = statistics.median(max(ratio, 1 / ratio) for ratio in ratios)
-        found.append(Resemblance(part, len(known), statistics.median(ratios), distance, spearman(ours, theirs)))
+        found.append(Resemblance(split, len(known), statistics.median(ratios), distance, spearman(ours, theirs)))
     return found

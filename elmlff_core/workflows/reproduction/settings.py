@@ -12,7 +12,7 @@ from elmlff_core.settings.config import Config
 from elmlff_core.settings.reading import read_config
 from elmlff_core.workflows.reproduction.studies import META_MODEL, Study
 
-FIXED = ("data.train", "data.test", "meta.name", "stack")
+FIXED = ("data.train", "data.test", "meta.name", "base_models")
 
 
 def study_config(
@@ -24,8 +24,8 @@ def study_config(
 ) -> Config:
     """Settings of a study: the paper's, under a file of the user's, `values` and ``--set`` `assignments`.
 
-    Data, meta-model and, where `values` name none, bases are those of the study, whatever the file says: `data` names
-    what of the data is here.  ConfigError as in `read_config`, and for an assignment to what is fixed.
+    Data, meta-model and, where `values` name none, base models are those of the study, whatever the file says: `data`
+    names what of the data is here.  ConfigError as in `read_config`, and for an assignment to what is fixed.
     """
     for assignment in assignments:
         key = assignment.partition("=")[0].strip()
@@ -46,6 +46,6 @@ def study_config(
                 update={"train": data["train"], "test": data.get("test"), "energy_key": None, "forces_key": None}
             ),
             "meta": {**options, "name": META_MODEL},
-            "stack": tuple(values.get("stack") or study.models),
+            "base_models": tuple(values.get("base_models") or study.models),
         }
     )

@@ -22,11 +22,11 @@ class Study:
     Attributes
     ----------
     name : what users type; the short name of its dataset
-    models : presets of its bases, in the paper's order
-    options : base -> options of its adapter where they are not those of the preset
-    lengths : budget -> base -> options, where how long it is trained is not that of the preset
+    models : presets of its base models, in the paper's order
+    options : base model -> options of its adapter where they are not those of the preset
+    lengths : budget -> base model -> options, where how long it is trained is not that of the preset
     quick_epochs : of `gat` under the budget ``quick``; None leaves it to the budget
-    quick_sample : how many subsets `each` fits under the budget ``quick``; None for all
+    quick_sample : how many subsets the method ``per-subset`` fits under the budget ``quick``; None for all
     paper_epochs : of `gat` in the paper
     published : subset -> error in eV/Å that the paper gives in its text
     """
@@ -48,7 +48,7 @@ class Study:
     def settings(self, theirs: Config) -> dict[str, Any]:
         """What the paper sets, in the form of elmlff.toml, for a user's own settings to go over it.
 
-        A base to which `theirs` give another adapter than its preset's is none of the paper's.
+        A base model to which `theirs` give another adapter than its preset's is none of the paper's.
         """
         lengths = self.lengths.get(theirs.budget, {})
         own = [name for name in self.models if theirs.model(name).adapter == PRESETS[name].adapter]
@@ -61,7 +61,7 @@ class Study:
         }
 
     def sample(self, budget: Budget, n_subsets: int) -> int | None:
-        """How many of `n_subsets` the way `each` fits by default; None for all."""
+        """How many of `n_subsets` the method ``per-subset`` fits by default; None for all."""
         if budget == "paper" or self.quick_sample is None or n_subsets <= self.quick_sample:
             return None
         return self.quick_sample

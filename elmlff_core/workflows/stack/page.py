@@ -1,94 +1,113 @@
-"""The page of a stack run: verdict, errors, and everything that says how far to trust them."""
+"""The page of a stack run: the summary, errors, and everything that says how far to trust them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
+from elmlff_core.evaluation.baselines import BASELINES
 from elmlff_core.evaluation.diagnostics import Diagnostics
 from elmlff_core.evaluation.errors_in_detail import DetailedErrors
-from elmlff_core.evaluation.model_errors import PARTS, Row
+from elmlff_core.evaluation.evaluation import Evaluation
+from elmlff_core.evaluation.model_errors import SHOWN_SPLITS, ModelErrors
 from elmlff_core.evaluation.split_quality import SplitQuality
-from elmlff_core.evaluation.summary import with_spread
-from elmlff_core.report.page import Block, Listing, Page, Picture, Section, Table, Text
+from elmlff_core.evaluation.summary import with_seed_std
+from elmlff_core.features.metrics import SPLIT_TITLES
+from elmlff_core.files import write_json
+from elmlff_core.report.page import Block, Page, Picture, Section, Table, Text, write_page
+from elmlff_core.report.provenance import provenance, versions
+from elmlff_core.settings.run_folder import CONFIG_FILE, RunFolder
 from elmlff_core.uncertainty.quality import UncertaintyQuality
-from elmlff_core.uncertainty.uncertainty import Uncertainty
+from elmlff_core.workflows.stack.results import StackResults, diagnostics_record
 
+DIAGNOSTICS_FILE = "diagnostics.json"
+REPORT_FILE = "report.html"
+PICTURES = {
+    "parity.png": "Predicted against reference force components on test structures, and errors.",
+    "learning_curve.png": "Training of the run's stack.",
+}
 N_WORST_OF_OTHERS = 3
 METRICS = {"rmse_per_frame": "RMSE per frame", "rmse": "RMSE", "mae": "MAE"}
-PART_TITLES = {"test": "test", "valid": "validation", "train": "training"}
 KINDS = {
-    "committee": "how far the bases disagree on an atom's force",
+    "committee": "how far the base models disagree on an atom's force",
     "learnt": "a standard deviation that the meta-model learnt with the forces",
-    "constant": "a constant for each element, as there is only one base",
+    "constant": "a constant for each element, as there is only one base model",
 }
 
 
-@dataclass(frozen=True)
-class RunResults:
-    """What the page of a run is made of.
+def write_report(results: StackResults, run: RunFolder) -> None:
+    """Write the pictures, ``diagnostics.json`` and ``report.html``; ElmlffError where they cannot be written."""
+    draw(results.evaluation, run)
+    write_json(run.path / DIAGNOSTICS_FILE, diagnostics_record(results) | {"versions": versions()}, indent=1)
+    drawn = {caption: run.path / name for name, caption in PICTURES.items() if (run.path / name).exists()}
+    pictures = {caption: path.read_bytes() for caption, path in drawn.items()}
+    settings = (run.path / CONFIG_FILE).read_text(encoding="utf-8")
+    counts = results.prepared.counts
+    subtitle = (
+        f"{results.evaluation.features['train'].source}: {counts['train']} training, {counts['valid']} validation and "
+        f"{counts['test']} test structures. Folder {run.path}."
+    )
+    write_page(stack_page(results, subtitle, pictures, settings), run.path / REPORT_FILE)
 
-    Attributes
+
+def draw(evaluation: Evaluation, run: RunFolder) -> None:
+    """Parity of forces on test structures, and the learning curve of the run's stack."""
+    from elmlff_core.report.plots import learning_curve, parity  # matplotlib, which no other command needs
+
+    errors, test = evaluation.errors, evaluation.features["test"]
+    best = min((row for row in errors if row.kind == "base model"), key=lambda row: row.headline)
+    others = [row for row in errors if row.kind == "stack" and not row.chosen]
+    linear = [row for row in errors if row.name == BASELINES["linear"]]
+    shown = [best, *linear, *others, evaluation.stack]
+    panels = {row.name: evaluation.predictions[row.name]["test"].forces for row in shown}
+    parity(test.reference_forces, panels, test.n_atoms, run.path / "parity.png")
+    if (curve := evaluation.chosen.learning_curve) is not None:
+        levels = {row.name: row.errors["valid"]["rmse_per_frame"] for row in (best, *linear)}
+        learning_curve(curve, levels, run.path / "learning_curve.png")
+
+
+def stack_page(results: StackResults, subtitle: str, pictures: Mapping[str, bytes], settings: str) -> Page:
+    """The page of a stack run.
+
+    Parameters
     ----------
-    title, subtitle : of the page
-    verdict : whether the stack pays
-    notes : what a reader should know of the table
-    rows : errors of bases, controls and stacks
-    diagnostics : what the table does not say
+    results : of the run
+    subtitle : of the page
     pictures : caption -> PNG, of parity and learning curve
-    uncertainty : of the run's stack, or None
-    qualities : ``forces`` and ``energies`` -> how good it is on test structures
-    settings : as TOML
-    versions : package -> version
+    settings : of the run, as TOML
     """
-
-    title: str
-    subtitle: str
-    verdict: str
-    notes: Sequence[str]
-    rows: Sequence[Row]
-    diagnostics: Diagnostics
-    pictures: Mapping[str, bytes] = field(default_factory=dict)
-    uncertainty: Uncertainty | None = None
-    qualities: Mapping[str, UncertaintyQuality] = field(default_factory=dict)
-    settings: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)
-
-
-def run_page(results: RunResults) -> Page:
-    """The page of a stack run."""
-    found, stack = results.diagnostics, _stack_name(results.rows)
+    found, errors = results.diagnostics, results.evaluation.errors
+    stack = results.evaluation.stack.name
     split = found.split.statement(found.split_method)
-    opening = [Text(results.verdict, key=True), *(Text(note) for note in results.notes)]
+    opening = [Text(results.summary, key=True), *(Text(note) for note in results.notes)]
     sections = [
-        Section("Verdict", opening),
-        Section("Errors", [error_table(results.rows), *_energy_table(results.rows)]),
-        Section("Pictures", [Picture(png, caption, caption) for caption, png in results.pictures.items()]),
+        Section("Summary", opening),
+        Section("Errors", [error_table(errors), *_energy_table(errors)]),
+        Section("Pictures", [Picture(png, caption, caption) for caption, png in pictures.items()]),
         Section("Training against test", [_in_sample_table(found)]),
         Section("Test against training structures", [Text(split, key=found.split.is_bad), *_split_table(found.split)]),
         Section("Noise of the labels", _label_blocks(found)),
         Section("Where the errors are", list(_detail_blocks(found.errors, stack))),
         Section("Uncertainty", list(_uncertainty_blocks(results))),
-        Section("Settings", [Listing(results.settings)]),
-        Section("Versions", [Table(("package", "version"), list(results.versions.items()), text_columns=2)]),
+        *provenance(settings),
     ]
-    return Page(results.title, results.subtitle, [section for section in sections if section.blocks])
+    title = f"{stack} of {', '.join(results.evaluation.features['test'].models)}"
+    return Page(title, subtitle, [section for section in sections if section.blocks])
 
 
-def error_table(rows: Sequence[Row]) -> Table:
-    """Force errors of every row: all metrics on test structures, the paper's on the other parts.
+def error_table(rows: Sequence[ModelErrors]) -> Table:
+    """Force errors of every model: all metrics on test structures, the paper's on the other splits.
 
-    Where a meta-model was fitted with several seeds, the mean and the spread over them.
+    Where a meta-model was fitted with several seeds, the mean and the standard deviation over them.
     """
-    others = [part for part in PARTS[1:] if all(part in row.errors for row in rows)]
-    columns = [(PARTS[0], metric) for metric in METRICS] + [(part, "rmse_per_frame") for part in others]
-    head = ["model", "kind", *(f"{PART_TITLES[part]}\n{METRICS[metric]}" for part, metric in columns)]
+    others = [split for split in SHOWN_SPLITS[1:] if all(split in row.errors for row in rows)]
+    columns = [(SHOWN_SPLITS[0], metric) for metric in METRICS] + [(split, "rmse_per_frame") for split in others]
+    head = ["model", "kind", *(f"{SPLIT_TITLES[split]}\n{METRICS[metric]}" for split, metric in columns)]
     timed = any(row.seconds is not None for row in rows)
     if timed:
         head += ["minutes", "parameters"]
     body = []
     for row in rows:
-        cells = [row.name, row.kind, *(with_spread(row, part, metric) for part, metric in columns)]
+        cells = [row.name, row.kind, *(with_seed_std(row, split, metric) for split, metric in columns)]
         if timed:
             cells.append("" if row.seconds is None else f"{row.seconds / 60:.1f}")
             cells.append("" if row.n_parameters is None else f"{row.n_parameters:,}")
@@ -101,15 +120,15 @@ def error_table(rows: Sequence[Row]) -> Table:
     return Table(head, body, caption, text_columns=2, key_rows=chosen)
 
 
-def _energy_table(rows: Sequence[Row]) -> list[Block]:
+def _energy_table(rows: Sequence[ModelErrors]) -> list[Block]:
     metric = "energy_rmse_per_atom"
     with_energy = [row for row in rows if metric in row.errors["test"]]
     if not with_energy:
         return []
-    parts = [part for part in PARTS if all(metric in row.errors.get(part, {}) for row in with_energy)]
-    body = [[row.name, *(f"{1000 * row.errors[part][metric]:.3f}" for part in parts)] for row in with_energy]
-    head = ["model", *(PART_TITLES[part] for part in parts)]
-    return [Table(head, body, "RMSE of energies in meV per atom, of bases after alignment to the reference.")]
+    parts = [split for split in SHOWN_SPLITS if all(metric in row.errors.get(split, {}) for row in with_energy)]
+    body = [[row.name, *(f"{1000 * row.errors[split][metric]:.3f}" for split in parts)] for row in with_energy]
+    head = ["model", *(SPLIT_TITLES[split] for split in parts)]
+    return [Table(head, body, "RMSE of energies in meV per atom, of base models after alignment to the reference.")]
 
 
 def _in_sample_table(found: Diagnostics) -> Table:
@@ -118,10 +137,10 @@ def _in_sample_table(found: Diagnostics) -> Table:
         for gap in found.in_sample
     ]
     caption = (
-        "RMSE per frame of each base in eV/Å, on training structures as the meta-model saw its predictions. Far above "
-        "1, the meta-model learnt from better features than it meets."
+        "RMSE per frame of each base model in eV/Å, on training structures as the meta-model saw its predictions. "
+        "Far above 1, the meta-model learnt from better features than it meets."
     )
-    return Table(("base", "training", "test", "test / training"), body, caption)
+    return Table(("base model", "training", "test", "test / training"), body, caption)
 
 
 def _split_table(split: SplitQuality) -> list[Block]:
@@ -142,11 +161,11 @@ def _split_table(split: SplitQuality) -> list[Block]:
 
 def _label_blocks(found: Diagnostics) -> list[Block]:
     body = []
-    for part, noise in found.labels.items():
+    for split, noise in found.labels.items():
         torque = "not applicable" if noise.net_torque is None else f"{noise.net_torque:.2g}"
         values = (noise.reference_force, noise.net_force, noise.error_floor)
-        body.append([PART_TITLES[part], str(noise.n_structures), *(f"{value:.2g}" for value in values), torque])
-    head = ("part", "structures", "force", "net force", "least error", "net torque")
+        body.append([SPLIT_TITLES[split], str(noise.n_structures), *(f"{value:.2g}" for value in values), torque])
+    head = ("structures", "number", "force", "net force", "least error", "net torque")
     caption = (
         "RMS of components: forces in eV/Å, torque about the centre in eV. Least error: of any model whose forces sum "
         "to zero. Torque: of free molecules alone."
@@ -163,8 +182,8 @@ def _detail_blocks(errors: Sequence[DetailedErrors], stack: str) -> Iterator[Blo
     counts = [f"{symbol}\n{errors[0].elements[symbol].n_atoms:,} atoms" for symbol in elements]
     yield Table(["model", *counts], body, "RMSE of force components on test structures by element, eV/Å.", 1, key_rows)
     bins = errors[0].bins
-    heads = [f"{part.lower:.2f} – {part.upper:.2f}\n{part.error.n_atoms:,} atoms" for part in bins]
-    body = [[entry.name, *(f"{part.error.rmse:.4f}" for part in entry.bins)] for entry in errors]
+    heads = [f"{force_bin.lower:.2f} – {force_bin.upper:.2f}\n{force_bin.error.n_atoms:,} atoms" for force_bin in bins]
+    body = [[entry.name, *(f"{force_bin.error.rmse:.4f}" for force_bin in entry.bins)] for entry in errors]
     caption = "The same by magnitude of the reference force in eV/Å."
     yield Table(["model", *heads], body, caption, 1, key_rows)
     caption = "Errors by magnitude of the reference force, test structures."
@@ -183,7 +202,7 @@ def _worst_table(errors: Sequence[DetailedErrors], stack: str) -> Table:
     return Table(("model", "structure", "formula", "RMSE", "worst atom (its error)"), body, caption)
 
 
-def _uncertainty_blocks(results: RunResults) -> Iterator[Block]:
+def _uncertainty_blocks(results: StackResults) -> Iterator[Block]:
     from elmlff_core.report.plots import as_png, calibration  # matplotlib, which no other command needs
 
     if results.uncertainty is None:
@@ -191,7 +210,7 @@ def _uncertainty_blocks(results: RunResults) -> Iterator[Block]:
     yield Text(
         f"The standard deviation of each force comes from {KINDS[results.uncertainty.kind]}, to the power of "
         f"{results.uncertainty.force.exponent:g} and scaled by element on {results.uncertainty.force.n_structures} "
-        "validation structures (power 1: proportional; 0: it tells nothing). Conformal intervals hold the stated part "
+        "validation structures (power 1: proportional; 0: it tells nothing). Conformal intervals hold the stated split "
         "of the errors on average over new structures of the same distribution as these, not for each structure or "
         "atom, and not far from the data."
     )
@@ -224,9 +243,5 @@ def _coverage_table(qualities: Mapping[str, UncertaintyQuality]) -> Table:
     return Table(head, body, "Coverage on test structures. Normal: as if errors followed a normal distribution.")
 
 
-def _percent(part: float | None) -> str:
-    return "too few structures" if part is None else f"{100 * part:.1f} %"
-
-
-def _stack_name(rows: Sequence[Row]) -> str:
-    return next((row.name for row in rows if row.chosen), "")
+def _percent(share: float | None) -> str:
+    return "too few structures" if share is None else f"{100 * share:.1f} %"

@@ -1,4 +1,4 @@
-"""The way `linear`: per-element least squares for every subset, in seconds.
+"""The method ``least-squares``: the linear combination per element of every subset, in seconds.
 
 The normal equations of a subset are a block of those of all bases: products of forces are summed once, and each subset
 is then a problem of its own few weights.
@@ -13,7 +13,8 @@ import numpy as np
 
 from elmlff_core.contracts.features import Features
 from elmlff_core.features.linear_combination import NormalEquations
-from elmlff_core.workflows.sweep.subset_errors import Entry, error_of, evaluated_parts
+from elmlff_core.features.metrics import evaluated_splits, mean_rmse_per_frame
+from elmlff_core.workflows.sweep.subset_errors import SubsetErrors
 from elmlff_core.workflows.sweep.subsets import Subset, membership
 
 # Numbers in the errors of some structures by all subsets: bounds memory.
@@ -30,14 +31,14 @@ def subset_weights(equations: NormalEquations, members: np.ndarray) -> np.ndarra
     return weights
 
 
-def errors_of_mixes(features: Features, atomic_numbers: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Force RMSE per frame (Eq. 7) of each mix: (n_mixes,), eV/Å.
+def errors_of_combinations(features: Features, atomic_numbers: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Force RMSE per frame (Eq. 7) of each combination: (n_combinations,), eV/Å.
 
     Parameters
     ----------
     features : with reference labels
     atomic_numbers : (n_elements,) int, ascending
-    weights : (n_mixes, n_elements, n_models)
+    weights : (n_combinations, n_elements, n_models)
 
     Raises
     ------
@@ -53,7 +54,7 @@ def errors_of_mixes(features: Features, atomic_numbers: np.ndarray, weights: np.
 
 
 def _frame_errors(features: Features, atomic_numbers: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Sums over structures of their RMSE by each mix: (n_mixes,)."""
+    """Sums over structures of their RMSE by each combination: (n_combinations,)."""
     numbers, reference = features.atomic_numbers, features.reference_forces
     squared = np.empty((len(numbers), len(weights)))
     for element, number in enumerate(atomic_numbers):
@@ -65,18 +66,20 @@ def _frame_errors(features: Features, atomic_numbers: np.ndarray, weights: np.nd
     return np.asarray(np.sqrt(np.add.reduceat(squared, starts) / features.n_atoms[:, None]).sum(axis=0))
 
 
-def linear_entries(subsets: Sequence[Subset], features: Mapping[str, Features]) -> list[Entry]:
+def least_squares_errors(subsets: Sequence[Subset], features: Mapping[str, Features]) -> list[SubsetErrors]:
     """Least squares of every subset, fitted on training structures."""
     started = time.perf_counter()
     equations = NormalEquations.of(features["train"])
     weights = subset_weights(equations, membership(subsets, features["train"].models))
     errors = {
-        part: errors_of_mixes(values, equations.atomic_numbers, weights)
-        for part, values in evaluated_parts(features).items()
+        split: errors_of_combinations(values, equations.atomic_numbers, weights)
+        for split, values in evaluated_splits(features).items()
     }
     seconds = (time.perf_counter() - started) / len(subsets)
     return [
-        Entry(subset, "linear", {part: float(values[index]) for part, values in errors.items()}, seconds)
+        SubsetErrors(
+            subset, "least-squares", {split: float(values[index]) for split, values in errors.items()}, seconds
+        )
         for index, subset in enumerate(subsets)
     ]
 
@@ -84,6 +87,6 @@ def linear_entries(subsets: Sequence[Subset], features: Mapping[str, Features]) 
 def empty_errors(features: Mapping[str, Features]) -> dict[str, float]:
     """Errors of the empty subset, least squares of nothing: forces of zero."""
     return {
-        part: error_of(np.zeros_like(values.reference_forces), values)
-        for part, values in evaluated_parts(features).items()
+        split: mean_rmse_per_frame(np.zeros_like(values.reference_forces), values)
+        for split, values in evaluated_splits(features).items()
     }

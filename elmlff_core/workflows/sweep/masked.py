@@ -1,4 +1,5 @@
-"""The way `amortised`: one meta-model trained with random subsets of the bases masked, then evaluated on every subset.
+"""The method ``masked``: one meta-model trained with random subsets of the base models masked, then evaluated on every
+subset.
 
 It costs about as much as one training.  What it says of a subset is an estimate of what a meta-model fitted for that
 subset alone would reach: the network shares its parameters among all of them.
@@ -20,10 +21,12 @@ from elmlff_core.contracts.progress import Progress, Reporter
 from elmlff_core.contracts.protocols import FitRequest, MetaModel
 from elmlff_core.errors import ConfigError
 from elmlff_core.features.linear_combination import NormalEquations
+from elmlff_core.features.metrics import evaluated_splits, mean_rmse_per_frame
+from elmlff_core.files import write_json
 from elmlff_core.fits.fit import Fit, fit_or_load
 from elmlff_core.fits.meta_models import NamedMeta
 from elmlff_core.workflows.sweep.least_squares import subset_weights
-from elmlff_core.workflows.sweep.subset_errors import Entry, error_of, evaluated_parts
+from elmlff_core.workflows.sweep.subset_errors import SubsetErrors
 from elmlff_core.workflows.sweep.subsets import Subset, all_subsets, membership, subset_name
 
 if TYPE_CHECKING:
@@ -80,22 +83,25 @@ def check_maskable(meta: NamedMeta) -> None:
     """ConfigError where `meta` cannot be fitted with masks."""
     if not getattr(meta.make(), "takes_masks", False):
         raise ConfigError(
-            f"meta-model '{meta.name}' cannot be fitted with bases masked: --way amortised takes gat or egat"
+            f"meta-model '{meta.name}' cannot be fitted with bases masked: --method masked takes gat or egat"
         )
 
 
-def amortised_entries(
+def masked_errors(
     meta: NamedMeta, seed: int, features: Mapping[str, Features], folder: Path, reporter: Reporter
-) -> list[Entry]:
-    """Train once in `folder`, or go on there, and evaluate every subset; finished ones are read."""
+) -> list[SubsetErrors]:
+    """Train once in `folder`, resuming an interrupted training, and evaluate every subset; finished ones are read."""
     masks = make_masks(features["train"], seed)
+    reporter.say(f"masked: one {meta.name} for all subsets, {meta.training.epochs or 0} epochs")
     masked = _MaskedMeta(meta.name, meta.plugin, meta.options, meta.training, masks)
     fitted = fit_or_load(Fit(masked, seed), features, folder, reporter)
     subsets = all_subsets(features["train"].models)
-    found = _evaluated(fitted.meta, masks, subsets, evaluated_parts(features), folder / RESULTS_FILE, reporter)
+    found = _evaluated(fitted.meta, masks, subsets, evaluated_splits(features), folder / RESULTS_FILE, reporter)
     share = fitted.seconds / len(subsets)
     return [
-        Entry(subset, "amortised", found[subset_name(subset)]["errors"], found[subset_name(subset)]["seconds"] + share)
+        SubsetErrors(
+            subset, "masked", found[subset_name(subset)]["errors"], found[subset_name(subset)]["seconds"] + share
+        )
         for subset in subsets
     ]
 
@@ -104,21 +110,21 @@ def _evaluated(
     meta: Any,
     masks: BaseMasks,
     subsets: Sequence[Subset],
-    parts: Mapping[str, Features],
+    splits: Mapping[str, Features],
     path: Path,
     reporter: Reporter,
 ) -> dict[str, dict[str, Any]]:
     """Name of a subset -> ``errors`` and ``seconds``; written after each subset, so that a kill costs one."""
     found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
     left = [index for index, subset in enumerate(subsets) if subset_name(subset) not in found]
-    predictions = {part: meta.predict_masked(features, masks, left) for part, features in parts.items()}
+    predictions = {split: meta.predict_masked(features, masks, left) for split, features in splits.items()}
     with reporter.progress("evaluating subsets") as progress:
         for place, index in enumerate(left):
             started = time.perf_counter()
-            errors = {part: error_of(next(predictions[part]), features) for part, features in parts.items()}
+            errors = {
+                split: mean_rmse_per_frame(next(predictions[split]), features) for split, features in splits.items()
+            }
             found[subset_name(subsets[index])] = {"errors": errors, "seconds": round(time.perf_counter() - started, 4)}
-            partial = path.with_name(path.name + ".partial")
-            partial.write_text(json.dumps(found))
-            partial.replace(path)
+            write_json(path, found)
             progress(Progress(place + 1, len(left)))
     return found

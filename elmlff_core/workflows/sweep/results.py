@@ -1,4 +1,4 @@
-"""What the entries of a sweep say: agreement of ways, sizes, costs, and the worth of each base."""
+"""What a sweep found: agreement of methods, sizes, costs, and what each base model is worth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from elmlff_core.workflows.sweep.shapley import ShapleyValue, shapley_values
-from elmlff_core.workflows.sweep.subset_errors import Entry
+from elmlff_core.workflows.sweep.subset_errors import SubsetErrors
 from elmlff_core.workflows.sweep.subsets import Subset
 
 FORMAT_VERSION = 1
@@ -17,16 +17,16 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Agreement:
-    """How alike two ways rank the subsets that both know.
+    """How alike two methods rank the subsets that both know.
 
     Attributes
     ----------
-    ways : their names
+    methods : their names
     n_subsets : how many both know
-    spearman : part -> rank correlation, None for fewer than three subsets or where all errors of a way are equal
+    spearman : split -> rank correlation, None for fewer than three subsets or where all errors of a method are equal
     """
 
-    ways: tuple[str, str]
+    methods: tuple[str, str]
     n_subsets: int
     spearman: dict[str, float | None]
 
@@ -37,7 +37,7 @@ class SizeErrors:
 
     Attributes
     ----------
-    size : number of bases
+    size : number of base models
     n_subsets : how many were evaluated
     best : the one with the lowest error on validation
     valid, test : its errors
@@ -64,27 +64,27 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class WaySummary:
-    """What one way says.
+class MethodResults:
+    """What one method says.
 
     Attributes
     ----------
-    way : its name
+    method : its name
     n_subsets : evaluated
     seconds : all of it took
     recommended : lowest error on validation
-    all_bases : the ensemble of all, None where it was not evaluated
+    all_models : the ensemble of all, None where it was not evaluated
     lowest_test : by hindsight: its test error was selected on the test structures and is too low
-    sizes : by number of bases
+    sizes : by number of base models
     pareto : no other subset is both cheaper and better on validation; cheap ones first
-    shapley : part -> base -> value; empty where a subset is missing
+    shapley : split -> base model -> value; empty where a subset is missing
     """
 
-    way: str
+    method: str
     n_subsets: int
     seconds: float
     recommended: Choice
-    all_bases: Choice | None
+    all_models: Choice | None
     lowest_test: Choice
     sizes: list[SizeErrors]
     pareto: list[Choice]
@@ -102,47 +102,47 @@ class Sweep:
 
     Attributes
     ----------
-    models : names of the bases
-    meta : the meta-model of the ways ``each`` and ``amortised``
-    entries : errors of every subset by every way
-    empty : part -> error of zero forces, the empty subset, eV/Å
-    costs : base -> seconds per structure, as it runs here
+    base_models : their names
+    meta : the meta-model of the methods ``per-subset`` and ``masked``
+    entries : errors of every subset by every method
+    empty : split -> error of zero forces, the empty subset, eV/Å
+    costs : base model -> seconds per structure, as it runs here
     notes : what a reader should know
     """
 
-    models: tuple[str, ...]
+    base_models: tuple[str, ...]
     meta: str
-    entries: list[Entry]
+    entries: list[SubsetErrors]
     empty: dict[str, float]
     costs: dict[str, float]
     notes: list[str] = field(default_factory=list)
 
     @property
-    def ways(self) -> list[str]:
+    def methods(self) -> list[str]:
         """In the order in which the entries stand."""
-        return list(dict.fromkeys(entry.way for entry in self.entries))
+        return list(dict.fromkeys(entry.method for entry in self.entries))
 
-    def of(self, way: str) -> list[Entry]:
-        """The entries of one way."""
-        return [entry for entry in self.entries if entry.way == way]
+    def of(self, method: str) -> list[SubsetErrors]:
+        """The entries of one method."""
+        return [entry for entry in self.entries if entry.method == method]
 
     def cost(self, subset: Subset) -> float:
-        """Seconds per structure of all bases of `subset`, one after the other."""
+        """Seconds per structure of all base models of `subset`, one after the other."""
         return sum(self.costs[name] for name in subset)
 
-    def summary(self, way: str) -> WaySummary:
-        """What `way` says."""
-        entries = self.of(way)
+    def of_method(self, method: str) -> MethodResults:
+        """What `method` says."""
+        entries = self.of(method)
         choices = [
             Choice(entry.subset, entry.errors["valid"], entry.errors["test"], self.cost(entry.subset))
             for entry in entries
         ]
-        return WaySummary(
-            way=way,
+        return MethodResults(
+            method=method,
             n_subsets=len(entries),
             seconds=sum(entry.seconds for entry in entries),
             recommended=min(choices, key=lambda choice: choice.valid),
-            all_bases=next((choice for choice in choices if len(choice.subset) == len(self.models)), None),
+            all_models=next((choice for choice in choices if len(choice.subset) == len(self.base_models)), None),
             lowest_test=min(choices, key=lambda choice: choice.test),
             sizes=list(_sizes(choices)),
             pareto=pareto_front(choices),
@@ -150,33 +150,38 @@ class Sweep:
         )
 
     def agreements(self) -> list[Agreement]:
-        """Of every two ways."""
-        return [agreement(self.of(first), self.of(second)) for first, second in itertools.combinations(self.ways, 2)]
+        """Of every two methods."""
+        return [agreement(self.of(first), self.of(second)) for first, second in itertools.combinations(self.methods, 2)]
 
     def as_record(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
             "format_version": FORMAT_VERSION,
             "units": {"errors": "eV/Å, RMSE per frame", "costs": "s per structure", "seconds": "s"},
-            "models": list(self.models),
+            "base_models": list(self.base_models),
             "meta": self.meta,
             "notes": self.notes,
             "empty": self.empty,
             "costs": self.costs,
-            "ways": {way: asdict(summary) | {"best_size": summary.best_size} for way, summary in self._summaries()},
+            "methods": {
+                method: asdict(summary) | {"best_size": summary.best_size}
+                for method, summary in self._results_by_method()
+            },
             "agreement": [asdict(found) for found in self.agreements()],
             "entries": [entry.as_record() for entry in self.entries],
         }
 
-    def _summaries(self) -> Iterator[tuple[str, WaySummary]]:
-        return ((way, self.summary(way)) for way in self.ways)
+    def _results_by_method(self) -> Iterator[tuple[str, MethodResults]]:
+        return ((method, self.of_method(method)) for method in self.methods)
 
-    def _shapley(self, entries: Sequence[Entry]) -> dict[str, dict[str, ShapleyValue]]:
-        if len(entries) < 2 ** len(self.models) - 1:
+    def _shapley(self, entries: Sequence[SubsetErrors]) -> dict[str, dict[str, ShapleyValue]]:
+        if len(entries) < 2 ** len(self.base_models) - 1:
             return {}
         return {
-            part: shapley_values({entry.subset: entry.errors[part] for entry in entries}, self.empty[part], self.models)
-            for part in ("valid", "test")
+            split: shapley_values(
+                {entry.subset: entry.errors[split] for entry in entries}, self.empty[split], self.base_models
+            )
+            for split in ("valid", "test")
         }
 
 
@@ -201,15 +206,15 @@ def pareto_front(choices: Sequence[Choice]) -> list[Choice]:
     return front
 
 
-def agreement(first: Sequence[Entry], second: Sequence[Entry]) -> Agreement:
-    """Rank correlation of two ways over the subsets that both know."""
+def agreement(first: Sequence[SubsetErrors], second: Sequence[SubsetErrors]) -> Agreement:
+    """Rank correlation of two methods over the subsets that both know."""
     other = {entry.subset: entry for entry in second}
     common = [(entry, other[entry.subset]) for entry in first if entry.subset in other]
     found = {
-        part: spearman([left.errors[part] for left, _ in common], [right.errors[part] for _, right in common])
-        for part in ("valid", "test")
+        split: spearman([left.errors[split] for left, _ in common], [right.errors[split] for _, right in common])
+        for split in ("valid", "test")
     }
-    return Agreement((first[0].way, second[0].way), len(common), found)
+    return Agreement((first[0].method, second[0].method), len(common), found)
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
@@ -221,14 +226,14 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
     return float(spearmanr(first, second).statistic)
 
 
-def verdict(sweep: Sweep, way: str) -> str:
-    """What one way recommends, in words."""
-    found = sweep.summary(way)
-    best, everything = found.recommended, found.all_bases
+def summary(sweep: Sweep, method: str) -> str:
+    """What one method recommends, in words."""
+    found = sweep.of_method(method)
+    best, everything = found.recommended, found.all_models
     text = (
-        f"{way}: {'+'.join(best.subset)} is best on validation ({best.valid:.4f} eV/Å; test {best.test:.4f}) "
+        f"{method}: {'+'.join(best.subset)} is best on validation ({best.valid:.4f} eV/Å; test {best.test:.4f}) "
         f"of {found.n_subsets} subsets"
     )
     if everything is None or everything.subset == best.subset:
-        return text + ("." if everything is None else ", which is all bases.")
-    return text + f"; all bases {everything.valid:.4f} (test {everything.test:.4f})."
+        return text + ("." if everything is None else ", which is all base models.")
+    return text + f"; all base models {everything.valid:.4f} (test {everything.test:.4f})."

@@ -1,0 +1,106 @@
+"""Options that commands share, each group a decorator, and the settings that they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from elmlff_core.contracts.progress import Reporter
+    from elmlff_core.fits.tasks import Placement
+    from elmlff_core.settings.config import Config
+
+Decorated = Callable[..., Any]
+
+settings_options = [
+    click.option("--config", "config_file", type=click.Path(), help="Settings; elmlff.toml where there is one."),
+    click.option("--budget", type=click.Choice(["quick", "paper"]), help="How long to train."),
+    click.option("--seed", type=click.IntRange(min=0), help="Of initial weights and batches."),
+    click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Override a setting."),
+]
+data_options = [
+    click.option("--data", help="Labelled structures: file, deepmd/npy folder, 'methane', or a name of `data list`."),
+    click.option("--test", help="Test structures; without them a fraction of the data is held out."),
+    click.option(
+        "--split", type=click.Choice(["random", "blocks", "clusters"]), help="How held-out structures are picked."
+    ),
+    click.option("--energy-key", help="Name of the energy labels, where it is not the usual one."),
+    click.option("--forces-key", help="Name of the force labels, where it is not the usual one."),
+]
+base_model_options = [
+    click.option("--models", help="Names of the base models, comma-separated: dp1,painn,nep."),
+    click.option("--folds", type=click.IntRange(min=2), help="Retrain base models on folds, for out-of-fold features."),
+]
+placement_options = [
+    click.option(
+        "--executor", default="processes", show_default=True,
+        help="Where fits run: processes, serial, or module:function that returns a concurrent.futures.Executor.",
+    ),
+    click.option("--workers", type=click.IntRange(min=1), help="How many processes.  [default: as many as cores]"),
+]  # fmt: skip
+models_folder_option = click.option(
+    "--models-dir", type=click.Path(path_type=Path), help="Where trained base models live."
+)
+folder_options = [
+    click.option("--output", type=click.Path(path_type=Path), help="Folder to write."),
+    models_folder_option,
+]
+
+
+def options(*groups: Iterable[Callable[[Any], Any]]) -> Callable[[Decorated], Decorated]:
+    """A decorator that adds all options of `groups`, in their order."""
+
+    def decorate(function: Decorated) -> Decorated:
+        for option in reversed([option for group in groups for option in group]):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def config_from(values: dict[str, Any]) -> Config:
+    """The settings that the options of a command ask for; those it does not have are left alone."""
+    from elmlff_core.settings.reading import read_config
+
+    overlay = {
+        "data": {
+            "train": values["data"],
+            "test": values["test"],
+            "split": values["split"],
+            "energy_key": values["energy_key"],
+            "forces_key": values["forces_key"],
+        },
+        "base_models": names_in(values.get("models")),
+        "meta": {"name": values["meta"]} if values.get("meta") else None,
+        **{key: values.get(key) for key in ("budget", "seed", "geometry_only", "seeds", "folds")},
+    }
+    path = values["config_file"]
+    return read_config(Path(path) if path else None, overlay, values["assignments"])
+
+
+def names_in(text: str | None) -> list[str] | None:
+    """Names with commas between them; None where the option was not given."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def placement_from(executor: str, workers: int | None) -> Placement:
+    """Where fits run."""
+    from elmlff_core.fits.tasks import Placement
+
+    return Placement(executor, workers)
+
+
+def models_folder_from(models_dir: Path | None) -> Path:
+    """Where trained base models live."""
+    from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER
+
+    return models_dir or DEFAULT_MODELS_FOLDER
+
+
+def say_which_data(config: Config, values: dict[str, Any], reporter: Reporter) -> None:
+    """Tell a user who named no data what is used."""
+    if not values["data"] and "train" not in config.data.model_fields_set:
+        reporter.say("no data named: using the embedded example 'methane' (name yours with --data)")

@@ -1,0 +1,120 @@
+"""Results of a stack run: everything that its page shows, as plain data and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from elmlff_core.evaluation.diagnostics import Diagnostics, diagnose
+from elmlff_core.evaluation.evaluation import Evaluation
+from elmlff_core.evaluation.model_errors import as_records, write_csv
+from elmlff_core.evaluation.summary import in_sample_note, summary
+from elmlff_core.features.metrics import SPLITS
+from elmlff_core.files import write_json
+from elmlff_core.fits.fit import Fitted
+from elmlff_core.settings.run_folder import METRICS_FILE, RunFolder
+from elmlff_core.uncertainty.quality import UncertaintyQuality, energy_quality, force_quality
+from elmlff_core.uncertainty.uncertainty import Uncertainty
+from elmlff_core.workflows.prepare import Prepared
+
+
+@dataclass(frozen=True)
+class StackResults:
+    """What a stack run found.
+
+    Attributes
+    ----------
+    prepared : what it worked on
+    fitted : every fit
+    evaluation : errors and predictions
+    diagnostics : what the table of errors does not say
+    uncertainty : of the run's stack, or None
+    qualities : ``forces`` and ``energies`` -> how good the uncertainty is on test structures
+    notes : what a reader should know of the table
+    """
+
+    prepared: Prepared
+    fitted: Sequence[Fitted]
+    evaluation: Evaluation
+    diagnostics: Diagnostics
+    uncertainty: Uncertainty | None = None
+    qualities: dict[str, UncertaintyQuality] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, prepared: Prepared, fitted: Sequence[Fitted], evaluation: Evaluation, uncertainty: Uncertainty | None
+    ) -> StackResults:
+        """Diagnose the run and judge its uncertainties on test structures."""
+        diagnostics = diagnose_run(prepared, evaluation)
+        notes = notes_of(prepared, evaluation) + diagnostics.warnings
+        qualities = {} if uncertainty is None else judged(uncertainty, evaluation)
+        return cls(prepared, fitted, evaluation, diagnostics, uncertainty, qualities, notes)
+
+    @property
+    def summary(self) -> str:
+        """Whether the stack pays, in a sentence or two."""
+        return summary(self.evaluation.errors)
+
+
+def diagnose_run(prepared: Prepared, evaluation: Evaluation) -> Diagnostics:
+    """What the table of errors does not say."""
+    splits = prepared.splits
+    predictions = {
+        row.name: evaluation.predictions[row.name]["test"] for row in evaluation.errors if row.kind != "base model"
+    }
+    index = {"train": splits.train_index, "test": splits.test_index}
+    method = prepared.config.data.split if splits.test_source is None else None
+    return diagnose(evaluation.features, predictions, index, method)
+
+
+def judged(uncertainty: Uncertainty, evaluation: Evaluation) -> dict[str, UncertaintyQuality]:
+    """``forces``, and ``energies`` where there are any -> how good the uncertainty is on test structures."""
+    test, chosen = evaluation.features["test"], evaluation.chosen
+    prediction = evaluation.predictions[chosen.fit.title]["test"]
+    qualities = {"forces": force_quality(uncertainty, test, prediction, chosen.meta)}
+    if (energies := energy_quality(uncertainty, test, prediction)) is not None:
+        qualities["energies"] = energies
+    return qualities
+
+
+def notes_of(prepared: Prepared, evaluation: Evaluation) -> list[str]:
+    """What a reader of the table should know of its features."""
+    trained, folds = prepared.trained, prepared.folds
+    given = [model.name for model in prepared.base_models if model.name not in trained]
+    notes = []
+    if prepared.in_sample:
+        notes.append(in_sample_note(evaluation.errors, prepared.in_sample))
+    if trained and folds:
+        notes.append(f"features of {', '.join(trained)} on training structures are out-of-fold, of {len(folds)} folds")
+    if given and folds:
+        notes.append(
+            f"{', '.join(given)} cannot be folded, as they are not trained here: their features stay as they are, "
+            "in-sample where they know the training structures"
+        )
+    return notes
+
+
+def write_metrics(results: StackResults, run: RunFolder) -> None:
+    """The table as CSV, then everything as JSON, whose presence says that the run is complete."""
+    evaluation, splits = results.evaluation, results.prepared.splits
+    write_csv(evaluation.errors, run.path / "metrics.csv")
+    chosen = evaluation.chosen.fit.meta
+    record: dict[str, Any] = {
+        "summary": results.summary,
+        "notes": results.notes,
+        "errors": as_records(evaluation.errors),
+        "units": {"forces": "eV/Å", "energy": "eV/atom"},
+        "meta": {"name": chosen.name, "options": chosen.options, "chosen_on": "valid rmse_per_frame"},
+        "fits": [entry.as_record() for entry in results.fitted],
+        "splits": {name: getattr(splits, f"{name}_index").tolist() for name in SPLITS},
+        "folds": [splits.train_index[fold.index].tolist() for fold in results.prepared.folds],
+    }
+    write_json(run.path / METRICS_FILE, record)
+
+
+def diagnostics_record(results: StackResults) -> dict[str, Any]:
+    """Diagnostics and the quality of uncertainties as plain data for JSON."""
+    qualities = {name: asdict(quality) for name, quality in results.qualities.items()}
+    return results.diagnostics.as_record() | {"uncertainty": qualities}
