@@ -26,9 +26,9 @@ from measuring import Row
 from elmlff_core.base_models.cache import FeatureCache
 from elmlff_core.base_models.named import resolve_model
 from elmlff_core.contracts.prediction import Prediction
-from elmlff_core.data.splits import read_parts
+from elmlff_core.data.splits import read_splits
 from elmlff_core.settings.config import Config
-from elmlff_core.workflows.stack.workflow import stack
+from elmlff_core.workflows.stack.workflow import build_stack
 
 N_STRUCTURES, N_MODELS = 100_000, 8
 SHARD_BYTES = 2**26  # 64 MB, a usual size of the parts in which large datasets are stored
@@ -101,7 +101,7 @@ def config_of(folder: Path) -> Config:
 def prepare(folder: Path) -> None:
     """Fill the feature cache with the labels and an error of a tenth."""
     config = config_of(folder)
-    data = read_parts(config.data).source
+    data = read_splits(config.data).source
     rng, done = np.random.default_rng(1), 0
 
     def predict(structures: list[Atoms]) -> Prediction:
@@ -111,7 +111,7 @@ def prepare(folder: Path) -> None:
         n_atoms = np.array([len(atoms) for atoms in structures])
         return Prediction(n_atoms, forces + 0.1 * rng.normal(size=forces.shape), rng.normal(size=len(structures)))
 
-    for name in config.stack:
+    for name in config.base_models:
         done = 0
         fingerprint = resolve_model(config, name).fingerprint
         FeatureCache().compute(fingerprint, data.fingerprint, data.structures, predict, 500, lambda _: None)
@@ -129,7 +129,7 @@ def measure(folder: Path) -> None:
     watcher = threading.Thread(target=watch)
     watcher.start()
     started = time.perf_counter()
-    stack(config_of(folder), output=folder / "run")
+    build_stack(config_of(folder), output=folder / "run")
     seconds = time.perf_counter() - started
     running = False
     watcher.join()

@@ -41,7 +41,7 @@ def main() -> None:
     single = compare(here.force_field, there.force_field, [[atoms] for atoms in structures], arguments.repeats)
     there.close()
     result = {
-        "base": f"{arguments.adapter} {arguments.checkpoint or ''}".strip(),
+        "base model": f"{arguments.adapter} {arguments.checkpoint or ''}".strip(),
         "worker": arguments.python,
         "structures": len(structures),
         "atoms": len(structures[0]),
@@ -95,7 +95,7 @@ def model(arguments: argparse.Namespace, python: str | None) -> NamedModel:
     settings = ModelConfig(
         adapter=arguments.adapter, checkpoint=checkpoint, trust=checkpoint is not None, options=options, python=python
     )
-    return named_model("base", settings)
+    return named_model("base model", settings)
 
 
 def compare(

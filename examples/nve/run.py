@@ -21,7 +21,7 @@ from ase.md.verlet import VelocityVerlet
 from matplotlib.figure import Figure
 
 from elmlff_core import StackCalculator
-from elmlff_core.data.splits import read_parts
+from elmlff_core.data.splits import read_splits
 from elmlff_core.settings.config import DataConfig
 
 RECORD_EVERY = 10  # steps
@@ -91,7 +91,7 @@ def plot(results: dict[str, np.ndarray], n_atoms: int, path: Path) -> None:
 def main() -> None:
     """Run every stack, and write what became of the energy."""
     given = arguments()
-    first = read_parts(DataConfig(train=given.data)).source.structures[0]
+    first = read_splits(DataConfig(train=given.data)).source.structures[0]
     atoms = start(first, given.temperature)
     n_steps = round(1000 * given.picoseconds / given.step)
     given.output.mkdir(parents=True, exist_ok=True)

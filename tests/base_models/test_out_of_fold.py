@@ -18,11 +18,11 @@ from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.contracts.protocols import TrainingRequest
 from elmlff_core.data.readers import read_dataset
-from elmlff_core.data.splits import Parts, read_parts
+from elmlff_core.data.splits import Splits, read_splits
 from elmlff_core.errors import DataError
 from elmlff_core.settings.config import Config
 from elmlff_core.settings.reading import read_config
-from elmlff_core.workflows.stack.workflow import stack
+from elmlff_core.workflows.stack.workflow import build_stack
 from tests.cli.small_data import write_small_data
 
 TINY_NEP = {
@@ -34,7 +34,7 @@ N_FOLDS = 3
 
 def settings(folder: Path, **more: Any) -> Config:
     """The small data, with a NEP to train beside Lennard-Jones, which is not trained."""
-    values = {"stack": ["lj", "tiny"], "models": {"tiny": TINY_NEP}, "meta": {"name": "linear"}, "folds": N_FOLDS}
+    values = {"base_models": ["lj", "tiny"], "models": {"tiny": TINY_NEP}, "meta": {"name": "linear"}, "folds": N_FOLDS}
     return read_config(folder / "elmlff.toml", values | more)
 
 
@@ -62,17 +62,17 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, seen: dict[Path, set[byt
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ELMLFF_CACHE", str(folder / "cache"))
         patch.setattr(NEPTrainer, "train", noting)
-        stack(settings(folder), folder / "run", folder / "models")
+        build_stack(settings(folder), folder / "run", folder / "models")
     return folder
 
 
 @pytest.fixture
-def parts(workplace: Path) -> Parts:
-    return read_parts(settings(workplace).data)
+def parts(workplace: Path) -> Splits:
+    return read_splits(settings(workplace).data)
 
 
 @pytest.fixture
-def models(workplace: Path, parts: Parts) -> list[NamedModel]:
+def models(workplace: Path, parts: Splits) -> list[NamedModel]:
     """The bases of the run, with the checkpoint of the training on all training structures."""
     models = [resolve_model(settings(workplace), name) for name in ("lj", "tiny")]
     (record,) = (workplace / "models").glob("tiny-*/trained.json")
@@ -100,7 +100,7 @@ def forces_without(seen: dict[Path, set[bytes]], structures: list[Atoms]) -> np.
 
 def test_each_structure_is_predicted_by_a_base_that_never_saw_it(
     workplace: Path,
-    parts: Parts,
+    parts: Splits,
     models: list[NamedModel],
     seen: dict[Path, set[bytes]],
     monkeypatch: pytest.MonkeyPatch,
@@ -126,7 +126,7 @@ def test_each_structure_is_predicted_by_a_base_that_never_saw_it(
 
 
 def test_energies_of_a_fold_are_on_the_scale_of_the_base_trained_on_all(
-    workplace: Path, parts: Parts, models: list[NamedModel], monkeypatch: pytest.MonkeyPatch
+    workplace: Path, parts: Splits, models: list[NamedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Methanes alone: a constant for each fold, so that the energies of both differ by nothing on average."""
     monkeypatch.setenv("ELMLFF_CACHE", str(workplace / "cache"))
@@ -146,7 +146,7 @@ def test_energies_of_a_fold_are_on_the_scale_of_the_base_trained_on_all(
 
 
 def test_the_meta_model_learnt_from_out_of_fold_features(
-    workplace: Path, parts: Parts, seen: dict[Path, set[bytes]]
+    workplace: Path, parts: Splits, seen: dict[Path, set[bytes]]
 ) -> None:
     """The table's training error of a folded base is that of its folds' checkpoints."""
     metrics = json.loads((workplace / "run" / "metrics.json").read_text())
@@ -155,7 +155,7 @@ def test_the_meta_model_learnt_from_out_of_fold_features(
         found = forces_without(seen, [parts.source.structures[index] for index in fold])
         expected = np.array([parts.source.forces[index] for index in fold])
         errors += np.sqrt(((found - expected) ** 2).mean(axis=(1, 2))).tolist()
-    (row,) = (row for row in metrics["rows"] if row["name"] == "tiny")
+    (row,) = (row for row in metrics["errors"] if row["name"] == "tiny")
     assert row["errors"]["train"]["rmse_per_frame"] == pytest.approx(np.mean(errors), rel=1e-4)
 
 
@@ -170,7 +170,7 @@ def test_another_run_finds_the_trainings_of_the_folds(workplace: Path, monkeypat
     monkeypatch.setenv("ELMLFF_CACHE", str(workplace / "cache"))
     before = {path: path.stat().st_mtime_ns for path in (workplace / "models").rglob("*") if path.suffix != ".lock"}
     cached = {path: path.stat().st_mtime_ns for path in (workplace / "cache").rglob("*.h5")}
-    stack(settings(workplace, meta={"name": "mean"}), workplace / "other", workplace / "models")
+    build_stack(settings(workplace, meta={"name": "mean"}), workplace / "other", workplace / "models")
     assert len(list((workplace / "models" / "folds").iterdir())) == N_FOLDS
     after = {path: path.stat().st_mtime_ns for path in before if path.is_file()}
     assert after == {path: time for path, time in before.items() if path.is_file()}
@@ -182,7 +182,7 @@ def test_a_given_checkpoint_is_not_retrained(
 ) -> None:
     monkeypatch.setenv("ELMLFF_CACHE", str(workplace / "cache"))
     given = {"tiny": {"adapter": "nep", "checkpoint": str(models[1].checkpoint)}}
-    run = stack(settings(workplace, models=given), workplace / "given", workplace / "unused")
+    run = build_stack(settings(workplace, models=given), workplace / "given", workplace / "unused")
     assert not (workplace / "unused").exists()
     assert [note.partition(" cannot be folded")[0] for note in run.notes if "fold" in note] == ["lj, tiny"]
 
@@ -193,6 +193,6 @@ def test_an_element_of_one_fold_alone_is_refused() -> None:
     odd.symbols[0] = "Si"
     structures = [*dataset.structures[:3], odd, *dataset.structures[4:]]
     source = Dataset(structures, dataset.forces, dataset.energy)
-    parts = Parts(source, None, np.arange(5), np.array([5]), np.array([5]))
+    parts = Splits(source, None, np.arange(5), np.array([5]), np.array([5]))
     with pytest.raises(DataError, match=r"fold \d of 2 alone contains Si"):
         make_folds(parts, Config(folds=2))

@@ -15,7 +15,7 @@ import ase.io
 from elmlff_core.data.readers import read_dataset
 
 SETTINGS = """
-stack = ["lj", "emt"]
+base_models = ["lj", "emt"]
 
 [data]
 train = "few.extxyz"

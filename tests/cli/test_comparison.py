@@ -1,4 +1,4 @@
-"""Several meta-models in one run, controls without bases, and seeds: real commands on few structures."""
+"""Several meta-models in one run, controls geometry only, and seeds: real commands on few structures."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from elmlff_core import load_stack
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import FitRequest
-from elmlff_core.data.splits import Parts, read_parts
+from elmlff_core.data.splits import Splits, read_splits
 from elmlff_core.settings.config import TrainingConfig
 from elmlff_core.settings.reading import read_config
 from elmlff_core.stack.stack import make_meta
 from tests.cli.small_data import elmlff, environment, write_small_data
 
-COMPARE = ("stack", "--meta", "linear,gat", "--control", "--seeds", "3", "--output", "run")
+COMPARE = ("stack", "--meta", "linear,gat", "--geometry-only", "--seeds", "3", "--output", "run")
 GAT = {"channels": (8, 8), "averaged_layers": 1}
 
 
@@ -58,24 +58,24 @@ def rows(workplace: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def parts(workplace: Path) -> Parts:
+def parts(workplace: Path) -> Splits:
     data = read_config(workplace / "elmlff.toml").data
-    return read_parts(data)
+    return read_splits(data)
 
 
 def test_one_table_has_bases_controls_and_every_meta_model(workplace: Path, rows: dict[str, Any]) -> None:
     assert {name: row["kind"] for name, row in rows.items()} == {
-        "lj": "base", "emt": "base", "mean of the bases": "control", "gat without bases": "control",
+        "lj": "base model", "emt": "base model", "mean of the base models": "baseline", "gat geometry only": "baseline",
         "stack (linear)": "stack", "stack (gat)": "stack",
     }  # fmt: skip
     stdout = (workplace / "stdout").read_text()
     assert "* chosen on validation" in stdout
     assert "± standard deviation over 3 seeds" in stdout
-    line = next(line for line in stdout.splitlines() if "gat without bases" in line)
+    line = next(line for line in stdout.splitlines() if "gat geometry only" in line)
     for part in ("test", "valid", "train"):
-        mean, spread = (rows["gat without bases"][key][part]["rmse_per_frame"] for key in ("errors", "spread"))
+        mean, spread = (rows["gat geometry only"][key][part]["rmse_per_frame"] for key in ("errors", "spread"))
         assert f"{mean:.4f} ±{spread:.4f}" in line
-    assert f"{rows['gat without bases']['n_parameters']:,}" in line
+    assert f"{rows['gat geometry only']['n_parameters']:,}" in line
 
 
 def test_the_stack_of_the_run_is_the_best_on_validation(workplace: Path, rows: dict[str, Any]) -> None:
@@ -87,7 +87,7 @@ def test_the_stack_of_the_run_is_the_best_on_validation(workplace: Path, rows: d
 
 
 @pytest.mark.parametrize("name", ["linear", "gat"])
-def test_each_is_a_stack_of_its_own(workplace: Path, rows: dict[str, Any], parts: Parts, name: str) -> None:
+def test_each_is_a_stack_of_its_own(workplace: Path, rows: dict[str, Any], parts: Splits, name: str) -> None:
     """Loaded, it has the errors of the table; those of the first seed where there are several."""
     row = rows[f"stack ({name})"]
     expected = (row["per_seed"][0] if row["per_seed"] else row)["errors"]["test"]["rmse_per_frame"]
@@ -98,10 +98,10 @@ def test_each_is_a_stack_of_its_own(workplace: Path, rows: dict[str, Any], parts
 def test_closed_form_has_neither_seeds_nor_control(rows: dict[str, Any]) -> None:
     assert rows["stack (linear)"]["per_seed"] == []
     assert rows["stack (linear)"]["spread"] == {}
-    assert "linear without bases" not in rows
+    assert "linear geometry only" not in rows
 
 
-@pytest.mark.parametrize("name", ["stack (gat)", "gat without bases"])
+@pytest.mark.parametrize("name", ["stack (gat)", "gat geometry only"])
 def test_mean_and_spread_are_those_of_the_seeds(rows: dict[str, Any], name: str) -> None:
     row = rows[name]
     assert [entry["seed"] for entry in row["per_seed"]] == [0, 1, 2]
@@ -120,21 +120,21 @@ def test_another_seed_is_a_run_with_that_seed(workplace: Path, rows: dict[str, A
     assert not (workplace / "seed2" / "stacks").exists()
 
 
-def without_bases(parts: Parts, part: str) -> Features:
+def without_bases(parts: Splits, part: str) -> Features:
     dataset = getattr(parts, part)
     reference = Prediction.from_lists(dataset.forces, dataset.energy)
     return Features(dataset.structures, (), np.zeros((0, 5 * len(dataset), 3)), {}, reference)
 
 
 def test_the_control_is_the_same_fit_without_base_features(
-    workplace: Path, rows: dict[str, Any], parts: Parts, tmp_path: Path
+    workplace: Path, rows: dict[str, Any], parts: Splits, tmp_path: Path
 ) -> None:
     """Fitted here on structures and labels alone, it has the numbers of the table and of the saved one."""
     train, valid, test = (without_bases(parts, part) for part in ("train", "valid", "test"))
     training = TrainingConfig(epochs=3, batch_size=16, device="cpu").with_defaults({})
     meta = make_meta("gat", GAT)
     meta.fit(FitRequest(train, valid, training, tmp_path, 0, lambda _: None))
-    row = rows["gat without bases"]
+    row = rows["gat geometry only"]
     expected = row["per_seed"][0]["errors"]["test"]["rmse_per_frame"]
     assert per_frame(meta.predict(test).forces, parts.test) == pytest.approx(expected, rel=1e-6)
     saved = make_meta("gat", GAT)
@@ -143,12 +143,12 @@ def test_the_control_is_the_same_fit_without_base_features(
 
 
 def test_what_the_bases_bring_is_the_difference_to_the_control(workplace: Path) -> None:
-    elmlff(workplace, "stack", "--meta", "gat", "--control", "--output", "controlled")
+    elmlff(workplace, "stack", "--meta", "gat", "--geometry-only", "--output", "controlled")
     metrics = metrics_of(workplace / "controlled")
-    test = {row["name"]: row["errors"]["test"]["rmse_per_frame"] for row in metrics["rows"]}
-    gain = test["gat without bases"] - test["stack (gat)"]
+    test = {row["name"]: row["errors"]["test"]["rmse_per_frame"] for row in metrics["errors"]}
+    gain = test["gat geometry only"] - test["stack (gat)"]
     assert gain > 0  # a fit of three epochs that sees no positions cannot know the forces
-    assert f"The bases bring {gain:.4f} eV/Å: the difference to gat without bases" in metrics["verdict"]
+    assert f"The bases bring {gain:.4f} eV/Å: the difference to gat geometry only" in metrics["summary"]
 
 
 def test_fits_are_recorded_with_time_and_parameters(workplace: Path, rows: dict[str, Any]) -> None:
@@ -173,7 +173,7 @@ def test_fits_are_recorded_with_time_and_parameters(workplace: Path, rows: dict[
 
 def test_killed_in_the_middle_and_run_again(workplace: Path) -> None:
     """Finished fits are loaded, not repeated; the numbers are those of a run that was not killed."""
-    arguments = ("stack", "--meta", "gat", "--control", "--seeds", "2", "--set", "training.epochs=150")
+    arguments = ("stack", "--meta", "gat", "--geometry-only", "--seeds", "2", "--set", "training.epochs=150")
     process = subprocess.Popen(
         [sys.executable, "-m", "elmlff_core", *arguments, "--output", "cut"],
         cwd=workplace, env=environment(workplace), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -194,7 +194,7 @@ def test_killed_in_the_middle_and_run_again(workplace: Path) -> None:
     assert epochs <= len(curve.read_text().splitlines()) == 152  # a title, the start, and each epoch once
     elmlff(workplace, *arguments, "--output", "uncut")
     assert errors_of(workplace / "cut") == errors_of(workplace / "uncut")
-    assert metrics_of(workplace / "cut")["verdict"] in again.stdout
+    assert metrics_of(workplace / "cut")["summary"] in again.stdout
 
 
 WRONG = {

@@ -16,7 +16,7 @@ from tests.data.fake_repository import FakeRepository
 
 Command = Callable[..., CompletedProcess[str]]
 SETTINGS = """
-stack = ["lj", "emt"]
+base_models = ["lj", "emt"]
 
 [models.lj]
 adapter = "ase"
@@ -85,7 +85,7 @@ def test_get_tells_how_to_use_it_and_stack_does(elmlff, repository, tmp_path):
     (tmp_path / "elmlff.toml").write_text(SETTINGS)
     ran = elmlff(*use.split()[1:], "--meta", "mean", "--output", "run", folder=tmp_path)
     assert "data: paper-fluid/train, 10 training, 1 validation and 3 test structures" in ran.stdout
-    (row,) = (row for row in json.loads((tmp_path / "run/metrics.json").read_text())["rows"] if row["name"] == "emt")
+    (row,) = (row for row in json.loads((tmp_path / "run/metrics.json").read_text())["errors"] if row["name"] == "emt")
     assert row["errors"]["test"]["rmse"] > 0
     evaluated = elmlff("evaluate", "run", "--data", "paper-fluid/test", "--json", folder=tmp_path).stdout
     (again,) = (row for row in json.loads(evaluated) if row["name"] == "emt")

@@ -106,7 +106,7 @@ def project(tmp_path) -> Path:
     """A folder with settings, a training of past days for these options, and one for others."""
     (tmp_path / "elmlff.toml").write_text(
         textwrap.dedent("""
-        stack = ["metal", "nep"]
+        base_models = ["metal", "nep"]
         [models.metal]
         adapter = "ase"
         [models.metal.options]

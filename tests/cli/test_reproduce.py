@@ -15,7 +15,7 @@ from tests.cli.small_data import elmlff, kill_when, n_lines
 from tests.data.fake_repository import FRAMES, FakeRepository
 
 SETTINGS = """
-stack = ["lj"]
+base_models = ["lj"]
 
 [data]
 train = "methane"
@@ -82,7 +82,7 @@ def test_every_table_and_figure_is_there(workplace: Path) -> None:
     record = record_of(run)
     assert record["study"] == "methane"
     assert [row["name"] for row in record["table_1"]] == ["dp1", "dp2"]
-    assert {row["way"] for row in record["table_2"]} == {"each", "amortised", "linear"}
+    assert {row["method"] for row in record["table_2"]} == {"per-subset", "masked", "linear"}
     assert len(record["table_2"]) == 3 * 3
     assert [row["name"] for row in record["table_3"]] == ["full", "no-residuals", "minus-1", "minus-2"]
     n_frames = {part: sum(sets.values()) for part, sets in FRAMES.items()}
@@ -99,7 +99,7 @@ def test_every_table_and_figure_is_there(workplace: Path) -> None:
 def test_published_values_stand_beside_ours(workplace: Path) -> None:
     """Found beside the data, their models in any order; the ratio is of what the table says."""
     record = record_of(workplace / "run")
-    each = {tuple(row["subset"]): row for row in record["table_2"] if row["way"] == "each"}
+    each = {tuple(row["subset"]): row for row in record["table_2"] if row["method"] == "per-subset"}
     assert {subset: row["published"] for subset, row in each.items()} == {
         ("dp1",): 0.7, ("dp2",): 0.9, ("dp1", "dp2"): 0.5
     }  # fmt: skip

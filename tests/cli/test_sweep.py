@@ -1,4 +1,4 @@
-"""`elmlff sweep` as a user types it: ways, samples, executors, and kills after which it goes on."""
+"""`elmlff sweep` as a user types it: methods, samples, executors, and kills after which it goes on."""
 
 from __future__ import annotations
 
@@ -33,26 +33,29 @@ def record_of(folder: Path) -> dict[str, Any]:
 
 def errors_of(folder: Path) -> dict[tuple[str, str], dict[str, float]]:
     """Every error by way and subset, without the time it took."""
-    return {("+".join(entry["subset"]), entry["way"]): entry["errors"] for entry in record_of(folder)["entries"]}
+    return {("+".join(entry["subset"]), entry["method"]): entry["errors"] for entry in record_of(folder)["entries"]}
 
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which a sweep has run by all three ways, in this order, serially."""
+    """A folder in which a sweep has run by all three methods, in this order, serially."""
     folder = tmp_path_factory.mktemp("sweep")
     write_small_data(folder)
     with (folder / "elmlff.toml").open("a") as file:
         file.write(SOFT)
-    ways = ("--way", "each,amortised,linear", "--executor", "serial")
-    (folder / "stdout").write_text(elmlff(folder, *SWEEP, *ways, "--output", "run").stdout)
+    methods = ("--method", "per-subset,masked,least-squares", "--executor", "serial")
+    (folder / "stdout").write_text(elmlff(folder, *SWEEP, *methods, "--output", "run").stdout)
     return folder
 
 
 def test_all_ways_have_all_subsets(workplace: Path) -> None:
     record = record_of(workplace / "run")
-    assert [len(found["sizes"]) for found in record["ways"].values()] == [3, 3, 3]
+    assert [len(found["sizes"]) for found in record["methods"].values()] == [3, 3, 3]
     assert len(record["entries"]) == 21
-    assert {(entry["ways"][0], entry["n_subsets"]) for entry in record["agreement"]} == {("each", 7), ("amortised", 7)}
+    assert {(entry["methods"][0], entry["n_subsets"]) for entry in record["agreement"]} == {
+        ("per-subset", 7),
+        ("masked", 7),
+    }
     assert set(record["costs"]) == {"lj", "emt", "soft"}
     assert all(0 < seconds < 1 for seconds in record["costs"].values())
     with (workplace / "run" / "sweep.csv").open() as file:
@@ -71,38 +74,38 @@ def test_single_bases_and_all_of_them_are_what_a_stack_finds(workplace: Path) ->
     elmlff(workplace, *arguments, "--config", "stack.toml")
     rows = {
         row["meta"]: row["errors"]
-        for row in json.loads((workplace / "stack" / "metrics.json").read_text())["rows"]
+        for row in json.loads((workplace / "stack" / "metrics.json").read_text())["errors"]
         if row["kind"] == "stack"
     }
     found = errors_of(workplace / "run")
     for part in ("train", "valid", "test"):
-        for way, meta in (("linear", "linear"), ("each", "gat")):
+        for way, meta in (("linear", "linear"), ("per-subset", "gat")):
             error = found["lj+emt+soft", way][part]
             assert error == pytest.approx(rows[meta][part]["rmse_per_frame"], rel=1e-6), (way, part)
 
 
 def test_again_fits_nothing(workplace: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in (workplace / "run" / "each").rglob("*.safetensors")}
+    before = {path: path.stat().st_mtime_ns for path in (workplace / "run" / "per-subset").rglob("*.safetensors")}
     assert len(before) == 7
-    result = elmlff(workplace, *SWEEP, "--way", "each,amortised,linear", "--output", "run")
+    result = elmlff(workplace, *SWEEP, "--method", "per-subset,masked,least-squares", "--output", "run")
     assert "7 finished before" in result.stdout
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 def test_processes_find_what_a_serial_run_does(workplace: Path) -> None:
-    elmlff(workplace, *SWEEP, "--way", "each", "--workers", "2", "--output", "processes")
-    serial = {key: errors for key, errors in errors_of(workplace / "run").items() if key[1] == "each"}
+    elmlff(workplace, *SWEEP, "--method", "per-subset", "--workers", "2", "--output", "processes")
+    serial = {key: errors for key, errors in errors_of(workplace / "run").items() if key[1] == "per-subset"}
     assert errors_of(workplace / "processes") == serial
 
 
 def test_named_subsets_and_samples_are_all_that_is_fitted(workplace: Path) -> None:
-    way = ("--way", "linear,each", "--executor", "serial")
+    way = ("--method", "linear,each", "--executor", "serial")
     elmlff(workplace, *SWEEP, *way, "--subsets", "soft+lj,emt", "--output", "some")
-    fitted = {name for name, way in errors_of(workplace / "some") if way == "each"}
+    fitted = {name for name, way in errors_of(workplace / "some") if way == "per-subset"}
     assert fitted == {"emt", "lj+soft"}
     assert record_of(workplace / "some")["agreement"][0]["spearman"] == {"valid": None, "test": None}
     elmlff(workplace, *SWEEP, *way, "--sample", "3", "--output", "some")  # adds to what is there
-    again = {name for name, way in errors_of(workplace / "some") if way == "each"}
+    again = {name for name, way in errors_of(workplace / "some") if way == "per-subset"}
     assert len(again) == 3
 
 
@@ -111,30 +114,30 @@ EPOCHS = ("--set", "training.epochs=80")
 
 def test_a_killed_sweep_goes_on_to_the_same_numbers(workplace: Path) -> None:
     """Killed in the middle of the second fit, in a worker process."""
-    each = (*SWEEP, *EPOCHS, "--way", "each", "--workers", "1", "--subsets", "lj,lj+emt")
-    curve = workplace / "killed" / "each" / "lj+emt" / "learning_curve.csv"
+    each = (*SWEEP, *EPOCHS, "--method", "per-subset", "--workers", "1", "--subsets", "lj,lj+emt")
+    curve = workplace / "killed" / "per-subset" / "lj+emt" / "learning_curve.csv"
     kill_when(workplace, lambda: n_lines(curve) > 20, *each, "--output", "killed")
     assert n_lines(curve) < 75
-    first = workplace / "killed" / "each" / "lj" / "result.json"
+    first = workplace / "killed" / "per-subset" / "lj" / "result.json"
     written = first.stat().st_mtime_ns
     elmlff(workplace, *each, "--output", "killed")
     assert first.stat().st_mtime_ns == written
     elmlff(workplace, *each, "--output", "whole")
     assert errors_of(workplace / "killed") == errors_of(workplace / "whole")
     assert rows_without_seconds(curve) == rows_without_seconds(
-        workplace / "whole" / "each" / "lj+emt" / "learning_curve.csv"
+        workplace / "whole" / "per-subset" / "lj+emt" / "learning_curve.csv"
     )
 
 
 def test_a_killed_amortised_training_goes_on_to_the_same_numbers(workplace: Path) -> None:
-    amortised = (*SWEEP, *EPOCHS, "--way", "amortised")
-    curve = workplace / "cut" / "amortised" / "learning_curve.csv"
+    amortised = (*SWEEP, *EPOCHS, "--method", "masked")
+    curve = workplace / "cut" / "masked" / "learning_curve.csv"
     kill_when(workplace, lambda: n_lines(curve) > 20, *amortised, "--output", "cut")
     assert n_lines(curve) < 75
     elmlff(workplace, *amortised, "--output", "cut")
     elmlff(workplace, *amortised, "--output", "uncut")
     assert errors_of(workplace / "cut") == errors_of(workplace / "uncut")
-    assert rows_without_seconds(curve) == rows_without_seconds(workplace / "uncut" / "amortised" / "learning_curve.csv")
+    assert rows_without_seconds(curve) == rows_without_seconds(workplace / "uncut" / "masked" / "learning_curve.csv")
 
 
 def rows_without_seconds(curve: Path) -> list[str]:
@@ -143,12 +146,12 @@ def rows_without_seconds(curve: Path) -> list[str]:
 
 def test_ctrl_c_ends_workers_at_once(workplace: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "elmlff_core", *SWEEP, "--set", "training.epochs=100000", "--way", "each", "--workers",
-         "1", "--output", "long"],
+        [sys.executable, "-m", "elmlff_core", *SWEEP, "--set", "training.epochs=100000", "--method", "per-subset",
+         "--workers", "1", "--output", "long"],
         cwd=workplace, env=environment(workplace), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
-    curve = workplace / "long" / "each" / "lj" / "learning_curve.csv"
+    curve = workplace / "long" / "per-subset" / "lj" / "learning_curve.csv"
     deadline = time.monotonic() + 100
     while n_lines(curve) < 5:
         assert process.poll() is None, process.communicate()
@@ -178,11 +181,20 @@ def test_executors_of_clusters(workplace: Path, name: str) -> None:
     example = documented(EXECUTORS[name])
     (workplace / f"my_{name}.py").write_text(re.sub(r"(n_workers|max_workers_per_node)=4", r"\1=1", example))
     subsets = ("--subsets", "lj,lj+soft")
-    arguments = (*SWEEP, "--way", "each", *subsets, "--executor", f"my_{name}:executor", "--output", f"by-{name}")
+    arguments = (
+        *SWEEP,
+        "--method",
+        "per-subset",
+        *subsets,
+        "--executor",
+        f"my_{name}:executor",
+        "--output",
+        f"by-{name}",
+    )
     elmlff(workplace, *arguments)
     serial = errors_of(workplace / "run")
     found = errors_of(workplace / f"by-{name}")
-    assert found == {key: serial[key] for key in (("lj", "each"), ("lj+soft", "each"))}
+    assert found == {key: serial[key] for key in (("lj", "per-subset"), ("lj+soft", "per-subset"))}
 
 
 def test_the_example_in_python_runs(workplace: Path) -> None:
@@ -198,14 +210,14 @@ def test_the_example_in_python_runs(workplace: Path) -> None:
 
 
 WRONG = {
-    "no such way": (("--way", "eech"), "no way is called 'eech'; did you mean 'each'?"),
+    "no such way": (("--method", "eech"), "no way is called 'eech'; did you mean 'each'?"),
     "no such executor": (("--executor", "seriel"), "did you mean 'serial'?"),
     "no such module": (("--executor", "nowhere:executor"), "cannot load executor 'nowhere:executor'"),
     "no function": (("--executor", "os:nothing"), "cannot load executor 'os:nothing'"),
     "both": (("--sample", "2", "--subsets", "lj"), "--subsets or --sample, not both"),
     "unknown in subset": (("--subsets", "lj+dp1"), "names dp1, of which the sweep has none"),
     "two meta-models": (("--meta", "egat,mean"), "a sweep takes one meta-model"),
-    "not maskable": (("--meta", "mean", "--way", "amortised"), "takes gat or egat"),
+    "not maskable": (("--meta", "mean", "--method", "masked"), "takes gat or egat"),
 }
 
 
@@ -229,7 +241,16 @@ def test_a_failing_fit_names_its_subset(workplace: Path) -> None:
     (workplace / "forces.toml").write_text(toml)
     arguments = ("sweep", "--config", "forces.toml", "--data", "forces.extxyz", "--meta", "conservative")
     for executor in ("serial", "processes"):
-        options = ("--way", "each", "--executor", executor, "--subsets", "lj+emt", "--output", f"failing-{executor}")
+        options = (
+            "--method",
+            "per-subset",
+            "--executor",
+            executor,
+            "--subsets",
+            "lj+emt",
+            "--output",
+            f"failing-{executor}",
+        )
         stderr = elmlff(workplace, *arguments, *options, code=1).stderr
         assert "fitting conservative with lj+emt failed: DataError: 'conservative' learns an energy" in stderr
         assert len(stderr.strip().splitlines()) == 1

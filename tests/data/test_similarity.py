@@ -8,7 +8,7 @@ from ase import Atoms
 
 from elmlff_core.data import similarity
 from elmlff_core.data.similarity import similarity_clusters
-from elmlff_core.data.splits import read_parts, split_folds, split_indices
+from elmlff_core.data.splits import read_splits, split_folds, split_indices
 from elmlff_core.data.structure_distance import SameAtoms, distances
 from elmlff_core.errors import DataError
 from elmlff_core.settings.config import DataConfig
@@ -86,7 +86,7 @@ def test_parts_are_whole_clusters(tmp_path):
     for atoms in structures:
         atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.zeros((5, 3)))
     ase.io.write(tmp_path / "walks.extxyz", structures)
-    parts = read_parts(DataConfig(train=str(tmp_path / "walks.extxyz"), split="clusters"))
+    parts = read_splits(DataConfig(train=str(tmp_path / "walks.extxyz"), split="clusters"))
     walk = [set(index // 4) for index in (parts.train_index, parts.valid_index, parts.test_index)]
     assert walk[0].isdisjoint(walk[1] | walk[2])
     assert walk[1].isdisjoint(walk[2])

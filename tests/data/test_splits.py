@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from elmlff_core.data.splits import read_parts, split_folds, split_indices
+from elmlff_core.data.splits import read_splits, split_folds, split_indices
 from elmlff_core.errors import DataError
 from elmlff_core.settings.config import DataConfig
 
@@ -27,13 +27,13 @@ def test_one_structure_cannot_be_split():
 
 
 def test_parts_do_not_overlap_and_follow_their_seed():
-    parts = read_parts(DataConfig())
+    parts = read_splits(DataConfig())
     indices = [*parts.train_index, *parts.valid_index, *parts.test_index]
     assert sorted(indices) == list(range(1200))
     assert len(parts.test) == 240
     assert len(parts.valid) == 96
-    assert np.array_equal(read_parts(DataConfig()).test_index, parts.test_index)
-    assert not np.array_equal(read_parts(DataConfig(split_seed=1)).test_index, parts.test_index)
+    assert np.array_equal(read_splits(DataConfig()).test_index, parts.test_index)
+    assert not np.array_equal(read_splits(DataConfig(split_seed=1)).test_index, parts.test_index)
 
 
 @pytest.mark.parametrize("method", ["random", "blocks"])

@@ -7,9 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from elmlff_core.cli.console import print_table
-from elmlff_core.evaluation.model_errors import Row, over_seeds
-from elmlff_core.evaluation.summary import in_sample_note, verdict
+from elmlff_core.cli.console import print_errors
+from elmlff_core.evaluation.model_errors import ModelErrors, over_seeds
+from elmlff_core.evaluation.summary import in_sample_note, summary
 
 
 def errors(test: float, valid: float = 0.5, train: float = 0.5) -> dict[str, dict[str, float]]:
@@ -17,73 +17,76 @@ def errors(test: float, valid: float = 0.5, train: float = 0.5) -> dict[str, dic
     return {part: {"rmse_per_frame": value, "rmse": 2 * value, "mae": value / 2} for part, value in values.items()}
 
 
-def base(name: str, test: float, train: float = 0.5) -> Row:
-    return Row(name, "base", errors(test, train=train))
+def base(name: str, test: float, train: float = 0.5) -> ModelErrors:
+    return ModelErrors(name, "base model", errors(test, train=train))
 
 
-def fitted(meta: str, *test: float, kind: str = "stack", chosen: bool = False) -> Row:
+def fitted(meta: str, *test: float, kind: str = "stack", chosen: bool = False) -> ModelErrors:
     """The row of a meta-model with these test errors of its seeds."""
     by_seed = [errors(value) for value in test]
     mean, spread = over_seeds(by_seed)
     per_seed = [{"seed": number, "errors": one, "seconds": 90.0} for number, one in enumerate(by_seed)]
-    name = f"stack ({meta})" if kind == "stack" else f"{meta} without bases"
-    return Row(name, kind, mean, spread, per_seed, meta, 90.0, 1234567, chosen)
+    name = f"stack ({meta})" if kind == "stack" else f"{meta}, geometry only"
+    return ModelErrors(name, kind, mean, spread, per_seed, meta, 90.0, 1234567, chosen)
 
 
-LEAST_SQUARES = Row("least squares per element", "control", errors(0.30), meta="linear")
+LEAST_SQUARES = ModelErrors("linear combination", "baseline", errors(0.30), meta="linear")
 
 
 def test_a_stack_that_pays() -> None:
     rows = [base("dp1", 0.5), base("nep", 0.4), LEAST_SQUARES, fitted("gat", 0.24, chosen=True)]
-    assert verdict(rows) == (
-        "stack (gat): test error 0.2400 eV/Å, 40.0 % below the best base (nep, 0.4000) and 20.0 % below the best "
-        "control (least squares per element, 0.3000)."
+    assert summary(rows) == (
+        "stack (gat): test error 0.2400 eV/Å, 40.0 % below the best base model (nep, 0.4000) and 20.0 % below the best "
+        "baseline (linear combination, 0.3000)."
     )
 
 
 def test_a_stack_that_does_not_pay() -> None:
-    assert verdict([base("nep", 0.4), LEAST_SQUARES, fitted("gat", 0.33, chosen=True)]) == (
-        "stack (gat): test error 0.3300 eV/Å, 17.5 % below the best base (nep, 0.4000) and 10.0 % above the best "
-        "control (least squares per element, 0.3000): the stack does not pay here."
+    assert summary([base("nep", 0.4), LEAST_SQUARES, fitted("gat", 0.33, chosen=True)]) == (
+        "stack (gat): test error 0.3300 eV/Å, 17.5 % below the best base model (nep, 0.4000) and 10.0 % above the best "
+        "baseline (linear combination, 0.3000): the stack does not pay here."
     )
 
 
 def test_a_stack_that_stayed_at_the_mix_it_starts_from_does_not_pay() -> None:
     rows = [base("nep", 0.4), LEAST_SQUARES, fitted("gat", 0.2999, chosen=True)]
-    assert verdict(rows).endswith(
-        "and the same as the best control (least squares per element, 0.3000): the stack does not pay here."
+    assert summary(rows).endswith(
+        "and the same as the best baseline (linear combination, 0.3000): the stack does not pay here."
     )
 
 
 def test_least_squares_among_the_meta_models_is_still_what_is_to_beat() -> None:
-    linear = Row("stack (linear)", "stack", errors(0.30), meta="linear")
-    found = verdict([base("nep", 0.4), linear, fitted("gat", 0.33, chosen=True)])
+    linear = ModelErrors("stack (linear)", "stack", errors(0.30), meta="linear")
+    found = summary([base("nep", 0.4), linear, fitted("gat", 0.33, chosen=True)])
     assert found.startswith("stack (gat), of 2 chosen on validation: test error 0.3300")
-    assert "10.0 % above the best control (stack (linear), 0.3000): the stack does not pay here." in found
+    assert "10.0 % above the best baseline (stack (linear), 0.3000): the stack does not pay here." in found
 
 
 def test_another_stack_that_is_better_on_test_structures_is_no_rival() -> None:
     """The choice was made on validation: test errors have no say in it."""
-    assert "does not pay" not in verdict([base("nep", 0.4), fitted("egat", 0.1), fitted("gat", 0.2, chosen=True)])
+    assert "does not pay" not in summary([base("nep", 0.4), fitted("egat", 0.1), fitted("gat", 0.2, chosen=True)])
 
 
 def test_what_the_bases_bring_with_several_seeds() -> None:
     """Differences 0.02 and 0.06: mean 0.04, standard deviation sqrt(2) * 0.02."""
-    rows = [base("nep", 0.4), fitted("gat", 0.22, 0.26, kind="control"), fitted("gat", 0.2, 0.2, chosen=True)]
-    assert "The bases bring 0.0400 ±0.0283 eV/Å: the difference to gat without bases" in verdict(rows)
-    assert "which reaches 0.2400 ±0.0283." in verdict(rows)
+    rows = [base("nep", 0.4), fitted("gat", 0.22, 0.26, kind="baseline"), fitted("gat", 0.2, 0.2, chosen=True)]
+    assert "The base models bring 0.0400 ±0.0283 eV/Å: the difference to gat, geometry only" in summary(rows)
+    assert "which reaches 0.2400 ±0.0283." in summary(rows)
 
 
 def test_a_gain_within_the_spread_over_seeds_is_called_so() -> None:
     """Differences -0.01 and 0.03: mean 0.01, standard deviation sqrt(2) * 0.02."""
-    rows = [base("nep", 0.4), fitted("gat", 0.19, 0.23, kind="control"), fitted("gat", 0.2, 0.2, chosen=True)]
-    assert "The bases bring 0.0100 ±0.0283 eV/Å, no more than the spread over seeds" in verdict(rows)
+    rows = [base("nep", 0.4), fitted("gat", 0.19, 0.23, kind="baseline"), fitted("gat", 0.2, 0.2, chosen=True)]
+    assert "The base models bring 0.0100 ±0.0283 eV/Å, no more than the standard deviation over seeds" in summary(rows)
 
 
 def test_bases_that_bring_nothing() -> None:
-    rows = [base("nep", 0.4), fitted("gat", 0.15, kind="control"), fitted("gat", 0.2, chosen=True)]
-    found = verdict(rows)
-    assert "The bases bring nothing: the error is 0.0500 eV/Å above that of gat without bases, which reaches" in found
+    rows = [base("nep", 0.4), fitted("gat", 0.15, kind="baseline"), fitted("gat", 0.2, chosen=True)]
+    found = summary(rows)
+    assert (
+        "The base models bring nothing: the error is 0.0500 eV/Å above that of gat, geometry only, which reaches"
+        in found
+    )
     assert "the stack does not pay here" in found
 
 
@@ -102,9 +105,9 @@ def test_the_gap_of_each_base_trained_here_is_told() -> None:
     assert "given" not in note
 
 
-def shown(rows: list[Row], *parts: str) -> list[str]:
+def shown(rows: list[ModelErrors], *parts: str) -> list[str]:
     out = io.StringIO()
-    print_table(Console(file=out, width=160), rows, parts)
+    print_errors(Console(file=out, width=160), rows, parts)
     return out.getvalue().splitlines()
 
 
@@ -123,6 +126,6 @@ def test_the_table_shows_spread_minutes_and_parameters() -> None:
 
 
 def test_a_plain_table_has_no_column_or_line_for_what_was_not_done() -> None:
-    stack = Row("stack (gat)", "stack", errors(0.2), meta="gat", chosen=True)
+    stack = ModelErrors("stack (gat)", "stack", errors(0.2), meta="gat", chosen=True)
     text = "\n".join(shown([base("nep", 0.4), stack], "test"))
     assert not [word for word in ("minutes", "parameters", "±", "*", "valid") if word in text]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from elmlff_core.data.splits import Parts, read_parts
+from elmlff_core.data.splits import Splits, read_splits
 from elmlff_core.errors import ElmlffError
 from elmlff_core.fits.meta_models import resolve_meta_models, with_resolved
 from elmlff_core.settings.config import Config
@@ -15,16 +15,16 @@ from elmlff_core.settings.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
-def parts() -> Parts:
-    return read_parts(Config().data)
+def parts() -> Splits:
+    return read_splits(Config().data)
 
 
-def options(parts: Parts, *assignments: str) -> dict[str, dict]:
+def options(parts: Splits, *assignments: str) -> dict[str, dict]:
     config = read_config(None, {}, assignments)
     return {meta.name: meta.options for meta in resolve_meta_models(config, parts)}
 
 
-def test_one_meta_model_takes_flat_options_and_those_of_its_table(parts: Parts) -> None:
+def test_one_meta_model_takes_flat_options_and_those_of_its_table(parts: Splits) -> None:
     flat = options(parts, "meta.name=gat", "meta.rotate=false", "meta.heads=2")
     table = options(parts, "meta.name=gat", "meta.gat.rotate=false", "meta.gat.heads=2")
     assert flat == table == {"gat": {"rotate": False, "heads": 2}}
@@ -33,18 +33,18 @@ def test_one_meta_model_takes_flat_options_and_those_of_its_table(parts: Parts) 
 
 
 @pytest.mark.parametrize("name", ["linear, gat", '["linear", "gat"]'])
-def test_several_take_the_options_of_their_tables(parts: Parts, name: str) -> None:
+def test_several_take_the_options_of_their_tables(parts: Splits, name: str) -> None:
     found = options(parts, f"meta.name={name}", "meta.gat.rotate=false", "meta.linear.ridge=0.5")
     assert found == {"linear": {"ridge": 0.5}, "gat": {"rotate": False}}
     assert list(found) == ["linear", "gat"]
 
 
-def test_what_the_budget_means_for_one_is_no_option_of_another(parts: Parts) -> None:
+def test_what_the_budget_means_for_one_is_no_option_of_another(parts: Splits) -> None:
     found = options(parts, "budget=paper", "meta.name=linear,gat", "meta.gat.rotate=true")
     assert found == {"linear": {}, "gat": {"target": "absolute", "rotate": True}}
 
 
-def test_a_table_of_a_meta_model_that_is_not_asked_for_may_stand_there(parts: Parts) -> None:
+def test_a_table_of_a_meta_model_that_is_not_asked_for_may_stand_there(parts: Splits) -> None:
     assert options(parts, "meta.name=linear", "meta.gat.rotate=false") == {"linear": {}}
 
 
@@ -61,7 +61,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_is_said(parts: Parts, case: str) -> None:
+def test_what_is_wrong_is_said(parts: Splits, case: str) -> None:
     assignments, message = WRONG[case]
     with pytest.raises(ElmlffError) as caught:
         options(parts, *assignments)
@@ -69,7 +69,7 @@ def test_what_is_wrong_is_said(parts: Parts, case: str) -> None:
 
 
 @pytest.mark.parametrize("names", ["gat", "linear,gat"])
-def test_the_settings_of_a_run_read_again_are_the_same_run(parts: Parts, tmp_path: Path, names: str) -> None:
+def test_the_settings_of_a_run_read_again_are_the_same_run(parts: Splits, tmp_path: Path, names: str) -> None:
     config = read_config(None, {}, [f"meta.name={names}", "meta.gat.heads=2", "budget=paper", "seeds=2", "folds=3"])
     resolved = with_resolved(config, resolve_meta_models(config, parts))
     RunFolder.open(tmp_path / "run", "key", resolved)
@@ -78,6 +78,6 @@ def test_the_settings_of_a_run_read_again_are_the_same_run(parts: Parts, tmp_pat
     assert again.meta_names == tuple(names.split(","))
 
 
-@pytest.mark.parametrize("change", ["control=true", "seeds=2", "folds=2", "meta.name=linear,gat", "meta.heads=2"])
+@pytest.mark.parametrize("change", ["geometry_only=true", "seeds=2", "folds=2", "meta.name=linear,gat", "meta.heads=2"])
 def test_the_digest_covers_what_is_compared(change: str) -> None:
     assert read_config(None, {}, [change]).digest() != Config().digest()

@@ -12,7 +12,7 @@ import pytest
 from elmlff_core.errors import ElmlffError
 from elmlff_core.report.page import Listing, Page, Picture, Section, Table, Text, render, write_page
 from elmlff_core.report.plots import as_png, calibration, new_figure, parity
-from elmlff_core.report.versions import versions
+from elmlff_core.report.provenance import versions
 from elmlff_core.uncertainty.quality import Coverage, ReliabilityBin, UncertaintyQuality
 
 
@@ -60,7 +60,7 @@ def test_tables_have_their_rows():
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path):
-    with pytest.raises(ElmlffError, match="cannot write the report"):
+    with pytest.raises(ElmlffError, match="cannot write"):
         write_page(Page("t", "s", []), tmp_path / "absent" / "report.html")
 
 

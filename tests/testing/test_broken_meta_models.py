@@ -17,7 +17,7 @@ FEATURES = example_features(8)
 
 
 class Sound:
-    """A weighted mean of the bases, of which subclasses break one thing."""
+    """A weighted mean of the base models, of which subclasses break one thing."""
 
     def __init__(self) -> None:
         self.weights: list[float] = []

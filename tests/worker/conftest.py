@@ -74,7 +74,7 @@ def worker() -> Iterator[Callable[..., NamedModel]]:
         settings = ModelConfig(
             adapter="ase", python=python, timeout=timeout, options={**options, "arguments": arguments}
         )
-        made.append(named_model("base", settings))
+        made.append(named_model("base model", settings))
         return made[-1]
 
     yield make

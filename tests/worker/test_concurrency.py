@@ -154,4 +154,4 @@ def test_a_relative_interpreter_is_kept_absolute(tmp_path, monkeypatch):
     stack = Stack([model("a", "Spring", "./python")], "mean", {}, make_meta("mean", {}))
     stack.save(tmp_path / "stack")
     monkeypatch.chdir("/")
-    assert load_stack(tmp_path / "stack").models[0].config.python == str(tmp_path / "python")
+    assert load_stack(tmp_path / "stack").base_models[0].config.python == str(tmp_path / "python")

@@ -22,7 +22,7 @@ from tests.worker.conftest import spring
 
 calculator, arguments, marks, in_thread = {calculator!r}, {arguments!r}, {marks!r}, {in_thread!r}
 options = {{"calculator": f"tests.worker.calculators:{{calculator}}", "arguments": arguments}}
-model = named_model("base", ModelConfig(adapter="ase", python="self", options=options))
+model = named_model("base model", ModelConfig(adapter="ase", python="self", options=options))
 if in_thread:  # which has ended when the worker is used
     thread = threading.Thread(target=lambda: model.force_field)
     thread.start()

@@ -84,7 +84,9 @@ def test_a_checkpoint_is_passed_by_its_absolute_path(bare_python, calculators_fo
         "arguments": {"seconds": 0},
         "checkpoint_argument": "log",
     }
-    model = named_model("base", ModelConfig(adapter="ase", checkpoint="notes", python=bare_python, options=options))
+    model = named_model(
+        "base model", ModelConfig(adapter="ase", checkpoint="notes", python=bare_python, options=options)
+    )
     predict_checked(model, spring(2))
     model.close()
     assert len((tmp_path / "notes").read_text().splitlines()) == 2
@@ -102,18 +104,18 @@ def test_an_environment_without_ase(tmp_path):
     folder = tmp_path / "empty"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = str(folder / "bin" / "python")
-    model = named_model("base", ModelConfig(adapter="ase", python=python, options={"calculator": EMT}))
+    model = named_model("base model", ModelConfig(adapter="ase", python=python, options={"calculator": EMT}))
     with pytest.raises(WorkerError, match=r"cannot be used: install numpy and ase there: .*pip install numpy ase"):
         _ = model.force_field
 
 
 def test_no_interpreter():
     with pytest.raises(ForceFieldError, match="model 'base': there is no Python interpreter /nowhere/python"):
-        named_model("base", ModelConfig(adapter="ase", python="/nowhere/python", options={"calculator": EMT}))
+        named_model("base model", ModelConfig(adapter="ase", python="/nowhere/python", options={"calculator": EMT}))
 
 
 def test_an_interpreter_that_is_none():
-    model = named_model("base", ModelConfig(adapter="ase", python="/bin/true", options={"calculator": EMT}))
+    model = named_model("base model", ModelConfig(adapter="ase", python="/bin/true", options={"calculator": EMT}))
     with pytest.raises(WorkerError, match="ended with exit code 0 while it loaded"):
         _ = model.force_field
 
@@ -123,8 +125,8 @@ def test_an_adapter_whose_backend_is_only_there(monkeypatch):
 
     monkeypatch.setattr(plugins, "missing_requirements", lambda record: ["backend"])
     with pytest.raises(PluginError, match="backend not installed"):
-        named_model("base", ModelConfig(adapter="ase", python="self", options={"calculator": EMT}))
-    named_model("base", ModelConfig(adapter="ase", python=sys.executable, options={"calculator": EMT}))
+        named_model("base model", ModelConfig(adapter="ase", python="self", options={"calculator": EMT}))
+    named_model("base model", ModelConfig(adapter="ase", python=sys.executable, options={"calculator": EMT}))
 
 
 def test_paths_in_the_settings_are_relative_to_their_file(tmp_path, monkeypatch):
@@ -157,7 +159,7 @@ def test_what_runs_there_is_python_3_9(module):
 def test_nothing_else_of_elmlff_runs_there(bare_python, calculators_for_others):
     """The list above is whole: what a worker has imported after a prediction, as it says itself."""
     options = {"calculator": f"{calculators_for_others}:ImportLister"}
-    model = named_model("base", ModelConfig(adapter="ase", python=bare_python, options=options))
+    model = named_model("base model", ModelConfig(adapter="ase", python=bare_python, options=options))
     predict_checked(model, spring(1))
     found = json.loads(model.force_field._process.tail().splitlines()[-1])
     model.close()

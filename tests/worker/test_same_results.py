@@ -64,7 +64,7 @@ def test_authors_checkpoints(adapter, shared, monkeypatch, request):
     torch.set_num_threads(1)
     checkpoint = shared / "models" / "methanol-cu100" / file
     here, there = (
-        named_model("base", ModelConfig(adapter=adapter, checkpoint=checkpoint, trust=True, python=python))
+        named_model("base model", ModelConfig(adapter=adapter, checkpoint=checkpoint, trust=True, python=python))
         for python in (None, "self")
     )
     structures = read_structures(str(shared / "data" / "methanol-cu100" / "train"))[:6]

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from elmlff_core.errors import ConfigError
-from elmlff_core.workflows.ablation.results import VariantRow, ablation_table, verdict
+from elmlff_core.fits.tasks import FitResult
+from elmlff_core.workflows.ablation.page import ablation_table
+from elmlff_core.workflows.ablation.results import Ablation, VariantErrors
 from elmlff_core.workflows.ablation.variants import Variant, gat_variants
-from elmlff_core.workflows.sweep.subset_errors import Entry
 from tests.cli.small_data import write_small_data
 
 
@@ -52,24 +53,32 @@ def test_a_network_of_few_layers_keeps_one_and_wrong_options_are_refused():
         gat_variants({"chanels": [4]})
 
 
-def row(name: str, *valid: float) -> VariantRow:
-    entries = [Entry(("a",), "each", {"train": e, "valid": e, "test": 2 * e}, 60.0) for e in valid]
-    return VariantRow.of(Variant(name, name, {}), entries, 10)
+def row(name: str, *valid: float) -> VariantErrors:
+    results = [FitResult({"train": e, "valid": e, "test": 2 * e}, 60.0, 10) for e in valid]
+    return VariantErrors.of(Variant(name, name, {}), results)
 
 
-def test_errors_are_means_over_seeds_with_their_spread():
+def ablation(*variants: VariantErrors) -> Ablation:
+    return Ablation(("a",), list(variants))
+
+
+def test_errors_are_means_over_seeds_with_their_deviation():
     found = row("x", 0.1, 0.2, 0.6)
     assert found.errors == pytest.approx({"train": 0.3, "valid": 0.3, "test": 0.6})
-    assert found.spread["valid"] == pytest.approx(np.sqrt((0.04 + 0.01 + 0.09) / 2))
-    assert row("x", 0.1).spread == {"test": None, "valid": None, "train": None}
-    table = ablation_table([row("gat", 0.2), row("y", 0.3)], 1)
+    assert found.seed_std["valid"] == pytest.approx(np.sqrt((0.04 + 0.01 + 0.09) / 2))
+    assert row("x", 0.1).seed_std == {"test": None, "valid": None, "train": None}
+    table = ablation_table(ablation(row("gat", 0.2), row("y", 0.3)))
     assert table.rows[1] == ["y", "0.6000", "0.3000", "0.3000", "+50.0 %", "10", "1.0"]
 
 
-def test_the_verdict_says_what_is_within_the_spread():
-    assert verdict([row("gat", 0.1), row("y", 0.3)]).startswith("The whole network is best on validation: 0.1000")
-    assert verdict([row("gat", 0.30, 0.40), row("y", 0.29, 0.39)]).endswith("no more than the spread over seeds.")
-    assert verdict([row("gat", 0.30, 0.31), row("y", 0.10, 0.11)]).endswith("(test 0.6100 ±0.0141).")
+def test_the_summary_says_what_is_within_the_deviation_over_seeds():
+    assert ablation(row("gat", 0.1), row("y", 0.3)).summary.startswith(
+        "The whole network is best on validation: 0.1000"
+    )
+    assert ablation(row("gat", 0.30, 0.40), row("y", 0.29, 0.39)).summary.endswith(
+        "no more than the standard deviation over seeds."
+    )
+    assert ablation(row("gat", 0.30, 0.31), row("y", 0.10, 0.11)).summary.endswith("(test 0.6100 ±0.0141).")
 
 
 def test_the_command_fits_each_variant_and_goes_on(tmp_path: Path):
@@ -88,12 +97,16 @@ def test_the_command_fits_each_variant_and_goes_on(tmp_path: Path):
 
     assert "gat in 3 variants with 2 seeds, 3 epochs each: 0 of 6 fits finished before" in run()
     record = json.loads((tmp_path / "run" / "ablation.json").read_text())
-    assert [found["name"] for found in record["rows"]] == ["full", "no-residuals", "minus-1"]
-    assert record["rows"][2]["n_parameters"] < record["rows"][1]["n_parameters"] < record["rows"][0]["n_parameters"]
+    assert [found["name"] for found in record["variants"]] == ["full", "no-residuals", "minus-1"]
+    assert (
+        record["variants"][2]["n_parameters"]
+        < record["variants"][1]["n_parameters"]
+        < record["variants"][0]["n_parameters"]
+    )
     lines = (tmp_path / "run" / "ablation.csv").read_text().splitlines()
     assert len(lines) == 1 + 3 * 2
     assert "without the last layer" in (tmp_path / "run" / "ablation.html").read_text()
     (tmp_path / "run" / "fit" / "minus-1-seed1" / "result.json").unlink()
     assert "5 of 6 fits finished before" in run()
     again = json.loads((tmp_path / "run" / "ablation.json").read_text())
-    assert [found["per_seed"] for found in again["rows"]] == [found["per_seed"] for found in record["rows"]]
+    assert [found["per_seed"] for found in again["variants"]] == [found["per_seed"] for found in record["variants"]]

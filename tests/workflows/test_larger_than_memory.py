@@ -14,7 +14,7 @@ from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.features.linear_combination import ElementMix
 from elmlff_core.settings.reading import read_config
 from elmlff_core.stack.stack import make_meta
-from elmlff_core.workflows.stack.workflow import stack
+from elmlff_core.workflows.stack.workflow import build_stack
 from tests.cli.small_data import write_small_data
 from tests.conftest import synthetic_features
 
@@ -29,14 +29,14 @@ TINY = {
 def test_a_run_is_the_same_with_its_arrays_in_files(tmp_path, monkeypatch):
     write_small_data(tmp_path)
     config = read_config(tmp_path / "elmlff.toml", {"meta": TINY, "training": {"epochs": 2}})
-    inside = stack(config, tmp_path / "inside")
+    inside = build_stack(config, tmp_path / "inside")
     mapped = []
     monkeypatch.setattr(arrays, "MEMORY_BYTES", 1000)
     nameless = arrays._nameless_file
     monkeypatch.setattr(arrays, "_nameless_file", lambda n_bytes: (mapped.append(n_bytes), nameless(n_bytes))[1])
-    outside = stack(config, tmp_path / "outside")
+    outside = build_stack(config, tmp_path / "outside")
     assert len(mapped) > 30
-    for one, other in zip(inside.rows, outside.rows, strict=True):
+    for one, other in zip(inside.errors, outside.errors, strict=True):
         assert (one.name, one.errors) == (other.name, other.errors)
     first, second = (json.loads((tmp_path / run / "diagnostics.json").read_text()) for run in ("inside", "outside"))
     assert first["uncertainty"] == second["uncertainty"]

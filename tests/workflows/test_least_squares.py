@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from elmlff_core.errors import ElmlffError
-from elmlff_core.workflows.sweep import least_squares as linear_way
+from elmlff_core.workflows.sweep import least_squares
 from elmlff_core.workflows.sweep.least_squares import (
     NormalEquations,
     empty_errors,
-    errors_of_mixes,
-    linear_entries,
+    errors_of_combinations,
+    least_squares_errors,
     subset_weights,
 )
 from elmlff_core.workflows.sweep.subsets import all_subsets
@@ -32,12 +32,12 @@ def per_frame(predicted: np.ndarray, features) -> float:
     return float(np.mean([np.sqrt(np.mean(frame**2)) for frame in error]))
 
 
-@pytest.mark.parametrize("chunk_numbers", [linear_way.CHUNK_NUMBERS, 3 * 15 * 5 * 4])
+@pytest.mark.parametrize("chunk_numbers", [least_squares.CHUNK_NUMBERS, 3 * 15 * 5 * 4])
 def test_every_subset_is_what_numpy_finds_for_it_alone(monkeypatch, chunk_numbers):
-    monkeypatch.setattr(linear_way, "CHUNK_NUMBERS", chunk_numbers)
+    monkeypatch.setattr(least_squares, "CHUNK_NUMBERS", chunk_numbers)
     features = parts()
     subsets = all_subsets(features["train"].models)
-    entries = linear_entries(subsets, features)
+    entries = least_squares_errors(subsets, features)
     assert [entry.subset for entry in entries] == subsets
     assert len(subsets) == 15
     for entry in entries:
@@ -57,7 +57,7 @@ def test_a_base_given_twice_is_no_obstacle():
     features = parts(2)
     for values in features.values():
         values.forces[1] = values.forces[0]
-    alone, again, both = linear_entries(all_subsets(("m0", "m1")), features)
+    alone, again, both = least_squares_errors(all_subsets(("m0", "m1")), features)
     assert both.errors["test"] == pytest.approx(alone.errors["test"])
     assert again.errors == alone.errors
 
@@ -72,4 +72,4 @@ def test_an_unknown_element_is_refused():
     equations = NormalEquations.of(synthetic_features())
     weights = subset_weights(equations, np.ones((1, 3), dtype=bool))
     with pytest.raises(ElmlffError, match=r"atomic numbers \[8\]"):
-        errors_of_mixes(synthetic_features(symbols="OH4"), equations.atomic_numbers, weights)
+        errors_of_combinations(synthetic_features(symbols="OH4"), equations.atomic_numbers, weights)

@@ -14,8 +14,8 @@ from elmlff_core.fits.meta_models import NamedMeta
 from elmlff_core.plugins.registry import registry
 from elmlff_core.settings.config import Config
 from elmlff_core.testing.meta_model import example_features
-from elmlff_core.workflows.sweep.least_squares import linear_entries
-from elmlff_core.workflows.sweep.masked import amortised_entries, check_maskable
+from elmlff_core.workflows.sweep.least_squares import least_squares_errors
+from elmlff_core.workflows.sweep.masked import check_maskable, masked_errors
 from elmlff_core.workflows.sweep.subsets import all_subsets
 
 OPTIONS = {"width": 16, "layers": 2, "heads": 4}
@@ -38,18 +38,20 @@ def features():
 
 @pytest.fixture(scope="module")
 def trained(features, tmp_path_factory) -> tuple[Path, list]:
-    folder = tmp_path_factory.mktemp("amortised")
-    return folder, amortised_entries(meta(), 0, features, folder, Reporter())
+    folder = tmp_path_factory.mktemp("masked")
+    return folder, masked_errors(meta(), 0, features, folder, Reporter())
 
 
 def test_one_training_makes_subsets_better_than_their_mixes(features, trained):
     """The base `crowded` errs by a factor that follows the surroundings: where it is, a network can mend it."""
-    mixes = {entry.subset: entry.errors for entry in linear_entries(all_subsets(features["train"].models), features)}
-    amortised = {entry.subset: entry.errors for entry in trained[1]}
-    assert amortised.keys() == mixes.keys()
+    mixes = {
+        entry.subset: entry.errors for entry in least_squares_errors(all_subsets(features["train"].models), features)
+    }
+    masked = {entry.subset: entry.errors for entry in trained[1]}
+    assert masked.keys() == mixes.keys()
     for subset in (("crowded",), ("scaled", "crowded"), ("scaled", "noisy", "crowded")):
-        assert amortised[subset]["test"] < 0.93 * mixes[subset]["test"], subset
-    assert np.mean([errors["valid"] for errors in amortised.values()]) < np.mean(
+        assert masked[subset]["test"] < 0.93 * mixes[subset]["test"], subset
+    assert np.mean([errors["valid"] for errors in masked.values()]) < np.mean(
         [errors["valid"] for errors in mixes.values()]
     )
 
@@ -62,7 +64,7 @@ def test_evaluations_that_a_kill_cost_are_made_again(features, trained):
     kept = {name: found[name] for name in list(found)[:2]}
     path.write_text(json.dumps(kept))
     before = (folder / "fitted.json").stat().st_mtime_ns
-    again = amortised_entries(meta(), 0, features, folder, Reporter())
+    again = masked_errors(meta(), 0, features, folder, Reporter())
     assert [entry.errors for entry in again] == [entry.errors for entry in entries]
     assert (folder / "fitted.json").stat().st_mtime_ns == before
     assert all(entry.seconds > 0 for entry in again)
@@ -70,6 +72,6 @@ def test_evaluations_that_a_kill_cost_are_made_again(features, trained):
 
 @pytest.mark.parametrize("name", ["mean", "linear", "conservative"])
 def test_what_cannot_be_masked_is_refused(name):
-    with pytest.raises(ConfigError, match=f"'{name}' cannot be fitted with bases masked"):
+    with pytest.raises(ConfigError, match=f"'{name}' cannot be fitted with base models masked"):
         check_maskable(meta(name, {}))
     check_maskable(meta("gat", {}))

@@ -16,7 +16,7 @@ from ase.md.verlet import VelocityVerlet
 
 from elmlff_core.settings.config import Config, DataConfig, ModelConfig
 from elmlff_core.stack.stack import load_stack
-from elmlff_core.workflows.stack.workflow import StackRun, stack
+from elmlff_core.workflows.stack.workflow import StackRun, build_stack
 
 MORSE = {"calculator": "ase.calculators.morse:MorsePotential"}
 
@@ -47,11 +47,14 @@ def run(folder, tmp_path_factory) -> StackRun:
         for name, epsilon in (("soft", 0.3), ("hard", 0.5))
     }
     config = Config(
-        data=DataConfig(train=str(folder / "md.extxyz")), models=models, stack=tuple(models), meta={"name": "linear"}
+        data=DataConfig(train=str(folder / "md.extxyz")),
+        models=models,
+        base_models=tuple(models),
+        meta={"name": "linear"},
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ELMLFF_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return stack(config, folder / "run")
+        return build_stack(config, folder / "run")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,7 @@ def test_a_random_split_of_a_trajectory_is_warned_of(run, diagnostics):
 
 
 def test_frames_are_named_by_their_place_in_the_dataset(run, diagnostics):
-    split = json.loads((run.folder / "metrics.json").read_text())["split"]
+    split = json.loads((run.folder / "metrics.json").read_text())["splits"]
     frames = ase.io.read(run.folder.parent / "md.extxyz", ":")
     found = next(entry for entry in diagnostics["errors"] if entry["name"] == "stack (linear)")["worst"]
     predicted = load_stack(run.folder).predict([frames[i] for i in split["test"]])
@@ -83,12 +86,12 @@ def test_frames_are_named_by_their_place_in_the_dataset(run, diagnostics):
 def test_the_page_shows_what_was_found(run, diagnostics):
     html = (run.folder / "report.html").read_text()
     text = re.sub(r"<[^>]+>", "|", html)
-    assert run.verdict in text.replace("&#39;", "'")
-    for row in run.rows:
+    assert run.summary in text.replace("&#39;", "'")
+    for row in run.errors:
         assert f"{row.headline:.4f}" in text
     titles = re.findall(r"<h2>([^<]+)</h2>", html)
     assert titles == [
-        "Verdict", "Errors", "Pictures", "Training against test", "Test against training structures",
+        "Summary", "Errors", "Pictures", "Training against test", "Test against training structures",
         "Noise of the labels", "Where the errors are", "Uncertainty", "Settings", "Versions",
     ]  # fmt: skip
     for entry in diagnostics["uncertainty"]["forces"]["coverage"]:

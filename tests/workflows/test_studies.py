@@ -12,7 +12,7 @@ from elmlff_core.settings.config import Config
 from elmlff_core.workflows.reproduction.published import read_published, resemblances
 from elmlff_core.workflows.reproduction.settings import study_config
 from elmlff_core.workflows.reproduction.studies import STUDIES, find_study
-from elmlff_core.workflows.sweep.subset_errors import Entry
+from elmlff_core.workflows.sweep.subset_errors import SubsetErrors
 
 SURFACE = STUDIES["methanol-cu100"]
 # Keys of the authors' input.json -> ours.
@@ -50,7 +50,7 @@ def test_deep_potentials_are_those_of_the_authors_inputs(study: str, name: str, 
 
 
 THEIRS = """
-stack = ["nep"]
+base_models = ["nep"]
 
 [data]
 train = "mine.xyz"
@@ -85,11 +85,11 @@ def test_a_users_settings_go_over_the_study_but_not_its_data(tmp_path: Path, mon
     assert config.data.split == "clusters"
     assert config.meta == {"name": "gat", "target": "absolute", "gat": {"heads": 2}}
     assert config.model("dp2").options == {"calculator": "mine:Mine"}
-    assert config.stack == SURFACE.models
+    assert config.base_models == SURFACE.models
     assert config.training.epochs == 5
     assert config.model("dp1").options["rcut"] == 4.0
     assert config.model("dp1").options["axis_neuron"] == 12
-    assert config_of(SURFACE, "quick", stack=["nep", "painn"]).stack == ("nep", "painn")
+    assert config_of(SURFACE, "quick", base_models=["nep", "painn"]).base_models == ("nep", "painn")
 
 
 def test_quick_fits_a_sample_and_paper_all() -> None:
@@ -99,7 +99,7 @@ def test_quick_fits_a_sample_and_paper_all() -> None:
     assert STUDIES["methane"].sample("quick", 7) is None
 
 
-@pytest.mark.parametrize("assignment", ["meta.name=egat", "data.train=mine.xyz", 'stack=["nep"]'])
+@pytest.mark.parametrize("assignment", ["meta.name=egat", "data.train=mine.xyz", 'base_models=["nep"]'])
 def test_what_a_study_fixes_cannot_be_set(assignment: str) -> None:
     with pytest.raises(ConfigError, match="a study fixes"):
         study_config(SURFACE, {"train": SURFACE.dataset.name}, None, {}, [assignment])
@@ -142,15 +142,17 @@ def test_resemblance_by_hand() -> None:
     published = {"dp1": 0.1, "dp2": 0.2, "dp1+dp2": 0.3}
     test = {"dp1": 0.3, "dp2": 0.9, "dp1+dp2": 0.6}
     entries = [
-        Entry(tuple(name.split("+")), "each", {"train": 2 * value, "valid": 1.0, "test": test[name]}, 0.0)
+        SubsetErrors(tuple(name.split("+")), "per-subset", {"train": 2 * value, "valid": 1.0, "test": test[name]}, 0.0)
         for name, value in published.items()
     ]
-    train, unseen = resemblances([*entries, Entry(("dp3",), "each", {}, 0.0)], published, STUDIES["methane"])
-    assert (train.part, train.n_subsets, train.ratio, train.spearman) == ("train", 3, pytest.approx(2.0), 1.0)
+    train, unseen = resemblances(
+        [*entries, SubsetErrors(("dp3",), "per-subset", {}, 0.0)], published, STUDIES["methane"]
+    )
+    assert (train.split, train.n_subsets, train.ratio, train.spearman) == ("train", 3, pytest.approx(2.0), 1.0)
     assert (unseen.ratio, unseen.spearman) == (pytest.approx(3.0), pytest.approx(0.5))
     assert resemblances(entries, {}, STUDIES["methane"]) == []
 
 
 def test_a_subset_with_another_base_is_none_of_the_papers() -> None:
-    entry = Entry(("dp1", "nep"), "each", {"train": 1.0, "valid": 1.0, "test": 1.0}, 0.0)
+    entry = SubsetErrors(("dp1", "nep"), "per-subset", {"train": 1.0, "valid": 1.0, "test": 1.0}, 0.0)
     assert resemblances([entry], {"dp1": 0.1}, STUDIES["methane"]) == []

@@ -8,25 +8,25 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from elmlff_core.report.heat_map import Grid, heat_map, shade
 from elmlff_core.report.page import render
 from elmlff_core.settings.run_folder import RunFolder
-from elmlff_core.workflows.sweep.page import subset_table
-from elmlff_core.workflows.sweep.report import write_sweep_report
+from elmlff_core.workflows.sweep.page import subset_map, subset_table, write_results
 from elmlff_core.workflows.sweep.results import Sweep
-from elmlff_core.workflows.sweep.subset_errors import Entry
+from elmlff_core.workflows.sweep.subset_errors import SubsetErrors
 from elmlff_core.workflows.sweep.subsets import all_subsets
 
 MODELS = ("dp1", "painn", "nep")
 
 
-def entries(way: str, factor: float, models=MODELS) -> list[Entry]:
+def entries(method: str, factor: float, models=MODELS) -> list[SubsetErrors]:
     """Errors that fall with the number of bases; `test` twice as large as `valid`."""
     return [
-        Entry(subset, way, {"train": 0.5 * error, "valid": error, "test": 2 * error}, 1.0)
+        SubsetErrors(subset, method, {"train": 0.5 * error, "valid": error, "test": 2 * error}, 1.0)
         for place, subset in enumerate(all_subsets(models))
         for error in [factor * (0.1 / len(subset) + 0.001 * place)]
     ]
@@ -34,7 +34,7 @@ def entries(way: str, factor: float, models=MODELS) -> list[Entry]:
 
 @pytest.fixture
 def sweep() -> Sweep:
-    found = [*entries("linear", 1.0), *entries("each", 0.5)[:4]]
+    found = [*entries("least-squares", 1.0), *entries("per-subset", 0.5)[:4]]
     costs = {"dp1": 0.001, "painn": 0.004, "nep": 0.0002}
     return Sweep(MODELS, "egat", found, {"train": 0.9, "valid": 1.0, "test": 1.1}, costs, ["a note"])
 
@@ -42,7 +42,7 @@ def sweep() -> Sweep:
 @pytest.fixture
 def written(sweep, tmp_path) -> Path:
     (tmp_path / "config.toml").write_text("seed = 0\n")
-    write_sweep_report(sweep, "few.extxyz", {"train": 9, "valid": 2, "test": 3}, RunFolder(tmp_path, "key"))
+    write_results(sweep, "few.extxyz", {"train": 9, "valid": 2, "test": 3}, RunFolder(tmp_path, "key"))
     return tmp_path
 
 
@@ -55,11 +55,11 @@ def test_the_page_needs_nothing_from_elsewhere(written):
 
 def test_the_page_recommends_by_validation(written, sweep):
     html = (written / "sweep.html").read_text()
-    best = min(sweep.of("linear"), key=lambda entry: entry.errors["valid"])
-    assert f"linear: {'+'.join(best.subset)} is best on validation ({best.errors['valid']:.4f} eV/Å" in html
+    best = min(sweep.of("least-squares"), key=lambda entry: entry.errors["valid"])
+    assert f"least-squares: {'+'.join(best.subset)} is best on validation ({best.errors['valid']:.4f} eV/Å" in html
     assert "a note" in html
     assert "with an error of 1.0000 eV/Å on validation and 1.1000 on test structures" in html
-    assert 'class="key"><td class="text">linear</td><td class="text">recommended: lowest on validation' in html
+    assert 'class="key"><td class="text">least-squares</td><td class="text">recommended: lowest on validation' in html
 
 
 def test_json_and_csv_hold_the_same(written, sweep):
@@ -68,16 +68,25 @@ def test_json_and_csv_hold_the_same(written, sweep):
         rows = list(csv.DictReader(file))
     assert len(rows) == len(record["entries"]) == 11
     for row, entry in zip(rows, record["entries"], strict=True):
-        assert (row["subset"], row["way"]) == ("+".join(entry["subset"]), entry["way"])
+        assert (row["subset"], row["method"]) == ("+".join(entry["subset"]), entry["method"])
         assert float(row["test"]) == pytest.approx(entry["errors"]["test"], rel=1e-5)
     assert record["agreement"][0]["n_subsets"] == 4
-    assert set(record["ways"]) == {"linear", "each"}
-    assert record["ways"]["each"]["shapley"] == {}
-    shapley = record["ways"]["linear"]["shapley"]["test"]
-    whole = sweep.of("linear")[-1].errors["test"]
+    assert set(record["methods"]) == {"least-squares", "per-subset"}
+    assert record["methods"]["per-subset"]["shapley"] == {}
+    shapley = record["methods"]["least-squares"]["shapley"]["test"]
+    whole = sweep.of("least-squares")[-1].errors["test"]
     assert sum(value["value"] for value in shapley.values()) == pytest.approx(1.1 - whole)
-    for name in ("heat_map", "sizes", "costs", "shapley"):
+    for name in ("sizes", "costs", "shapley"):
         assert (written / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_each_method_has_a_heat_map_of_its_own_as_a_file(written, sweep):
+    for method in ("least-squares", "per-subset"):
+        drawing = ElementTree.parse(written / f"heat_map-{method}.svg").getroot()
+        titles = [title.text for title in drawing.iter("{http://www.w3.org/2000/svg}title")]
+        known = {"+".join(entry.subset): entry.errors["test"] for entry in sweep.of(method)}
+        assert len(titles) == 8
+        assert {f"{name}: {error:.4f} eV/Å" for name, error in known.items()} < set(titles)
 
 
 def test_every_subset_has_one_cell():
@@ -96,12 +105,12 @@ def test_colours_are_on_a_logarithmic_scale():
 
 def test_a_name_with_markup_stays_text():
     models = ("</script><b>", "nep")
-    found = Sweep(models, "egat", entries("linear", 1.0, models), {"train": 1, "valid": 1, "test": 1},
+    found = Sweep(models, "egat", entries("least-squares", 1.0, models), {"train": 1, "valid": 1, "test": 1},
                   dict.fromkeys(models, 0.1))  # fmt: skip
-    assert "<b>" not in heat_map(found).markup
+    assert "<b>" not in heat_map(subset_map(found)).markup
 
 
-def test_the_table_is_ranked_and_has_gaps_where_a_way_was_not_asked(sweep):
+def test_the_table_is_ranked_and_has_gaps_where_a_method_was_not_asked(sweep):
     table = subset_table(sweep)
     valid = [float(row[3]) for row in table.rows]
     assert valid == sorted(valid)
@@ -128,38 +137,38 @@ const cells = data.cells.map(function (cell, index) {
   return rectangle;
 });
 const labels = data.cells.map(() => element({})), low = element({}), high = element({});
-const way = element({}), part = element({}), tip = element({});
-way.value = "linear"; part.value = "valid";
+const method = element({}), split = element({}), tip = element({});
+method.value = "least-squares"; split.value = "valid";
 const root = {
   scrollLeft: 0, scrollWidth: 900, getBoundingClientRect: () => ({left: 0, top: 0}),
   querySelector(selector) {
     const label = selector.match(/data-label="(\\d+)"/);
     if (label) return labels[Number(label[1])];
-    return {'script[type="application/json"]': {textContent: JSON.stringify(data)}, 'select[name="way"]': way,
-      'select[name="errors"]': part, ".tip": tip, '[data-scale="low"]': low, '[data-scale="high"]': high}[selector];
+    return {'script[type="application/json"]': {textContent: JSON.stringify(data)}, 'select[name="method"]': way,
+      'select[name="errors"]': split, ".tip": tip, '[data-scale="low"]': low, '[data-scale="high"]': high}[selector];
   },
   querySelectorAll: () => cells,
 };
 const document = {currentScript: {parentElement: root}};
 %s
-way.value = "each"; part.value = "test"; way.listeners.change();
+method.value = "per-subset"; split.value = "test"; method.listeners.change();
 cells[1].listeners.mousemove({clientX: 5, clientY: 5});
 console.log(JSON.stringify({fills: cells.map((cell) => cell.attributes.fill), tip: tip.textContent, hidden: tip.hidden,
   low: low.textContent, high: high.textContent, labels: labels.map((label) => label.textContent)}));
 """
 
 
-def test_the_script_shows_the_way_and_part_that_are_chosen(sweep):
+def test_the_script_shows_the_method_and_split_that_are_chosen(sweep):
     node = shutil.which("node")
     if node is None:
         pytest.skip("node, which runs the page's script, is not installed")
-    markup = heat_map(sweep).markup
+    markup = heat_map(subset_map(sweep)).markup
     data = re.search(r'<script type="application/json">(.*?)</script>', markup, re.DOTALL)[1]
     script = re.search(r"<script>(.*?)</script>", markup, re.DOTALL)[1]
     run = subprocess.run([node, "-e", DOCUMENT % (data, script)], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout)
-    known = {entry.subset: entry.errors["test"] for entry in sweep.of("each")}
+    known = {entry.subset: entry.errors["test"] for entry in sweep.of("per-subset")}
     low, high = min(known.values()), max(known.values())
     assert (found["low"], found["high"]) == (f"{low:.4f} eV/Å", f"{high:.4f} eV/Å")
     for (_, _, subset), fill, label in zip(Grid.of(MODELS).cells(), found["fills"], found["labels"], strict=True):
@@ -167,15 +176,15 @@ def test_the_script_shows_the_way_and_part_that_are_chosen(sweep):
         expected = colours[shade(known[subset], low, high)] if subset in known else "#e9edf0"
         assert (fill, label) == (expected, f"{known[subset]:.4f}" if subset in known else "")
     assert found["tip"].splitlines()[0] == "painn"
-    assert "each: validation 0.0505, test 0.1010, training 0.0253 eV/Å" in found["tip"]
-    assert found["tip"].endswith("bases take 4.00 ms a structure")
+    assert "per-subset: validation 0.0505, test 0.1010, training 0.0253 eV/Å" in found["tip"]
+    assert found["tip"].endswith("base models take 4.00 ms a structure")
     assert not found["hidden"]
 
 
 def test_the_drawing_shows_the_first_choice_without_its_script(sweep):
-    markup = heat_map(sweep).markup
+    markup = heat_map(subset_map(sweep)).markup
     titles = re.findall(r"<title>(.*?)</title>", markup)
-    assert titles[0] == "no base: zero forces: 1.0000 eV/Å"
+    assert titles[0] == "no base model: zero forces: 1.0000 eV/Å"
     assert "dp1+painn+nep: 0.0393 eV/Å" in titles
     assert len(titles) == 8
 

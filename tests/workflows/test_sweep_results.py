@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from elmlff_core.workflows.sweep.results import Choice, Sweep, agreement, pareto_front, spearman, verdict
+from elmlff_core.workflows.sweep.results import Choice, Sweep, agreement, pareto_front, spearman, summary
 from elmlff_core.workflows.sweep.shapley import shapley_values
-from elmlff_core.workflows.sweep.subset_errors import Entry
+from elmlff_core.workflows.sweep.subset_errors import SubsetErrors
 from elmlff_core.workflows.sweep.subsets import all_subsets
 
 MODELS = ("a", "b", "c")
@@ -62,15 +62,15 @@ def test_rank_correlation_is_scipys_and_knows_where_there_is_none():
     assert spearman([1, 2, 3], [1, 1, 1]) is None
 
 
-def entry(subset: str, valid: float, test: float, way: str = "linear") -> Entry:
-    return Entry(tuple(subset), way, {"train": valid, "valid": valid, "test": test}, 0.5)
+def entry(subset: str, valid: float, test: float, method: str = "least-squares") -> SubsetErrors:
+    return SubsetErrors(tuple(subset), method, {"train": valid, "valid": valid, "test": test}, 0.5)
 
 
 def test_ways_are_compared_over_what_both_know():
     first = [entry("a", 4, 1), entry("b", 3, 2), entry("c", 2, 3), entry("ab", 1, 4)]
-    second = [entry("c", 1, 3, "each"), entry("a", 3, 2, "each"), entry("b", 2, 1, "each")]
+    second = [entry("c", 1, 3, "per-subset"), entry("a", 3, 2, "per-subset"), entry("b", 2, 1, "per-subset")]
     found = agreement(first, second)
-    assert (found.ways, found.n_subsets) == (("linear", "each"), 3)
+    assert (found.methods, found.n_subsets) == (("least-squares", "per-subset"), 3)
     assert found.spearman["valid"] == pytest.approx(1.0)  # a > b > c in both
     assert found.spearman["test"] == pytest.approx(0.5)  # 1 2 3 against 2 1 3: 1 - 6 * 2 / 24
 
@@ -85,31 +85,33 @@ def sweep() -> Sweep:
 
 
 def test_what_is_recommended_is_best_on_validation_not_on_test(sweep):
-    found = sweep.summary("linear")
+    found = sweep.of_method("least-squares")
     assert found.recommended == Choice(("a", "b"), 0.10, 0.15, 3.0)
     assert found.lowest_test == Choice(("a", "c"), 0.22, 0.12, 6.0)
-    assert found.all_bases == Choice(MODELS, 0.11, 0.13, 8.0)
+    assert found.all_models == Choice(MODELS, 0.11, 0.13, 8.0)
     assert found.seconds == pytest.approx(3.5)
-    assert verdict(sweep, "linear").startswith("linear: a+b is best on validation (0.1000 eV/Å; test 0.1500)")
+    assert summary(sweep, "least-squares").startswith(
+        "least-squares: a+b is best on validation (0.1000 eV/Å; test 0.1500)"
+    )
 
 
 def test_sizes_have_their_best_and_their_mean(sweep):
-    one, two, three = sweep.summary("linear").sizes
+    one, two, three = sweep.of_method("least-squares").sizes
     assert (one.best, one.valid, one.test, one.n_subsets) == (("b",), 0.20, 0.26, 3)
     assert (one.mean_valid, one.mean_test) == pytest.approx((0.25, 0.25))
     assert (two.best, two.mean_valid) == (("a", "b"), pytest.approx(0.16))
     assert three.best == MODELS
-    assert sweep.summary("linear").best_size == 2
+    assert sweep.of_method("least-squares").best_size == 2
 
 
 def test_the_front_is_cheap_or_good(sweep):
-    assert [choice.subset for choice in sweep.summary("linear").pareto] == [("a",), ("b",), ("a", "b")]
+    assert [choice.subset for choice in sweep.of_method("least-squares").pareto] == [("a",), ("b",), ("a", "b")]
     tie = [Choice(("x",), 0.2, 0, 1.0), Choice(("y",), 0.1, 0, 1.0), Choice(("z",), 0.1, 0, 2.0)]
     assert [choice.subset for choice in pareto_front(tie)] == [("y",)]
 
 
 def test_shapley_values_need_every_subset(sweep):
-    found = sweep.summary("linear").shapley
+    found = sweep.of_method("least-squares").shapley
     assert sum(value.value for value in found["test"].values()) == pytest.approx(1.1 - 0.13)
     some = Sweep(MODELS, "egat", sweep.entries[:6], sweep.empty, sweep.costs)
-    assert some.summary("linear").shapley == {}
+    assert some.of_method("least-squares").shapley == {}

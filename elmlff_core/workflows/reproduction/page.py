@@ -98,7 +98,10 @@ def base_table(results: Reproduction) -> Table:
         body.append([base.errors.name, base.origin, *cells, "" if energy is None else f"{1000 * energy:.3g}"])
     head = ["base model", "where from"]
     head += [f"{split}\n{key}" for split in ("test", "training") for key in ("per frame", "RMSE", "MAE")]
-    caption = "Force errors in eV/Å; per frame is the paper's metric (Eq. 7). Energy RMSE in meV per atom, each base model aligned."
+    caption = (
+        "Force errors in eV/Å; per frame is the paper's metric (Eq. 7). Energy RMSE in meV per atom, each base model "
+        "aligned."
+    )
     return Table([*head, "test\nenergy"], body, caption, text_columns=2)
 
 

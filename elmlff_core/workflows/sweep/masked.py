@@ -83,7 +83,7 @@ def check_maskable(meta: NamedMeta) -> None:
     """ConfigError where `meta` cannot be fitted with masks."""
     if not getattr(meta.make(), "takes_masks", False):
         raise ConfigError(
-            f"meta-model '{meta.name}' cannot be fitted with bases masked: --method masked takes gat or egat"
+            f"meta-model '{meta.name}' cannot be fitted with base models masked: --method masked takes gat or egat"
         )
 
 
