@@ -65,7 +65,7 @@ def command(
 
     reporter = ConsoleReporter()
     found = find_study(study)
-    stack = [name.strip() for name in models.split(",") if name.strip()] if models else None
+    stack = [name.strip() for name in models.split(",") if name.strip()] if models is not None else None
     path = Path(config_file) if config_file else None
     config = study_config(found, study_data(found, origin, reporter), path, {**values, "stack": stack}, assignments)
     if subsets is None and sample is None:

@@ -33,7 +33,8 @@ def test_what_a_plugin_prints_is_not_in_the_json(infested):
         (
             "elmlff-wrong-record",
             "wrong-record",
-            "ForceFieldPlugin.options is <class 'dict'>, expected a subclass of elmlff_core.contracts.hookspecs.Options",
+            "ForceFieldPlugin.options is <class 'dict'>, expected a subclass of "
+            "elmlff_core.contracts.hookspecs.Options",
         ),
     ],
 )

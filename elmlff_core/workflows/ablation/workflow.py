@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER, resolve_model
+from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER, resolve_model, with_base_models
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.data.splits import read_parts
 from elmlff_core.errors import ConfigError
@@ -63,6 +63,7 @@ def ablate(
     reporter = reporter or Reporter()
     set_up_process()
     check_executor(executor)
+    config = with_base_models(config)
     if config.meta_names != ("gat",):
         raise ConfigError(f"an ablation takes the meta-model gat, found {', '.join(config.meta_names)}: say --meta gat")
     parts = read_parts(config.data)

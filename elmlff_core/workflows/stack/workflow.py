@@ -21,6 +21,7 @@ from elmlff_core.base_models.named import (
     train_model,
     trained_checkpoint,
     training_directory,
+    with_base_models,
 )
 from elmlff_core.base_models.out_of_fold import Fold, Retraining, make_folds, out_of_fold
 from elmlff_core.base_models.prediction import dataset_features
@@ -77,6 +78,7 @@ def stack(
     """
     reporter = reporter or Reporter()
     set_up_process()
+    config = with_base_models(config)
     parts = read_parts(config.data)
     models = [resolve_model(config, name) for name in config.stack]
     metas = resolve_meta_models(config, parts)

@@ -22,6 +22,7 @@ from elmlff_core.errors import ConfigError
 from elmlff_core.features.linear_combination import NormalEquations
 from elmlff_core.fits.fit import Fit, fit_or_load
 from elmlff_core.fits.meta_models import NamedMeta
+from elmlff_core.plugins.registry import registry
 from elmlff_core.workflows.sweep.least_squares import subset_weights
 from elmlff_core.workflows.sweep.subset_errors import Entry, error_of, evaluated_parts
 from elmlff_core.workflows.sweep.subsets import Subset, all_subsets, membership, subset_name
@@ -78,9 +79,11 @@ class _MaskedMeta(NamedMeta):
 
 def check_maskable(meta: NamedMeta) -> None:
     """ConfigError where `meta` cannot be fitted with masks."""
-    if not getattr(meta.make(), "takes_masks", False):
+    if not meta.plugin.maskable:
+        names = [name for name, (plugin, _) in registry().meta_models.items() if plugin.maskable]
         raise ConfigError(
-            f"meta-model '{meta.name}' cannot be fitted with bases masked: --way amortised takes gat or egat"
+            f"meta-model '{meta.name}' cannot be fitted with bases masked: --way amortised takes "
+            f"{' or '.join(names) or 'none of those installed'}"
         )
 
 

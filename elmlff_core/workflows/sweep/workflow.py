@@ -11,7 +11,13 @@ from pathlib import Path
 
 from elmlff_core.base_models.cache import FeatureCache
 from elmlff_core.base_models.costs import measured_costs
-from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER, NamedModel, check_elements, resolve_model
+from elmlff_core.base_models.named import (
+    DEFAULT_MODELS_FOLDER,
+    NamedModel,
+    check_elements,
+    resolve_model,
+    with_base_models,
+)
 from elmlff_core.base_models.out_of_fold import Retraining, make_folds, out_of_fold
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter
@@ -114,6 +120,7 @@ def sweep(
     request, reporter = request or SweepRequest(), reporter or Reporter()
     set_up_process()
     request.check()
+    config = with_base_models(config)
     subsets = request.fitted_subsets(config.stack, config.seed)
     parts = read_parts(config.data)
     models = [resolve_model(config, name) for name in config.stack]
