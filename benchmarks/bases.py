@@ -14,7 +14,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from elmlff_core.base_models.named import NamedModel, named_model, trained_checkpoint
+from elmlff_core.base_models.named import NamedModel, model_settings, named_model, trained_checkpoint
 from elmlff_core.data.readers import read_structures
 from elmlff_core.settings.config import Config, ModelConfig
 
@@ -55,7 +55,7 @@ def trained_here() -> dict[str, str]:
 
 def settings(name: str, checkpoint: Path) -> ModelConfig:
     """The settings of preset `name` with a checkpoint, trusted: who benchmarks it has it."""
-    return Config(models={name: ModelConfig(checkpoint=checkpoint, trust=True)}).model(name)
+    return model_settings(Config(models={name: ModelConfig(checkpoint=checkpoint, trust=True)}), name)
 
 
 def own_calculator(model: NamedModel) -> Calculator:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ase.data import atomic_numbers
 from pydantic import Field, field_validator
 
-from elmlff_core.contracts.hookspecs import ForceFieldPlugin, Options, hookimpl
+from elmlff_core.contracts.hookspecs import ForceFieldPlugin, Options, PackageClash, hookimpl
+from elmlff_core.plugins.requirements import own_environment, unmet_versions
 from elmlff_plugins.ase_evaluation import ADAPTER, ASEForceField
+
+# Force fields whose calculators users install beside elmlff; their pins are what usually breaks other backends.
+NEIGHBOURS = ("mace-torch", "chgnet", "matgl", "sevenn", "nequip", "orb-models", "mattersim", "fairchem-core")
 
 
 class ASEOptions(Options):
@@ -43,3 +47,14 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
         load=ASEForceField,
         standalone="elmlff_plugins.ase_evaluation",
     )
+
+
+@hookimpl
+def elmlff_package_clashes() -> Iterator[PackageClash]:
+    """Packages of force fields beside which others changed what they need."""
+    for package in NEIGHBOURS:
+        yield PackageClash(package, _unmet(package), own_environment(package))
+
+
+def _unmet(package: str) -> Callable[[], str]:
+    return lambda: "\n".join(unmet_versions(package))

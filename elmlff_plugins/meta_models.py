@@ -43,6 +43,7 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         _gat,
         budgets={"paper": {"target": "absolute", "rotate": False}},
         trained=True,
+        maskable=True,
     )
     yield MetaModelPlugin(
         "egat",
@@ -52,6 +53,7 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         trained=True,
         # Many small steps, averaged over the last hundred, learn more in the same time than few large ones.
         training={"batch_size": 8, "learning_rate": 2e-3, "loss": "norm", "averaging": 0.99},
+        maskable=True,
     )
     yield MetaModelPlugin(
         "conservative",

@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from pydantic import Field
 
-from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Options, hookimpl
+from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Options, Preset, hookimpl
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import TrainingLength, TrainingRequest
 from elmlff_core.errors import PluginError
@@ -123,4 +123,19 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
         fingerprint=nep_fingerprint,
         requires=("calorine.calculators",),
         extra="nep",
+        cutoff_option="radial_cutoff",
+    )
+
+
+@hookimpl
+def elmlff_presets() -> Iterator[Preset]:
+    """The paper's NEP."""
+    yield Preset(
+        name="nep",
+        adapter=ADAPTER,
+        summary="NEP4, cutoffs 8 and 4 Å",
+        options={"radial_cutoff": 8.0, "angular_cutoff": 4.0},
+        budgets={"quick": {"steps": 3000}, "paper": {"steps": 100_000}},
+        default=True,
+        order=1,  # the last in the paper's order
     )

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
+from packaging.version import Version
 from pydantic import Field
 
-from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Options, hookimpl
+from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Options, PackageClash, Preset, hookimpl
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import TrainingLength, TrainingRequest
 from elmlff_core.errors import ForceFieldError
+from elmlff_core.plugins.requirements import installed_version
 from elmlff_core.plugins.toolkit import backend_errors, check_elements, existing_checkpoint, fingerprint
 
 if TYPE_CHECKING:
@@ -196,3 +198,37 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
             requires=("schnetpack",),
             extra="schnet",
         )
+
+
+@hookimpl
+def elmlff_presets() -> Iterator[Preset]:
+    """The paper's SchNets and its PaiNN."""
+    networks = {
+        "sch1": ("schnet", "SchNet", 128),
+        "sch2": ("schnet", "SchNet", 64),
+        "sch3": ("schnet", "SchNet", 256),
+        "painn": ("painn", "PaiNN", 128),
+    }
+    for name, (adapter, network, n_atom_basis) in networks.items():
+        yield Preset(
+            name=name,
+            adapter=adapter,
+            summary=f"{network}, {n_atom_basis} features",
+            options={"n_atom_basis": n_atom_basis},
+            budgets={"quick": {"steps": 2500, "batch_size": 10}, "paper": {"epochs": 1000, "batch_size": 10}},
+            default=name == "painn",
+        )
+
+
+@hookimpl
+def elmlff_package_clashes() -> Iterator[PackageClash]:
+    """A SchNetPack that cannot be imported."""
+    remedy = 'on Python 3.12 or newer: pip install "elmlff[schnet]"'
+    yield PackageClash("schnetpack before 2.2", _is_old, remedy)
+
+
+def _is_old() -> str:
+    found = installed_version("schnetpack")
+    if found is None or Version(found) >= Version("2.2"):
+        return ""
+    return "it needs versions of e3nn and hydra that do not import here; pip takes it on Python 3.11 and older"

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel
-
-from elmlff_core.base_models.named import TRAINED, NamedModel, resolve_model, trained_checkpoint
+from elmlff_core.base_models.named import (
+    TRAINED,
+    NamedModel,
+    model_settings,
+    resolve_model,
+    trained_checkpoint,
+    with_base_models,
+)
 from elmlff_core.errors import ElmlffError
-from elmlff_core.presets import PRESETS
+from elmlff_core.plugins.registry import registry
 from elmlff_core.settings.config import Config
 
-# What adapters call the cutoff among their options, where they have one.
-CUTOFF_OPTIONS = ("cutoff", "rcut", "radial_cutoff")
 State = Literal["checkpoint", "trained", "not trained", "ready", "problem"]
 
 
@@ -68,14 +71,15 @@ def list_models(config: Config, models_folder: Path, load: bool = False, only: s
     load : load those with a checkpoint, to tell their elements and cutoff and whether they load at all
     only : one name; ConfigError, with the nearest name, where no model is called so
     """
-    names = dict.fromkeys([*config.base_models, *config.models, *PRESETS]) if only is None else {only: None}
+    config = with_base_models(config)
+    names = dict.fromkeys([*config.base_models, *config.models, *registry().presets]) if only is None else {only: None}
     if only is not None:
-        config.model(only)
+        model_settings(config, only)
     return [_entry(config, name, models_folder, load) for name in names]
 
 
 def _entry(config: Config, name: str, models_folder: Path, load: bool) -> ModelEntry:
-    preset = PRESETS.get(name)
+    preset, _ = registry().presets.get(name, (None, None))
     entry = ModelEntry(
         name=name,
         source="elmlff.toml" if name in config.models else "preset",
@@ -89,7 +93,7 @@ def _entry(config: Config, name: str, models_folder: Path, load: bool) -> ModelE
         summary=preset.summary if preset and name not in config.models else "",
     )
     try:
-        settings = config.model(name)
+        settings = model_settings(config, name)
         entry.adapter, entry.python = settings.adapter, settings.python or ""
         model = resolve_model(config, name)
         _fill_in(entry, model, models_folder)
@@ -106,7 +110,7 @@ def _fill_in(entry: ModelEntry, model: NamedModel, models_folder: Path) -> None:
         # Its architecture, cutoff included, is the checkpoint's own, whatever the options say.
         entry.state, entry.checkpoints = "checkpoint", [str(model.checkpoint)]
         return
-    entry.cutoff = _cutoff(model.options)
+    entry.cutoff = _cutoff(model)
     if model.plugin.trainer is None:
         entry.state = "ready"
     else:
@@ -114,9 +118,9 @@ def _fill_in(entry: ModelEntry, model: NamedModel, models_folder: Path) -> None:
         entry.state = "trained" if entry.checkpoints else "not trained"
 
 
-def _cutoff(options: BaseModel) -> float | None:
-    values = [getattr(options, name, None) for name in CUTOFF_OPTIONS]
-    return next((float(value) for value in values if isinstance(value, int | float)), None)
+def _cutoff(model: NamedModel) -> float | None:
+    value = getattr(model.options, model.plugin.cutoff_option, None)
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _elements(symbols: Any) -> list[str] | None:
@@ -141,7 +145,7 @@ def _trainings(model: NamedModel, models_folder: Path) -> Iterator[Path]:
 
 def _load(entry: ModelEntry, model: NamedModel) -> None:
     if model.checkpoint is None and entry.checkpoints:
-        model.checkpoint = Path(entry.checkpoints[0])
+        model = replace(model, checkpoint=Path(entry.checkpoints[0]))
     try:
         force_field = model.force_field
         entry.elements = _elements(force_field.elements)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from elmlff_core.contracts.dataset import Dataset
-from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest
+from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Preset
 from elmlff_core.contracts.progress import ProgressCallback
 from elmlff_core.contracts.protocols import BaseForceField, TrainingLength, TrainingRequest
-from elmlff_core.errors import DataError, ElmlffError, ForceFieldError
+from elmlff_core.errors import ConfigError, DataError, ElmlffError, ForceFieldError, did_you_mean
 from elmlff_core.plugins.registry import registry, require
 from elmlff_core.settings.config import Config, ModelConfig
 from elmlff_core.settings.reading import validated
@@ -94,6 +94,60 @@ class NamedModel:
         return self.plugin.trainer.length(self.options, n_structures)
 
 
+def default_base_models() -> tuple[str, ...]:
+    """Names of the presets that are stacked where the user names no base model, in their order."""
+    return tuple(name for name, (preset, _) in registry().presets.items() if preset.default)
+
+
+def with_base_models(config: Config) -> Config:
+    """`config` with the names of its base models filled in where the user named none.
+
+    Settings that define models of their own stack all models they name, in the order of the file; settings that at most
+    change presets stack the default ones.
+
+    Raises
+    ------
+    ConfigError
+        No base model is named, and no plugin offers a preset that is stacked by default.
+    """
+    if config.base_models:
+        return config
+    has_own = any(_preset_for(name, model) is None or model.checkpoint for name, model in config.models.items())
+    names = tuple(config.models) if has_own else default_base_models()
+    if not names:
+        raise ConfigError("no base model is named, and no plugin offers one to begin with: name some with --models")
+    return config.model_copy(update={"base_models": names})
+
+
+def _preset_for(name: str, given: ModelConfig) -> Preset | None:
+    """The preset from which the model `name` of the settings starts; None where it is a model of its own."""
+    preset, _ = registry().presets.get(name, (None, None))
+    return preset if preset is not None and given.adapter in ("", preset.adapter) else None
+
+
+def model_settings(config: Config, name: str) -> ModelConfig:
+    """Settings of the model called `name`, from `config`, a preset or both, with what the budget means filled in.
+
+    Raises
+    ------
+    ConfigError
+        No such model, or no adapter is named for it.
+    PluginError
+        The preset of that name cannot be used.
+    """
+    presets = registry().presets
+    if name not in config.models and name not in presets:
+        registry().refuse_failed("preset", name)
+        raise ConfigError(f"no model is called '{name}'{did_you_mean(name, [*config.models, *presets])}")
+    given = config.models.get(name, ModelConfig())
+    if (preset := _preset_for(name, given)) is not None:
+        options = {**preset.options, **preset.budgets.get(config.budget, {}), **given.options}
+        return given.model_copy(update={"adapter": preset.adapter, "options": options})
+    if not given.adapter:
+        raise ConfigError(f"'models.{name}.adapter' is missing: name the adapter, see `elmlff plugins`")
+    return given
+
+
 def resolve_model(config: Config, name: str) -> NamedModel:
     """The model called `name`, its adapter installed and its options valid.
 
@@ -104,9 +158,10 @@ def resolve_model(config: Config, name: str) -> NamedModel:
     ConfigError, PluginError
         Unknown name or key; adapter not installed, with the line that installs it.
     """
-    if not config.knows(name) and name in registry().force_fields:
+    found = registry()
+    if name not in config.models and name not in found.presets and name in found.force_fields:
         return named_model(name, ModelConfig(adapter=name))
-    return named_model(name, config.model(name))
+    return named_model(name, model_settings(config, name))
 
 
 def named_model(name: str, settings: ModelConfig) -> NamedModel:

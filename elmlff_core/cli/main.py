@@ -69,8 +69,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line: errors in one line and exit code 1, tracebacks with ``--debug``."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
-    if not debug:  # advice to the authors of backends is no news to their users
-        warnings.filterwarnings("ignore", module=r"(torch|schnetpack|deepmd|e3nn|pytorch_lightning)\b")
+    if not debug:  # advice to the authors of libraries and backends is no news to their users
+        warnings.filterwarnings("ignore", module=r"(?!elmlff_|__main__$)")
     # Anywhere on the line, as users type it.
     arguments = ["--debug"] * debug + [argument for argument in arguments if argument != "--debug"]
     try:

@@ -1,6 +1,6 @@
-"""The whole extension surface: two hooks, each yielding typed records.
+"""The whole extension surface: four hooks, each yielding typed records.
 
-A plugin is a module named in the entry-point group ``elmlff`` that defines one or both hooks::
+A plugin is a module named in the entry-point group ``elmlff`` that defines one or more of the hooks::
 
     from elmlff_core.contracts.hookspecs import ForceFieldPlugin, hookimpl
 
@@ -71,6 +71,9 @@ class ForceFieldPlugin:
     standalone : module with a function ``load`` like the one here, for workers under interpreters without elmlff, or
         "" where the adapter needs elmlff.  It may import numpy, ase, its own package, `elmlff_core.errors` and
         `elmlff_core.contracts.prediction`, and runs under Python 3.9; it is given the options as plain attributes.
+    cutoff_option : name of the option that holds the cutoff in Å; listings show it where there is such an option
+    thread_variables : environment variables whose product is the number of threads that its backend has at work at
+        once, for ``elmlff doctor``
     """
 
     name: str
@@ -82,6 +85,8 @@ class ForceFieldPlugin:
     requires: tuple[str, ...] = ()
     extra: str = ""
     standalone: str = ""
+    cutoff_option: str = "cutoff"
+    thread_variables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,7 @@ class MetaModelPlugin:
     trained : whether it is trained in epochs (and so has a training length) or in closed form
     training : what it wants of the training settings (`TrainingConfig`) that are not given, as ``{"batch_size": 8}``
     requires, extra : as for `ForceFieldPlugin`
+    maskable : whether it can be fitted with base models hidden at random, as an amortised sweep does
     """
 
     name: str
@@ -109,6 +115,50 @@ class MetaModelPlugin:
     training: Mapping[str, Any] = field(default_factory=dict)
     requires: tuple[str, ...] = ()
     extra: str = ""
+    maskable: bool = False
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A base model that is configured already: naming it is enough to train and stack it.
+
+    Attributes
+    ----------
+    name : of the model, as in ``--models dp1``
+    adapter : name of the adapter, which may be that of another plugin
+    summary : one line
+    options : of the adapter; the architecture
+    budgets : ``quick`` and ``paper``, each the options to lay over `options`: how long and how to train
+    default : whether it is stacked where the user names no base model.  Think twice before you set it: who installs the
+        plugin then stacks another set of base models than before
+    order : its place in listings and among the default base models, lowest first; presets of the same order follow each
+        other as they were registered
+    """
+
+    name: str
+    adapter: str
+    summary: str
+    options: Mapping[str, Any]
+    budgets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    default: bool = False
+    order: int = 0
+
+
+@dataclass(frozen=True)
+class PackageClash:
+    """Packages that cannot share an environment, or one that cannot work as it is installed; for ``elmlff doctor``.
+
+    Attributes
+    ----------
+    subject : what clashes, as in ``mace-torch and deepmd-kit``
+    find : tells what is wrong here, one fault a line, or "" where nothing is.  It looks at metadata of packages alone
+        (`elmlff_core.plugins.requirements` helps) and imports none of them
+    remedy : what to do about it, one line
+    """
+
+    subject: str
+    find: Callable[[], str]
+    remedy: str
 
 
 class HookSpecs:
@@ -122,4 +172,14 @@ class HookSpecs:
     @hookspec
     def elmlff_meta_models(self) -> Iterable[MetaModelPlugin]:
         """Meta-models that learn from base predictions."""
+        return ()
+
+    @hookspec
+    def elmlff_presets(self) -> Iterable[Preset]:
+        """Base models that users can name without configuring them."""
+        return ()
+
+    @hookspec
+    def elmlff_package_clashes(self) -> Iterable[PackageClash]:
+        """Clashes of packages that the author of a plugin knows of."""
         return ()

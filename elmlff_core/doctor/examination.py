@@ -12,13 +12,13 @@ from pathlib import Path
 from elmlff_core.base_models.cache import default_directory
 from elmlff_core.contracts.hookspecs import PROJECT
 from elmlff_core.doctor import machine
-from elmlff_core.doctor.clashes import clashes, own_environment
+from elmlff_core.doctor.clashes import clashes
 from elmlff_core.doctor.finding import Finding
 from elmlff_core.errors import ElmlffError
 from elmlff_core.plugins.import_check import ImportCheck, check_import
 from elmlff_core.plugins.records import Origin, Record
 from elmlff_core.plugins.registry import Registry, registry, unusable
-from elmlff_core.plugins.requirements import install_hint, installed_version, requirements_of
+from elmlff_core.plugins.requirements import install_hint, installed_version, own_environment, requirements_of
 from elmlff_core.resources import n_cores
 from elmlff_core.settings.config import DEFAULT_FILE
 from elmlff_core.settings.reading import read_config
@@ -36,9 +36,10 @@ def examine(config_file: Path | None = None, quick: bool = False) -> Iterator[Fi
     quick : start no other Python: nothing is imported to try it
     """
     yield from python()
-    yield from machine.threads(os.environ, n_cores())
+    together = [adapter.thread_variables for adapter, _ in registry().force_fields.values()]
+    yield from machine.threads(os.environ, n_cores(), together)
     yield from machine.cache(default_directory())
-    yield from clashes()
+    yield from clashes(registry())
     yield from plugins(registry())
     if not quick:
         yield from backends(registry())

@@ -7,23 +7,29 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from elmlff_core.doctor.finding import Finding
 
-# Products of these are at work at once in DeePMD-kit; the others are read by torch and numpy alike.
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-DEEPMD_THREADS = ("DP_INTRA_OP_PARALLELISM_THREADS", "DP_INTER_OP_PARALLELISM_THREADS")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # read by torch and numpy alike
 SLOW = "more threads than cores make training up to ten times slower"
 LITTLE_SPACE = 1e9  # bytes; forces of a few models over 100,000 structures of 100 atoms fill that
 
 
-def threads(environment: Mapping[str, str], cores: int) -> Iterator[Finding]:
-    """Thread settings against `cores`."""
+def threads(environment: Mapping[str, str], cores: int, multiplied: Sequence[Sequence[str]] = ()) -> Iterator[Finding]:
+    """Thread settings against `cores`.
+
+    Parameters
+    ----------
+    environment : variables and their values
+    cores : how many there are to use
+    multiplied : groups of variables, of each of which the product of threads is at work at once
+    """
     yield Finding("threads", "cores", "ok", f"{cores} to use")
     values: dict[str, int] = {}
-    for name in (*THREADS, *DEEPMD_THREADS):
+    for name in dict.fromkeys((*THREADS, *chain.from_iterable(multiplied))):
         text = environment.get(name)
         if text is None:
             continue
@@ -37,10 +43,11 @@ def threads(environment: Mapping[str, str], cores: int) -> Iterator[Finding]:
             yield Finding("threads", name, "wrong", f"is {first} on {cores} cores: {SLOW}", remedy)
         else:
             yield Finding("threads", name, "ok", f"{first} of {cores} cores")
-    product = math.prod(values.get(name, 1) for name in DEEPMD_THREADS)
-    if product > cores >= max([values.get(name, 1) for name in DEEPMD_THREADS]):
-        message = f"together are {product} threads on {cores} cores: {SLOW}"
-        yield Finding("threads", " and ".join(DEEPMD_THREADS), "wrong", message, "export both as 1")
+    for group in filter(None, multiplied):
+        counts = [values.get(name, 1) for name in group]
+        if math.prod(counts) > cores >= max(counts):
+            message = f"together are {math.prod(counts)} threads on {cores} cores: {SLOW}"
+            yield Finding("threads", " and ".join(group), "wrong", message, "export each as 1")
     if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) > 1.2 * cores:
         message = f"{load:.1f} processes are at work on {cores} cores: everything takes longer than it need"
         yield Finding("threads", "load", "note", message)

@@ -5,16 +5,25 @@ from __future__ import annotations
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from importlib.metadata import EntryPoint
-from typing import Any
+from typing import Any, get_args
 
 import pluggy
 
-from elmlff_core.contracts.hookspecs import PROJECT, ForceFieldPlugin, HookSpecs, MetaModelPlugin, Options
+from elmlff_core.contracts.hookspecs import (
+    PROJECT,
+    ForceFieldPlugin,
+    HookSpecs,
+    MetaModelPlugin,
+    Options,
+    PackageClash,
+    Preset,
+)
 from elmlff_core.errors import PluginError, did_you_mean
-from elmlff_core.plugins.records import Failure, Kind, Origin, Record
+from elmlff_core.plugins.records import Contribution, Failure, Kind, Origin, Record
+from elmlff_core.settings.config import Budget
 
 HOOKS = tuple(name for name in vars(HookSpecs) if name.startswith(f"{PROJECT}_"))
 NAME = re.compile(r"[A-Za-z][\w.-]*")
@@ -28,7 +37,7 @@ def origin_of(entry_point: EntryPoint) -> Origin:
     return Origin(distribution.name, distribution.version, entry_point.value)
 
 
-def load_plugin(entry_point: EntryPoint, origin: Origin) -> list[tuple[Kind, Record]] | Failure:
+def load_plugin(entry_point: EntryPoint, origin: Origin) -> list[tuple[Kind, Contribution]] | Failure:
     """Import a plugin and collect what its hooks offer; a Failure where anything goes wrong."""
     try:
         # What a plugin prints must not land in the middle of JSON.
@@ -51,7 +60,7 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _records(entry_point: EntryPoint) -> Iterator[tuple[Kind, Record]]:
+def _records(entry_point: EntryPoint) -> Iterator[tuple[Kind, Contribution]]:
     """What one plugin offers, after checking its hooks in a plugin manager of its own."""
     plugin = entry_point.load()
     _refuse_misspelt(plugin)
@@ -60,9 +69,11 @@ def _records(entry_point: EntryPoint) -> Iterator[tuple[Kind, Record]]:
     manager.register(plugin, name=entry_point.name)
     manager.check_pending()
     _refuse_without_hooks(plugin, manager)
-    kinds: list[tuple[Kind, type[Record], pluggy.HookCaller]] = [
+    kinds: list[tuple[Kind, type[Contribution], pluggy.HookCaller]] = [
         ("adapter", ForceFieldPlugin, manager.hook.elmlff_force_fields),
         ("meta-model", MetaModelPlugin, manager.hook.elmlff_meta_models),
+        ("preset", Preset, manager.hook.elmlff_presets),
+        ("package clash", PackageClash, manager.hook.elmlff_package_clashes),
     ]
     for kind, record_type, hook in kinds:
         for answer in hook():
@@ -85,11 +96,11 @@ def _refuse_without_hooks(plugin: object, manager: pluggy.PluginManager) -> None
         return
     if undecorated := [name for name in HOOKS if hasattr(plugin, name)]:
         raise PluginError(f"'{undecorated[0]}' is not marked with @hookimpl of elmlff_core.contracts.hookspecs")
-    raise PluginError(f"it defines no hook of elmlff; the hooks are {' and '.join(HOOKS)}")
+    raise PluginError(f"it defines no hook of elmlff; the hooks are {', '.join(HOOKS[:-1])} and {HOOKS[-1]}")
 
 
 def _iterated(answer: Any, hook: str) -> Iterator[Any]:
-    if isinstance(answer, ForceFieldPlugin | MetaModelPlugin):
+    if isinstance(answer, Contribution):
         raise PluginError(f"{hook} returned one {type(answer).__name__}: yield it, or return a list of them")
     try:
         return iter(answer)
@@ -97,26 +108,74 @@ def _iterated(answer: Any, hook: str) -> Iterator[Any]:
         raise PluginError(f"{hook} returned {type(answer).__name__}, expected records to iterate over") from None
 
 
-def _check_fields(record: Record) -> None:
+def _check_fields(record: Contribution) -> None:
     """PluginError where a field of `record` would fail only when used."""
-
-    def refuse(field: str, expected: str) -> None:
-        raise PluginError(f"{type(record).__name__}.{field} is {getattr(record, field)!r}, expected {expected}")
-
+    if isinstance(record, PackageClash):
+        _check_clash(record)
+        return
     if not isinstance(record.name, str) or not NAME.fullmatch(record.name):
-        refuse("name", "letters, digits, '.', '_' and '-', starting with a letter")
-    for field in ("summary", "extra"):
-        if not isinstance(getattr(record, field), str):
-            refuse(field, "a string")
+        raise _unfit(record, "name", "letters, digits, '.', '_' and '-', starting with a letter")
+    if not isinstance(record.summary, str):
+        raise _unfit(record, "summary", "a string")
+    if isinstance(record, Preset):
+        _check_preset(record)
+    else:
+        _check_record(record)
+
+
+def _unfit(record: Contribution, field: str, expected: str) -> PluginError:
+    return PluginError(f"{type(record).__name__}.{field} is {getattr(record, field)!r}, expected {expected}")
+
+
+def _check_record(record: Record) -> None:
+    if not isinstance(record.extra, str):
+        raise _unfit(record, "extra", "a string")
     if not (isinstance(record.options, type) and issubclass(record.options, Options)):
-        refuse("options", "a subclass of elmlff_core.contracts.hookspecs.Options")
-    # A lone string would be taken for a sequence of one-letter modules.
-    if isinstance(record.requires, str) or not all(isinstance(module, str) for module in record.requires):
-        refuse("requires", "a tuple of module names")
+        raise _unfit(record, "options", "a subclass of elmlff_core.contracts.hookspecs.Options")
+    if not _are_names(record.requires):
+        raise _unfit(record, "requires", "a tuple of module names")
     maker = "load" if isinstance(record, ForceFieldPlugin) else "make"
     if not callable(getattr(record, maker)):
-        refuse(maker, "a callable")
-    if isinstance(record, ForceFieldPlugin) and record.trainer is not None:
-        for method in ("length", "train"):
-            if not callable(getattr(record.trainer, method, None)):
-                refuse("trainer", f"an object with a method '{method}', see TrainableAdapter")
+        raise _unfit(record, maker, "a callable")
+    if isinstance(record, ForceFieldPlugin):
+        _check_adapter(record)
+
+
+def _check_adapter(record: ForceFieldPlugin) -> None:
+    if not isinstance(record.cutoff_option, str):
+        raise _unfit(record, "cutoff_option", "a string")
+    if not _are_names(record.thread_variables):
+        raise _unfit(record, "thread_variables", "a tuple of names of environment variables")
+    for method in ("length", "train"):
+        if record.trainer is not None and not callable(getattr(record.trainer, method, None)):
+            raise _unfit(record, "trainer", f"an object with a method '{method}', see TrainableAdapter")
+
+
+def _are_names(names: Any) -> bool:
+    # A lone string would be taken for a sequence of one-letter names.
+    return not isinstance(names, str) and all(isinstance(name, str) for name in names)
+
+
+def _check_preset(preset: Preset) -> None:
+    if not isinstance(preset.adapter, str) or not NAME.fullmatch(preset.adapter):
+        raise _unfit(preset, "adapter", "the name of an adapter")
+    if not isinstance(preset.options, Mapping):
+        raise _unfit(preset, "options", "a mapping: option -> value")
+    budgets = get_args(Budget)
+    fits = isinstance(preset.budgets, Mapping) and all(
+        budget in budgets and isinstance(options, Mapping) for budget, options in preset.budgets.items()
+    )
+    if not fits:
+        raise _unfit(preset, "budgets", f"a mapping: {' or '.join(budgets)} -> options")
+    if not isinstance(preset.default, bool):
+        raise _unfit(preset, "default", "true or false")
+    if not isinstance(preset.order, int):
+        raise _unfit(preset, "order", "a whole number")
+
+
+def _check_clash(clash: PackageClash) -> None:
+    for field in ("subject", "remedy"):
+        if not isinstance(getattr(clash, field), str) or not getattr(clash, field):
+            raise _unfit(clash, field, "a string that says something")
+    if not callable(clash.find):
+        raise _unfit(clash, "find", "a callable")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from elmlff_core.contracts.hookspecs import ForceFieldPlugin, MetaModelPlugin
+from elmlff_core.contracts.hookspecs import ForceFieldPlugin, MetaModelPlugin, PackageClash, Preset
 
-Kind = Literal["adapter", "meta-model"]
+Kind = Literal["adapter", "meta-model", "preset", "package clash"]
 
-
+# What runs: it has options, and may need a backend.
 Record = ForceFieldPlugin | MetaModelPlugin
+# All that a hook may yield.
+Contribution = Record | Preset | PackageClash
 
 
 @dataclass(frozen=True)

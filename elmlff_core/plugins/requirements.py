@@ -41,6 +41,15 @@ def install_hint(record: ForceFieldPlugin | MetaModelPlugin, package: str = PROJ
     return "pip install " + " ".join(module.partition(".")[0] for module in record.requires)
 
 
+def own_environment(package: str) -> str:
+    """The way out that always works where packages clash: an environment of its own for `package`."""
+    folder = f"{package}-env"
+    return (
+        f"give it an environment of its own (python -m venv {folder} && {folder}/bin/pip install {package} ase numpy) "
+        f'and set python = "{folder}/bin/python" under its [models.NAME]'
+    )
+
+
 def requirements_of(distribution: str, extras: Iterable[str] = ()) -> Iterator[Requirement]:
     """Requirements of an installed distribution that hold on this Python, with `extras` or without any."""
     try:

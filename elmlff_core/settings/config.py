@@ -1,4 +1,4 @@
-"""elmlff.toml: what a run is made of, validated, with ``--set`` overrides and the presets of the paper's models."""
+"""elmlff.toml: what a run is made of, validated."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from elmlff_core.errors import ConfigError, did_you_mean
-from elmlff_core.presets import PRESETS
-
 DEFAULT_FILE = Path("elmlff.toml")
-DEFAULT_MODELS = ("dp1", "painn", "nep")
 DEFAULT_META = "egat"
 Budget = Literal["quick", "paper"]
 SplitMethod = Literal["random", "blocks", "clusters"]
@@ -121,6 +117,8 @@ class Config(Section):
 
     `meta` names one meta-model or several, ``name = "linear,gat"`` or a list of names.  The other keys are the options
     of the one, or tables of options under the names of several.
+
+    `base_models` names the base models; empty where the user names none, for `with_base_models` to fill in.
     """
 
     budget: Budget = "quick"
@@ -130,7 +128,7 @@ class Config(Section):
     folds: int | None = Field(None, ge=2)
     data: DataConfig = DataConfig()
     models: dict[str, ModelConfig] = Field(default_factory=dict)
-    base_models: tuple[str, ...] = DEFAULT_MODELS
+    base_models: tuple[str, ...] = ()
     meta: dict[str, Any] = Field(default_factory=lambda: {"name": DEFAULT_META})
     training: TrainingConfig = TrainingConfig()
 
@@ -157,30 +155,6 @@ class Config(Section):
     def meta_names(self) -> tuple[str, ...]:
         """Names of the meta-models, in the user's order."""
         return _names(self.meta.get("name", DEFAULT_META))
-
-    def knows(self, name: str) -> bool:
-        """Whether `name` is a model of these settings or a preset."""
-        return name in self.models or name in PRESETS
-
-    def model(self, name: str) -> ModelConfig:
-        """The named model, from the file or a preset, with the budget's training length filled in.
-
-        Raises
-        ------
-        ConfigError
-            No such model.
-        """
-        given = self.models.get(name)
-        preset = PRESETS.get(name)
-        if given is None and preset is None:
-            raise ConfigError(f"no model is called '{name}'{did_you_mean(name, [*self.models, *PRESETS])}")
-        given = given or ModelConfig()
-        if preset is not None and given.adapter in ("", preset.adapter):
-            options = preset.options | preset.budgets[self.budget] | given.options
-            return given.model_copy(update={"adapter": preset.adapter, "options": options})
-        if not given.adapter:
-            raise ConfigError(f"'models.{name}.adapter' is missing: name the adapter, see `elmlff plugins`")
-        return given
 
     def digest(self) -> str:
         """Hex digest of the settings: two runs with the same one are the same run."""

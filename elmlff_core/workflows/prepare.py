@@ -20,6 +20,7 @@ from elmlff_core.base_models.named import (
     train_model,
     trained_checkpoint,
     training_directory,
+    with_base_models,
 )
 from elmlff_core.base_models.out_of_fold import Fold, Retraining, make_folds, out_of_fold
 from elmlff_core.base_models.prediction import dataset_features
@@ -104,6 +105,7 @@ def read_inputs(config: Config) -> Inputs:
         Data, settings or plugins that cannot be used; the message says what to do.
     """
     set_up_process()
+    config = with_base_models(config)
     splits = read_splits(config.data)
     return Inputs(config, splits, [resolve_model(config, name) for name in config.base_models])
 

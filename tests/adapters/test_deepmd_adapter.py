@@ -14,7 +14,7 @@ from ase.build import bulk, molecule
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.protocols import BaseForceField, TrainingRequest
 from elmlff_core.errors import ForceFieldError
-from elmlff_core.presets import PRESETS
+from elmlff_core.plugins.registry import registry
 from elmlff_plugins.deepmd import DeepMDOptions, DeepMDTrainer
 from elmlff_plugins.deepmd_training import trainer_input, write_systems
 
@@ -33,7 +33,8 @@ def unlabelled(structures: list) -> Dataset:
 def test_the_paper_budget_is_the_papers_input(preset: str, shared: Path, tmp_path: Path) -> None:
     paper = json.loads((shared / "models" / "inputs" / f"methane-{preset}.json").read_text())
     methane = unlabelled([molecule("CH4", cell=[15, 15, 15], pbc=True)])
-    options = PRESETS[preset].options | PRESETS[preset].budgets["paper"]
+    record = registry().preset(preset)
+    options = {**record.options, **record.budgets["paper"]}
     ours = trainer_input(request_for(methane, tmp_path, **options))
 
     def plain(settings: dict[str, Any]) -> dict[str, Any]:
@@ -147,9 +148,10 @@ def test_evaluation_is_quiet(resumed_dp: tuple[Path, int]) -> None:
     import sys
 
     code = (
-        "from pathlib import Path; from ase.build import molecule; from elmlff_core.contracts.hookspecs import "
-        "LoadRequest; from elmlff_plugins.deepmd import DeepMDForceField, DeepMDOptions; m = "
-        f"DeepMDForceField(LoadRequest('m', Path({str(resumed_dp[0])!r}), DeepMDOptions())); "
+        "from pathlib import Path; from ase.build import molecule; "
+        "from elmlff_core.contracts.hookspecs import LoadRequest; "
+        "from elmlff_plugins.deepmd import DeepMDForceField, DeepMDOptions; "
+        f"m = DeepMDForceField(LoadRequest('m', Path({str(resumed_dp[0])!r}), DeepMDOptions())); "
         "m.predict([molecule('CH4')])"
     )
     result = subprocess.run(

@@ -7,11 +7,15 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from elmlff_core.doctor import clashes, machine
-from elmlff_core.doctor.clashes import clashes as find_clashes
+from elmlff_core.contracts.hookspecs import PackageClash
+from elmlff_core.doctor import machine
+from elmlff_core.doctor.clashes import clashes
 from elmlff_core.doctor.finding import Finding
 from elmlff_core.plugins import requirements
+from elmlff_core.plugins.records import Origin
+from elmlff_core.plugins.registry import Registry, registry
 from elmlff_core.resources import n_cores
+from elmlff_plugins import deepmd
 
 
 def levels(findings) -> dict[str, str]:
@@ -34,7 +38,8 @@ def levels(findings) -> dict[str, str]:
     ],
 )
 def test_threads_against_four_cores(environment, subject, level):
-    assert levels(machine.threads(environment, 4))[subject] == level
+    multiplied = registry().force_field("dp").thread_variables
+    assert levels(machine.threads(environment, 4, [multiplied]))[subject] == level
 
 
 def test_cores_are_no_more_than_the_process_may_use():
@@ -76,7 +81,7 @@ def test_mace_beside_deepmd_is_a_known_clash(installed):
     versions |= {"mace-torch": "0.3.14", "deepmd-kit": "3.2.0", "e3nn": "0.4.4"}
     asked |= {"mace-torch": ["e3nn==0.4.4"], "deepmd-kit": ['e3nn>=0.5.9; extra == "torch"']}
     asked["elmlff"] = ['deepmd-kit[torch]<4,>=3.2; extra == "deepmd"']
-    found = list(find_clashes())
+    found = list(clashes(registry()))
     assert [finding.subject for finding in found] == ["mace-torch and deepmd-kit", "deepmd-kit"]
     assert 'python = "mace-torch-env/bin/python"' in found[0].remedy
     assert found[1].message == "e3nn 0.4.4 is installed, deepmd-kit[torch] needs >=0.5.9"
@@ -86,21 +91,45 @@ def test_mace_beside_deepmd_is_a_known_clash(installed):
 def test_an_old_schnetpack_is_a_known_clash(installed):
     versions, _ = installed
     versions["schnetpack"] = "2.0.4"
-    (finding,) = find_clashes()
+    (finding,) = clashes(registry())
     assert finding.subject == "schnetpack before 2.2"
     assert 'pip install "elmlff[schnet]"' in finding.remedy
 
 
 def test_no_clash_is_told_too(installed):
-    assert list(find_clashes()) == [
+    assert list(clashes(registry())) == [
         Finding("clashes", "versions", "ok", "no clash among elmlff, its backends and known force fields")
     ]
 
 
-def test_every_known_clash_has_a_way_out():
-    for clash in clashes.KNOWN:
-        assert clash.remedy
-        assert clash.message
+def test_deepmd_without_its_pytorch_extra_is_a_known_clash(installed, monkeypatch):
+    versions, _ = installed
+    versions["deepmd-kit"] = "3.2.0"
+    monkeypatch.setattr(deepmd, "is_importable", lambda module: module != "e3nn")
+    (finding,) = clashes(registry())
+    assert finding.subject == "deepmd-kit without its PyTorch extra"
+    assert finding.remedy == 'pip install "elmlff[deepmd]"'
+
+
+def test_a_force_field_beside_which_others_changed_what_it_needs_gets_its_own_environment(installed):
+    versions, asked = installed
+    versions |= {"chgnet": "0.4.2", "numpy": "2.4.0", "torch": "2.11.0"}
+    asked["chgnet"] = ["numpy<2.4", "torch<2.10"]
+    found = list(clashes(registry()))
+    assert [(finding.subject, finding.message) for finding in found] == [
+        ("chgnet", "numpy 2.4.0 is installed, chgnet needs <2.4"),
+        ("chgnet", "torch 2.11.0 is installed, chgnet needs <2.10"),
+    ]
+    assert {finding.remedy for finding in found} == {requirements.own_environment("chgnet")}
+
+
+def test_a_plugin_that_cannot_tell_of_its_clash_does_not_end_the_examination(installed):
+    found = Registry(
+        clashes=[(PackageClash("this and that", lambda: str(1 / 0), "part them"), Origin("odd", "1", "m"))]
+    )
+    (finding,) = clashes(found)
+    assert (finding.subject, finding.level) == ("this and that", "wrong")
+    assert finding.message == "odd 1 cannot tell whether this is here: ZeroDivisionError: division by zero"
 
 
 def test_the_command_names_what_is_wrong_and_fails(elmlff, tmp_path):

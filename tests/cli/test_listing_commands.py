@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from elmlff_core.presets import PRESETS
+from elmlff_core.base_models.named import model_settings
+from elmlff_core.plugins.registry import registry
 from elmlff_core.settings.config import Config, DataConfig, ModelConfig, TrainingConfig
 from elmlff_core.settings.reading import read_config
 
@@ -122,7 +123,7 @@ def project(tmp_path) -> Path:
         """)
     )
     for digest, neuron in (("0123456789", 7), ("abcdefabcd", 30)):
-        options = read_config(tmp_path / "elmlff.toml").model("nep").options | {"neuron": neuron}
+        options = model_settings(read_config(tmp_path / "elmlff.toml"), "nep").options | {"neuron": neuron}
         from elmlff_plugins.nep import NEPOptions
 
         folder = tmp_path / "elmlff-models" / f"nep-{digest}"
@@ -136,7 +137,7 @@ def project(tmp_path) -> Path:
 def test_models_tells_states(elmlff, project):
     entries = {entry["name"]: entry for entry in json.loads(elmlff("models", "--json", folder=project).stdout)}
     assert list(entries)[:4] == ["metal", "nep", "lost", "odd"]
-    assert set(entries) == {"metal", "lost", "odd", *PRESETS}
+    assert set(entries) == {"metal", "lost", "odd", *registry().presets}
     assert (entries["metal"]["state"], entries["metal"]["elements"]) == ("ready", ["Au", "Cu"])
     assert entries["nep"]["state"] == "trained"
     assert entries["nep"]["checkpoints"] == ["elmlff-models/nep-0123456789/nep.txt"]
@@ -145,6 +146,24 @@ def test_models_tells_states(elmlff, project):
     assert (entries["painn"]["source"], entries["painn"]["in_stack"]) == ("preset", False)
     assert "nowhere.txt" in entries["lost"]["problem"]
     assert "did you mean 'nep'?" in entries["odd"]["problem"]
+
+
+def test_models_lists_presets_in_the_papers_order_and_marks_those_stacked_by_default(elmlff, tmp_path):
+    entries = json.loads(elmlff("models", "--json", folder=tmp_path).stdout)
+    own = [entry["name"] for entry in entries if entry["source"] == "preset" and not entry["in_stack"]]
+    assert [entry["name"] for entry in entries if entry["in_stack"]] == ["dp1", "painn", "nep"]
+    assert own == ["dp2", "dp3", "sch1", "sch2", "sch3"]
+    assert {entry["name"]: entry["cutoff"] for entry in entries} == {
+        "dp1": 6.0, "dp2": 6.0, "dp3": 6.0, "sch1": 5.0, "sch2": 5.0, "sch3": 5.0, "painn": 5.0, "nep": 8.0
+    }  # fmt: skip
+
+
+def test_models_marks_the_models_that_a_file_names(elmlff, tmp_path):
+    (tmp_path / "elmlff.toml").write_text(
+        '[models.metal]\nadapter = "ase"\noptions.calculator = "ase.calculators.emt:EMT"\n'
+    )
+    entries = json.loads(elmlff("models", "--json", folder=tmp_path).stdout)
+    assert [entry["name"] for entry in entries if entry["in_stack"]] == ["metal"]
 
 
 def test_models_check_loads_one(elmlff, project):

@@ -241,6 +241,7 @@ WRONG = {
     "not a number": (["--set", "training.epochs=many"], "'training.epochs'"),
     "no such adapter": (["--set", 'models.x.adapter="schnett"', "--models", "x"], "did you mean 'schnet'?"),
     "twice": (["--models", "dp1,dp1"], "a model is named twice"),
+    "no name": (["--models", ""], "name at least one model"),
     "no such config": (["--config", "no.toml"], "there is no no.toml"),
     "another run": (["--models", "nep", "--output", "run"], "holds another run"),
 }

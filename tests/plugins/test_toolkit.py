@@ -9,6 +9,7 @@ from ase.build import fcc100, molecule
 from ase.neighborlist import neighbor_list
 
 from elmlff_core.contracts.dataset import Dataset
+from elmlff_core.plugins.registry import registry
 from elmlff_core.plugins.toolkit import (
     NeighbourFinder,
     by_atomic_number,
@@ -16,8 +17,6 @@ from elmlff_core.plugins.toolkit import (
     in_vacuum,
     summed_element_energies,
 )
-from elmlff_core.presets import PRESETS
-from elmlff_plugins import deepmd, nep, schnetpack
 
 CELL = np.array([[4.0, 0, 0], [3.0, 4.0, 0], [1.0, 1.0, 7.0]])
 
@@ -83,13 +82,12 @@ def test_symbols_follow_the_periodic_table() -> None:
     assert by_atomic_number({"Cu", "O", "H", "C"}) == ["H", "C", "O", "Cu"]
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", registry().presets)
 @pytest.mark.parametrize("budget", ["quick", "paper"])
 def test_presets_fit_their_adapters(name: str, budget: str) -> None:
-    records = {r.name: r for module in (deepmd, nep, schnetpack) for r in module.elmlff_force_fields()}
-    preset = PRESETS[name]
-    record = records[preset.adapter]
-    options = record.options(**(preset.options | preset.budgets[budget]))
+    preset = registry().preset(name)
+    record = registry().force_field(preset.adapter)
+    options = record.options(**{**preset.options, **preset.budgets[budget]})
     assert record.trainer is not None
     length = record.trainer.length(options, 1000)
     assert length.steps >= 1000

@@ -148,7 +148,7 @@ def test_paths_in_the_settings_are_relative_to_their_file(tmp_path, monkeypatch)
         "named": "python3",
     }
     assert {name: resolve_model(config, name).config.python for name in names} == expected
-    assert config.model("near").timeout == 30.0
+    assert config.models["near"].timeout == 30.0
 
 
 @pytest.mark.parametrize("module", RUNS_THERE)

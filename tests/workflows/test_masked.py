@@ -72,6 +72,6 @@ def test_evaluations_that_a_kill_cost_are_made_again(features, trained):
 
 @pytest.mark.parametrize("name", ["mean", "linear", "conservative"])
 def test_what_cannot_be_masked_is_refused(name):
-    with pytest.raises(ConfigError, match=f"'{name}' cannot be fitted with base models masked"):
+    with pytest.raises(ConfigError, match=f"'{name}' cannot be fitted with base models masked: .* takes gat or egat"):
         check_maskable(meta(name, {}))
     check_maskable(meta("gat", {}))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from elmlff_core.base_models.named import model_settings
 from elmlff_core.errors import ConfigError, DataError
 from elmlff_core.settings.config import Config
 from elmlff_core.workflows.reproduction.published import read_published, resemblances
@@ -30,7 +31,7 @@ def test_deep_potentials_are_those_of_the_authors_inputs(study: str, name: str, 
 
     system = "methane" if study == "methane" else "methanol"
     given = json.loads((shared / "models" / "inputs" / f"{system}-{name}.json").read_text())
-    options = DeepMDOptions(**config_of(STUDIES[study]).model(name).options)
+    options = DeepMDOptions(**model_settings(config_of(STUDIES[study]), name).options)
     descriptor, fitting = given["model"]["descriptor"], given["model"]["fitting_net"]
     assert options.descriptor == descriptor["type"].replace("se_a", "se_e2_a").replace("se_r", "se_e2_r") or (
         options.descriptor == descriptor["type"]
@@ -84,11 +85,11 @@ def test_a_users_settings_go_over_the_study_but_not_its_data(tmp_path: Path, mon
     assert (config.data.train, config.data.test) == (SURFACE.dataset.name, None)
     assert config.data.split == "clusters"
     assert config.meta == {"name": "gat", "target": "absolute", "gat": {"heads": 2}}
-    assert config.model("dp2").options == {"calculator": "mine:Mine"}
+    assert model_settings(config, "dp2").options == {"calculator": "mine:Mine"}
     assert config.base_models == SURFACE.models
     assert config.training.epochs == 5
-    assert config.model("dp1").options["rcut"] == 4.0
-    assert config.model("dp1").options["axis_neuron"] == 12
+    assert model_settings(config, "dp1").options["rcut"] == 4.0
+    assert model_settings(config, "dp1").options["axis_neuron"] == 12
     assert config_of(SURFACE, "quick", base_models=["nep", "painn"]).base_models == ("nep", "painn")
 
 

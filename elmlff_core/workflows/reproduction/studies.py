@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from elmlff_core.base_models.named import model_settings
 from elmlff_core.data.published.catalogue import PublishedDataset, load_catalogue
 from elmlff_core.errors import ConfigError, did_you_mean
-from elmlff_core.presets import PRESETS
+from elmlff_core.plugins.registry import registry
 from elmlff_core.settings.config import Budget, Config
 
 META_MODEL = "gat"
@@ -51,7 +52,7 @@ class Study:
         A base model to which `theirs` give another adapter than its preset's is none of the paper's.
         """
         lengths = self.lengths.get(theirs.budget, {})
-        own = [name for name in self.models if theirs.model(name).adapter == PRESETS[name].adapter]
+        own = [name for name in self.models if model_settings(theirs, name).adapter == registry().preset(name).adapter]
         options = {name: {**self.options.get(name, {}), **lengths.get(name, {})} for name in own}
         epochs = None if theirs.budget == "paper" else self.quick_epochs
         return {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER, resolve_model
+from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER, resolve_model, with_base_models
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.evaluation.evaluation import errors_of_base_models
@@ -82,6 +82,7 @@ def reproduce(
         Data, settings, plugins or base models that cannot be used; the message says what to do.
     """
     reporter = reporter or Reporter()
+    config = with_base_models(config)
     digest = without_seeds(config).digest()
     folder = output or DEFAULT_RUNS_FOLDER / f"reproduce-{study.name}-{config.budget}-{digest[:8]}"
     published = published_values(study, request, folder)

@@ -25,6 +25,7 @@ from elmlff_core.features.metrics import evaluated_splits, mean_rmse_per_frame
 from elmlff_core.files import write_json
 from elmlff_core.fits.fit import Fit, fit_or_load
 from elmlff_core.fits.meta_models import NamedMeta
+from elmlff_core.plugins.registry import registry
 from elmlff_core.workflows.sweep.least_squares import subset_weights
 from elmlff_core.workflows.sweep.subset_errors import SubsetErrors
 from elmlff_core.workflows.sweep.subsets import Subset, all_subsets, membership, subset_name
@@ -81,9 +82,11 @@ class _MaskedMeta(NamedMeta):
 
 def check_maskable(meta: NamedMeta) -> None:
     """ConfigError where `meta` cannot be fitted with masks."""
-    if not getattr(meta.make(), "takes_masks", False):
+    if not meta.plugin.maskable:
+        names = [name for name, (plugin, _) in registry().meta_models.items() if plugin.maskable]
         raise ConfigError(
-            f"meta-model '{meta.name}' cannot be fitted with base models masked: --method masked takes gat or egat"
+            f"meta-model '{meta.name}' cannot be fitted with base models masked: --method masked takes "
+            f"{' or '.join(names) or 'none of those installed'}"
         )
 
 

@@ -1,0 +1,130 @@
+"""Named models: settings over presets, what is stacked where nothing is named, and names that nobody knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from elmlff_core.base_models import named
+from elmlff_core.base_models.listing import list_models
+from elmlff_core.base_models.named import default_base_models, model_settings, resolve_model, with_base_models
+from elmlff_core.contracts.hookspecs import Preset
+from elmlff_core.errors import ConfigError, PluginError
+from elmlff_core.plugins.records import Failure, Origin
+from elmlff_core.plugins.registry import Registry, registry
+from elmlff_core.settings.config import Config
+from elmlff_core.settings.reading import read_config
+
+EMT = {"adapter": "ase", "options": {"calculator": "ase.calculators.emt:EMT"}}
+
+
+def config_of(**values) -> Config:
+    return Config.model_validate(values)
+
+
+def test_the_default_base_models_are_those_of_the_papers_abstract():
+    assert default_base_models() == ("dp1", "painn", "nep")
+    assert list(registry().presets) == ["dp1", "dp2", "dp3", "sch1", "sch2", "sch3", "painn", "nep"]
+
+
+@pytest.mark.parametrize(
+    ("models", "stacked"),
+    [
+        ({}, ("dp1", "painn", "nep")),
+        # Presets with other options are no models of the user's own.
+        ({"nep": {"options": {"neuron": 7}}}, ("dp1", "painn", "nep")),
+        ({"sch1": {"adapter": "schnet"}, "dp2": {"python": "self"}}, ("dp1", "painn", "nep")),
+        ({"metal": EMT}, ("metal",)),
+        ({"zinc": EMT, "copper": EMT}, ("zinc", "copper")),
+        # A checkpoint, or another adapter, makes a model of the user's own out of a preset's name.
+        ({"nep": {"checkpoint": "nep.txt"}}, ("nep",)),
+        ({"dp1": EMT}, ("dp1",)),
+        # Beside one of the user's own, presets with other options are stacked too, in the order of the file.
+        ({"nep": {"options": {"neuron": 7}}, "metal": EMT, "sch1": {}}, ("nep", "metal", "sch1")),
+    ],
+)
+def test_what_is_stacked_where_nothing_is_named(models, stacked):
+    assert with_base_models(config_of(models=models)).base_models == stacked
+
+
+def test_named_models_are_stacked_whatever_else_is_defined():
+    config = config_of(models={"metal": EMT}, base_models=["nep", "dp1"])
+    assert with_base_models(config) is config
+
+
+def test_a_file_that_names_its_own_models_stacks_those(tmp_path: Path):
+    path = tmp_path / "elmlff.toml"
+    path.write_text('[models.b]\nadapter = "ase"\n[models.a]\nadapter = "ase"\n[models.nep.options]\nneuron = 7\n')
+    assert with_base_models(read_config(path)).base_models == ("b", "a", "nep")
+
+
+@pytest.mark.parametrize("names", [[], ["nep", "nep"]])
+def test_an_empty_list_and_a_name_twice_are_refused(names):
+    with pytest.raises(ConfigError, match="name at least one model" if not names else "named twice: nep, nep"):
+        read_config(None, {"base_models": names})
+
+
+def test_without_any_preset_a_model_has_to_be_named(monkeypatch):
+    monkeypatch.setattr(named, "registry", Registry)
+    with pytest.raises(ConfigError, match=r"no base model is named.*--models"):
+        with_base_models(Config())
+
+
+def test_budget_and_settings_go_over_a_preset():
+    config = config_of(budget="paper", models={"nep": {"options": {"neuron": 7}, "trust": True}})
+    settings = model_settings(config, "nep")
+    assert settings.adapter == "nep"
+    assert settings.trust
+    assert settings.options == {"radial_cutoff": 8.0, "angular_cutoff": 4.0, "steps": 100_000, "neuron": 7}
+    assert model_settings(Config(), "nep").options["steps"] == 3000
+    assert model_settings(config_of(models={"nep": {"options": {"steps": 5}}}), "nep").options["steps"] == 5
+
+
+def test_a_model_with_another_adapter_takes_nothing_of_the_preset_of_its_name():
+    assert model_settings(config_of(models={"dp1": EMT}), "dp1").options == EMT["options"]
+
+
+def test_unknown_names_are_refused_with_the_nearest():
+    with pytest.raises(ConfigError, match="no model is called 'pain'; did you mean 'painn'"):
+        model_settings(Config(), "pain")
+    with pytest.raises(ConfigError, match="did you mean 'metal'"):
+        resolve_model(config_of(models={"metal": EMT}), "metall")
+
+
+def test_a_model_without_an_adapter_is_refused():
+    with pytest.raises(ConfigError, match=r"'models.mine.adapter' is missing"):
+        model_settings(config_of(models={"mine": {}}), "mine")
+
+
+def test_an_adapter_named_as_a_model_has_its_default_options():
+    model = resolve_model(Config(), "painn")
+    assert model.options.steps == 2500  # the preset's: presets come first
+    assert resolve_model(Config(), "schnet").options.steps == 3000
+
+
+def test_a_preset_that_cannot_be_used_says_why(monkeypatch):
+    failure = Failure("wet", Origin("elmlff-water", "2.0", "water"), "offered by two: uninstall one", kind="preset")
+    monkeypatch.setattr(named, "registry", lambda: Registry(failures=[failure]))
+    with pytest.raises(PluginError, match=r"preset 'wet' of elmlff-water 2.0 cannot be used: offered by two"):
+        model_settings(Config(), "wet")
+
+
+def test_a_preset_of_an_adapter_that_is_not_installed_is_refused_when_used(monkeypatch):
+    found = Registry(presets={"wet": (Preset("wet", "water-net", "water", {}), Origin("elmlff-water", "2.0", "w"))})
+    monkeypatch.setattr(named, "registry", lambda: found)
+    assert model_settings(Config(), "wet").adapter == "water-net"
+    with pytest.raises(PluginError, match="no adapter is called 'water-net'"):
+        resolve_model(Config(), "wet")
+
+
+def test_listing_marks_what_would_be_stacked(tmp_path: Path):
+    entries = list_models(config_of(models={"metal": EMT}), tmp_path)
+    assert [entry.name for entry in entries if entry.in_stack] == ["metal"]
+    assert [entry.name for entry in entries] == ["metal", *registry().presets]
+
+
+def test_cutoffs_are_those_of_the_option_that_the_adapter_names(tmp_path: Path):
+    config = config_of(models={"near": {"adapter": "dp", "options": {"rcut": 4.5}}, "metal": EMT})
+    cutoffs = {entry.name: entry.cutoff for entry in list_models(config, tmp_path)}
+    assert (cutoffs["near"], cutoffs["nep"], cutoffs["painn"], cutoffs["metal"]) == (4.5, 8.0, 5.0, None)
