@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from elmlff_core.contracts import hookspecs, protocols
+from elmlff_core.contracts import hookspecs, progress, protocols
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
@@ -26,7 +26,7 @@ RECORDS = [
     hookspecs.LoadRequest,
     protocols.TrainingRequest,
     protocols.FitRequest,
-    protocols.Progress,
+    progress.Progress,
     protocols.TrainingLength,
     Prediction,
     Dataset,
