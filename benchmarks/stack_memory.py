@@ -23,6 +23,7 @@ from ase import Atoms
 from ase.build import fcc111
 from measuring import Row
 
+from elmlff_core.arrays import row_offsets
 from elmlff_core.base_models.cache import FeatureCache
 from elmlff_core.base_models.named import resolve_model
 from elmlff_core.contracts.prediction import Prediction
@@ -103,10 +104,11 @@ def prepare(folder: Path) -> None:
     config = config_of(folder)
     data = read_splits(config.data).source
     rng, done = np.random.default_rng(1), 0
+    offsets = row_offsets(data.n_atoms)
 
     def predict(structures: list[Atoms]) -> Prediction:
         nonlocal done
-        forces = np.concatenate(data.forces[done : done + len(structures)])
+        forces = data.forces[offsets[done] : offsets[done + len(structures)]]
         done += len(structures)
         n_atoms = np.array([len(atoms) for atoms in structures])
         return Prediction(n_atoms, forces + 0.1 * rng.normal(size=forces.shape), rng.normal(size=len(structures)))

@@ -52,6 +52,39 @@ def blocks(n_atoms: np.ndarray, n_rows: int = BLOCK_ROWS) -> Iterator[tuple[slic
         start, first_row = stop, end_row
 
 
+def row_offsets(n_atoms: np.ndarray) -> np.ndarray:
+    """First row of each structure in per-atom arrays, and the end of the last: (n_structures + 1,) int64."""
+    offsets = np.zeros(len(n_atoms) + 1, dtype=np.int64)
+    np.cumsum(n_atoms, out=offsets[1:])
+    return offsets
+
+
+def rows_of(offsets: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Rows of the structures at `indices`, in that order, in arrays with these `row_offsets`: (n_rows,) int64."""
+    starts, ends = offsets[:-1][indices], offsets[1:][indices]
+    n_atoms = ends - starts
+    return np.arange(n_atoms.sum()) + np.repeat(starts - row_offsets(n_atoms)[:-1], n_atoms)
+
+
+def picked_rows(array: np.ndarray, offsets: np.ndarray, indices: np.ndarray, axis: int = 0) -> np.ndarray:
+    """A new array of the rows of the structures at `indices`, in that order, picked block by block.
+
+    Parameters
+    ----------
+    array : per-atom rows of all structures along `axis`
+    offsets : the `row_offsets` of all structures
+    indices : (n,) int, of the structures to pick
+    axis : along which the rows lie; what lies before it is kept
+    """
+    n_atoms = offsets[1:][indices] - offsets[:-1][indices]
+    picked = new_array((*array.shape[:axis], int(n_atoms.sum()), *array.shape[axis + 1 :]), array.dtype)
+    for block, rows in blocks(n_atoms):
+        # Twice as fast as an array as index.
+        found = np.take(array, rows_of(offsets, indices[block]), axis)
+        np.moveaxis(picked, axis, 0)[rows] = np.moveaxis(found, axis, 0)
+    return picked
+
+
 class GrowingArray:
     """Rows that are appended until it is known how many there are.
 

@@ -18,6 +18,7 @@ from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.progress import Progress
 from elmlff_core.contracts.protocols import TrainingLength, TrainingRequest
 from elmlff_core.errors import ForceFieldError
+from elmlff_core.files import write_text
 from elmlff_core.plugins.toolkit import NeighbourFinder, by_atomic_number, in_vacuum
 from elmlff_core.plugins.training_process import run_trainer
 
@@ -71,7 +72,7 @@ def train(request: TrainingRequest) -> Path:
         for part in ("train", "valid"):
             write_systems(getattr(request, part), directory / "data" / part, settings["model"]["type_map"], request)
         # Last, so that its presence says that the data beside it are whole.
-        previous.write_text(text)
+        write_text(previous, text)
     arguments = [*_PROGRAM, f"{CHECKPOINT}.pt", MODEL, INPUT, "--skip-neighbor-stat"]
     if (directory / f"{CHECKPOINT}.pt").exists():
         arguments += ["--restart", f"{CHECKPOINT}.pt"]
@@ -208,7 +209,7 @@ def write_systems(dataset: Dataset, folder: Path, type_map: list[str], request: 
         np.savetxt(system / "type.raw", types, fmt="%d")
         (system / "type_map.raw").write_text("\n".join(type_map) + "\n")
         np.save(frames / "coord.npy", np.stack([atoms.positions.reshape(-1) for atoms in structures]))
-        np.save(frames / "force.npy", np.stack([dataset.forces[i].reshape(-1) for i in members]))
+        np.save(frames / "force.npy", np.stack([dataset.forces_of(i).reshape(-1) for i in members]))
         if dataset.energy is not None:
             np.save(frames / "energy.npy", dataset.energy[members])
         if dataset.stress is not None and periodic:

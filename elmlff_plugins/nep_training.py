@@ -15,6 +15,7 @@ from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.progress import Progress
 from elmlff_core.contracts.protocols import TrainingRequest
 from elmlff_core.errors import ForceFieldError
+from elmlff_core.files import write_text
 from elmlff_core.plugins.toolkit import by_atomic_number, element_energies, in_vacuum
 from elmlff_core.plugins.training_process import run_trainer
 
@@ -52,8 +53,8 @@ def train(request: TrainingRequest) -> Path:
     if not begun.exists() or begun.read_text() != settings + fingerprints:
         for leftover in (STATE, BEST, LAST, CURVE, FINISHED, "test.xyz"):
             (directory / leftover).unlink(missing_ok=True)
-        begun.write_text(settings + fingerprints)
-    (directory / "nep.in").write_text(settings)
+        write_text(begun, settings + fingerprints)
+    write_text(directory / "nep.in", settings)
     shifts = element_shifts(request.train)
     write_structures(request.train, directory / "train.xyz", shifts, request.options)
     if len(request.valid):
@@ -65,7 +66,7 @@ def train(request: TrainingRequest) -> Path:
     run_trainer(arguments, directory, request.name, "nep", report)
     for leftover in [*directory.glob("*_train.out"), *directory.glob("*_test.out"), *directory.glob("*.xyz")]:
         leftover.unlink()
-    finished.write_text(settings + fingerprints)
+    write_text(finished, settings + fingerprints)
     (directory / STATE).unlink(missing_ok=True)
     return _best(directory)
 
@@ -119,7 +120,7 @@ def write_structures(dataset: Dataset, path: Path, shifts: np.ndarray, options: 
         copy = Atoms(numbers=copy.numbers, positions=copy.positions, cell=copy.cell, pbc=True)
         # neppo wants an energy of every structure; its weight is zero where there is none.
         energy = 0.0 if dataset.energy is None else dataset.energy[index] - shifts[atoms.numbers].sum()
-        labels = {"energy": energy, "forces": dataset.forces[index]}
+        labels = {"energy": energy, "forces": dataset.forces_of(index)}
         if dataset.stress is not None and atoms.pbc.all():
             labels["stress"] = dataset.stress[index]
         copy.calc = SinglePointCalculator(copy, **labels)

@@ -6,7 +6,6 @@ that were taken before, so that their order goes on, takes no step on them, and 
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ import neppo.nep_in
 import torch
 from neppo.cli import main
 from neppo.trainer import Trainer
+
+from elmlff_core.files import replacing
 
 STATE = Path("resume.pt")
 KEPT = ("_step", "_previous_report_step", "_best_loss", "_best_row")
@@ -54,9 +55,8 @@ class ResumableTrainer(Trainer):
             return
         state = {name: getattr(self, name) for name in KEPT}
         state |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "n_taken": self.n_taken}
-        partial = STATE.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, STATE)
+        with replacing(STATE) as partial:
+            torch.save(state, partial)
 
 
 if __name__ == "__main__":

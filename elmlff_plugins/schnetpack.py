@@ -100,6 +100,7 @@ class SchNetPackForceField:
         energy: list[np.ndarray] = []
         forces: list[np.ndarray] = []
         stress: list[np.ndarray] = []
+        has_stress = all(atoms.pbc.all() for atoms in structures)
         samples = map(SampleMaker(self.cutoff, self._dtype), structures)
         done = 0
         for batch, n_atoms in batches(samples, self._batch_pairs):
@@ -109,11 +110,13 @@ class SchNetPackForceField:
             results = {key: value.detach().cpu().numpy().astype(np.float64) for key, value in results.items()}
             energy.append(results["energy"].reshape(-1))
             forces.extend(np.split(results["forces"], np.cumsum(n_atoms)[:-1]))
-            stress.extend(full_3x3_to_voigt_6_stress(tensor) for tensor in results["stress"])
+            if has_stress:  # without a volume it is infinite
+                stress.append(full_3x3_to_voigt_6_stress(results["stress"]))
             done += len(n_atoms)
-        has_stress = all(atoms.pbc.all() for atoms in structures)
         return Prediction.from_lists(
-            forces, np.concatenate([np.zeros(0), *energy]), np.reshape(stress, (-1, 6)) if has_stress else None
+            forces,
+            np.concatenate([np.zeros(0), *energy]),
+            np.concatenate([np.zeros((0, 6)), *stress]) if has_stress else None,
         )
 
     def _check_family(self, model: Any, checkpoint: Path) -> None:

@@ -23,6 +23,7 @@ from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.progress import Progress, ProgressCallback
 from elmlff_core.contracts.protocols import TrainingRequest
 from elmlff_core.errors import ForceFieldError
+from elmlff_core.files import replacing, write_text
 from elmlff_core.plugins.toolkit import by_atomic_number, element_energies, summed_element_energies
 from elmlff_plugins.schnetpack_model import Architecture, Sample, SampleMaker, save_safetensors, set_precision
 
@@ -60,7 +61,7 @@ def train(request: TrainingRequest, family: str, n_epochs: int) -> Path:
     if not same:
         for leftover in (MODEL, BEST, LAST):
             (directory / leftover).unlink(missing_ok=True)
-        (directory / SETTINGS).write_text(settings)
+        write_text(directory / SETTINGS, settings)
 
     elements = by_atomic_number(request.train.elements | request.valid.elements)
     architecture = Architecture.of(family, options, elements)
@@ -87,7 +88,8 @@ def train(request: TrainingRequest, family: str, n_epochs: int) -> Path:
     model.load_state_dict(
         {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
     )
-    save_safetensors(model, architecture, directory / MODEL)
+    with replacing(directory / MODEL) as partial:
+        save_safetensors(model, architecture, partial)
     for leftover in (BEST, LAST):
         (directory / leftover).unlink(missing_ok=True)
     return directory / MODEL
@@ -121,8 +123,8 @@ def labelled_samples(dataset: Dataset, options: SchNetPackOptions, energies: Any
     """
     dtype = _dtype(options)
     samples = list(map(SampleMaker(options.cutoff, dtype), dataset.structures))
-    for sample, forces in zip(samples, dataset.forces, strict=True):
-        sample[properties.forces] = torch.from_numpy(forces).to(dtype)
+    for index, sample in enumerate(samples):
+        sample[properties.forces] = torch.from_numpy(dataset.forces_of(index)).to(dtype)
     if dataset.energy is not None:
         remainders = dataset.energy - summed_element_energies(dataset.structures, energies)
         for sample, remainder in zip(samples, remainders, strict=True):

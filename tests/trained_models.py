@@ -49,7 +49,7 @@ def labelled(structures: Sequence[Atoms]) -> Dataset:
         energy.append(
             copy.get_potential_energy() - 38.0 * np.sum(atoms.numbers == 6) - 1.5 * np.sum(atoms.numbers == 1)
         )
-    return Dataset(list(structures), forces, np.array(energy), source="effective medium theory")
+    return Dataset.from_lists(list(structures), forces, energy, source="effective medium theory")
 
 
 def rattled(name: str, n: int, seed: int, **keywords: Any) -> list[Atoms]:
@@ -158,4 +158,4 @@ def methanol(shared: Path) -> Dataset:
         Atoms(numbers=numbers, positions=positions.reshape(-1, 3), cell=box.reshape(3, 3), pbc=True)
         for positions, box in zip(coordinates, boxes, strict=True)
     ]
-    return Dataset(structures, [frame.reshape(-1, 3) for frame in forces], energy.reshape(-1), source="methanol-cu100")
+    return Dataset(structures, forces.reshape(-1, 3), energy.reshape(-1), source="methanol-cu100")

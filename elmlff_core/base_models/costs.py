@@ -13,6 +13,7 @@ from elmlff_core.base_models.named import NamedModel
 from elmlff_core.base_models.prediction import predict_checked
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.progress import Reporter
+from elmlff_core.files import write_json
 
 N_STRUCTURES = 16
 N_REPEATS = 2
@@ -37,7 +38,5 @@ def measured_costs(models: Sequence[NamedModel], dataset: Dataset, path: Path, r
                 times.append(time.perf_counter() - started)
             model.close()
         known[model.name] = min(times[1:]) / len(structures)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(known))
-        partial.replace(path)
+        write_json(path, known)
     return {model.name: known[model.name] for model in models}

@@ -18,6 +18,7 @@ from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Prese
 from elmlff_core.contracts.progress import ProgressCallback
 from elmlff_core.contracts.protocols import BaseForceField, TrainingLength, TrainingRequest
 from elmlff_core.errors import ConfigError, DataError, ElmlffError, ForceFieldError, did_you_mean
+from elmlff_core.files import write_json
 from elmlff_core.plugins.registry import registry, require
 from elmlff_core.settings.config import Config, ModelConfig
 from elmlff_core.settings.reading import validated
@@ -255,6 +256,4 @@ def _record(model: NamedModel, n_structures: int, checkpoint: Path, directory: P
         "epochs": length.epochs,
         "seconds": round(seconds, 1),
     }
-    partial = directory / (TRAINED + ".partial")
-    partial.write_text(json.dumps(record, indent=1))
-    partial.replace(directory / TRAINED)  # there at once or not at all: a kill cannot leave half a record
+    write_json(directory / TRAINED, record, indent=1)

@@ -9,10 +9,10 @@ from functools import cached_property
 import numpy as np
 from ase import Atoms
 
-from elmlff_core.arrays import BLOCK_ROWS, blocks, new_array
+from elmlff_core.arrays import BLOCK_ROWS, blocks, new_array, picked_rows, row_offsets, rows_of
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.prediction import Prediction
-from elmlff_core.contracts.structures import n_atoms_of, subset_of
+from elmlff_core.contracts.structures import atomic_numbers_of, n_atoms_of, subset_of
 from elmlff_core.errors import DataError, ElmlffError
 
 
@@ -28,7 +28,7 @@ class Features:
     models : names of the bases
     forces : (n_models, n_rows, 3) float64, eV/Å, with n_rows the sum of the numbers of atoms
     energies : model -> (n_structures,) float64, eV, of the bases that give energies; zeros of energy differ
-    reference : labels as flat arrays, or None where the structures have none
+    reference : labels, with energy and stress where there are any, or None where the structures have none
     source : where the structures came from, for messages
     stresses : model -> (n_structures, 6) float64, eV/Å³, ASE's Voigt order and sign, of the bases that give stresses
     """
@@ -45,7 +45,7 @@ class Features:
     def from_predictions(
         cls, structures: Sequence[Atoms], predictions: Mapping[str, Prediction], dataset: Dataset | None = None
     ) -> Features:
-        """Stack one prediction per model; `dataset` gives the labels of the same structures."""
+        """Stack one prediction per model; `dataset` gives the labels of the same structures, which are not copied."""
         forces = new_array((len(predictions), int(n_atoms_of(structures).sum()), 3))
         for row, prediction in zip(forces, predictions.values(), strict=True):
             row[:] = prediction.forces
@@ -54,7 +54,7 @@ class Features:
             models=tuple(predictions),
             forces=forces,
             energies={name: part.energy for name, part in predictions.items() if part.energy is not None},
-            reference=None if dataset is None else _labels(dataset),
+            reference=None if dataset is None else dataset.labels,
             source="" if dataset is None else dataset.source,
             stresses={name: part.stress for name, part in predictions.items() if part.stress is not None},
         )
@@ -69,11 +69,8 @@ class Features:
 
     @cached_property
     def atomic_numbers(self) -> np.ndarray:
-        """(n_rows,) int"""
-        numbers = new_array((int(self.n_atoms.sum()),), np.int64)
-        for structures, rows in blocks(self.n_atoms):
-            np.concatenate([atoms.numbers for atoms in self.structures[structures]], out=numbers[rows])
-        return numbers
+        """(n_rows,) int64"""
+        return atomic_numbers_of(self.structures)
 
     @cached_property
     def elements(self) -> np.ndarray:
@@ -94,46 +91,36 @@ class Features:
                 f"elements with atomic numbers {unknown} were not in the structures the stack learnt from"
             )
 
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """First row of each structure in the per-atom arrays, and their end: (n_structures + 1,) int64."""
+        return row_offsets(self.n_atoms)
+
     def rows(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Rows in the per-atom arrays of the structures at `indices`, in that order: (n_rows,) int64."""
-        offsets = np.concatenate([[0], np.cumsum(self.n_atoms)])
-        parts = [np.arange(offsets[i], offsets[i + 1]) for i in indices]
-        return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+        return rows_of(self.offsets, np.asarray(indices, dtype=np.int64))
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Features:
         """The structures at `indices`, in that order."""
         indices = np.asarray(indices, dtype=np.int64)
-        structures = subset_of(self.structures, indices)
-        n_atoms = self.n_atoms[indices]
-        forces = new_array((len(self.models), int(n_atoms.sum()), 3))
-        labels = None if self.reference is None else new_array((int(n_atoms.sum()), 3))
-        for block, rows in blocks(n_atoms):
-            picked = self.rows(indices[block])
-            forces[:, rows] = self.forces[:, picked]
-            if labels is not None:
-                labels[rows] = self.reference_forces[picked]
-        return self._with(structures, n_atoms, forces, labels, indices)
+        forces = picked_rows(self.forces, self.offsets, indices, axis=1)
+        reference = None if self.reference is None else self.reference.subset(indices)
+        return self._with(indices, subset_of(self.structures, indices), forces, reference)
 
     def blocks(self, n_rows: int = BLOCK_ROWS) -> Iterator[tuple[slice, Features]]:
         """Consecutive structures of at most `n_rows` atoms, or one structure: their rows, and they alone, as views."""
         for block, rows in blocks(self.n_atoms, n_rows):
-            labels = None if self.reference is None else self.reference.forces[rows]
-            structures = self.structures[block]
-            yield rows, self._with(structures, self.n_atoms[block], self.forces[:, rows], labels, block)
+            reference = None if self.reference is None else self.reference.part(block, rows)
+            yield rows, self._with(block, self.structures[block], self.forces[:, rows], reference)
 
     def _with(
         self,
-        structures: Sequence[Atoms],
-        n_atoms: np.ndarray,
-        forces: np.ndarray,
-        labels: np.ndarray | None,
         index: np.ndarray | slice,
+        structures: Sequence[Atoms],
+        forces: np.ndarray,
+        reference: Prediction | None,
     ) -> Features:
         """Some of the structures, with what belongs to their atoms; `index` says which they are."""
-        reference = None
-        if self.reference is not None and labels is not None:
-            energy = None if self.reference.energy is None else self.reference.energy[index]
-            reference = Prediction(n_atoms, labels, energy)
         return Features(
             structures=structures,
             models=self.models,
@@ -182,13 +169,6 @@ def in_blocks(features: Features, predict: Callable[[Features], Prediction]) -> 
         energies.append(part.energy)
         stresses.append(part.stress)
     return Prediction(features.n_atoms, forces, _joined(energies), _joined(stresses))
-
-
-def _labels(dataset: Dataset) -> Prediction:
-    forces = new_array((int(dataset.n_atoms.sum()), 3))
-    for structures, rows in blocks(dataset.n_atoms):
-        np.concatenate(dataset.forces[structures], out=forces[rows])
-    return Prediction(dataset.n_atoms, forces, dataset.energy)
 
 
 def _joined(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from ase import Atoms
 
+from elmlff_core.arrays import picked_rows, row_offsets
 from elmlff_core.errors import ForceFieldError
 
 
@@ -31,15 +33,28 @@ class Prediction:
     energy: np.ndarray | None = None
     stress: np.ndarray | None = None
 
-    @property
+    @cached_property
     def offsets(self) -> np.ndarray:
-        """First row of each structure in the per-atom arrays, and their end: (n_structures + 1,) int."""
-        return np.concatenate([[0], np.cumsum(self.n_atoms)])
+        """First row of each structure in the per-atom arrays, and their end: (n_structures + 1,) int64."""
+        return row_offsets(self.n_atoms)
 
     def forces_of(self, index: int) -> np.ndarray:
         """Forces on the atoms of structure `index`: (n_atoms, 3), eV/Å."""
-        offsets = self.offsets
-        return self.forces[offsets[index] : offsets[index + 1]]
+        return self.forces[self.offsets[:-1][index] : self.offsets[1:][index]]
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Prediction:
+        """What is said of the structures at `indices`, in that order, as new arrays."""
+        indices = np.asarray(indices, dtype=np.int64)
+        return self._with(indices, picked_rows(self.forces, self.offsets, indices))
+
+    def part(self, structures: slice, rows: slice) -> Prediction:
+        """What is said of consecutive `structures`, whose atoms have these `rows`, as views."""
+        return self._with(structures, self.forces[rows])
+
+    def _with(self, index: np.ndarray | slice, forces: np.ndarray) -> Prediction:
+        energy = None if self.energy is None else self.energy[index]
+        stress = None if self.stress is None else self.stress[index]
+        return Prediction(self.n_atoms[index], forces, energy, stress)
 
     def without_energy(self) -> Prediction:
         """The forces alone: energies of different families have different zeros and cannot be compared."""

@@ -9,7 +9,7 @@ from typing import overload
 import numpy as np
 from ase import Atoms
 
-from elmlff_core.arrays import GrowingArray
+from elmlff_core.arrays import GrowingArray, blocks, new_array, picked_rows, row_offsets
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,13 @@ class Structures(Sequence[Atoms]):
             growing.append(atoms)
         return growing.whole()
 
+    @classmethod
+    def from_arrays(
+        cls, n_atoms: np.ndarray, numbers: np.ndarray, positions: np.ndarray, cells: np.ndarray, pbc: np.ndarray
+    ) -> Structures:
+        """Structures of `n_atoms` (n,) int atoms each, whose rows follow each other; nothing is copied."""
+        return cls(numbers, positions, cells, pbc, row_offsets(n_atoms), np.arange(len(n_atoms)))
+
     def __len__(self) -> int:
         return len(self.places)
 
@@ -69,6 +76,27 @@ class Structures(Sequence[Atoms]):
     def n_atoms(self) -> np.ndarray:
         """(n,) int64"""
         return self.starts[self.places + 1] - self.starts[self.places]
+
+    @property
+    def atomic_numbers(self) -> np.ndarray:
+        """(sum of n_atoms,) int64, in the order of the structures."""
+        return self.numbers if self._are_all else picked_rows(self.numbers, self.starts, self.places)
+
+    @property
+    def _are_all(self) -> bool:
+        return np.array_equal(self.places, np.arange(len(self.cells)))
+
+    def compact(self) -> Structures:
+        """The same, with arrays that hold these structures alone, in their order; self where they do already."""
+        if self._are_all:
+            return self
+        return Structures.from_arrays(
+            self.n_atoms,
+            self.atomic_numbers,
+            picked_rows(self.positions, self.starts, self.places),
+            self.cells[self.places],
+            self.pbc[self.places],
+        )
 
 
 class GrowingStructures:
@@ -105,3 +133,19 @@ def n_atoms_of(structures: Sequence[Atoms]) -> np.ndarray:
     if isinstance(structures, Structures):
         return structures.n_atoms
     return np.array([len(atoms) for atoms in structures], dtype=np.int64)
+
+
+def flat_structures(structures: Sequence[Atoms]) -> Structures:
+    """Any sequence as `Structures` whose arrays hold them alone, in their order."""
+    return structures.compact() if isinstance(structures, Structures) else Structures.of(structures)
+
+
+def atomic_numbers_of(structures: Sequence[Atoms]) -> np.ndarray:
+    """Atomic numbers of the atoms of any sequence, in order: (n_rows,) int64."""
+    if isinstance(structures, Structures):
+        return structures.atomic_numbers
+    n_atoms = n_atoms_of(structures)
+    numbers = new_array((int(n_atoms.sum()),), np.int64)
+    for block, rows in blocks(n_atoms):
+        np.concatenate([atoms.numbers for atoms in structures[block]], out=numbers[rows])
+    return numbers

@@ -78,10 +78,9 @@ class GrowingDataset:
         """All of them, with energies and stresses where all have them; DataError where there are none."""
         if not self.energies:
             raise DataError(f"{self.source} holds no structures")
-        structures, forces = self.structures.whole(), self.forces.whole()
         return Dataset(
-            structures=structures,
-            forces=np.split(forces, structures.starts[1:-1]),
+            structures=self.structures.whole(),
+            forces=self.forces.whole(),
             energy=_array_of(self.energies),
             stress=_array_of(self.stresses),
             source=self.source,

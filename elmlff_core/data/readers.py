@@ -13,6 +13,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.data.labels import GrowingDataset, LabelKeys, dataset_from_structures
@@ -132,7 +133,7 @@ def _read_deepmd_system(path: Path) -> Iterator[tuple[Atoms, np.ndarray, float, 
     energies, forces = np.asarray(data["energies"], np.float64), np.asarray(data["forces"], np.float64)
     stress: np.ndarray | list[None] = [None] * len(energies)
     if periodic and "virials" in data:  # stress is minus the virial over the volume
-        volume = np.abs(np.linalg.det(data["cells"]))[:, None]
-        stress = -data["virials"].reshape(-1, 9)[:, [0, 4, 8, 5, 2, 1]] / volume
+        volume = np.abs(np.linalg.det(data["cells"]))[:, None, None]
+        stress = full_3x3_to_voigt_6_stress(-data["virials"].reshape(-1, 3, 3) / volume)
     for positions, cell, *labels in zip(data["coords"], data["cells"], forces, energies, stress, strict=True):
         yield Atoms(symbols, positions=positions, cell=cell if periodic else None, pbc=periodic), *labels

@@ -9,38 +9,41 @@ import json
 from pathlib import Path
 
 import numpy as np
-from ase import Atoms
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.contracts.structures import Structures, flat_structures
+from elmlff_core.files import replacing
 
-# Prefixes of what is stored by model.
-ENERGY, STRESS = "energy.", "stress."
+# Prefixes of what is stored by model, and of labels.
+ENERGY, STRESS, REFERENCE = "energy.", "stress.", "reference_"
+LABELS = ("forces", "energy", "stress")
 
 
 def save_features(features: Features, path: Path) -> None:
-    """Write `features` to `path`, there at once or not at all."""
-    structures = features.structures
+    """Write `features` to `path`, there at once or not at all; ElmlffError where it cannot be written."""
+    structures = flat_structures(features.structures)
     tensors = {
         "n_atoms": features.n_atoms,
-        "numbers": features.atomic_numbers,
-        "positions": np.concatenate([atoms.positions for atoms in structures]),
-        "cells": np.stack([atoms.cell.array for atoms in structures]),
-        "pbc": np.stack([atoms.pbc for atoms in structures]),
+        "numbers": structures.numbers,
+        "positions": structures.positions,
+        "cells": structures.cells,
+        "pbc": structures.pbc,
         "forces": features.forces,
         **{ENERGY + name: energy for name, energy in features.energies.items()},
         **{STRESS + name: stress for name, stress in features.stresses.items()},
     }
     if features.reference is not None:
-        tensors["reference_forces"] = features.reference.forces
-        if features.reference.energy is not None:
-            tensors["reference_energy"] = features.reference.energy
-    partial = path.with_name(path.name + ".partial")
+        labels = {name: getattr(features.reference, name) for name in LABELS}
+        tensors |= {REFERENCE + name: array for name, array in labels.items() if array is not None}
     metadata = {"models": json.dumps(features.models), "source": features.source}
-    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, partial, metadata)
-    partial.replace(path)
+    with replacing(path) as partial:
+        try:
+            save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, partial, metadata)
+        except SafetensorError as error:  # of a full disk or a folder that is gone
+            raise OSError(str(error)) from error
 
 
 def load_features(path: Path) -> Features:
@@ -48,31 +51,20 @@ def load_features(path: Path) -> Features:
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    n_atoms = tensors["n_atoms"]
-    reference = None
-    if "reference_forces" in tensors:
-        reference = Prediction(n_atoms, tensors["reference_forces"], tensors.get("reference_energy"))
-    cuts = np.cumsum(n_atoms)[:-1]
-    structures = [
-        Atoms(numbers, positions, cell=cell, pbc=pbc)
-        for numbers, positions, cell, pbc in zip(
-            np.split(tensors["numbers"], cuts),
-            np.split(tensors["positions"], cuts),
-            tensors["cells"],
-            tensors["pbc"],
-            strict=True,
-        )
-    ]
+    n_atoms, labels = tensors["n_atoms"], _with_prefix(tensors, REFERENCE)
+    reference = Prediction(n_atoms, **labels) if labels else None
     return Features(
-        structures=structures,
+        structures=Structures.from_arrays(
+            n_atoms, tensors["numbers"], tensors["positions"], tensors["cells"], tensors["pbc"]
+        ),
         models=tuple(json.loads(metadata["models"])),
         forces=tensors["forces"],
-        energies=_by_model(tensors, ENERGY),
+        energies=_with_prefix(tensors, ENERGY),
         reference=reference,
         source=metadata["source"],
-        stresses=_by_model(tensors, STRESS),
+        stresses=_with_prefix(tensors, STRESS),
     )
 
 
-def _by_model(tensors: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+def _with_prefix(tensors: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}

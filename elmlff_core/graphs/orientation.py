@@ -11,5 +11,7 @@ def random_orthogonal(n_matrices: int, generator: torch.Generator) -> torch.Tens
     The Q of a Gaussian matrix's QR decomposition is uniform once the signs of R's diagonal are taken into it
     (Mezzadri, Notices of the AMS 54, 592, 2007).
     """
+    # SciPy's ortho_group draws one matrix after the other, from NumPy's generator.  A batch of thousands is one call
+    # here, on torch's generator, whose state a resumed training restores exactly.
     q, r = torch.linalg.qr(torch.randn(n_matrices, 3, 3, generator=generator))
     return q * torch.sign(torch.diagonal(r, dim1=1, dim2=2)).unsqueeze(1)

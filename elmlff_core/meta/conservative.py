@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ase.stress import full_3x3_to_voigt_6_stress
 from torch import nn
 
 from elmlff_core.arrays import blocks
@@ -228,5 +229,4 @@ def _stress(features: Features, shares: np.ndarray, virial: np.ndarray) -> np.nd
         return None
     bases = np.stack([features.stresses[name] for name in features.models], axis=1)  # (S, M, 6)
     symmetric = 0.5 * (virial + virial.transpose(0, 2, 1)) / volumes[:, None, None]
-    voigt = symmetric[:, [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]  # xx yy zz yz xz xy
-    return np.einsum("sm,sma->sa", shares, bases) + voigt
+    return np.einsum("sm,sma->sa", shares, bases) + full_3x3_to_voigt_6_stress(symmetric)

@@ -111,7 +111,7 @@ def example_features(n_structures: int = 24, seed: int = 0) -> Features:
         structures.append(atoms)
         forces.append(labelled.get_forces())
         energy.append(labelled.get_potential_energy())
-    dataset = Dataset(structures, forces, np.array(energy), source="example features")
+    dataset = Dataset.from_lists(structures, forces, energy, source="example features")
     return Features.from_predictions(structures, _example_bases(structures, forces, energy, rng), dataset)
 
 

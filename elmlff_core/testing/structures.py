@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
+from scipy.spatial.transform import Rotation
 
 FAR_APART = 60.0  # Å, beyond any cutoff
 
@@ -46,10 +47,8 @@ def _grid(
 
 
 def random_rotation(rng: np.random.Generator) -> np.ndarray:
-    """A proper rotation: (3, 3)."""
-    q, r = np.linalg.qr(rng.normal(size=(3, 3)))
-    q = q * np.sign(np.diag(r))
-    return q if np.linalg.det(q) > 0 else -q
+    """A proper rotation, uniform over all: (3, 3)."""
+    return Rotation.random(None, rng).as_matrix()
 
 
 def rotated(atoms: Atoms, rotation: np.ndarray) -> Atoms:

@@ -44,7 +44,7 @@ def test_written_structures_are_boxed_and_keep_their_labels(tiny_data: tuple[Dat
     write_structures(train, tmp_path / "train.xyz", shifts, NEPOptions())
     written = read(tmp_path / "train.xyz", ":")
     assert all(atoms.pbc.all() for atoms in written)
-    np.testing.assert_allclose(written[0].get_forces(), train.forces[0], atol=1e-7)
+    np.testing.assert_allclose(written[0].get_forces(), train.forces_of(0), atol=1e-7)
     # Methane is less than 2.5 Å wide, and its box leaves 16 Å to the next image.
     assert 16.0 < written[0].cell.lengths().min() < 18.5
     carbon, hydrogen = shifts[6], shifts[1]

@@ -153,7 +153,7 @@ def test_the_meta_model_learnt_from_out_of_fold_features(
     errors: list[float] = []
     for fold in metrics["folds"]:
         found = forces_without(seen, [parts.source.structures[index] for index in fold])
-        expected = np.array([parts.source.forces[index] for index in fold])
+        expected = np.array([parts.source.forces_of(index) for index in fold])
         errors += np.sqrt(((found - expected) ** 2).mean(axis=(1, 2))).tolist()
     (row,) = (row for row in metrics["errors"] if row["name"] == "tiny")
     assert row["errors"]["train"]["rmse_per_frame"] == pytest.approx(np.mean(errors), rel=1e-4)

@@ -44,8 +44,8 @@ def write_small_data(folder: Path, n_structures: int = 40) -> None:
     dataset = read_dataset("methane").subset(range(0, 1200, 1200 // n_structures))
     assert dataset.energy is not None
     structures = list(dataset.structures)
-    for atoms, forces, energy in zip(structures, dataset.forces, dataset.energy, strict=True):
-        atoms.arrays["REF_forces"], atoms.info["REF_energy"] = forces, energy
+    for index, atoms in enumerate(structures):
+        atoms.arrays["REF_forces"], atoms.info["REF_energy"] = dataset.forces_of(index), dataset.energy[index]
     ase.io.write(folder / "few.extxyz", structures)
     (folder / "elmlff.toml").write_text(SETTINGS)
 

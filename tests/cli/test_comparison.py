@@ -15,7 +15,6 @@ import pytest
 
 from elmlff_core import load_stack
 from elmlff_core.contracts.features import Features
-from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.data.splits import Splits, read_splits
 from elmlff_core.settings.config import TrainingConfig
@@ -39,7 +38,7 @@ def errors_of(folder: Path) -> dict[str, Any]:
 
 def per_frame(predicted: np.ndarray, dataset: Any) -> float:
     """Eq. 7 for methanes: the mean over frames of the RMSE of 15 components."""
-    error = predicted.reshape(len(dataset), 15) - np.reshape(dataset.forces, (len(dataset), 15))
+    error = predicted.reshape(len(dataset), 15) - dataset.forces.reshape(len(dataset), 15)
     return float(np.sqrt((error**2).mean(axis=1)).mean())
 
 
@@ -122,8 +121,7 @@ def test_another_seed_is_a_run_with_that_seed(workplace: Path, rows: dict[str, A
 
 def without_bases(parts: Splits, part: str) -> Features:
     dataset = getattr(parts, part)
-    reference = Prediction.from_lists(dataset.forces, dataset.energy)
-    return Features(dataset.structures, (), np.zeros((0, 5 * len(dataset), 3)), {}, reference)
+    return Features(dataset.structures, (), np.zeros((0, 5 * len(dataset), 3)), {}, dataset.labels)
 
 
 def test_the_control_is_the_same_fit_without_base_features(

@@ -90,9 +90,9 @@ def test_the_folder_is_complete_and_holds_no_pickle(workplace):
 def test_table_follows_from_the_predictions(workplace, metrics):
     """The errors in metrics.json, by arithmetic from what the loaded stack predicts on the test structures."""
     stack = load_stack(workplace / "run")
-    dataset = read_dataset("methane").subset(metrics["split"]["test"])
+    dataset = read_dataset("methane").subset(metrics["splits"]["test"])
     predicted = stack.predict(dataset.structures)
-    errors = np.array([predicted.forces_of(i) - dataset.forces[i] for i in range(len(dataset))])
+    errors = np.array([predicted.forces_of(i) - dataset.forces_of(i) for i in range(len(dataset))])
     row = next(row for row in metrics["errors"] if row["kind"] == "stack")
     expected = np.sqrt((errors**2).mean(axis=(1, 2))).mean()
     assert row["errors"]["test"]["rmse_per_frame"] == pytest.approx(expected, rel=1e-4)
@@ -146,7 +146,7 @@ def test_the_same_seed_gives_the_same_numbers(workplace, metrics):
 
 
 def test_evaluate_and_predict(workplace, metrics):
-    test = [read_dataset("methane").structures[i] for i in metrics["split"]["test"]]
+    test = [read_dataset("methane").structures[i] for i in metrics["splits"]["test"]]
     ase.io.write(workplace / "test.xyz", test)
     run("predict", "run", "--data", "test.xyz", "-o", "out.extxyz", folder=workplace)
     written = ase.io.read(workplace / "out.extxyz", ":")
@@ -157,15 +157,15 @@ def test_evaluate_and_predict(workplace, metrics):
     calculator = StackCalculator(stack)
     for name, found in (("forces_std", written[7].arrays), ("energy_std", written[7].info)):
         assert np.allclose(found[name], calculator.get_property(name, test[7]), rtol=1e-4)
-    few = read_dataset("methane").subset(metrics["split"]["test"][:50])
+    few = read_dataset("methane").subset(metrics["splits"]["test"][:50])
     labelled = list(few.structures)
-    for atoms, forces, energy in zip(labelled, few.forces, few.energy, strict=True):
-        atoms.arrays["mine"], atoms.info["my_energy"] = forces, energy
+    for index, atoms in enumerate(labelled):
+        atoms.arrays["mine"], atoms.info["my_energy"] = few.forces_of(index), few.energy[index]
     ase.io.write(workplace / "few.extxyz", labelled)
     keys = ("--forces-key", "mine", "--energy-key", "my_energy")
     rows = json.loads(run("evaluate", "run", "--data", "few.extxyz", *keys, "--json", folder=workplace).stdout)
     assert [row["name"] for row in rows] == ["dp1", "painn", "nep", "stack (egat)"]
-    errors = np.array([expected.forces_of(i) - few.forces[i] for i in range(50)])
+    errors = np.array([expected.forces_of(i) - few.forces_of(i) for i in range(50)])
     found = rows[-1]["errors"]["test"]["rmse_per_frame"]
     assert found == pytest.approx(np.sqrt((errors**2).mean(axis=(1, 2))).mean(), rel=1e-4)
     table = run("evaluate", "run", "--data", "few.extxyz", *keys, folder=workplace).stdout

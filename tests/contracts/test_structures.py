@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from elmlff_core.contracts.structures import Structures, n_atoms_of, subset_of
+from elmlff_core.contracts.structures import Structures, atomic_numbers_of, flat_structures, n_atoms_of, subset_of
 from elmlff_core.testing import example_structures
 
 
@@ -56,3 +56,26 @@ def test_helpers_take_any_sequence(given):
     for structures in (given, Structures.of(given)):
         np.testing.assert_array_equal(n_atoms_of(structures), [len(atoms) for atoms in given])
         assert list(subset_of(structures, np.array([2, 0]))) == [given[2], given[0]]
+        assert atomic_numbers_of(structures).tolist() == [number for atoms in given for number in atoms.numbers]
+
+
+def test_flat_structures_hold_themselves_alone(given):
+    whole = Structures.of(given)
+    assert flat_structures(whole) is whole
+    for some, expected in (
+        (given, given),
+        (whole[1:], given[1:]),
+        (whole.subset([2, 0, 2]), [given[i] for i in (2, 0, 2)]),
+    ):
+        flat = flat_structures(some)
+        assert list(flat) == expected
+        assert flat.positions.tolist() == np.concatenate([atoms.positions for atoms in expected]).tolist()
+        assert flat.numbers.tolist() == atomic_numbers_of(some).tolist()
+        assert flat.cells.shape == (len(expected), 3, 3)
+
+
+def test_structures_are_made_of_arrays_as_they_are(given):
+    whole = Structures.of(given)
+    same = Structures.from_arrays(whole.n_atoms, whole.numbers, whole.positions, whole.cells, whole.pbc)
+    assert list(same) == given
+    assert same.positions is whole.positions

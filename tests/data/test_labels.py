@@ -28,20 +28,20 @@ def labelled(**arrays) -> Atoms:
 
 @pytest.mark.parametrize("name", ["REF_forces", "forces"])
 def test_usual_names_are_found(name):
-    assert np.array_equal(dataset_from_structures([labelled(**{name: FORCES})], "x").forces[0], FORCES)
+    assert np.array_equal(dataset_from_structures([labelled(**{name: FORCES})], "x").forces, FORCES)
 
 
 def test_reference_name_goes_before_the_calculators():
     atoms = labelled(REF_forces=FORCES)
     atoms.calc = SinglePointCalculator(atoms, forces=-FORCES)
-    assert np.array_equal(dataset_from_structures([atoms], "x").forces[0], FORCES)
+    assert np.array_equal(dataset_from_structures([atoms], "x").forces, FORCES)
 
 
 def test_a_users_name_is_taken_and_no_other():
     atoms = labelled(mine=FORCES, REF_forces=-FORCES)
     atoms.info["my_energy"] = 3.0
     dataset = dataset_from_structures([atoms], "x", LabelKeys("my_energy", "mine"))
-    assert np.array_equal(dataset.forces[0], FORCES)
+    assert np.array_equal(dataset.forces, FORCES)
     assert dataset.energy.tolist() == [3.0]
 
 
@@ -49,7 +49,7 @@ def test_forces_are_taken_without_constraints():
     atoms = dimer()
     atoms.calc = SinglePointCalculator(atoms, forces=FORCES)
     atoms.set_constraint(FixAtoms([1]))
-    assert np.array_equal(dataset_from_structures([atoms], "x").forces[0], FORCES)
+    assert np.array_equal(dataset_from_structures([atoms], "x").forces, FORCES)
 
 
 def test_missing_forces_are_refused_and_never_computed():

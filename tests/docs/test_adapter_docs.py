@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from elmlff_core.contracts import hookspecs, protocols
+from elmlff_core.contracts import hookspecs, progress, protocols
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
-from elmlff_core.contracts.progress import Progress
 from elmlff_core.settings.config import Config
 from elmlff_core.testing import check_force_field
 from elmlff_core.testing.force_field import CHECKS as FORCE_FIELD_CHECKS
@@ -29,7 +28,7 @@ RECORDS = [
     hookspecs.LoadRequest,
     protocols.TrainingRequest,
     protocols.FitRequest,
-    Progress,
+    progress.Progress,
     protocols.TrainingLength,
     Prediction,
     Dataset,

@@ -34,7 +34,7 @@ def model(name, calculator, python="self", threads=1, **arguments):
 
 def dataset(n_structures):
     structures = spring(n_structures)
-    return Dataset(structures, [-atoms.positions for atoms in structures], source="springs")
+    return Dataset.from_lists(structures, [-atoms.positions for atoms in structures], source="springs")
 
 
 class Recorder(Reporter):

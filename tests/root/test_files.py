@@ -1,0 +1,132 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from elmlff_core.errors import ElmlffError
+from elmlff_core.files import replacing, sha256_of, write_bytes, write_json, write_text
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_is_written_can_be_read(tmp_path):
+    write_text(tmp_path / "text", "5 Å\n")
+    assert (tmp_path / "text").read_bytes() == b"5 \xc3\x85\n"
+    write_bytes(tmp_path / "bytes", b"\x00\xff")
+    assert (tmp_path / "bytes").read_bytes() == b"\x00\xff"
+    write_json(tmp_path / "json", {"a": [1, 2.5, None]}, indent=1)
+    assert json.loads((tmp_path / "json").read_text()) == {"a": [1, 2.5, None]}
+    assert (tmp_path / "json").read_text().startswith('{\n "a"')
+    assert names(tmp_path) == ["bytes", "json", "text"]
+
+
+def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "file"
+    write_text(path, "old")
+    with replacing(path) as partial:
+        assert partial.parent == tmp_path
+        partial.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError])
+def test_an_interruption_leaves_the_old_file(tmp_path, stop):
+    path = tmp_path / "file"
+    write_text(path, "old")
+
+    def write_half() -> None:
+        with replacing(path) as partial:
+            partial.write_text("ne")
+            raise stop
+
+    with pytest.raises(stop):
+        write_half()
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_what_is_no_json_leaves_the_old_file(tmp_path):
+    write_json(tmp_path / "file", [1])
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "file", [1, {2}])
+    assert (tmp_path / "file").read_text() == "[1]"
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("call", ["replace", "fsync"])
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, call):
+    path = tmp_path / "file"
+    write_text(path, "old")
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(ElmlffError, match=f"^cannot write {path}: No space left on device$"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_disk_that_fills_up_while_writing_is_said(tmp_path):
+    with (
+        pytest.raises(ElmlffError, match=r"cannot write .*file: No space left on device"),
+        replacing(tmp_path / "file"),
+    ):
+        Path("/dev/full").write_bytes(b"x")
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(ElmlffError, match=r"cannot write .*gone/file: No such file or directory"):
+        write_text(tmp_path / "gone" / "file", "x")
+
+
+def write_often(path: Path, letter: str) -> None:
+    for _ in range(50):
+        write_text(path, letter * 100_000)
+
+
+def test_of_writers_at_once_one_wins(tmp_path):
+    path = tmp_path / "file"
+    write_text(path, "a" * 100_000)
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=write_often, args=(path, letter)) for letter in "abc"]
+    for writer in writers:
+        writer.start()
+    seen = set()
+    while any(writer.is_alive() for writer in writers):
+        text = path.read_text()
+        seen.add((text[:1], text == text[:1] * 100_000))
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    assert seen <= {("a", True), ("b", True), ("c", True)}
+    assert names(tmp_path) == ["file"]
+
+
+def test_one_process_may_write_a_file_twice_at_once(tmp_path):
+    path = tmp_path / "file"
+    with replacing(path) as first, replacing(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"  # whose block ended last
+    assert names(tmp_path) == ["file"]
+
+
+def test_digests_are_those_of_the_contents(tmp_path):
+    write_bytes(tmp_path / "file", b"elmlff" * 100_000)
+    assert sha256_of(tmp_path / "file") == hashlib.sha256(b"elmlff" * 100_000).hexdigest()
