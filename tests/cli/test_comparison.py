@@ -1,4 +1,4 @@
-"""Several meta-models in one run, controls geometry only, and seeds: real commands on few structures."""
+"""Several meta-models in one run, each on geometry only too, and seeds: real commands on few structures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def metrics_of(folder: Path) -> dict[str, Any]:
 
 def errors_of(folder: Path) -> dict[str, Any]:
     """Every error of a run by row and seed, without the time it took."""
-    rows = metrics_of(folder)["rows"]
+    rows = metrics_of(folder)["errors"]
     return {row["name"]: [row["errors"], [seed["errors"] for seed in row["per_seed"]]] for row in rows}
 
 
@@ -44,7 +44,7 @@ def per_frame(predicted: np.ndarray, dataset: Any) -> float:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which one run has compared two meta-models, with controls and three seeds."""
+    """A folder in which one run has compared two meta-models, on geometry only too, with three seeds."""
     folder = tmp_path_factory.mktemp("compare")
     write_small_data(folder)
     (folder / "stdout").write_text(elmlff(folder, *COMPARE).stdout)
@@ -53,28 +53,28 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def rows(workplace: Path) -> dict[str, Any]:
-    return {row["name"]: row for row in metrics_of(workplace / "run")["rows"]}
+    return {row["name"]: row for row in metrics_of(workplace / "run")["errors"]}
 
 
 @pytest.fixture(scope="module")
-def parts(workplace: Path) -> Splits:
+def splits(workplace: Path) -> Splits:
     data = read_config(workplace / "elmlff.toml").data
     return read_splits(data)
 
 
-def test_one_table_has_bases_controls_and_every_meta_model(workplace: Path, rows: dict[str, Any]) -> None:
+def test_one_table_has_base_models_baselines_and_every_meta_model(workplace: Path, rows: dict[str, Any]) -> None:
     assert {name: row["kind"] for name, row in rows.items()} == {
-        "lj": "base model", "emt": "base model", "mean of the base models": "baseline", "gat geometry only": "baseline",
+        "lj": "base model", "emt": "base model", "mean of the base models": "baseline", "gat, geometry only": "baseline",
         "stack (linear)": "stack", "stack (gat)": "stack",
     }  # fmt: skip
     stdout = (workplace / "stdout").read_text()
     assert "* chosen on validation" in stdout
     assert "± standard deviation over 3 seeds" in stdout
-    line = next(line for line in stdout.splitlines() if "gat geometry only" in line)
-    for part in ("test", "valid", "train"):
-        mean, spread = (rows["gat geometry only"][key][part]["rmse_per_frame"] for key in ("errors", "spread"))
-        assert f"{mean:.4f} ±{spread:.4f}" in line
-    assert f"{rows['gat geometry only']['n_parameters']:,}" in line
+    line = next(line for line in stdout.splitlines() if "gat, geometry only" in line)
+    for split in ("test", "valid", "train"):
+        mean, std = (rows["gat, geometry only"][key][split]["rmse_per_frame"] for key in ("errors", "seed_std"))
+        assert f"{mean:.4f} ±{std:.4f}" in line
+    assert f"{rows['gat, geometry only']['n_parameters']:,}" in line
 
 
 def test_the_stack_of_the_run_is_the_best_on_validation(workplace: Path, rows: dict[str, Any]) -> None:
@@ -86,84 +86,84 @@ def test_the_stack_of_the_run_is_the_best_on_validation(workplace: Path, rows: d
 
 
 @pytest.mark.parametrize("name", ["linear", "gat"])
-def test_each_is_a_stack_of_its_own(workplace: Path, rows: dict[str, Any], parts: Splits, name: str) -> None:
+def test_each_is_a_stack_of_its_own(workplace: Path, rows: dict[str, Any], splits: Splits, name: str) -> None:
     """Loaded, it has the errors of the table; those of the first seed where there are several."""
     row = rows[f"stack ({name})"]
     expected = (row["per_seed"][0] if row["per_seed"] else row)["errors"]["test"]["rmse_per_frame"]
-    predicted = load_stack(workplace / "run" / "stacks" / name).predict(parts.test.structures)
-    assert per_frame(predicted.forces, parts.test) == pytest.approx(expected, rel=1e-5)
+    predicted = load_stack(workplace / "run" / "stacks" / name).predict(splits.test.structures)
+    assert per_frame(predicted.forces, splits.test) == pytest.approx(expected, rel=1e-5)
 
 
-def test_closed_form_has_neither_seeds_nor_control(rows: dict[str, Any]) -> None:
+def test_closed_form_has_neither_seeds_nor_a_fit_to_geometry(rows: dict[str, Any]) -> None:
     assert rows["stack (linear)"]["per_seed"] == []
-    assert rows["stack (linear)"]["spread"] == {}
-    assert "linear geometry only" not in rows
+    assert rows["stack (linear)"]["seed_std"] == {}
+    assert "linear, geometry only" not in rows
 
 
-@pytest.mark.parametrize("name", ["stack (gat)", "gat geometry only"])
-def test_mean_and_spread_are_those_of_the_seeds(rows: dict[str, Any], name: str) -> None:
+@pytest.mark.parametrize("name", ["stack (gat)", "gat, geometry only"])
+def test_mean_and_deviation_are_those_of_the_seeds(rows: dict[str, Any], name: str) -> None:
     row = rows[name]
     assert [entry["seed"] for entry in row["per_seed"]] == [0, 1, 2]
-    for part in ("test", "valid", "train"):
-        values = [entry["errors"][part]["rmse_per_frame"] for entry in row["per_seed"]]
+    for split in ("test", "valid", "train"):
+        values = [entry["errors"][split]["rmse_per_frame"] for entry in row["per_seed"]]
         assert len(set(values)) == 3
-        assert row["errors"][part]["rmse_per_frame"] == pytest.approx(statistics.mean(values))
-        assert row["spread"][part]["rmse_per_frame"] == pytest.approx(statistics.stdev(values))
+        assert row["errors"][split]["rmse_per_frame"] == pytest.approx(statistics.mean(values))
+        assert row["seed_std"][split]["rmse_per_frame"] == pytest.approx(statistics.stdev(values))
 
 
 def test_another_seed_is_a_run_with_that_seed(workplace: Path, rows: dict[str, Any]) -> None:
     elmlff(workplace, "stack", "--meta", "gat", "--seed", "2", "--output", "seed2")
-    (alone,) = (row for row in metrics_of(workplace / "seed2")["rows"] if row["name"] == "stack (gat)")
+    (alone,) = (row for row in metrics_of(workplace / "seed2")["errors"] if row["name"] == "stack (gat)")
     assert alone["errors"] == rows["stack (gat)"]["per_seed"][2]["errors"]
-    assert alone["spread"] == {}
+    assert alone["seed_std"] == {}
     assert not (workplace / "seed2" / "stacks").exists()
 
 
-def without_bases(parts: Splits, part: str) -> Features:
-    dataset = getattr(parts, part)
+def geometry_of(splits: Splits, split: str) -> Features:
+    dataset = getattr(splits, split)
     return Features(dataset.structures, (), np.zeros((0, 5 * len(dataset), 3)), {}, dataset.labels)
 
 
-def test_the_control_is_the_same_fit_without_base_features(
-    workplace: Path, rows: dict[str, Any], parts: Splits, tmp_path: Path
+def test_geometry_only_is_the_same_fit_without_base_models(
+    workplace: Path, rows: dict[str, Any], splits: Splits, tmp_path: Path
 ) -> None:
     """Fitted here on structures and labels alone, it has the numbers of the table and of the saved one."""
-    train, valid, test = (without_bases(parts, part) for part in ("train", "valid", "test"))
+    train, valid, test = (geometry_of(splits, split) for split in ("train", "valid", "test"))
     training = TrainingConfig(epochs=3, batch_size=16, device="cpu").with_defaults({})
     meta = make_meta("gat", GAT)
     meta.fit(FitRequest(train, valid, training, tmp_path, 0, lambda _: None))
-    row = rows["gat geometry only"]
+    row = rows["gat, geometry only"]
     expected = row["per_seed"][0]["errors"]["test"]["rmse_per_frame"]
-    assert per_frame(meta.predict(test).forces, parts.test) == pytest.approx(expected, rel=1e-6)
+    assert per_frame(meta.predict(test).forces, splits.test) == pytest.approx(expected, rel=1e-6)
     saved = make_meta("gat", GAT)
-    saved.load(workplace / "run" / "fit" / "gat-without-bases" / "meta")
+    saved.load(workplace / "run" / "fit" / "gat-geometry-only" / "meta")
     assert np.array_equal(saved.predict(test).forces, meta.predict(test).forces)
 
 
-def test_what_the_bases_bring_is_the_difference_to_the_control(workplace: Path) -> None:
-    elmlff(workplace, "stack", "--meta", "gat", "--geometry-only", "--output", "controlled")
-    metrics = metrics_of(workplace / "controlled")
+def test_what_the_base_models_bring_is_the_difference_to_geometry_only(workplace: Path) -> None:
+    elmlff(workplace, "stack", "--meta", "gat", "--geometry-only", "--output", "both")
+    metrics = metrics_of(workplace / "both")
     test = {row["name"]: row["errors"]["test"]["rmse_per_frame"] for row in metrics["errors"]}
-    gain = test["gat geometry only"] - test["stack (gat)"]
+    gain = test["gat, geometry only"] - test["stack (gat)"]
     assert gain > 0  # a fit of three epochs that sees no positions cannot know the forces
-    assert f"The bases bring {gain:.4f} eV/Å: the difference to gat geometry only" in metrics["summary"]
+    assert f"The base models bring {gain:.4f} eV/Å: the difference to gat, geometry only" in metrics["summary"]
 
 
 def test_fits_are_recorded_with_time_and_parameters(workplace: Path, rows: dict[str, Any]) -> None:
     fits = {fit["name"]: fit for fit in metrics_of(workplace / "run")["fits"]}
     assert set(fits) == {
         "linear", "gat", "gat-seed1", "gat-seed2",
-        "gat-without-bases", "gat-without-bases-seed1", "gat-without-bases-seed2",
+        "gat-geometry-only", "gat-geometry-only-seed1", "gat-geometry-only-seed2",
     }  # fmt: skip
     assert set(fits) == {path.name for path in (workplace / "run" / "fit").iterdir()}
     assert all(fit["epochs"] == 3 and fit["seconds"] > 0 for name, fit in fits.items() if name != "linear")
     assert fits["linear"]["n_parameters"] is None
     # Two layers of 4 heads, (n -> 8) x 4 and 32 -> 8 averaged, with attention, bias and residual; 40 outputs to 15.
-    n_inputs = 3 * 3 + 2  # the mix, two deviations from it, and two elements
+    n_inputs = 3 * 3 + 2  # the linear combination, two deviations from it, and two elements
     first = n_inputs * 32 + 2 * 32 + 32 + n_inputs * 32 + 32
     second = 32 * 32 + 2 * 32 + 8 + 32 * 8 + 8
     assert fits["gat"]["n_parameters"] == first + second + 40 * 15 + 15
-    assert fits["gat"]["n_parameters"] - fits["gat-without-bases"]["n_parameters"] == 2 * 9 * 32
+    assert fits["gat"]["n_parameters"] - fits["gat-geometry-only"]["n_parameters"] == 2 * 9 * 32
     assert rows["stack (gat)"]["seconds"] == pytest.approx(
         statistics.mean(fits[name]["seconds"] for name in ("gat", "gat-seed1", "gat-seed2"))
     )

@@ -85,9 +85,9 @@ def test_every_table_and_figure_is_there(workplace: Path) -> None:
     assert {row["method"] for row in record["table_2"]} == {"per-subset", "masked", "linear"}
     assert len(record["table_2"]) == 3 * 3
     assert [row["name"] for row in record["table_3"]] == ["full", "no-residuals", "minus-1", "minus-2"]
-    n_frames = {part: sum(sets.values()) for part, sets in FRAMES.items()}
+    n_frames = {split: sum(sets.values()) for split, sets in FRAMES.items()}
     assert record["counts"] == {"train": 10, "valid": 1, "test": n_frames["test"]}
-    assert {part: len(energies) for part, energies in record["figure_3"].items()} == record["counts"]
+    assert {split: len(energies) for split, energies in record["figure_3"].items()} == record["counts"]
     page = (run / "reproduction.html").read_text()
     for title in ("Table 1", "Table 2", "Table 3", "Figure 2", "Figure 3", "What differs from the paper"):
         assert re.search(rf"<h2[^>]*>{title}", page), title
@@ -104,7 +104,7 @@ def test_published_values_stand_beside_ours(workplace: Path) -> None:
         ("dp1",): 0.7, ("dp2",): 0.9, ("dp1", "dp2"): 0.5
     }  # fmt: skip
     for entry in record["resemblance"]:
-        ratios = sorted(row["errors"][entry["part"]] / row["published"] for row in each.values())
+        ratios = sorted(row["errors"][entry["split"]] / row["published"] for row in each.values())
         assert entry["ratio"] == pytest.approx(ratios[1])
         assert entry["n_subsets"] == 3
     with (workplace / "run" / "table_2.csv").open() as file:

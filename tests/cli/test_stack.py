@@ -225,7 +225,7 @@ def test_ctrl_c_in_the_middle_then_the_same_command(workplace):
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "interrupted; the same command goes on where it stopped" in stderr
+    assert "interrupted; the same command resumes" in stderr
     assert "Traceback" not in stderr
     run(*arguments, "--output", "cut", folder=workplace)
     run(*arguments, "--output", "uncut", folder=workplace)

@@ -1,4 +1,4 @@
-"""`elmlff sweep` as a user types it: methods, samples, executors, and kills after which it goes on."""
+"""`elmlff sweep` as a user types it: methods, samples, executors, and kills after which it resumes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def record_of(folder: Path) -> dict[str, Any]:
 
 
 def errors_of(folder: Path) -> dict[tuple[str, str], dict[str, float]]:
-    """Every error by way and subset, without the time it took."""
+    """Every error by method and subset, without the time it took."""
     return {("+".join(entry["subset"]), entry["method"]): entry["errors"] for entry in record_of(folder)["entries"]}
 
 
@@ -48,7 +48,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_all_ways_have_all_subsets(workplace: Path) -> None:
+def test_all_methods_have_all_subsets(workplace: Path) -> None:
     record = record_of(workplace / "run")
     assert [len(found["sizes"]) for found in record["methods"].values()] == [3, 3, 3]
     assert len(record["entries"]) == 21
@@ -61,12 +61,12 @@ def test_all_ways_have_all_subsets(workplace: Path) -> None:
     with (workplace / "run" / "sweep.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 21
     stdout = (workplace / "stdout").read_text()
-    assert "each: gat for 7 subsets, 3 epochs each, 0 finished before" in stdout
+    assert "per-subset: gat for 7 subsets, 3 epochs each, 0 finished before" in stdout
     assert "is best on validation" in stdout
 
 
 def test_single_bases_and_all_of_them_are_what_a_stack_finds(workplace: Path) -> None:
-    """The mix of one base or all, and the meta-model of all, by `elmlff stack` with the same settings."""
+    """The linear combination of one base model or all, and the meta-model of all, by `elmlff stack` with the same settings."""
     arguments = ("stack", "--models", "lj,emt,soft", "--meta", "linear,gat", "--output", "stack")
     settings = (workplace / "elmlff.toml").read_text()
     tables = settings.replace("[meta.gat]", "[meta]\nname = 'gat'\n[meta.gat]")
@@ -79,9 +79,9 @@ def test_single_bases_and_all_of_them_are_what_a_stack_finds(workplace: Path) ->
     }
     found = errors_of(workplace / "run")
     for part in ("train", "valid", "test"):
-        for way, meta in (("linear", "linear"), ("per-subset", "gat")):
-            error = found["lj+emt+soft", way][part]
-            assert error == pytest.approx(rows[meta][part]["rmse_per_frame"], rel=1e-6), (way, part)
+        for method, meta in (("least-squares", "linear"), ("per-subset", "gat")):
+            error = found["lj+emt+soft", method][part]
+            assert error == pytest.approx(rows[meta][part]["rmse_per_frame"], rel=1e-6), (method, part)
 
 
 def test_again_fits_nothing(workplace: Path) -> None:
@@ -99,13 +99,13 @@ def test_processes_find_what_a_serial_run_does(workplace: Path) -> None:
 
 
 def test_named_subsets_and_samples_are_all_that_is_fitted(workplace: Path) -> None:
-    way = ("--method", "linear,each", "--executor", "serial")
-    elmlff(workplace, *SWEEP, *way, "--subsets", "soft+lj,emt", "--output", "some")
-    fitted = {name for name, way in errors_of(workplace / "some") if way == "per-subset"}
+    method = ("--method", "least-squares,per-subset", "--executor", "serial")
+    elmlff(workplace, *SWEEP, *method, "--subsets", "soft+lj,emt", "--output", "some")
+    fitted = {name for name, method in errors_of(workplace / "some") if method == "per-subset"}
     assert fitted == {"emt", "lj+soft"}
     assert record_of(workplace / "some")["agreement"][0]["spearman"] == {"valid": None, "test": None}
-    elmlff(workplace, *SWEEP, *way, "--sample", "3", "--output", "some")  # adds to what is there
-    again = {name for name, way in errors_of(workplace / "some") if way == "per-subset"}
+    elmlff(workplace, *SWEEP, *method, "--sample", "3", "--output", "some")  # adds to what is there
+    again = {name for name, method in errors_of(workplace / "some") if method == "per-subset"}
     assert len(again) == 3
 
 
@@ -130,12 +130,12 @@ def test_a_killed_sweep_goes_on_to_the_same_numbers(workplace: Path) -> None:
 
 
 def test_a_killed_amortised_training_goes_on_to_the_same_numbers(workplace: Path) -> None:
-    amortised = (*SWEEP, *EPOCHS, "--method", "masked")
+    masked = (*SWEEP, *EPOCHS, "--method", "masked")
     curve = workplace / "cut" / "masked" / "learning_curve.csv"
-    kill_when(workplace, lambda: n_lines(curve) > 20, *amortised, "--output", "cut")
+    kill_when(workplace, lambda: n_lines(curve) > 20, *masked, "--output", "cut")
     assert n_lines(curve) < 75
-    elmlff(workplace, *amortised, "--output", "cut")
-    elmlff(workplace, *amortised, "--output", "uncut")
+    elmlff(workplace, *masked, "--output", "cut")
+    elmlff(workplace, *masked, "--output", "uncut")
     assert errors_of(workplace / "cut") == errors_of(workplace / "uncut")
     assert rows_without_seconds(curve) == rows_without_seconds(workplace / "uncut" / "masked" / "learning_curve.csv")
 
@@ -160,7 +160,7 @@ def test_ctrl_c_ends_workers_at_once(workplace: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "the same command goes on where it stopped" in stderr
+    assert "the same command resumes" in stderr
     assert "Traceback" not in stderr
 
 
@@ -204,13 +204,13 @@ def test_the_example_in_python_runs(workplace: Path) -> None:
         check=False, timeout=100,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    verdict, subset = result.stdout.splitlines()
-    assert verdict.startswith("linear: ")
-    assert "+".join(ast.literal_eval(subset)) == verdict.split()[1]
+    summary, subset = result.stdout.splitlines()
+    assert summary.startswith("least-squares: ")
+    assert "+".join(ast.literal_eval(subset)) == summary.split()[1]
 
 
 WRONG = {
-    "no such way": (("--method", "eech"), "no way is called 'eech'; did you mean 'each'?"),
+    "no such method": (("--method", "maskd"), "no method is called 'maskd'; did you mean 'masked'?"),
     "no such executor": (("--executor", "seriel"), "did you mean 'serial'?"),
     "no such module": (("--executor", "nowhere:executor"), "cannot load executor 'nowhere:executor'"),
     "no function": (("--executor", "os:nothing"), "cannot load executor 'os:nothing'"),

@@ -1,4 +1,4 @@
-"""The verdict in words and the table on screen, from rows with numbers made by hand."""
+"""The summary in words and the table on screen, from rows with numbers made by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from elmlff_core.evaluation.summary import in_sample_note, summary
 
 def errors(test: float, valid: float = 0.5, train: float = 0.5) -> dict[str, dict[str, float]]:
     values = {"test": test, "valid": valid, "train": train}
-    return {part: {"rmse_per_frame": value, "rmse": 2 * value, "mae": value / 2} for part, value in values.items()}
+    return {split: {"rmse_per_frame": value, "rmse": 2 * value, "mae": value / 2} for split, value in values.items()}
 
 
 def base(name: str, test: float, train: float = 0.5) -> ModelErrors:
@@ -24,10 +24,10 @@ def base(name: str, test: float, train: float = 0.5) -> ModelErrors:
 def fitted(meta: str, *test: float, kind: str = "stack", chosen: bool = False) -> ModelErrors:
     """The row of a meta-model with these test errors of its seeds."""
     by_seed = [errors(value) for value in test]
-    mean, spread = over_seeds(by_seed)
+    mean, seed_std = over_seeds(by_seed)
     per_seed = [{"seed": number, "errors": one, "seconds": 90.0} for number, one in enumerate(by_seed)]
     name = f"stack ({meta})" if kind == "stack" else f"{meta}, geometry only"
-    return ModelErrors(name, kind, mean, spread, per_seed, meta, 90.0, 1234567, chosen)
+    return ModelErrors(name, kind, mean, seed_std, per_seed, meta, 90.0, 1234567, chosen)
 
 
 LEAST_SQUARES = ModelErrors("linear combination", "baseline", errors(0.30), meta="linear")
@@ -91,10 +91,10 @@ def test_bases_that_bring_nothing() -> None:
 
 
 def test_mean_and_sample_deviation_over_seeds() -> None:
-    mean, spread = over_seeds([errors(0.1), errors(0.2), errors(0.6)])
+    mean, seed_std = over_seeds([errors(0.1), errors(0.2), errors(0.6)])
     assert mean["test"]["rmse_per_frame"] == pytest.approx(0.3)
-    assert spread["test"]["rmse_per_frame"] == pytest.approx(((0.04 + 0.01 + 0.09) / 2) ** 0.5)
-    assert spread["valid"]["mae"] == 0
+    assert seed_std["test"]["rmse_per_frame"] == pytest.approx(((0.04 + 0.01 + 0.09) / 2) ** 0.5)
+    assert seed_std["valid"]["mae"] == 0
     assert over_seeds([errors(0.1)]) == (errors(0.1), {})
 
 
@@ -105,9 +105,9 @@ def test_the_gap_of_each_base_trained_here_is_told() -> None:
     assert "given" not in note
 
 
-def shown(rows: list[ModelErrors], *parts: str) -> list[str]:
+def shown(rows: list[ModelErrors], *splits: str) -> list[str]:
     out = io.StringIO()
-    print_errors(Console(file=out, width=160), rows, parts)
+    print_errors(Console(file=out, width=160), rows, splits)
     return out.getvalue().splitlines()
 
 

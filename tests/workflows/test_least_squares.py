@@ -18,7 +18,7 @@ from elmlff_core.workflows.sweep.subsets import all_subsets
 from tests.conftest import synthetic_features
 
 
-def parts(n_models: int = 4):
+def splits(n_models: int = 4):
     return {
         "train": synthetic_features(30, n_models, seed=0),
         "valid": synthetic_features(10, n_models, seed=1),
@@ -35,14 +35,14 @@ def per_frame(predicted: np.ndarray, features) -> float:
 @pytest.mark.parametrize("chunk_numbers", [least_squares.CHUNK_NUMBERS, 3 * 15 * 5 * 4])
 def test_every_subset_is_what_numpy_finds_for_it_alone(monkeypatch, chunk_numbers):
     monkeypatch.setattr(least_squares, "CHUNK_NUMBERS", chunk_numbers)
-    features = parts()
+    features = splits()
     subsets = all_subsets(features["train"].models)
     entries = least_squares_errors(subsets, features)
     assert [entry.subset for entry in entries] == subsets
     assert len(subsets) == 15
     for entry in entries:
         columns = [features["train"].models.index(name) for name in entry.subset]
-        for part, values in features.items():
+        for split, values in features.items():
             predicted = np.empty_like(values.reference_forces)
             for number in (1, 6):
                 train, rows = features["train"].atomic_numbers == number, values.atomic_numbers == number
@@ -50,11 +50,11 @@ def test_every_subset_is_what_numpy_finds_for_it_alone(monkeypatch, chunk_number
                 target = features["train"].reference_forces[train].ravel()
                 weights = np.linalg.lstsq(design, target, rcond=None)[0]
                 predicted[rows] = np.tensordot(weights, values.forces[columns][:, rows], axes=1)
-            assert entry.errors[part] == pytest.approx(per_frame(predicted, values), rel=1e-9), (entry.subset, part)
+            assert entry.errors[split] == pytest.approx(per_frame(predicted, values), rel=1e-9), (entry.subset, split)
 
 
 def test_a_base_given_twice_is_no_obstacle():
-    features = parts(2)
+    features = splits(2)
     for values in features.values():
         values.forces[1] = values.forces[0]
     alone, again, both = least_squares_errors(all_subsets(("m0", "m1")), features)
@@ -63,9 +63,9 @@ def test_a_base_given_twice_is_no_obstacle():
 
 
 def test_the_empty_subset_predicts_nothing():
-    features = parts()
-    for part, error in empty_errors(features).items():
-        assert error == pytest.approx(per_frame(np.zeros_like(features[part].reference_forces), features[part]))
+    features = splits()
+    for split, error in empty_errors(features).items():
+        assert error == pytest.approx(per_frame(np.zeros_like(features[split].reference_forces), features[split]))
 
 
 def test_an_unknown_element_is_refused():
