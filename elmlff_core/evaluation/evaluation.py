@@ -19,7 +19,7 @@ from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.errors import DataError
 from elmlff_core.evaluation.model_errors import Row, errors_of, over_seeds
 from elmlff_core.evaluation.summary import CONTROLS
-from elmlff_core.features.energies import EnergyMix
+from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.fits.fit import Fitted
 from elmlff_core.settings.run_folder import RunFolder
 from elmlff_core.stack.stack import Stack, make_meta
@@ -90,7 +90,7 @@ def _base_predictions(features: Parts) -> dict[str, dict[str, Prediction]]:
     """Each base alone, its energies aligned to the reference on training structures."""
     predictions = {}
     for name in features["train"].models:
-        alignment = EnergyMix.fit(features["train"].of_models([name]))
+        alignment = EnergyCombination.fit(features["train"].of_models([name]))
         predictions[name] = {
             part: Prediction(
                 values.n_atoms, values.base_prediction(name).forces, alignment.apply(values.of_models([name]))

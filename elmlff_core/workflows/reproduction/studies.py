@@ -12,7 +12,7 @@ from elmlff_core.presets import PRESETS
 from elmlff_core.settings.config import Budget, Config
 
 META_MODEL = "gat"
-TARGET = "absolute"  # the paper's: the network gives the forces themselves
+TARGET = "direct"  # the paper's: the network gives the forces themselves
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ import numpy as np
 
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Progress, Reporter
-from elmlff_core.contracts.protocols import FitRequest, MetaModel
+from elmlff_core.contracts.protocols import TakesMasks
 from elmlff_core.errors import ConfigError
 from elmlff_core.features.linear_combination import NormalEquations
 from elmlff_core.fits.fit import Fit, fit_or_load
@@ -35,7 +34,7 @@ N_VALIDATION_SUBSETS = 8
 
 
 def make_masks(train: Features, seed: int) -> BaseMasks:
-    """Masks of every subset of the bases of `train`, in the order of `all_subsets`, with their least-squares mixes.
+    """Masks of every subset of the bases of `train`, in the order of `all_subsets`, with their linear combinations.
 
     Subsets for validation: that of all bases, and others drawn by `seed`, the same ones throughout a training.
     """
@@ -49,36 +48,10 @@ def make_masks(train: Features, seed: int) -> BaseMasks:
     return BaseMasks.from_arrays(equations.atomic_numbers, members, subset_weights(equations, members), chosen)
 
 
-class _Masked:
-    """A meta-model that is fitted with masks, in the shape of any other."""
-
-    def __init__(self, meta: Any, masks: BaseMasks) -> None:
-        self.meta, self.masks = meta, masks
-
-    @property
-    def n_parameters(self) -> int:
-        return int(self.meta.n_parameters)
-
-    def fit(self, request: FitRequest) -> None:
-        self.meta.fit(request, self.masks)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.meta, name)  # predict, save, load
-
-
-@dataclass(frozen=True)
-class _MaskedMeta(NamedMeta):
-    masks: BaseMasks | None = None
-
-    def make(self) -> MetaModel:
-        assert self.masks is not None
-        made: MetaModel = _Masked(super().make(), self.masks)
-        return made
-
-
 def check_maskable(meta: NamedMeta) -> None:
     """ConfigError where `meta` cannot be fitted with masks."""
-    if not getattr(meta.make(), "takes_masks", False):
+    made = meta.make()
+    if not (isinstance(made, TakesMasks) and made.takes_masks):
         raise ConfigError(
             f"meta-model '{meta.name}' cannot be fitted with bases masked: --way amortised takes gat or egat"
         )
@@ -89,8 +62,7 @@ def amortised_entries(
 ) -> list[Entry]:
     """Train once in `folder`, or go on there, and evaluate every subset; finished ones are read."""
     masks = make_masks(features["train"], seed)
-    masked = _MaskedMeta(meta.name, meta.plugin, meta.options, meta.training, masks)
-    fitted = fit_or_load(Fit(masked, seed), features, folder, reporter)
+    fitted = fit_or_load(Fit(meta, seed, masks=masks), features, folder, reporter)
     subsets = all_subsets(features["train"].models)
     found = _evaluated(fitted.meta, masks, subsets, evaluated_parts(features), folder / RESULTS_FILE, reporter)
     share = fitted.seconds / len(subsets)
