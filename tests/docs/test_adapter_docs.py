@@ -13,6 +13,7 @@ from elmlff_core.contracts import hookspecs, protocols
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.contracts.progress import Progress
 from elmlff_core.settings.config import Config
 from elmlff_core.testing import check_force_field
 from elmlff_core.testing.force_field import CHECKS as FORCE_FIELD_CHECKS
@@ -26,13 +27,20 @@ RECORDS = [
     hookspecs.LoadRequest,
     protocols.TrainingRequest,
     protocols.FitRequest,
-    protocols.Progress,
+    Progress,
     protocols.TrainingLength,
     Prediction,
     Dataset,
     Features,
 ]
-PROTOCOLS = [protocols.BaseForceField, protocols.TrainableAdapter, protocols.MetaModel, protocols.LearntUncertainty]
+PROTOCOLS = [
+    protocols.BaseForceField,
+    protocols.TrainableAdapter,
+    protocols.MetaModel,
+    protocols.CountsParameters,
+    protocols.TakesMasks,
+    protocols.LearntUncertainty,
+]
 
 
 def blocks(document: str, language: str) -> list[str]:
