@@ -1,4 +1,4 @@
-"""A training step of `gat`: against the same network of PyG's GATConv, and against its matrix products alone."""
+"""A training step of `gat`: against the same of PyG's GATConv and DenseGATConv, and its matrix products alone."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import torch
 from measuring import Row, medians, shown
 from structures import random_features, slabs
 from torch import nn
+from torch_geometric.nn import DenseGATConv
 
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.meta.gat import GATNetwork
+from elmlff_core.meta.layers import ResidualGATLayer
 from elmlff_core.meta.options import GATOptions
 
 N_STRUCTURES, N_MODELS = 64, 8
 TOLERANCE = 1e-5
 
 
-class PyGNetwork(nn.Module):
-    """The network of `gat` with PyG's own layers, and the same parameters."""
+class SparseNetwork(nn.Module):
+    """The network of `gat` with PyG's own layers over edges, and the same parameters."""
 
     def __init__(self, network: GATNetwork) -> None:
         super().__init__()
@@ -30,43 +32,78 @@ class PyGNetwork(nn.Module):
         network = self.network
         element = torch.searchsorted(network.atomic_numbers, batch.atomic_numbers)
         one_hot = nn.functional.one_hot(element, len(network.atomic_numbers)).float()
-        x, outputs = torch.cat([one_hot, batch.base_forces.flatten(1)], dim=-1), []
-        for layer in network.stack.layers:
+        x = torch.cat([one_hot, batch.base_forces.flatten(1)], dim=-1)
+        pooled = self.attended(x, batch).unflatten(0, (len(batch.n_atoms), -1)).mean(dim=1)
+        return network.head(pooled).view(-1, 3)
+
+    def attended(self, x: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
+        """Joined outputs of all layers: (N, width)."""
+        outputs = []
+        for layer in self.network.stack.layers:
             x = torch.relu(layer.conv(x, batch.edges)) + layer.residual(x)
             outputs.append(x)
-        pooled = torch.cat(outputs, dim=-1).unflatten(0, (len(batch.n_atoms), -1)).mean(dim=1)
-        return network.head(pooled).view(-1, 3)
+        return torch.cat(outputs, dim=-1)
+
+
+class DenseNetwork(SparseNetwork):
+    """The same with PyG's dense layers, over padded batches and adjacency matrices."""
+
+    def __init__(self, network: GATNetwork) -> None:
+        super().__init__(network)
+        self.convs = nn.ModuleList(dense_conv(layer) for layer in network.stack.layers)
+
+    def attended(self, x: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
+        """Joined outputs of all layers: (N, width)."""
+        x, outputs = batch.pad(x), []
+        for layer, conv in zip(self.network.stack.layers, self.convs, strict=True):
+            x = torch.relu(conv(x, batch.adjacency, add_loop=False)) + layer.residual(x)
+            outputs.append(x)
+        return batch.flatten(torch.cat(outputs, dim=-1))
+
+
+def dense_conv(layer: ResidualGATLayer) -> DenseGATConv:
+    """PyG's dense layer with the parameters of `layer`."""
+    conv = layer.conv
+    dense = DenseGATConv(conv.in_channels, conv.out_channels, conv.heads, conv.concat, conv.negative_slope)
+    dense.lin.weight, dense.bias = conv.lin.weight, conv.bias
+    dense.att_src = nn.Parameter(conv.att_src.detach().unsqueeze(0))
+    dense.att_dst = nn.Parameter(conv.att_dst.detach().unsqueeze(0))
+    return dense
 
 
 def main() -> None:
-    """Check that both give the same numbers, then time both."""
+    """Check that all give the same numbers, then time them."""
     torch.manual_seed(0)
     features = random_features(slabs(N_STRUCTURES), N_MODELS)
     graphs = GraphDataset.from_features(features, 5.0)
     batch, target = graphs.batch(range(N_STRUCTURES)), graphs.reference_forces
-    network = GATNetwork(GATOptions(target="absolute"), N_MODELS, torch.tensor([29]), int(features.n_atoms[0]))
-    reference = PyGNetwork(network)
+    network = GATNetwork(GATOptions(target="direct"), N_MODELS, torch.tensor([29]), int(features.n_atoms[0]))
+    ways: dict[str, nn.Module] = {"here": network, "sparse": SparseNetwork(network), "dense": DenseNetwork(network)}
     with torch.no_grad():
-        expected = reference(batch)
-        difference = float((network(batch) - expected).abs().max() / expected.abs().max())
-    assert difference < TOLERANCE, f"the networks differ by {difference:.1e} of the largest force"
-    optimiser = torch.optim.Adam(network.parameters())
+        expected = network(batch)
+        differences = {
+            name: float((way(batch) - expected).abs().max() / expected.abs().max()) for name, way in ways.items()
+        }
+    for name, difference in differences.items():
+        assert difference < TOLERANCE, f"{name}: the networks differ by {difference:.1e} of the largest force"
+    # Optimisers of their own, over the same tensors: each step costs what its own parameters do.
+    optimisers = {name: torch.optim.Adam(way.parameters()) for name, way in ways.items()}
 
-    def step(forward: nn.Module) -> None:
-        optimiser.zero_grad()
-        (forward(batch) - target).square().mean().backward()
-        optimiser.step()
+    def step(name: str) -> None:
+        optimisers[name].zero_grad()
+        (ways[name](batch) - target).square().mean().backward()
+        optimisers[name].step()
 
-    times = medians({"here": lambda: step(network), "pyg": lambda: step(reference)}, repeats=5)
-    same = f"same numbers to {difference:.0e}"
-    name = f"gat step, {N_STRUCTURES} x 54 atoms"
-    Row(
-        name, "PyG's GATConv", shown(times["here"]), shown(times["pyg"]), times["pyg"] / times["here"], 8.0,
-        "at least", same,
-    ).print()  # fmt: skip
+    times = medians({name: lambda name=name: step(name) for name in ways}, repeats=5)
+    title = f"gat step, {N_STRUCTURES} x 54 atoms"
+    for way, against, bound in (("sparse", "PyG's GATConv", 8.0), ("dense", "PyG's DenseGATConv", 1.0)):
+        Row(
+            title, against, shown(times["here"]), shown(times[way]), times[way] / times["here"], bound, "at least",
+            f"same numbers to {differences[way]:.0e}",
+        ).print()  # fmt: skip
     floor = sum(product_seconds(*shape) for shape in products(network, batch))
     Row(
-        name, "its matrix products alone", shown(times["here"]), shown(floor), times["here"] / floor, 1.7, "at most"
+        title, "its matrix products alone", shown(times["here"]), shown(floor), times["here"] / floor, 1.7, "at most"
     ).print()
 
 

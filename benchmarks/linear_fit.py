@@ -8,7 +8,7 @@ import numpy as np
 from measuring import Row, medians, shown
 from structures import random_features, slabs
 
-from elmlff_core.features.linear_combination import ElementMix
+from elmlff_core.features.linear_combination import LinearCombination
 
 
 def main() -> None:
@@ -19,14 +19,14 @@ def main() -> None:
         base = features.forces.reshape(8, -1)
         return np.linalg.lstsq(base.T, features.reference_forces.ravel(), rcond=None)[0]
 
-    np.testing.assert_allclose(ElementMix.fit(features).weights[0], reference(), rtol=1e-6)
-    times = medians({"here": lambda: ElementMix.fit(features), "numpy": reference})
+    np.testing.assert_allclose(LinearCombination.fit(features).weights[0], reference(), rtol=1e-6)
+    times = medians({"here": lambda: LinearCombination.fit(features), "numpy": reference})
     Row(
         "linear fit, 3,000 x 54 atoms x 8 models", "numpy.linalg.lstsq", shown(times["here"]), shown(times["numpy"]),
         times["here"] / times["numpy"], 1.0, "at most", "same weights to 1e-6",
     ).print()  # fmt: skip
     tracemalloc.start()
-    ElementMix.fit(features)
+    LinearCombination.fit(features)
     peak = tracemalloc.get_traced_memory()[1]
     Row(
         "its peak of memory", "the features", f"{peak / 1e6:.0f} MB", f"{features.forces.nbytes / 1e6:.0f} MB",

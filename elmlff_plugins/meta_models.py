@@ -34,14 +34,14 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
     yield MetaModelPlugin("median", "component-wise median of the bases", NoOptions, MedianMeta)
     yield MetaModelPlugin("best", "the base with the lowest validation error", NoOptions, BestMeta)
     yield MetaModelPlugin(
-        "linear", "per-element least-squares mix of the bases, closed form", LinearOptions, LinearMeta
+        "linear", "linear combination of the bases, by least squares per element", LinearOptions, LinearMeta
     )
     yield MetaModelPlugin(
         "gat",
         "the paper's graph attention network",
         GATOptions,
         _gat,
-        budgets={"paper": {"target": "absolute", "rotate": False}},
+        budgets={"paper": {"target": "direct", "rotate": False}},
         trained=True,
         maskable=True,
     )

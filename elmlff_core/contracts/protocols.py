@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -21,6 +21,7 @@ from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.progress import ProgressCallback
+from elmlff_core.errors import ElmlffError
 
 
 @runtime_checkable
@@ -102,6 +103,8 @@ class FitRequest:
     directory : for checkpoints and logs; an interrupted fit resumes from what it left there
     seed : of initial weights and batches
     progress : to be called with every epoch
+    masks : `elmlff_core.graphs.masks.BaseMasks`, which hide some of the bases of each structure, other ones in every
+        epoch; for meta-models that take them (`TakesMasks`).  Graphs stand above contracts: the type cannot be said
     """
 
     train: Features
@@ -110,6 +113,7 @@ class FitRequest:
     directory: Path
     seed: int
     progress: ProgressCallback
+    masks: Any = None
 
 
 class MetaModel(Protocol):
@@ -139,3 +143,37 @@ class LearntUncertainty(Protocol):
     def forces_std(self, features: Features) -> np.ndarray | None:
         """Standard deviation of each force component on each atom: (n_rows,), eV/Å, or None where it was not learnt."""
         ...
+
+
+@runtime_checkable
+class CountsParameters(Protocol):
+    """A meta-model that tells how large it is; optional.
+
+    Attributes
+    ----------
+    n_parameters : trainable numbers, once it is fitted or loaded
+    """
+
+    n_parameters: int
+
+
+@runtime_checkable
+class TakesMasks(Protocol):
+    """A meta-model that can be fitted once for every subset of the bases; optional.
+
+    Attributes
+    ----------
+    takes_masks : whether it does; a class may offer the method below to children of which not all do
+    """
+
+    takes_masks: bool
+
+    def predict_masked(self, features: Features, masks: Any, subsets: Iterable[int]) -> Iterator[np.ndarray]:
+        """Forces with each of `subsets`, rows of `masks`, in place of all bases: (n_rows, 3) each, eV/Å."""
+        ...
+
+
+def check_masks(meta: object, masks: Any) -> None:
+    """ElmlffError where there are `masks` and `meta` does not take any."""
+    if masks is not None and not (isinstance(meta, TakesMasks) and meta.takes_masks):
+        raise ElmlffError(f"{type(meta).__name__} cannot be fitted with base models masked: leave the masks out")

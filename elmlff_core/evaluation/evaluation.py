@@ -13,7 +13,7 @@ from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.evaluation.baselines import BASELINES, baseline_predictions
 from elmlff_core.evaluation.model_errors import ModelErrors, errors_of, over_seeds
-from elmlff_core.features.energies import EnergyMix
+from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.fits.fit import Fitted
 
 
@@ -85,7 +85,7 @@ def _base_predictions(features: Mapping[str, Features]) -> dict[str, dict[str, P
     """Each base model alone, its energies aligned to the reference on training structures."""
     predictions = {}
     for name in features["train"].models:
-        alignment = EnergyMix.fit(features["train"].of_models([name]))
+        alignment = EnergyCombination.fit(features["train"].of_models([name]))
         predictions[name] = {
             split: Prediction(
                 values.n_atoms, values.base_prediction(name).forces, alignment.apply(values.of_models([name]))

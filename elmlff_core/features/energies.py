@@ -1,8 +1,9 @@
-"""Energies of a stack: the linear mix of aligned base energies.
+"""Energies of a stack: the linear combination of aligned base energies.
 
 Force fields of different families count energy from different zeros.  Each base is first *aligned*: per-element
-offsets, by least squares against the reference, are added.  The mix of the aligned energies, with weights that sum to
-one, is what a stack that learns forces alone reports as its energy.  It is not the potential of the stack's forces.
+offsets, by least squares against the reference, are added.  The combination of the aligned energies, with weights that
+sum to one, is what a stack that learns forces alone reports as its energy.  It is not the potential of the stack's
+forces.
 """
 
 from __future__ import annotations
@@ -28,8 +29,24 @@ def composition(features: Features) -> tuple[np.ndarray, np.ndarray]:
     return counts, elements
 
 
+def minimum_variance_weights(covariance: np.ndarray) -> np.ndarray:
+    """Weights of sum one whose combination of the base models has the least squared error: (n_models,).
+
+    They are the inverse covariance applied to ones, normalised (Bates and Granger, 1969).
+
+    Parameters
+    ----------
+    covariance : (n_models, n_models) float64, mean products of the errors of two base models
+    """
+    n_models = len(covariance)
+    # Bases with nearly equal errors would get huge opposite weights: a small ridge shares the weight instead.
+    ridge = (1e-6 * np.trace(covariance) / n_models + 1e-24) * np.eye(n_models)
+    weights = np.linalg.solve(covariance + ridge, np.ones(n_models))
+    return np.asarray(weights / weights.sum())
+
+
 @dataclass(frozen=True)
-class EnergyMix:
+class EnergyCombination:
     """Offsets and weights of the bases that give energies; empty where none does or the reference has none.
 
     Attributes
@@ -44,7 +61,7 @@ class EnergyMix:
     weights: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @classmethod
-    def fit(cls, features: Features) -> EnergyMix:
+    def fit(cls, features: Features) -> EnergyCombination:
         """Align each base to the reference energies, then weight them by least squares with sum one."""
         reference = None if features.reference is None else features.reference.energy
         models = tuple(name for name in features.models if name in features.energies)
@@ -55,15 +72,10 @@ class EnergyMix:
         offsets = np.zeros((len(models), N_NUMBERS))
         offsets[:, elements] = np.linalg.lstsq(counts, (reference - energies).T, rcond=None)[0].T
         errors = energies + offsets[:, elements] @ counts.T - reference  # (M, S)
-        # min |sum_m w_m e_m|² with sum one: w is the error covariance's inverse applied to ones, normalised.
-        covariance = errors @ errors.T / errors.shape[1]
-        # Bases with nearly equal errors would get huge opposite weights: a small ridge shares the weight instead.
-        covariance += 1e-6 * np.trace(covariance) / len(models) * np.eye(len(models)) + 1e-24 * np.eye(len(models))
-        weights = np.linalg.solve(covariance, np.ones(len(models)))
-        return cls(models, offsets, weights / weights.sum())
+        return cls(models, offsets, minimum_variance_weights(errors @ errors.T / errors.shape[1]))
 
     def apply(self, features: Features) -> np.ndarray | None:
-        """Mixed energies: (n_structures,), eV, or None where there are none."""
+        """Combined energies: (n_structures,), eV, or None where there are none."""
         if not self.models:
             return None
         return np.asarray(self.weights @ self.aligned(features))
@@ -82,7 +94,7 @@ class EnergyMix:
         return {"energy.models": names, "energy.offsets": self.offsets, "energy.weights": self.weights}
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, np.ndarray]) -> EnergyMix:
+    def from_tensors(cls, tensors: dict[str, np.ndarray]) -> EnergyCombination:
         """The reverse of `tensors`."""
         if "energy.models" not in tensors:
             return cls()

@@ -44,7 +44,7 @@ class NormalEquations:
 
 
 @dataclass(frozen=True)
-class ElementMix:
+class LinearCombination:
     """Weights of the bases for each element.
 
     Attributes
@@ -57,13 +57,13 @@ class ElementMix:
     weights: np.ndarray
 
     @classmethod
-    def fit(cls, features: Features, ridge: float = 0.0, nonnegative: bool = False) -> ElementMix:
+    def fit(cls, features: Features, ridge: float = 0.0, nonnegative: bool = False) -> LinearCombination:
         """Least squares on reference forces; `ridge` (relative to the squared base force) shrinks towards the mean.
 
         With `nonnegative` no base counts against its own forces: weights that would be negative are zero.
 
         Works on the normal equations, so that it needs little memory beside the features.  Without bases there are no
-        weights, and the mix is zero.
+        weights, and the combination is zero.
         """
         elements, n_models = features.elements, len(features.models)
         weights = np.empty((len(elements), n_models))
@@ -85,12 +85,12 @@ class ElementMix:
         return table
 
     def apply(self, features: Features) -> np.ndarray:
-        """Mixed forces: (n_rows, 3), eV/Å. ElmlffError on an element that was not in the training structures."""
+        """Combined forces: (n_rows, 3), eV/Å. ElmlffError on an element that was not in the training structures."""
         features.check_elements(self.atomic_numbers)
-        mixed, table = new_array((len(features.atomic_numbers), 3)), self.by_number
+        combined, table = new_array((len(features.atomic_numbers), 3)), self.by_number
         for rows, block in features.blocks():
-            np.einsum("rm,mrx->rx", table[block.atomic_numbers], block.forces, out=mixed[rows])
-        return mixed
+            np.einsum("rm,mrx->rx", table[block.atomic_numbers], block.forces, out=combined[rows])
+        return combined
 
 
 def _nonnegative(gram: np.ndarray, right: np.ndarray) -> np.ndarray:

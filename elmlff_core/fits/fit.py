@@ -15,7 +15,7 @@ from typing import Any
 
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Progress, Reporter
-from elmlff_core.contracts.protocols import FitRequest, MetaModel
+from elmlff_core.contracts.protocols import CountsParameters, FitRequest, MetaModel, check_masks
 from elmlff_core.files import write_json
 from elmlff_core.fits.meta_models import NamedMeta
 from elmlff_core.settings.config import Config
@@ -36,12 +36,14 @@ class Fit:
     seed : of initial weights and batches
     number : 0 for the first seed, whose meta-model becomes the stack
     geometry_only : whether the base models are kept from it: what the stack gains over this fit is what they bring
+    masks : `BaseMasks`, which hide some of the base models of each structure, or None
     """
 
     meta: NamedMeta
     seed: int
     number: int = 0
     geometry_only: bool = False
+    masks: Any = None
 
     @property
     def name(self) -> str:
@@ -146,10 +148,11 @@ def fit_or_load(fit: Fit, features: Mapping[str, Features], folder: Path, report
 
 def _fit(fit: Fit, meta: MetaModel, features: Mapping[str, Features], folder: Path, reporter: Reporter) -> float:
     """Fit `meta` and return the seconds it took, in this process and those before it."""
+    check_masks(meta, fit.masks)
     before, started = _seconds_before(folder), time.perf_counter()
     with reporter.progress(f"fitting {fit.name}") as progress:
         train, valid = fit.seen(features["train"]), fit.seen(features["valid"])
-        meta.fit(FitRequest(train, valid, fit.meta.training, folder, fit.seed, progress))
+        meta.fit(FitRequest(train, valid, fit.meta.training, folder, fit.seed, progress, fit.masks))
         progress(Progress(1, 1))
     return before + time.perf_counter() - started
 
@@ -165,5 +168,4 @@ def _seconds_before(folder: Path) -> float:
 
 
 def _n_parameters(meta: MetaModel) -> int | None:
-    found = getattr(meta, "n_parameters", None)
-    return None if found is None else int(found)
+    return meta.n_parameters if isinstance(meta, CountsParameters) else None

@@ -27,7 +27,8 @@ class GraphBatch:
     vectors : (E, 3) float, Å, from the target to the source, or None where edges are pairs without images
     multiple : whether a pair of atoms may be joined by several edges, one for each periodic image
     base_energies : (B, M) float, eV, or None where a network does not use them
-    mixed_forces : (N, 3) float, eV/Å, the mix that a network starts from where bases are masked, or None for its own
+    combined_forces : (N, 3) float, eV/Å, the linear combination that a network starts from where bases are masked;
+        None where it takes its own
     """
 
     n_atoms: torch.Tensor
@@ -37,28 +38,28 @@ class GraphBatch:
     vectors: torch.Tensor | None = None
     multiple: bool = False
     base_energies: torch.Tensor | None = None
-    mixed_forces: torch.Tensor | None = None
+    combined_forces: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> GraphBatch:
         """The same on another device."""
         moved = {name: getattr(self, name).to(device) for name in ("n_atoms", "atomic_numbers", "base_forces", "edges")}
-        for name in ("vectors", "base_energies", "mixed_forces"):
+        for name in ("vectors", "base_energies", "combined_forces"):
             value = getattr(self, name)
             moved[name] = None if value is None else value.to(device)
         return GraphBatch(**moved, multiple=self.multiple)
 
-    def with_forces(self, base_forces: torch.Tensor, mixed_forces: torch.Tensor | None = None) -> GraphBatch:
-        """The same graphs with other base forces (N, M, 3), and the mix (N, 3) that goes with them."""
-        return replace(self, base_forces=base_forces, mixed_forces=mixed_forces)
+    def with_forces(self, base_forces: torch.Tensor, combined_forces: torch.Tensor | None = None) -> GraphBatch:
+        """The same graphs with other base forces (N, M, 3), and the linear combination (N, 3) of them."""
+        return replace(self, base_forces=base_forces, combined_forces=combined_forces)
 
     def with_vectors(self, vectors: torch.Tensor) -> GraphBatch:
         """The same graphs with other edge vectors (E, 3)."""
         return replace(self, vectors=vectors)
 
-    def mix(self, weights: torch.Tensor) -> torch.Tensor:
-        """Base forces mixed with `weights` (N, M), or the given mix where bases are masked: (N, 3), eV/Å."""
-        if self.mixed_forces is not None:
-            return self.mixed_forces
+    def combined(self, weights: torch.Tensor) -> torch.Tensor:
+        """Base forces weighted by `weights` (N, M), or the given combination where bases are masked: (N, 3), eV/Å."""
+        if self.combined_forces is not None:
+            return self.combined_forces
         return torch.einsum("nm,nmx->nx", weights, self.base_forces)
 
     @cached_property
@@ -122,7 +123,8 @@ class GraphDataset:
     multiple : (S,) bool, whether a pair of atoms is joined by several edges
     base_energies : (S, M) float, eV, or None where a network does not use them
     reference_energy : (S,) float, eV, what a network with an energy should give, or None
-    mixed_forces : (N, 3) float, eV/Å, the mix that a network starts from where bases are masked, or None for its own
+    combined_forces : (N, 3) float, eV/Å, the linear combination that a network starts from where bases are masked;
+        None where it takes its own
     """
 
     n_atoms: torch.Tensor
@@ -135,7 +137,7 @@ class GraphDataset:
     multiple: torch.Tensor | None = None
     base_energies: torch.Tensor | None = None
     reference_energy: torch.Tensor | None = None
-    mixed_forces: torch.Tensor | None = None
+    combined_forces: torch.Tensor | None = None
 
     @classmethod
     def from_features(
@@ -197,7 +199,7 @@ class GraphDataset:
             None if self.vectors is None else self.vectors[picked],
             self.multiple is not None and bool(self.multiple[indices].any()),
             None if self.base_energies is None else self.base_energies[indices],
-            None if self.mixed_forces is None else self.mixed_forces[rows],
+            None if self.combined_forces is None else self.combined_forces[rows],
         )
 
     @cached_property

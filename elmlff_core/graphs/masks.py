@@ -1,8 +1,8 @@
 """BaseMasks: batches in which some bases are hidden, so that one network learns what every subset of them is worth.
 
-A hidden base gives, in place of its own forces, the per-element least-squares mix of the bases that are left: its
-deviation from the mix, which is what a network sees of it, is then zero.  The batch carries that mix, as the network
-would else take its own, which is of all bases.  All of it is linear in the forces, and turns with them.
+A hidden base gives, in place of its own forces, the linear combination of the bases that are left: its deviation from
+it, which is what a network sees of the base, is then zero.  The batch carries that combination, as the network would
+else take its own, which is of all bases.  All of it is linear in the forces, and turns with them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class BaseMasks:
     ----------
     atomic_numbers : (K,) int64, ascending
     members : (S, M) bool, the bases of each subset
-    weights : (S, K, M) float32, of the least-squares mix of each subset; zero for bases that are not in it
+    weights : (S, K, M) float32, of the linear combination of each subset; zero for bases that are not in it
     for_validation : rows of the subsets that choose among states of a training
     """
 
@@ -63,15 +63,15 @@ class BaseMasks:
     def subset_of(self, graphs: GraphDataset, index: int) -> GraphDataset:
         """`graphs` with the subset in row `index` for every structure."""
         subset = torch.full_like(graphs.atomic_numbers, index)
-        base_forces, mixed = self._masked(graphs.base_forces, graphs.atomic_numbers, subset)
-        return replace(graphs, base_forces=base_forces, mixed_forces=mixed)
+        base_forces, combined = self._masked(graphs.base_forces, graphs.atomic_numbers, subset)
+        return replace(graphs, base_forces=base_forces, combined_forces=combined)
 
     def _masked(
         self, base_forces: torch.Tensor, atomic_numbers: torch.Tensor, subset: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Base forces (N, M, 3) and their mix (N, 3), with the subset (N,) of each atom."""
+        """Base forces (N, M, 3) and their linear combination (N, 3), with the subset (N,) of each atom."""
         element = torch.searchsorted(self.atomic_numbers, atomic_numbers)
         weights = self.weights[subset, element].to(base_forces.dtype)  # (N, M)
-        mixed = torch.einsum("nm,nmx->nx", weights, base_forces)
+        combined = torch.einsum("nm,nmx->nx", weights, base_forces)
         seen = self.members[subset].unsqueeze(-1)  # (N, M, 1)
-        return torch.where(seen, base_forces, mixed.unsqueeze(1)), mixed
+        return torch.where(seen, base_forces, combined.unsqueeze(1)), combined

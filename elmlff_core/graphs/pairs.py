@@ -27,7 +27,7 @@ SMALLEST_ENVELOPE = 1e-30
 class Pairs(Protocol):
     """Neighbour pairs of a batch; per-pair values are opaque to the network, but can be added and multiplied."""
 
-    def mix(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    def radial_values(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """The K radial functions of the distance, mapped to per-pair values by `weight` (H, K) and `bias` (H,)."""
         ...
 
@@ -47,7 +47,7 @@ class Pairs(Protocol):
         """Weights times the unit vector from target to source."""
         ...
 
-    def spread(self, directed: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    def along_units(self, directed: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """Sums of weight, unit vector and the sources' scalars (N, H, C): vectors (N, 3, H, C)."""
         ...
 
@@ -102,9 +102,9 @@ class DensePairs:
         units = units.new_zeros(*shape, 3).index_put(at, units)
         self.units = units.movedim(-1, 2).unsqueeze(1).contiguous()  # (B, 1, n, 3, n)
 
-    def mix(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        mixed = (weight @ self.radial.flatten(2)).unflatten(2, (self.size, self.size))
-        return mixed if bias is None else mixed + bias.view(-1, 1, 1)
+    def radial_values(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        values = (weight @ self.radial.flatten(2)).unflatten(2, (self.size, self.size))
+        return values if bias is None else values + bias.view(-1, 1, 1)
 
     def scores(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         return self._by_head(queries) @ self._by_head(keys).transpose(-1, -2)
@@ -122,7 +122,7 @@ class DensePairs:
     def directed(self, weights: torch.Tensor) -> torch.Tensor:
         return weights.unsqueeze(3) * self.units  # (B, H, n, 3, n)
 
-    def spread(self, directed: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    def along_units(self, directed: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         heads = directed.flatten(2, 3) @ self._by_head(values)  # (B, H, 3n, C)
         return self._flat(heads.unflatten(2, (self.size, 3)).flatten(3)).unflatten(-1, (3, -1)).transpose(1, 2)
 
@@ -148,7 +148,7 @@ class SparsePairs:
         self.radial, self.units = radial, units
         self.log_envelope = envelope.clamp(min=SMALLEST_ENVELOPE).log().unsqueeze(-1)
 
-    def mix(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    def radial_values(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         return torch.nn.functional.linear(self.radial, weight, bias)
 
     def scores(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
@@ -167,7 +167,7 @@ class SparsePairs:
     def directed(self, weights: torch.Tensor) -> torch.Tensor:
         return weights.unsqueeze(1) * self.units.unsqueeze(-1)  # (E, 3, H)
 
-    def spread(self, directed: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    def along_units(self, directed: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         return self._gathered(directed.unsqueeze(-1) * values[self.source].unsqueeze(1))
 
     def project(self, directed: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 The energy of a structure with positions R, where base m has the aligned energy E_m, is ::
 
-    E(R, E_1..E_M) = E_mix + sum_m g_m(R) (E_m - E_mix) + sum_i e_i(R),    E_mix = sum_m w_m E_m,    sum_m w_m = 1
+    E(R, E_1..E_M) = E_lin + sum_m g_m(R) (E_m - E_lin) + sum_i e_i(R),    E_lin = sum_m w_m E_m,    sum_m w_m = 1
 
 with gates g_m, averages over the atoms of what a network says of their surroundings, and atomic energies e_i of the
 same network.  By the chain rule the forces are ::
@@ -31,8 +31,10 @@ from elmlff_core.arrays import blocks
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.errors import DataError, ElmlffError
-from elmlff_core.features.energies import EnergyMix
+from elmlff_core.features.energies import EnergyCombination, minimum_variance_weights
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
+from elmlff_core.graphs.evaluation import EVALUATION_ATOMS
+from elmlff_core.graphs.network import Network, NetworkOutputs
 from elmlff_core.graphs.pairs import RadialBasis, make_pairs
 from elmlff_core.meta.equivariant import EquivariantStack, ScalarHead
 from elmlff_core.meta.neural import NeuralMeta, RootMeanSquare, mean_neighbours
@@ -42,12 +44,11 @@ from elmlff_core.meta.options import ConservativeOptions
 NOTHING = "nothing"
 
 
-class ConservativeNetwork(nn.Module):
-    """Energy beyond the mix, and forces, from a `GraphBatch` with images and the bases' deviations from the mix."""
+class ConservativeNetwork(Network):
+    """Energy beyond the linear combination, and forces, from a `GraphBatch` with images and the bases' deviations."""
 
     atomic_numbers: torch.Tensor
-    mix: torch.Tensor
-    output_scale: torch.Tensor
+    combination: torch.Tensor
 
     def __init__(
         self, options: ConservativeOptions, n_models: int, atomic_numbers: torch.Tensor, n_neighbours: float
@@ -56,8 +57,7 @@ class ConservativeNetwork(nn.Module):
         width = options.width
         self.gated = options.weights == "environment" and n_models > 1
         self.register_buffer("atomic_numbers", atomic_numbers)  # (K,) of the elements, ascending
-        self.register_buffer("mix", torch.zeros(n_models))
-        self.register_buffer("output_scale", torch.tensor(1.0))
+        self.register_buffer("combination", torch.zeros(n_models))
         self.basis = RadialBasis(options.n_radial, options.cutoff)
         self.embedding = nn.Embedding(len(atomic_numbers), width)
         self.stack = EquivariantStack(width, options.layers, options.heads, options.n_radial, n_neighbours)
@@ -65,27 +65,27 @@ class ConservativeNetwork(nn.Module):
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
         """Forces (N, 3), eV/Å."""
-        return self.energy_and_forces(batch)[1]
+        return self.outputs(batch).forces
 
-    def energy_and_forces(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Energy beyond the mix (B,), eV, and forces (N, 3), eV/Å."""
+    def outputs(self, batch: GraphBatch) -> NetworkOutputs:
+        """Forces, and the energy beyond the linear combination, which they cost anyway."""
         energy, gates, gradient = self.energy_and_gradient(batch)
-        return energy, self.forces(batch, gates, gradient)
+        return NetworkOutputs(self.forces(batch, gates, gradient), energy)
 
     def forces(self, batch: GraphBatch, gates: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         """The chain rule: forces (N, 3) from gates (B, M) and dE/d(vectors) (E, 3), eV/Å."""
         shares = self.shares(gates)[batch.structure_index]  # (N, M)
-        mixed = torch.einsum("nm,nmx->nx", shares, batch.base_forces)
+        combined = torch.einsum("nm,nmx->nx", shares, batch.base_forces)
         source, target = batch.edges
         # A vector is source minus target: moving the source along it is moving the target against it.
-        return mixed.index_add(0, source, -gradient).index_add(0, target, gradient)
+        return combined.index_add(0, source, -gradient).index_add(0, target, gradient)
 
     def shares(self, gates: torch.Tensor) -> torch.Tensor:
         """dE/dE_m of each structure from its gates (B, M): (B, M)."""
-        return self.mix + gates - self.mix * gates.sum(dim=1, keepdim=True)
+        return self.combination + gates - self.combination * gates.sum(dim=1, keepdim=True)
 
     def energy_and_gradient(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Energy beyond the mix (B,), gates (B, M), and dE/d(vectors) at fixed base energies (E, 3), eV/Å."""
+        """Energy beyond the combination (B,), gates (B, M), and dE/d(vectors) at fixed base energies (E, 3), eV/Å."""
         assert batch.vectors is not None
         with torch.enable_grad():
             vectors = batch.vectors.detach().requires_grad_(True)
@@ -128,15 +128,15 @@ class ConservativeMeta(NeuralMeta):
         network = copy.deepcopy(self.network).cpu().double().eval()
         parts = [_predicted(network, batch) for batch in _batches(self._graphs(features, torch.float64))]
         beyond, forces, shares, virial = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
-        mixed = self.energy.apply(features)
-        assert mixed is not None
-        return Prediction(features.n_atoms, forces, mixed + beyond, _stress(features, shares, virial))
+        combined = self.energy.apply(features)
+        assert combined is not None
+        return Prediction(features.n_atoms, forces, combined + beyond, _stress(features, shares, virial))
 
-    def _fit_energy(self, train: Features) -> EnergyMix:
+    def _fit_energy(self, train: Features) -> EnergyCombination:
         """Bases aligned by energies, weighted by forces."""
         if train.reference is None or train.reference.energy is None:
             raise DataError("'conservative' learns an energy: the training structures need reference energies")
-        return replace(EnergyMix.fit(train), weights=force_weights(train))
+        return replace(EnergyCombination.fit(train), weights=force_weights(train))
 
     def _prepared(self, features: Features) -> Features:
         return _with_a_base(features)
@@ -148,26 +148,26 @@ class ConservativeMeta(NeuralMeta):
         numbers = torch.tensor(self.shapes["atomic_numbers"])
         return ConservativeNetwork(self.options, self.shapes["n_models"], numbers, self.shapes["n_neighbours"])
 
-    def _start(self, network: nn.Module, train: Features) -> None:
-        """Start as the mix, in units of the force error it leaves."""
+    def _start(self, network: Network, train: Features) -> None:
+        """Start as the linear combination, in units of the force error it leaves."""
         assert isinstance(network, ConservativeNetwork)
         left = RootMeanSquare()
         for _, block in train.blocks():
             left.add(block.reference_forces - np.einsum("m,mrx->rx", self.energy.weights, block.forces))
-        network.mix.copy_(torch.from_numpy(self.energy.weights))
+        network.combination.copy_(torch.from_numpy(self.energy.weights))
         network.output_scale.fill_(left.value or 1.0)
 
     def _graphs(self, features: Features, dtype: torch.dtype = torch.float32) -> GraphDataset:
-        """With what each base's aligned energy differs from the mix, and the reference from it: small numbers."""
+        """With what each base's aligned energy differs from their combination, and the reference from it: small."""
         graphs = GraphDataset.from_features(features, self.options.cutoff, images=True, dtype=dtype)
-        mixed = self.energy.apply(features)
-        assert mixed is not None
+        combined = self.energy.apply(features)
+        assert combined is not None
         aligned = self.energy.aligned(features)  # (M, S)
         reference = None if features.reference is None else features.reference.energy
         return replace(
             graphs,
-            base_energies=torch.from_numpy(np.ascontiguousarray((aligned - mixed).T)).to(dtype),
-            reference_energy=None if reference is None else torch.from_numpy(reference - mixed).to(dtype),
+            base_energies=torch.from_numpy(np.ascontiguousarray((aligned - combined).T)).to(dtype),
+            reference_energy=None if reference is None else torch.from_numpy(reference - combined).to(dtype),
         )
 
 
@@ -181,10 +181,7 @@ def force_weights(features: Features) -> np.ndarray:
         errors = (block.forces - block.reference_forces).reshape(len(features.models), -1)
         covariance += errors @ errors.T
     covariance /= 3 * features.forces.shape[1]
-    # Bases with nearly equal errors would get huge opposite weights: a small ridge shares the weight instead.
-    covariance += (1e-6 * np.trace(covariance) / len(covariance) + 1e-24) * np.eye(len(covariance))
-    weights = np.linalg.solve(covariance, np.ones(len(covariance)))
-    return np.asarray(weights / weights.sum())
+    return minimum_variance_weights(covariance)
 
 
 def _with_a_base(features: Features) -> Features:
@@ -204,14 +201,12 @@ def _with_a_base(features: Features) -> Features:
 
 
 def _batches(graphs: GraphDataset) -> Iterator[GraphBatch]:
-    from elmlff_core.graphs.evaluation import EVALUATION_ATOMS
-
     for structures, _ in blocks(graphs.n_atoms.numpy(), EVALUATION_ATOMS["cpu"]):
         yield graphs.batch(torch.arange(structures.start, structures.stop))
 
 
 def _predicted(network: ConservativeNetwork, batch: GraphBatch) -> tuple[torch.Tensor, ...]:
-    """Energy beyond the mix (B,), forces (N, 3), shares of the bases (B, M), and the network's virial (B, 3, 3)."""
+    """Energy beyond the combination (B,), forces (N, 3), shares of the bases (B, M), the network's virial (B, 3, 3)."""
     energy, gates, gradient = network.energy_and_gradient(batch)
     assert batch.vectors is not None
     outer = batch.vectors.unsqueeze(2) * gradient.unsqueeze(1)  # (E, 3, 3)

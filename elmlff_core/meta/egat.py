@@ -10,35 +10,36 @@ from torch import nn
 
 from elmlff_core.contracts.features import Features
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
+from elmlff_core.graphs.evaluation import evaluate_network
+from elmlff_core.graphs.network import Network, NetworkOutputs
 from elmlff_core.graphs.pairs import RadialBasis, make_pairs
 from elmlff_core.meta.equivariant import EquivariantStack, GatedHead, ScalarHead, compressed, norm
-from elmlff_core.meta.neural import NeuralMeta, mean_neighbours, start_at_mix
+from elmlff_core.meta.neural import NeuralMeta, mean_neighbours, start_at_linear_combination
 from elmlff_core.meta.options import EGATOptions
 
 
-class EGATNetwork(nn.Module):
+class EGATNetwork(Network):
     """Forces (N, 3) in eV/Å from a `GraphBatch` with images.
 
     Base forces enter as vectors, compressed in magnitude, and as invariants: norms, mutual scalar products and the
-    spread of the committee.  What comes out is the least-squares mix, plus each base's deviation from it weighted by
-    a gate of its own, plus a learnt vector.  Gates and vector start at zero: the network starts as the mix.
+    committee spread.  What comes out is the linear combination, plus each base's deviation from it weighted by a gate
+    of its own, plus a learnt vector.  Gates and vector start at zero: the network starts as the linear combination.
     """
 
     compiles = True  # many small operations, which torch.compile joins
 
     atomic_numbers: torch.Tensor
-    mix: torch.Tensor
+    combination: torch.Tensor
     input_scale: torch.Tensor
-    spread_scale: torch.Tensor
-    output_scale: torch.Tensor
+    deviation_scale: torch.Tensor
 
     def __init__(self, options: EGATOptions, n_models: int, atomic_numbers: torch.Tensor, n_neighbours: float) -> None:
         super().__init__()
         n_elements, width = len(atomic_numbers), options.width
         self.register_buffer("atomic_numbers", atomic_numbers)  # (K,) of the elements, ascending
-        self.register_buffer("mix", torch.zeros(n_elements, n_models))
-        for name in ("input_scale", "spread_scale", "output_scale"):
-            self.register_buffer(name, torch.tensor(1.0))
+        self.register_buffer("combination", torch.zeros(n_elements, n_models))
+        self.register_buffer("input_scale", torch.tensor(1.0))
+        self.register_buffer("deviation_scale", torch.tensor(1.0))
         self.remove_net_force = options.remove_net_force
         self.basis = RadialBasis(options.n_radial, options.cutoff)
         n_vectors = n_models + 1 if n_models else 0
@@ -49,41 +50,47 @@ class EGATNetwork(nn.Module):
         self.vectors = nn.Parameter(torch.randn(n_elements, n_vectors, width) / max(n_vectors, 1) ** 0.5)
         self.stack = EquivariantStack(width, options.layers, options.heads, options.n_radial, n_neighbours)
         self.head = GatedHead(self.stack.width, 2 * width, n_models)
+        self.learns_std = options.variance
         self.variance = ScalarHead(self.stack.width, width, 1) if options.variance else None
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
         """Forces on all atoms of the batch: (N, 3), eV/Å."""
-        return self.forces_and_std(batch)[0]
+        return self._forces_and_state(batch)[0]
 
-    def forces_and_std(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Forces (N, 3) and, where it is learnt, the standard deviation of their components (N,), eV/Å."""
+    def outputs(self, batch: GraphBatch) -> NetworkOutputs:
+        """Forces and, where it is learnt, the standard deviation of their components."""
+        forces, scalars, vectors = self._forces_and_state(batch)
+        if self.variance is None:
+            return NetworkOutputs(forces)
+        # Detached: what is learnt of the errors does not change the forces.
+        logarithm = self.variance(scalars.detach(), vectors.detach()).squeeze(1)
+        return NetworkOutputs(forces, forces_std=self.output_scale * logarithm.exp())
+
+    def _forces_and_state(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Forces (N, 3), eV/Å, and what they are read from: scalars (N, width) and vectors (N, 3, width)."""
         element = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)  # (N,)
-        mixed = batch.mix(self.mix[element])  # (N, 3)
-        deviations = batch.base_forces - mixed.unsqueeze(1)  # (N, M, 3)
-        inputs = self._inputs(mixed, deviations)  # (N, M + 1, 3)
+        combined = batch.combined(self.combination[element])  # (N, 3)
+        deviations = batch.base_forces - combined.unsqueeze(1)  # (N, M, 3)
+        inputs = self._inputs(combined, deviations)  # (N, M + 1, 3)
         scalars = self.embedding(element)
         if inputs.shape[1]:
             scalars = scalars + self.invariants(self._invariants(inputs))
         vectors = torch.einsum("nmx,nmf->nxf", inputs, self.vectors[element])
         scalars, vectors = self.stack(scalars, vectors, make_pairs(batch, self.basis))
-        gates, correction = self.head(scalars, vectors)
-        forces = mixed + torch.einsum("nm,nmx->nx", gates, deviations) + self.output_scale * correction
+        gates, learnt = self.head(scalars, vectors)
+        forces = combined + torch.einsum("nm,nmx->nx", gates, deviations) + self.output_scale * learnt
         if self.remove_net_force:
             forces = _without_net_force(forces, batch)
-        if self.variance is None:
-            return forces, None
-        # Detached: what is learnt of the errors does not change the forces.
-        logarithm = self.variance(scalars.detach(), vectors.detach()).squeeze(1)
-        return forces, self.output_scale * logarithm.exp()
+        return forces, scalars, vectors
 
-    def _inputs(self, mixed: torch.Tensor, deviations: torch.Tensor) -> torch.Tensor:
+    def _inputs(self, combined: torch.Tensor, deviations: torch.Tensor) -> torch.Tensor:
         if not deviations.shape[1]:
             return deviations
-        parts = [(mixed / self.input_scale).unsqueeze(1), deviations / self.spread_scale]
+        parts = [(combined / self.input_scale).unsqueeze(1), deviations / self.deviation_scale]
         return compressed(torch.cat(parts, dim=1))
 
     def _invariants(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Norms, mutual scalar products and spread of (N, M + 1, 3): (N, n_invariants)."""
+        """Norms, mutual scalar products and committee spread of (N, M + 1, 3): (N, n_invariants)."""
         products = inputs @ inputs.transpose(1, 2)  # (N, M + 1, M + 1)
         row, column = torch.triu_indices(*products.shape[1:], device=products.device)
         norms = norm(inputs.transpose(1, 2))  # (N, M + 1)
@@ -91,11 +98,9 @@ class EGATNetwork(nn.Module):
         return torch.cat([products[:, row, column], norms, spread], dim=-1)
 
 
-def learnt_std(network: EGATNetwork, batch: GraphBatch) -> torch.Tensor:
-    """The standard deviation that `network` has learnt: (N,), eV/Å."""
-    std = network.forces_and_std(batch)[1]
-    assert std is not None, "set the option variance"
-    return std
+def _learnt_std(outputs: NetworkOutputs) -> torch.Tensor:
+    assert outputs.forces_std is not None, "set the option variance"
+    return outputs.forces_std
 
 
 def _without_net_force(forces: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
@@ -112,13 +117,11 @@ class EGATMeta(NeuralMeta):
 
     def forces_std(self, features: Features) -> np.ndarray | None:
         """The learnt standard deviation of each atom's force components, eV/Å: (n_rows,), or None without option."""
-        from elmlff_core.graphs.evaluation import evaluate_network
-
         assert self.network is not None, "fit or load first"
         if not self.options.variance:
             return None
         self._check(features)
-        return evaluate_network(self.network, self._graphs(features), learnt_std)
+        return evaluate_network(self.network, self._graphs(features), _learnt_std)
 
     def _shapes(self, train: Features) -> dict[str, Any]:
         return super()._shapes(train) | {"n_neighbours": mean_neighbours(train, self.options.cutoff)}
@@ -127,8 +130,9 @@ class EGATMeta(NeuralMeta):
         numbers = torch.tensor(self.shapes["atomic_numbers"])
         return EGATNetwork(self.options, self.shapes["n_models"], numbers, self.shapes["n_neighbours"])
 
-    def _start(self, network: nn.Module, train: Features) -> None:
-        start_at_mix(network, train)
+    def _start(self, network: Network, train: Features) -> None:
+        assert isinstance(network, EGATNetwork)
+        start_at_linear_combination(network, train)
 
     def _graphs(self, features: Features) -> GraphDataset:
         return GraphDataset.from_features(features, self.options.cutoff, images=True)

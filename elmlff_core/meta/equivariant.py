@@ -64,15 +64,15 @@ class EquivariantAttention(nn.Module):
         queries, keys, passed, pointed = (part.unflatten(-1, heads) for part in parts)  # (N, H, C)
         carried, projected = self.vector_values(self.vector_norm(vectors)).chunk(2, dim=-1)  # (N, 3, F)
         weight, bias = self.radial.weight.chunk(4), self.radial.bias.chunk(4)
-        attention = pairs.attention(self.scale * pairs.scores(queries, keys) + pairs.mix(weight[0], bias[0]))
-        attention = self.gain * attention
-        seen = pairs.sum(attention * pairs.mix(weight[1], bias[1]), passed.unsqueeze(1)).squeeze(1)  # (N, H, C)
-        moved = pairs.sum(attention * pairs.mix(weight[2], bias[2]), carried.unflatten(-1, heads))  # (N, 3, H, C)
-        directed = pairs.directed(attention * pairs.mix(weight[3], bias[3]))
-        spread = pairs.spread(directed, pointed)  # (N, 3, H, C)
+        radial = pairs.radial_values
+        attention = self.gain * pairs.attention(self.scale * pairs.scores(queries, keys) + radial(weight[0], bias[0]))
+        seen = pairs.sum(attention * radial(weight[1], bias[1]), passed.unsqueeze(1)).squeeze(1)  # (N, H, C)
+        moved = pairs.sum(attention * radial(weight[2], bias[2]), carried.unflatten(-1, heads))  # (N, 3, H, C)
+        directed = pairs.directed(attention * radial(weight[3], bias[3]))
+        pointing = pairs.along_units(directed, pointed)  # (N, 3, H, C)
         along = pairs.project(directed, projected.unflatten(-1, heads))  # (N, H, C)
         scalar_change = self.scalar_out(torch.cat([seen.flatten(1), along.flatten(1)], dim=-1))
-        vector_change = self.vector_out(torch.cat([moved.flatten(2), spread.flatten(2)], dim=-1))
+        vector_change = self.vector_out(torch.cat([moved.flatten(2), pointing.flatten(2)], dim=-1))
         return scalar_change, vector_change
 
 
@@ -141,8 +141,8 @@ class ScalarHead(nn.Module):
         """(N, n_numbers)."""
         return self._read(scalars, self.vectors(vectors))
 
-    def _read(self, scalars: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.network(torch.cat([scalars, norm(mixed)], dim=-1))
+    def _read(self, scalars: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.network(torch.cat([scalars, norm(hidden)], dim=-1))
         return out
 
 
@@ -155,6 +155,6 @@ class GatedHead(ScalarHead):
 
     def forward(self, scalars: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
         """(N, n_numbers) and (N, 3)."""
-        mixed = self.vectors(vectors)  # (N, 3, hidden)
-        numbers, weights = self._read(scalars, mixed).split([self.n_numbers, mixed.shape[-1]], dim=-1)
-        return numbers, (mixed * weights.unsqueeze(1)).sum(dim=-1)
+        hidden = self.vectors(vectors)  # (N, 3, hidden)
+        numbers, weights = self._read(scalars, hidden).split([self.n_numbers, hidden.shape[-1]], dim=-1)
+        return numbers, (hidden * weights.unsqueeze(1)).sum(dim=-1)

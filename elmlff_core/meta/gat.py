@@ -15,35 +15,34 @@ from torch import nn
 from elmlff_core.contracts.features import Features
 from elmlff_core.errors import ElmlffError
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
+from elmlff_core.graphs.network import Network
 from elmlff_core.meta.layers import ResidualGATStack
-from elmlff_core.meta.neural import NeuralMeta, start_at_mix
+from elmlff_core.meta.neural import NeuralMeta, start_at_linear_combination
 from elmlff_core.meta.options import GATOptions
 
 
-class GATNetwork(nn.Module):
+class GATNetwork(Network):
     """Forces (N, 3) in eV/Å from a `GraphBatch`.
 
-    Buffers hold what is fixed before training: the elements, the least-squares mix, and the scales of inputs and
-    outputs.  With the ``absolute`` target the mix is zero and the scales are one, as in the paper.
+    Buffers hold what is fixed before training: the elements, the linear combination, and the scales of inputs
+    and outputs.  With the ``direct`` target the combination is zero and the scales are one, as in the paper.
     """
 
     atomic_numbers: torch.Tensor
-    mix: torch.Tensor
+    combination: torch.Tensor
     input_scale: torch.Tensor
-    spread_scale: torch.Tensor
-    output_scale: torch.Tensor
+    deviation_scale: torch.Tensor
 
     def __init__(self, options: GATOptions, n_models: int, atomic_numbers: torch.Tensor, n_slots: int) -> None:
         super().__init__()
         self.pooled = options.readout == "pooled"
         self.n_slots = n_slots
         self.register_buffer("atomic_numbers", atomic_numbers)  # (K,) of the elements, ascending
-        self.register_buffer("mix", torch.zeros(len(atomic_numbers), n_models))
+        self.register_buffer("combination", torch.zeros(len(atomic_numbers), n_models))
         self.register_buffer("input_scale", torch.tensor(1.0))
-        self.register_buffer("spread_scale", torch.tensor(1.0))
-        self.register_buffer("output_scale", torch.tensor(1.0))
-        self.corrects = options.target == "correction"
-        n_vectors = n_models + 1 if self.corrects and n_models else n_models
+        self.register_buffer("deviation_scale", torch.tensor(1.0))
+        self.learns_delta = options.target == "delta"
+        n_vectors = n_models + 1 if self.learns_delta and n_models else n_models
         n_inputs = 3 * n_vectors + len(atomic_numbers)
         self.stack = ResidualGATStack(
             n_inputs, options.channels, options.heads, options.averaged_layers, options.residual
@@ -53,9 +52,11 @@ class GATNetwork(nn.Module):
     def forward(self, batch: GraphBatch) -> torch.Tensor:
         """Forces on all atoms of the batch: (N, 3), eV/Å."""
         element = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)  # (N,)
-        # The absolute target starts from no mix, be it of all bases or of those that are not masked.
-        mixed = batch.mix(self.mix[element]) if self.corrects else batch.base_forces.new_zeros(len(element), 3)
-        forces = self._inputs(batch.base_forces, mixed)
+        if self.learns_delta:
+            combined = batch.combined(self.combination[element])
+        else:
+            combined = batch.base_forces.new_zeros(len(element), 3)
+        forces = self._inputs(batch.base_forces, combined)
         one_hot = nn.functional.one_hot(element, len(self.atomic_numbers)).to(forces.dtype)
         nodes = self.stack(torch.cat([one_hot, forces.flatten(1)], dim=-1), batch)  # (N, width)
         if self.pooled:
@@ -63,17 +64,17 @@ class GATNetwork(nn.Module):
             out = self.head(pooled).view(-1, 3)
         else:
             out = self.head(nodes)
-        return mixed + self.output_scale * out
+        return combined + self.output_scale * out
 
-    def _inputs(self, base_forces: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
-        """Force features (N, ?, 3): the bases as they are (absolute), or the mix and each base's deviation from it.
+    def _inputs(self, base_forces: torch.Tensor, combined: torch.Tensor) -> torch.Tensor:
+        """Force features (N, ?, 3): the bases as they are (direct), or the combination and deviations from it (delta).
 
         Good bases differ by little: side by side in one scale, what tells them apart would be lost in what they share.
         """
-        if not self.corrects or not base_forces.shape[1]:
+        if not self.learns_delta or not base_forces.shape[1]:
             return base_forces
-        mixed = mixed.unsqueeze(1)
-        return torch.cat([mixed / self.input_scale, (base_forces - mixed) / self.spread_scale], dim=1)
+        combined = combined.unsqueeze(1)
+        return torch.cat([combined / self.input_scale, (base_forces - combined) / self.deviation_scale], dim=1)
 
 
 class GATMeta(NeuralMeta):
@@ -92,11 +93,11 @@ class GATMeta(NeuralMeta):
         numbers = torch.tensor(self.shapes["atomic_numbers"])
         return GATNetwork(self.options, self.shapes["n_models"], numbers, len(self.shapes["template"] or ()))
 
-    def _start(self, network: nn.Module, train: Features) -> None:
-        """With the correction target, start as the least-squares mix: the head is zero."""
-        if self.options.target == "correction":
+    def _start(self, network: Network, train: Features) -> None:
+        """With the delta target, start as the linear combination: the head is zero."""
+        if self.options.target == "delta":
             assert isinstance(network, GATNetwork)
-            start_at_mix(network, train)
+            start_at_linear_combination(network, train)
             nn.init.zeros_(network.head.weight)
             nn.init.zeros_(network.head.bias)
 

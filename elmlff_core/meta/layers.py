@@ -20,7 +20,9 @@ class ResidualGATLayer(nn.Module):
 
     The parameters and the numbers are those of PyG's `GATConv` (Veličković et al., 2018).  On small structures its sums
     are taken as masked matrix products over padded batches, which on a CPU is several times faster; on large ones over
-    edges, without keeping a message for each of them, which at 20,000 atoms would fill 20 GB.
+    edges, without keeping a message for each of them, which at 20,000 atoms would fill 20 GB.  PyG's `DenseGATConv`
+    scores with the projected heads, and averages heads after their sums are taken: a training step of 64 structures of
+    54 atoms took 1.99 s with it, 1.74 s here and 20 s with `GATConv` on one busy core (``benchmarks/gat_step.py``).
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Per-element least squares: the best fixed mix of the bases, closed form.
+"""`linear`: the linear combination of the base models as a meta-model, in closed form.
 
-For atoms of element Z the mix is ``F = sum_m w[Z, m] F_m`` with the weights that minimise the squared error on the
-training structures: the classical linear stacking of Breiman (1996), one set of weights per element.
+See `elmlff_core.features.linear_combination`: one set of weights for each element, by least squares on the training
+structures, as in the linear stacking of Breiman (1996).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from safetensors.numpy import load_file, save_file
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.hookspecs import Options
 from elmlff_core.contracts.prediction import Prediction
-from elmlff_core.contracts.protocols import FitRequest
-from elmlff_core.features.energies import EnergyMix
-from elmlff_core.features.linear_combination import ElementMix
+from elmlff_core.contracts.protocols import FitRequest, check_masks
+from elmlff_core.features.energies import EnergyCombination
+from elmlff_core.features.linear_combination import LinearCombination
 
 
 class LinearOptions(Options):
@@ -33,31 +33,32 @@ class LinearOptions(Options):
 
 
 class LinearMeta:
-    """The per-element least-squares mix as a meta-model."""
+    """The linear combination, weighted by least squares per element, as a meta-model."""
 
     def __init__(self, options: LinearOptions) -> None:
         self.options = options
-        self.mix: ElementMix | None = None
-        self.energy = EnergyMix()
+        self.combination: LinearCombination | None = None
+        self.energy = EnergyCombination()
 
     def fit(self, request: FitRequest) -> None:
         """Closed form on the training structures; validation is not used."""
-        self.mix = ElementMix.fit(request.train, self.options.ridge, self.options.nonnegative)
-        self.energy = EnergyMix.fit(request.train)
+        check_masks(self, request.masks)
+        self.combination = LinearCombination.fit(request.train, self.options.ridge, self.options.nonnegative)
+        self.energy = EnergyCombination.fit(request.train)
 
     def predict(self, features: Features) -> Prediction:
-        """Mixed forces, and the mix of aligned base energies."""
-        assert self.mix is not None, "fit or load first"
-        return Prediction(features.n_atoms, self.mix.apply(features), self.energy.apply(features))
+        """Combined forces, and the combination of aligned base energies."""
+        assert self.combination is not None, "fit or load first"
+        return Prediction(features.n_atoms, self.combination.apply(features), self.energy.apply(features))
 
     def save(self, directory: Path) -> None:
         """Write weights as safetensors."""
-        assert self.mix is not None, "fit or load first"
-        tensors = {"atomic_numbers": self.mix.atomic_numbers, "weights": self.mix.weights}
+        assert self.combination is not None, "fit or load first"
+        tensors = {"atomic_numbers": self.combination.atomic_numbers, "weights": self.combination.weights}
         save_file(tensors | self.energy.tensors(), directory / "meta.safetensors")
 
     def load(self, directory: Path) -> None:
         """Read what `save` wrote."""
         tensors = load_file(directory / "meta.safetensors")
-        self.mix = ElementMix(tensors["atomic_numbers"], tensors["weights"])
-        self.energy = EnergyMix.from_tensors(tensors)
+        self.combination = LinearCombination(tensors["atomic_numbers"], tensors["weights"])
+        self.energy = EnergyCombination.from_tensors(tensors)

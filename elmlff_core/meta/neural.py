@@ -5,57 +5,58 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
-from elmlff_core.contracts.protocols import FitRequest
-from elmlff_core.features.energies import EnergyMix
-from elmlff_core.features.linear_combination import ElementMix
+from elmlff_core.contracts.protocols import FitRequest, check_masks
+from elmlff_core.features.energies import EnergyCombination
+from elmlff_core.features.linear_combination import LinearCombination
 from elmlff_core.graphs.batch import GraphDataset
+from elmlff_core.graphs.evaluation import evaluate_network
 from elmlff_core.graphs.masks import BaseMasks
+from elmlff_core.graphs.network import Network
 
 NETWORK = "network."
 N_FOR_NEIGHBOURS = 100  # structures whose mean number of neighbours sets the size of sums
 
 
 class NeuralMeta:
-    """A network from graphs to forces; energies are the mix of aligned base energies.
+    """A network from graphs to forces; energies are the linear combination of aligned base energies.
 
-    A child says how its network is built from `shapes`, plain data that are saved beside the tensors.  A network has
-    a buffer ``atomic_numbers`` of the elements it knows.
+    A child says how its `Network` is built from `shapes`, plain data that are saved beside the tensors.
 
     Attributes
     ----------
-    takes_masks : whether the network starts from the mix of its batch, so that bases can be masked
+    takes_masks : whether the network starts from the combination that its batch carries, so that bases can be masked
     """
 
     takes_masks: ClassVar[bool] = False
 
     def __init__(self, options: Any) -> None:
         self.options = options
-        self.network: nn.Module | None = None
+        self.network: Network | None = None
         self.shapes: dict[str, Any] = {}
-        self.energy = EnergyMix()
+        self.energy = EnergyCombination()
 
     @property
     def n_parameters(self) -> int:
         """Trainable numbers of the network, 0 before it is fitted or loaded."""
         return 0 if self.network is None else sum(p.numel() for p in self.network.parameters())
 
-    def fit(self, request: FitRequest, masks: BaseMasks | None = None) -> None:
+    def fit(self, request: FitRequest) -> None:
         """Train on ``request.train`` and keep the state with the lowest per-frame RMSE on ``request.valid``.
 
-        With `masks` each structure is shown with a subset of its bases, drawn anew in every epoch, and the error on
-        validation is the mean over the masks' subsets for validation.
+        With ``request.masks`` each structure is shown with a subset of its bases, drawn anew in every epoch, and the
+        error on validation is the mean over the masks' subsets for validation.
         """
-        from elmlff_core.meta.training.loop import seeded, train_network
+        from elmlff_core.meta.training.loop import seeded, train_network  # Lightning, which predicting does without
 
+        check_masks(self, request.masks)
         train, valid = self._prepared(request.train), self._prepared(request.valid)
         self.energy = self._fit_energy(train)
         self.shapes = self._shapes(train)
@@ -66,6 +67,7 @@ class NeuralMeta:
         with torch.no_grad():
             self._start(network, train)
         graphs, valid_graphs = self._graphs(train), self._graphs(valid)
+        masks: BaseMasks | None = request.masks
         if masks is None:
             self.network = train_network(network, graphs, [valid_graphs], request, self._rotates(train))
             return
@@ -73,12 +75,10 @@ class NeuralMeta:
         self.network = train_network(network, graphs, shown, request, self._rotates(train), masks.drawn)
 
     def predict(self, features: Features) -> Prediction:
-        """Forces by the network; energies by the mix of aligned base energies.
+        """Forces by the network; energies by the linear combination of aligned base energies.
 
         ElmlffError on an element that was not in the training structures.
         """
-        from elmlff_core.graphs.evaluation import evaluate_network
-
         assert self.network is not None, "fit or load first"
         self._check(features)
         forces = evaluate_network(self.network, self._graphs(features))
@@ -86,8 +86,6 @@ class NeuralMeta:
 
     def predict_masked(self, features: Features, masks: BaseMasks, subsets: Iterable[int]) -> Iterator[np.ndarray]:
         """Forces with each of `subsets`, rows of `masks`, in place of all bases: (n_rows, 3) each, eV/Å."""
-        from elmlff_core.graphs.evaluation import evaluate_network
-
         assert self.network is not None, "fit or load first"
         self._check(features)
         graphs = self._graphs(self._prepared(features))
@@ -111,25 +109,26 @@ class NeuralMeta:
             {key.removeprefix(NETWORK): value for key, value in tensors.items() if key.startswith(NETWORK)}
         )
         self.network.eval()
-        self.energy = EnergyMix.from_tensors({k: v.numpy() for k, v in tensors.items() if k.startswith("energy.")})
+        energy = {key: value.numpy() for key, value in tensors.items() if key.startswith("energy.")}
+        self.energy = EnergyCombination.from_tensors(energy)
 
     def _prepared(self, features: Features) -> Features:
         """Features as this meta-model takes them."""
         return features
 
-    def _fit_energy(self, train: Features) -> EnergyMix:
-        """The mix of aligned base energies."""
-        return EnergyMix.fit(train)
+    def _fit_energy(self, train: Features) -> EnergyCombination:
+        """The linear combination of aligned base energies."""
+        return EnergyCombination.fit(train)
 
     def _shapes(self, train: Features) -> dict[str, Any]:
         """What `_build` needs to know of the training structures, as JSON."""
         return {"n_models": len(train.models), "atomic_numbers": train.elements.tolist()}
 
-    def _build(self) -> nn.Module:
+    def _build(self) -> Network:
         """A new network of `shapes`."""
         raise NotImplementedError
 
-    def _start(self, network: nn.Module, train: Features) -> None:
+    def _start(self, network: Network, train: Features) -> None:
         """Set what is fixed before training."""
         raise NotImplementedError
 
@@ -152,21 +151,37 @@ def mean_neighbours(train: Features, cutoff: float) -> float:
     return max(1.0, some.edges.shape[1] / len(some.atomic_numbers))
 
 
-def start_at_mix(network: Any, train: Features) -> None:
-    """Set a network's buffers ``mix``, ``input_scale``, ``spread_scale`` and ``output_scale`` from training structures.
+class StartsAtCombination(Protocol):
+    """A network with the buffers that `start_at_linear_combination` sets.
 
-    The scales, in eV/Å, are the root mean squares of the mix, of the bases' deviations from it, and of what it leaves.
+    Attributes
+    ----------
+    combination : (K, M), weights of the bases for each element
+    input_scale, deviation_scale, output_scale : (), eV/Å
     """
-    mix = ElementMix.fit(train)
-    mixes, deviations, left = RootMeanSquare(), RootMeanSquare(), RootMeanSquare()
+
+    combination: torch.Tensor
+    input_scale: torch.Tensor
+    deviation_scale: torch.Tensor
+    output_scale: torch.Tensor
+
+
+def start_at_linear_combination(network: StartsAtCombination, train: Features) -> None:
+    """Set the buffers of a network that learns what the linear combination leaves, from training structures.
+
+    The scales, in eV/Å, are the root mean squares of the combination, of the bases' deviations from it, and of what it
+    leaves.
+    """
+    combination = LinearCombination.fit(train)
+    inputs, deviations, left = RootMeanSquare(), RootMeanSquare(), RootMeanSquare()
     for _, block in train.blocks():
-        mixed = mix.apply(block)
-        mixes.add(mixed)
-        deviations.add(block.forces - mixed)
-        left.add(block.reference_forces - mixed)
-    network.mix.copy_(torch.from_numpy(mix.weights))
+        combined = combination.apply(block)
+        inputs.add(combined)
+        deviations.add(block.forces - combined)
+        left.add(block.reference_forces - combined)
+    network.combination.copy_(torch.from_numpy(combination.weights))
     for buffer, scale in (
-        (network.input_scale, mixes), (network.spread_scale, deviations), (network.output_scale, left)
+        (network.input_scale, inputs), (network.deviation_scale, deviations), (network.output_scale, left)
     ):  # fmt: skip
         buffer.fill_(scale.value or 1.0)  # one where there is nothing to scale
 

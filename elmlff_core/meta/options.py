@@ -13,8 +13,8 @@ class GATOptions(Options):
     Attributes
     ----------
     readout : ``pooled`` (the paper's, for one composition and atom order) or ``atom`` (any structures)
-    target : ``correction`` learns what the per-element least-squares mix of the bases leaves, starting from zero;
-        ``absolute`` (the paper's) learns the forces
+    target : ``delta`` learns what the linear combination of the bases leaves, starting from zero; ``direct`` (the
+        paper's) learns the forces themselves
     rotate : whether each structure is shown to the network in a random orientation in every epoch.  The network is not
         rotation-equivariant by construction; without this it knows the orientations of the training structures alone.
         ``auto``: yes where no training structure is periodic, as molecules are free to turn and cells are not
@@ -26,7 +26,7 @@ class GATOptions(Options):
     """
 
     readout: Literal["pooled", "atom"] = "pooled"
-    target: Literal["correction", "absolute"] = "correction"
+    target: Literal["delta", "direct"] = "delta"
     rotate: bool | Literal["auto"] = "auto"
     cutoff: float = Field(5.0, gt=0)
     channels: tuple[int, ...] = Field((32, 64, 128, 128, 128, 256, 256, 256), min_length=1)
@@ -47,8 +47,8 @@ class EGATOptions(Options):
     n_radial : radial basis functions
     remove_net_force : whether the mean force of each structure is subtracted.  Right for isolated molecules and whole
         periodic cells; wrong where part of the system is not in the structure
-    variance : whether a standard deviation of each force is learnt beside it, for uncertainties in place of the spread
-        of the bases.  The forces do not depend on it
+    variance : whether a standard deviation of each force is learnt beside it, for uncertainties in place of the
+        committee spread.  The forces do not depend on it
     """
 
     cutoff: float = Field(5.0, gt=0)

@@ -11,8 +11,8 @@ from safetensors.numpy import load_file, save_file
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.hookspecs import Options
 from elmlff_core.contracts.prediction import Prediction
-from elmlff_core.contracts.protocols import FitRequest
-from elmlff_core.features.energies import EnergyMix
+from elmlff_core.contracts.protocols import FitRequest, check_masks
+from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.features.metrics import force_metrics
 
 
@@ -21,14 +21,15 @@ class NoOptions(Options):
 
 
 class _SimpleMeta:
-    """Forces by a fixed rule; energies by the mix of aligned base energies."""
+    """Forces by a fixed rule; energies by the combination of aligned base energies."""
 
     def __init__(self, options: NoOptions) -> None:
         self.options = options
-        self.energy = EnergyMix()
+        self.energy = EnergyCombination()
 
     def fit(self, request: FitRequest) -> None:
-        self.energy = EnergyMix.fit(request.train)
+        check_masks(self, request.masks)
+        self.energy = EnergyCombination.fit(request.train)
 
     def predict(self, features: Features) -> Prediction:
         return Prediction(features.n_atoms, self._forces(features), self.energy.apply(features))
@@ -41,7 +42,7 @@ class _SimpleMeta:
         save_file(self.energy.tensors(), directory / "meta.safetensors")
 
     def load(self, directory: Path) -> None:
-        self.energy = EnergyMix.from_tensors(load_file(directory / "meta.safetensors"))
+        self.energy = EnergyCombination.from_tensors(load_file(directory / "meta.safetensors"))
 
 
 class MeanMeta(_SimpleMeta):

@@ -97,7 +97,7 @@ def example_features(n_structures: int = 24, seed: int = 0) -> Features:
     """Rattled Cu3Au cells of eight atoms, labelled by ASE's EMT, with three bases that err in ways of their own.
 
     The base ``scaled`` is wrong by a factor that differs between elements, ``noisy`` by noise, and ``crowded`` by a
-    factor that follows the distance of the nearest neighbour, which no fixed mix can mend and a network can.
+    factor that follows the distance of the nearest neighbour, which no fixed weights can mend and a network can.
     """
     rng = np.random.default_rng(seed)
     calculator = EMT()
@@ -118,13 +118,13 @@ def example_features(n_structures: int = 24, seed: int = 0) -> Features:
 def _example_bases(
     structures: list[Atoms], forces: list[np.ndarray], energy: list[float], rng: np.random.Generator
 ) -> dict[str, Prediction]:
-    spread = float(np.std(np.concatenate(forces)))
+    scale = float(np.std(np.concatenate(forces)))
     parts: dict[str, list[np.ndarray]] = {"scaled": [], "noisy": [], "crowded": []}
     for atoms, exact in zip(structures, forces, strict=True):
         distances = atoms.get_all_distances(mic=True)
         nearest = np.min(distances + 99 * np.eye(len(atoms)), axis=1)[:, None]  # Å, of 2.1 to 2.6
-        noise = 0.3 * spread * rng.normal(size=(2, *exact.shape))
-        # Some of the noise is in two bases: a mix that could cancel it all would leave nothing to learn.
+        noise = 0.3 * scale * rng.normal(size=(2, *exact.shape))
+        # Some of the noise is in two bases: a combination that could cancel it all would leave nothing to learn.
         parts["scaled"].append(np.where(atoms.numbers[:, None] == 79, 1.2, 0.8) * exact + noise[0])
         parts["noisy"].append(exact + noise[0] + noise[1])
         parts["crowded"].append((1.0 + 3.0 * (nearest - 2.35)) * exact)

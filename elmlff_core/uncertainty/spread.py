@@ -9,7 +9,7 @@ import numpy as np
 from elmlff_core.arrays import BLOCK_ROWS
 from elmlff_core.contracts.protocols import LearntUncertainty
 from elmlff_core.errors import ElmlffError
-from elmlff_core.features.energies import EnergyMix
+from elmlff_core.features.energies import EnergyCombination
 
 if TYPE_CHECKING:
     from elmlff_core.contracts.features import Features
@@ -66,7 +66,7 @@ def force_spread(features: Features, meta: Any = None) -> tuple[np.ndarray, str]
     return committee_spread(features.forces), "committee"
 
 
-def energy_spread(features: Features, alignment: EnergyMix) -> np.ndarray:
+def energy_spread(features: Features, alignment: EnergyCombination) -> np.ndarray:
     """Standard deviation over the bases of their aligned energies: (n_structures,), eV; ones for one base.
 
     `alignment` carries the per-element offsets that bring the bases to one zero of energy; its weights are not used.

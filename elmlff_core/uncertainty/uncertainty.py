@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elmlff_core.errors import ElmlffError
-from elmlff_core.features.energies import EnergyMix
+from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.uncertainty.calibration import Calibration
 from elmlff_core.uncertainty.spread import energy_spread, force_spread
 
@@ -37,7 +37,7 @@ class Uncertainty:
     kind: str
     force: Calibration
     energy: Calibration | None = None
-    alignment: EnergyMix = field(default_factory=EnergyMix, repr=False)
+    alignment: EnergyCombination = field(default_factory=EnergyCombination, repr=False)
 
     @classmethod
     def fit(cls, valid: Features, prediction: Prediction, meta: Any = None) -> Uncertainty:
@@ -60,7 +60,7 @@ class Uncertainty:
         error = prediction.forces - valid.reference_forces
         force = Calibration.fit(spread, error, valid.n_atoms, valid.atomic_numbers)
         # Offsets are fitted here, as they enter as differences between bases alone.
-        alignment = EnergyMix.fit(valid)
+        alignment = EnergyCombination.fit(valid)
         reference = None if valid.reference is None else valid.reference.energy
         if reference is None or prediction.energy is None or not alignment.models:
             return cls(kind, force)
@@ -112,10 +112,10 @@ class Uncertainty:
         if record["format_version"] > FORMAT_VERSION:
             raise ElmlffError(f"uncertainties of format {record['format_version']} are newer than this elmlff knows")
         models = tuple(record["alignment"]["models"])
-        alignment = EnergyMix()
+        alignment = EnergyCombination()
         if models:
             offsets = np.array(record["alignment"]["offsets"])
-            alignment = EnergyMix(models, offsets, np.full(len(models), 1 / len(models)))
+            alignment = EnergyCombination(models, offsets, np.full(len(models), 1 / len(models)))
         energy = None if record["energy"] is None else _calibration(record["energy"])
         return cls(record["kind"], _calibration(record["force"]), energy, alignment)
 

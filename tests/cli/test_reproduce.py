@@ -120,7 +120,7 @@ def test_the_study_is_that_of_the_paper_whatever_the_settings_stack(workplace: P
     assert 'train = "paper-methane"' in config
     assert 'test = "paper-methane/test"' in config
     assert 'name = "gat"' in config
-    assert 'target = "absolute"' in config
+    assert 'target = "direct"' in config
     assert "epochs = 3" in config
 
 

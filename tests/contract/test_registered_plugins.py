@@ -86,7 +86,7 @@ def test_gat_with_a_head_per_atom_takes_any_structure():
     report = check_meta_model(lambda: plugin.make(options), reported=["rotation"])
     for name in ("permutation", "other_sizes", "one_atom"):
         assert report[name].status == "passed"
-    # It learnt something, or the figures above would be those of the least-squares mix.
+    # It learnt something, or the figures above would be those of the linear combination.
     assert report["rotation"].figure is not None
     assert np.isfinite(report["rotation"].figure.value)
     assert report["rotation"].figure.value > 1e-3

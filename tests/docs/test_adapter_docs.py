@@ -34,7 +34,14 @@ RECORDS = [
     Dataset,
     Features,
 ]
-PROTOCOLS = [protocols.BaseForceField, protocols.TrainableAdapter, protocols.MetaModel, protocols.LearntUncertainty]
+PROTOCOLS = [
+    protocols.BaseForceField,
+    protocols.TrainableAdapter,
+    protocols.MetaModel,
+    protocols.CountsParameters,
+    protocols.TakesMasks,
+    protocols.LearntUncertainty,
+]
 
 
 def blocks(document: str, language: str) -> list[str]:

@@ -41,7 +41,7 @@ def test_several_take_the_options_of_their_tables(parts: Splits, name: str) -> N
 
 def test_what_the_budget_means_for_one_is_no_option_of_another(parts: Splits) -> None:
     found = options(parts, "budget=paper", "meta.name=linear,gat", "meta.gat.rotate=true")
-    assert found == {"linear": {}, "gat": {"target": "absolute", "rotate": True}}
+    assert found == {"linear": {}, "gat": {"target": "direct", "rotate": True}}
 
 
 def test_a_table_of_a_meta_model_that_is_not_asked_for_may_stand_there(parts: Splits) -> None:

@@ -29,21 +29,21 @@ METAS = {
 
 def least_squares(features, subset) -> np.ndarray:
     """Per-element least squares of `subset` on the features themselves, by NumPy: (n_rows, 3)."""
-    mixed = np.empty_like(features.reference_forces)
+    combined = np.empty_like(features.reference_forces)
     columns = [features.models.index(name) for name in subset]
     for number in np.unique(features.atomic_numbers):
         rows = features.atomic_numbers == number
         design = features.forces[columns][:, rows].reshape(len(columns), -1).T
         weights = np.linalg.lstsq(design, features.reference_forces[rows].ravel(), rcond=None)[0]
-        mixed[rows] = (design @ weights).reshape(-1, 3)
-    return mixed
+        combined[rows] = (design @ weights).reshape(-1, 3)
+    return combined
 
 
 def fit(meta, folder) -> BaseMasks:
     features = synthetic_features()
     masks = make_masks(features, 3)
     training = TrainingConfig(epochs=0, batch_size=8, device="cpu")
-    meta.fit(FitRequest(features, synthetic_features(seed=1), training, folder, 5, lambda _: None), masks)
+    meta.fit(FitRequest(features, synthetic_features(seed=1), training, folder, 5, lambda _: None, masks))
     return masks
 
 
@@ -72,7 +72,7 @@ def test_a_hidden_base_changes_nothing_whatever_was_learnt(tmp_path, name):
     for index, subset in enumerate(all_subsets(features.models)):
         (before,), (after,) = (list(meta.predict_masked(given, masks, [index])) for given in (features, other))
         assert np.allclose(before, after, atol=1e-6) == ("m1" not in subset)
-        assert np.abs(before - least_squares(features, subset)).max() > 1e-3  # it says more than the mix
+        assert np.abs(before - least_squares(features, subset)).max() > 1e-3  # it says more than the linear combination
 
 
 def masks_of(n_models: int) -> BaseMasks:
@@ -99,11 +99,11 @@ def test_masks_turn_with_the_forces_and_follow_the_seed():
     plain, again, rotated = (masks.drawn(given, torch.Generator().manual_seed(2)) for given in (batch, batch, turned))
     assert torch.equal(plain.base_forces, again.base_forces)
     assert torch.allclose(rotated.base_forces, plain.base_forces @ turns, atol=1e-6)
-    assert torch.allclose(rotated.mixed_forces, (plain.mixed_forces.unsqueeze(1) @ turns).squeeze(1), atol=1e-6)
+    assert torch.allclose(rotated.combined_forces, (plain.combined_forces.unsqueeze(1) @ turns).squeeze(1), atol=1e-6)
     assert not torch.equal(masks.drawn(batch, torch.Generator().manual_seed(3)).base_forces, plain.base_forces)
 
 
-def test_structures_have_subsets_of_their_own_and_hidden_bases_give_the_mix():
+def test_structures_have_subsets_of_their_own_and_hidden_bases_give_the_combination():
     features = synthetic_features(symbols="H3")
     batch = GraphDataset.from_features(features, 4.0).batch(range(24))
     masks = masks_of(3)
@@ -114,9 +114,9 @@ def test_structures_have_subsets_of_their_own_and_hidden_bases_give_the_mix():
         members = masks.members[subset].numpy()
         rows = slice(3 * structure, 3 * structure + 3)
         own = features.forces.transpose(1, 0, 2)[rows]  # (3, M, 3)
-        mixed = own[:, members].mean(axis=1, keepdims=True)
-        assert np.allclose(masked.base_forces[rows], np.where(members[:, None], own, mixed), atol=1e-6)
-        assert np.allclose(masked.mixed_forces[rows], mixed[:, 0], atol=1e-6)
+        combined = own[:, members].mean(axis=1, keepdims=True)
+        assert np.allclose(masked.base_forces[rows], np.where(members[:, None], own, combined), atol=1e-6)
+        assert np.allclose(masked.combined_forces[rows], combined[:, 0], atol=1e-6)
 
 
 def test_validation_is_over_the_same_subsets_with_that_of_all_bases_among_them():

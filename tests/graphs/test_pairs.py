@@ -47,7 +47,7 @@ def test_against_loops_over_edges(batch, basis, dense):
     queries, keys, scalars = (random(n, HEADS, CHANNELS) + shift for shift in (0.0, 0.3, -0.2))
     vectors = random(n, 3, HEADS, CHANNELS)
     mixing = random(HEADS, 4)
-    weights = made.attention(made.scores(queries, keys) + made.mix(mixing))
+    weights = made.attention(made.scores(queries, keys) + made.radial_values(mixing))
     # By hand, edge by edge.
     distances = batch.vectors.norm(dim=1)
     radial, envelope = basis(distances)
@@ -60,16 +60,16 @@ def test_against_loops_over_edges(batch, basis, dense):
         expected[e] = raw[e] / (1 + raw[batch.edges[1] == target].sum(0))
         w, unit = expected[e][:, None], batch.vectors[e] / distances[e]
         sums["sum"][target] += w * vectors[source]
-        sums["spread"][target] += unit[:, None, None] * w * scalars[source]
+        sums["along_units"][target] += unit[:, None, None] * w * scalars[source]
         sums["project"][target] += w * torch.einsum("x,xhc->hc", unit, vectors[source])
     assert torch.allclose(edges_of(made, weights, batch), expected, atol=1e-12)
     directed = made.directed(weights)
     assert torch.allclose(made.sum(weights, vectors), sums["sum"], atol=1e-12)
-    assert torch.allclose(made.spread(directed, scalars), sums["spread"], atol=1e-12)
+    assert torch.allclose(made.along_units(directed, scalars), sums["along_units"], atol=1e-12)
     assert torch.allclose(made.project(directed, vectors), sums["project"], atol=1e-12)
 
 
-SHAPES = {"sum": (3, HEADS, CHANNELS), "spread": (3, HEADS, CHANNELS), "project": (HEADS, CHANNELS)}
+SHAPES = {"sum": (3, HEADS, CHANNELS), "along_units": (3, HEADS, CHANNELS), "project": (HEADS, CHANNELS)}
 
 
 def test_size_and_images_choose_the_form(batch, basis, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from elmlff_core.contracts.protocols import FitRequest
+from elmlff_core.graphs.network import Network
 from elmlff_core.meta.egat import EGATMeta
 from elmlff_core.meta.options import EGATOptions
 from elmlff_core.meta.training.compilation import LONG_TRAINING, worth_compiling
@@ -26,7 +27,7 @@ def fitted(folder, features, **settings):
     return meta.predict(features).forces, said
 
 
-class Gains:
+class Gains(Network):
     compiles = True
 
 
@@ -34,13 +35,13 @@ def test_it_goes_by_the_network_and_the_length_of_the_training():
     settings, n_atoms = TrainingConfig(epochs=10), np.full(LONG_TRAINING // 500, 50)
     assert worth_compiling(Gains(), settings, n_atoms)
     assert not worth_compiling(Gains(), settings, n_atoms[1:])
-    assert not worth_compiling(object(), settings, n_atoms)
+    assert not worth_compiling(Network(), settings, n_atoms)
     assert not worth_compiling(Gains(), settings, np.append(n_atoms, 51))
 
 
 @pytest.mark.parametrize("said", [True, False])
 def test_the_user_has_the_last_word(said):
-    for network, n_atoms in ((Gains(), np.full(LONG_TRAINING, 50)), (object(), np.array([1]))):
+    for network, n_atoms in ((Gains(), np.full(LONG_TRAINING, 50)), (Network(), np.array([1]))):
         assert worth_compiling(network, TrainingConfig(epochs=10, compile=said), n_atoms) is said
 
 

@@ -1,4 +1,4 @@
-"""`egat`: where it starts, what it learns that no mix can, its two forms, and the standard deviation it may learn."""
+"""`egat`: where it starts, what no linear combination can learn, its two forms, the standard deviation it may learn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.errors import ElmlffError
-from elmlff_core.features.linear_combination import ElementMix
+from elmlff_core.features.linear_combination import LinearCombination
 from elmlff_core.features.metrics import force_metrics
 from elmlff_core.graphs import pairs
 from elmlff_core.graphs.batch import GraphDataset
@@ -38,13 +38,13 @@ def error(meta, features) -> float:
 def test_it_starts_as_the_least_squares_mix(tmp_path):
     features = synthetic_features()
     found = fit(features, features, tmp_path, epochs=0).predict(features).forces
-    assert np.allclose(found, ElementMix.fit(features).apply(features), atol=1e-6)
+    assert np.allclose(found, LinearCombination.fit(features).apply(features), atol=1e-6)
 
 
-def test_no_training_makes_it_worse_than_the_mix_on_validation(tmp_path):
+def test_no_training_makes_it_worse_than_the_linear_combination_on_validation(tmp_path):
     features, valid = synthetic_features(seed=0), synthetic_features(seed=1)
-    mixed = ElementMix.fit(features).apply(valid)
-    at_most = force_metrics(mixed, valid.reference_forces, valid.n_atoms).rmse_per_frame
+    combined = LinearCombination.fit(features).apply(valid)
+    at_most = force_metrics(combined, valid.reference_forces, valid.n_atoms).rmse_per_frame
     assert error(fit(features, valid, tmp_path, epochs=2, learning_rate=10.0), valid) <= at_most * (1 + 1e-6)
 
 
@@ -52,8 +52,8 @@ def test_it_learns_from_the_surroundings_what_no_mix_can(tmp_path):
     """One base of the example errs by a factor that follows the distance of the nearest neighbour."""
     features, unseen = example_features(60), example_features(20, seed=500)
     meta = fit(features, features, tmp_path, epochs=25)
-    mixed = ElementMix.fit(features).apply(unseen)
-    at_most = force_metrics(mixed, unseen.reference_forces, unseen.n_atoms).rmse_per_frame
+    combined = LinearCombination.fit(features).apply(unseen)
+    at_most = force_metrics(combined, unseen.reference_forces, unseen.n_atoms).rmse_per_frame
     assert error(meta, unseen) < 0.9 * at_most
 
 

@@ -9,7 +9,7 @@ from torch_geometric.nn import GATConv
 
 from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.errors import ElmlffError
-from elmlff_core.features.linear_combination import ElementMix
+from elmlff_core.features.linear_combination import LinearCombination
 from elmlff_core.features.metrics import force_metrics
 from elmlff_core.graphs.batch import GraphDataset
 from elmlff_core.meta import layers
@@ -57,7 +57,7 @@ def test_dense_and_sparse_networks_agree(monkeypatch):
 
 def test_parameters_of_the_papers_network():
     """2.49 million for eight bases on Cu48 C O H4, counted from the shapes of Eq. 4 to 6."""
-    network = GATNetwork(GATOptions(target="absolute"), 8, torch.tensor([1, 6, 8, 29]), 54)
+    network = GATNetwork(GATOptions(target="direct"), 8, torch.tensor([1, 6, 8, 29]), 54)
     n_inputs, heads = 3 * 8 + 4, 4
     widths = [128, 256, 512, 512, 512, 256, 256, 256]
     channels = [32, 64, 128, 128, 128, 256, 256, 256]
@@ -71,31 +71,31 @@ def test_parameters_of_the_papers_network():
     assert round(expected / 1e6, 2) == 2.49
 
 
-def test_no_epochs_are_exactly_the_least_squares_mix(tmp_path):
+def test_no_epochs_are_exactly_the_linear_combination(tmp_path):
     features = synthetic_features()
     meta = fit(GATOptions(**SMALL), features, tmp_path, epochs=0)
-    assert np.allclose(meta.predict(features).forces, ElementMix.fit(features).apply(features), atol=1e-6)
+    assert np.allclose(meta.predict(features).forces, LinearCombination.fit(features).apply(features), atol=1e-6)
 
 
 @pytest.mark.parametrize("learning_rate", [1e-3, 10.0])
-def test_no_budget_makes_it_worse_than_the_mix_on_validation(tmp_path, learning_rate):
+def test_no_budget_makes_it_worse_than_the_linear_combination_on_validation(tmp_path, learning_rate):
     features, valid = synthetic_features(seed=0), synthetic_features(seed=1)
     meta = fit(GATOptions(**SMALL), features, tmp_path, epochs=4, valid=valid, learning_rate=learning_rate)
-    mix = ElementMix.fit(features).apply(valid)
+    combined = LinearCombination.fit(features).apply(valid)
     found = [
         force_metrics(forces, valid.reference_forces, valid.n_atoms).rmse_per_frame
-        for forces in (meta.predict(valid).forces, mix)
+        for forces in (meta.predict(valid).forces, combined)
     ]
     assert found[0] <= found[1] * (1 + 1e-5)
 
 
-def test_it_learns_what_the_mix_leaves(tmp_path):
+def test_it_learns_what_the_linear_combination_leaves(tmp_path):
     features = synthetic_features(n_structures=64, n_models=2, noise=0.0)
     options = GATOptions(channels=(16, 16, 16, 16), heads=2, averaged_layers=1, readout="atom", rotate=False)
     meta = fit(options, features, tmp_path, epochs=60, learning_rate=5e-3)
-    mix = ElementMix.fit(features).apply(features)
+    combined = LinearCombination.fit(features).apply(features)
     error = np.sqrt(((meta.predict(features).forces - features.reference_forces) ** 2).mean())
-    assert error < 0.7 * np.sqrt(((mix - features.reference_forces) ** 2).mean())
+    assert error < 0.7 * np.sqrt(((combined - features.reference_forces) ** 2).mean())
 
 
 def test_pooled_head_refuses_other_structures_and_names_the_other_head(tmp_path):
@@ -121,7 +121,7 @@ def test_unknown_element_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("readout", ["pooled", "atom"])
-@pytest.mark.parametrize("target", ["correction", "absolute"])
+@pytest.mark.parametrize("target", ["delta", "direct"])
 def test_saved_and_loaded_is_the_same(tmp_path, readout, target):
     features = synthetic_features()
     options = GATOptions(readout=readout, target=target, **SMALL)
@@ -147,7 +147,7 @@ def test_molecules_are_turned_and_cells_are_not(tmp_path):
         assert not np.array_equal(forces["auto"].forces, forces[not turned].forces)
 
 
-@pytest.mark.parametrize("target", ["correction", "absolute"])
+@pytest.mark.parametrize("target", ["delta", "direct"])
 def test_without_bases_it_sees_elements_alone(tmp_path, target):
     """Atoms of one element with equal neighbourhoods get equal forces, and what is saved is loaded."""
     features = synthetic_features().of_models(())

@@ -30,8 +30,8 @@ def meta(request, learnt_from: tuple[Features, Features], tmp_path_factory: pyte
     meta = ConservativeMeta(ConservativeOptions(weights=request.param, width=16, layers=2, heads=4))
     training = TrainingConfig(epochs=20, batch_size=4, device="cpu", learning_rate=1e-2, energy_weight=1.0)
     meta.fit(FitRequest(train, valid, training, tmp_path_factory.mktemp("conservative"), 0, lambda _: None))
-    mixed = np.einsum("m,mrx->rx", meta.energy.weights, valid.forces)
-    learnt = np.abs(meta.predict(valid).forces - mixed).max()
+    combined = np.einsum("m,mrx->rx", meta.energy.weights, valid.forces)
+    learnt = np.abs(meta.predict(valid).forces - combined).max()
     assert learnt > 1e-3  # the network takes part in what is tested here
     return meta
 

@@ -16,10 +16,10 @@ from elmlff_core.plugins.registry import registry
 from elmlff_core.settings.config import TrainingConfig
 from tests.physics.conftest import Bases
 
-# Small enough to be fitted in seconds; the head per atom lets gat take all of these structures, and the absolute target
-# makes it leave the least-squares mix.
+# Small enough to be fitted in seconds; the head per atom lets gat take all of these structures, and the direct target
+# makes it leave the least-squares combination.
 SMALL: dict[str, dict[str, Any]] = {
-    "gat": {"channels": [8, 8], "heads": 2, "averaged_layers": 1, "readout": "atom", "target": "absolute"},
+    "gat": {"channels": [8, 8], "heads": 2, "averaged_layers": 1, "readout": "atom", "target": "direct"},
     "egat": {"width": 16, "layers": 2, "heads": 4},
     "conservative": {"width": 16, "layers": 2, "heads": 4},
 }
@@ -33,7 +33,7 @@ Fitted = Callable[[str], MetaModel]
 
 @pytest.fixture(scope="module")
 def fitted(learnt_from: tuple[Features, Features], tmp_path_factory: pytest.TempPathFactory) -> Fitted:
-    """A meta-model fitted for a few epochs, far enough to leave the least-squares mix."""
+    """A meta-model fitted for a few epochs, far enough to leave the least-squares combination."""
     known: dict[str, MetaModel] = {}
 
     def get(name: str) -> MetaModel:

@@ -11,7 +11,7 @@ import pytest
 from elmlff_core import arrays
 from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.prediction import Prediction
-from elmlff_core.features.linear_combination import ElementMix
+from elmlff_core.features.linear_combination import LinearCombination
 from elmlff_core.settings.reading import read_config
 from elmlff_core.stack.stack import make_meta
 from elmlff_core.workflows.stack.workflow import build_stack
@@ -46,7 +46,7 @@ def test_a_run_is_the_same_with_its_arrays_in_files(tmp_path, monkeypatch):
 def test_a_prediction_in_blocks_is_that_of_all(monkeypatch):
     features = synthetic_features(n_structures=50)
     meta = make_meta("linear", {})
-    meta.mix = ElementMix.fit(features)
+    meta.combination = LinearCombination.fit(features)
     whole = meta.predict(features)
     sizes = []
 
@@ -64,12 +64,12 @@ def test_a_prediction_in_blocks_is_that_of_all(monkeypatch):
 @pytest.mark.parametrize("work", ["fit", "apply"])
 def test_least_squares_need_little_memory_beside_the_features(work):
     features = synthetic_features(n_structures=20_000)
-    mix = ElementMix.fit(features)
+    combination = LinearCombination.fit(features)
     tracemalloc.start()
     if work == "fit":
-        ElementMix.fit(features)
+        LinearCombination.fit(features)
     else:
-        mix.apply(features)
+        combination.apply(features)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 0.5 * features.forces.nbytes

@@ -84,7 +84,7 @@ def test_a_users_settings_go_over_the_study_but_not_its_data(tmp_path: Path, mon
     config = config_of(SURFACE, "quick")
     assert (config.data.train, config.data.test) == (SURFACE.dataset.name, None)
     assert config.data.split == "clusters"
-    assert config.meta == {"name": "gat", "target": "absolute", "gat": {"heads": 2}}
+    assert config.meta == {"name": "gat", "target": "direct", "gat": {"heads": 2}}
     assert model_settings(config, "dp2").options == {"calculator": "mine:Mine"}
     assert config.base_models == SURFACE.models
     assert config.training.epochs == 5

@@ -15,10 +15,14 @@ import torch
 from elmlff_core.contracts.progress import Progress, ProgressCallback
 from elmlff_core.features.metrics import force_metrics
 from elmlff_core.graphs.batch import GraphDataset
+from elmlff_core.graphs.evaluation import evaluate_network
+from elmlff_core.graphs.network import Network
 
 COLUMNS = ("epoch", "train_rmse", "valid_rmse_per_frame", "learning_rate", "seconds")
 
 
+# Not Lightning's ModelCheckpoint, EarlyStopping and CSVLogger: the state before training counts too, the error is a
+# mean over several sets, and the learning curve travels in the checkpoint, so that a resumed training has it whole.
 class BestState(pl.Callback):
     """Keeps the weights with the lowest validation error, those before training included.
 
@@ -93,9 +97,7 @@ class BestState(pl.Callback):
             writer.writerows(self.rows)
 
 
-def _rmse_per_frame(network: torch.nn.Module, graphs: GraphDataset) -> float:
-    from elmlff_core.graphs.evaluation import evaluate_network
-
+def _rmse_per_frame(network: Network, graphs: GraphDataset) -> float:
     assert graphs.reference_forces is not None
     predicted = evaluate_network(network, graphs)
     return force_metrics(predicted, graphs.reference_forces.numpy(), graphs.n_atoms.numpy()).rmse_per_frame

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from elmlff_core.graphs.batch import GraphBatch
+from elmlff_core.graphs.network import Network
 from elmlff_core.meta.training.loss import Forward, Labelled, training_loss
 from elmlff_core.settings.config import TrainingConfig
 
@@ -18,7 +17,7 @@ from elmlff_core.settings.config import TrainingConfig
 LONG_TRAINING = 4_000_000
 
 
-def worth_compiling(network: Any, settings: TrainingConfig, n_atoms: np.ndarray) -> bool:
+def worth_compiling(network: Network, settings: TrainingConfig, n_atoms: np.ndarray) -> bool:
     """Whether to compile `network`, whose class says in ``compiles`` whether it gains by it.
 
     Structures of many sizes gain nothing: what may have any size is hard to make fast.  It depends on the training
@@ -28,11 +27,11 @@ def worth_compiling(network: Any, settings: TrainingConfig, n_atoms: np.ndarray)
     if settings.compile != "auto":
         return settings.compile
     long = (settings.epochs or 0) * n_atoms.sum() >= LONG_TRAINING
-    return bool(getattr(network, "compiles", False) and long and np.ptp(n_atoms) == 0)
+    return bool(network.compiles and long and np.ptp(n_atoms) == 0)
 
 
 def compiled(
-    network: nn.Module, samples: Sequence[Labelled], settings: TrainingConfig, scale: float
+    network: Network, samples: Sequence[Labelled], settings: TrainingConfig, scale: float
 ) -> tuple[Forward | None, str]:
     """A faster form of `network` with the same weights, and what to say.
 

@@ -8,18 +8,19 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from elmlff_core.contracts.progress import Progress
 from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
+from elmlff_core.graphs.network import Network
 from elmlff_core.graphs.orientation import random_orthogonal
 from elmlff_core.meta.training.best_state import BestState
 from elmlff_core.meta.training.compilation import compiled, worth_compiling
@@ -39,7 +40,7 @@ def seeded(seed: int) -> None:
         pl.seed_everything(seed, verbose=False)
 
 
-def train_network[Network: nn.Module](
+def train_network(
     network: Network,
     train: GraphDataset,
     valid: Sequence[GraphDataset],
@@ -54,7 +55,7 @@ def train_network[Network: nn.Module](
 
     Parameters
     ----------
-    network : maps a `GraphBatch` to forces (N, 3), eV/Å
+    network : in its state before training
     train : with reference forces
     valid : with reference forces; of several sets the mean error counts
     request : training settings, directory, seed and progress
@@ -145,7 +146,7 @@ class _Batches(Dataset[Labelled]):
 class _Fitting(pl.LightningModule):
     """The loss, Adam, the schedule of Eq. 8, and a moving average of the weights."""
 
-    def __init__(self, network: nn.Module, settings: TrainingConfig, n_steps: int) -> None:
+    def __init__(self, network: Network, settings: TrainingConfig, n_steps: int) -> None:
         super().__init__()
         self.learner = network
         self.settings = settings
@@ -154,15 +155,15 @@ class _Fitting(pl.LightningModule):
         if settings.averaging:
             update = get_ema_multi_avg_fn(settings.averaging)
             self.average = AveragedModel(network, multi_avg_fn=update, use_buffers=False)
-        # In units of its output scale the loss of a correction starts at one, whatever the system.
-        self.scale = float(getattr(network, "output_scale", 1.0))
+        # In units of its output scale the loss of the delta target starts at one, whatever the system.
+        self.scale = float(network.output_scale)
         self.squared_error, self.n_components = 0.0, 0
         self.compiled: Forward | None = None
 
     @property
-    def network(self) -> nn.Module:
+    def network(self) -> Network:
         """What is validated and kept."""
-        return self.learner if self.average is None else self.average.module
+        return self.learner if self.average is None else cast(Network, self.average.module)
 
     def training_step(self, labelled: Labelled, _: int) -> torch.Tensor:
         loss, force_error = training_loss(self.learner, labelled, self.settings, self.scale, self.compiled)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from elmlff_core.graphs.batch import GraphBatch
+from elmlff_core.graphs.network import Network, NetworkOutputs
 from elmlff_core.settings.config import TrainingConfig
 
 Forward = Callable[[GraphBatch], torch.Tensor]
@@ -39,27 +39,36 @@ class Labelled:
 
 
 def training_loss(
-    network: Any, labelled: Labelled, settings: TrainingConfig, scale: float, forward: Forward | None = None
+    network: Network, labelled: Labelled, settings: TrainingConfig, scale: float, forward: Forward | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The loss, and the force errors (N, 3) in eV/Å.
 
-    Forces come from `forward`, a faster form of the network, where it gives nothing but forces.
+    Errors count in units of `scale` (eV/Å).  Where energies are weighted and labelled, the energy error is that per
+    atom, in units of `scale` times one Å.  A standard deviation that the network learns is fitted to the errors as they
+    are.
 
-    Errors count in units of `scale` (eV/Å).  Where energies are weighted, the network has a method
-    ``energy_and_forces``, and the energy error is that per atom, in units of `scale` times one Å.  Where it learns a
-    standard deviation too, that is fitted to the errors as they are.
+    Parameters
+    ----------
+    network : with energies, where its graphs have labels of them
+    labelled : one batch
+    settings : of the loss
+    scale : eV/Å
+    forward : a faster form of the network, which gives nothing but forces: taken where nothing else is needed
     """
-    if getattr(network, "variance", None) is not None:
-        forces, std = network.forces_and_std(labelled.graphs)
-        error = forces - labelled.forces
-        return _force_loss(error / scale, settings.loss) + _likelihood_loss(error.detach() / scale, std / scale), error
-    if not settings.energy_weight or labelled.energy is None:
-        error = (network if forward is None else forward)(labelled.graphs) - labelled.forces
-        return _force_loss(error / scale, settings.loss), error
-    energy, forces = network.energy_and_forces(labelled.graphs)
-    error = forces - labelled.forces
-    per_atom = (energy - labelled.energy) / (labelled.graphs.n_atoms * scale)
-    return _force_loss(error / scale, settings.loss) + settings.energy_weight * per_atom.abs().mean(), error
+    energy_label = labelled.energy if settings.energy_weight else None
+    if forward is None or energy_label is not None or network.learns_std:
+        outputs = network.outputs(labelled.graphs)
+    else:
+        outputs = NetworkOutputs(forward(labelled.graphs))
+    error = outputs.forces - labelled.forces
+    loss = _force_loss(error / scale, settings.loss)
+    if outputs.forces_std is not None:
+        loss = loss + _likelihood_loss(error.detach() / scale, outputs.forces_std / scale)
+    if settings.energy_weight and energy_label is not None:
+        assert outputs.energy is not None, "graphs with reference energies are for networks with an energy"
+        per_atom = (outputs.energy - energy_label) / (labelled.graphs.n_atoms * scale)
+        loss = loss + settings.energy_weight * per_atom.abs().mean()
+    return loss, error
 
 
 def _force_loss(error: torch.Tensor, kind: str | None) -> torch.Tensor:

@@ -13,7 +13,7 @@ from elmlff_core.plugins.registry import registry
 from elmlff_core.settings.config import Budget, Config
 
 META_MODEL = "gat"
-TARGET = "absolute"  # the paper's: the network gives the forces themselves
+TARGET = "direct"  # the paper's: the network gives the forces themselves
 
 
 @dataclass(frozen=True)

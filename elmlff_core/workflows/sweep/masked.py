@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,6 @@ import numpy as np
 
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Progress, Reporter
-from elmlff_core.contracts.protocols import FitRequest, MetaModel
 from elmlff_core.errors import ConfigError
 from elmlff_core.features.linear_combination import NormalEquations
 from elmlff_core.features.metrics import evaluated_splits, mean_rmse_per_frame
@@ -39,7 +37,7 @@ N_VALIDATION_SUBSETS = 8
 
 
 def make_masks(train: Features, seed: int) -> BaseMasks:
-    """Masks of every subset of the bases of `train`, in the order of `all_subsets`, with their least-squares mixes.
+    """Masks of every subset of the bases of `train`, in the order of `all_subsets`, with their linear combinations.
 
     Subsets for validation: that of all bases, and others drawn by `seed`, the same ones throughout a training.
     """
@@ -51,33 +49,6 @@ def make_masks(train: Features, seed: int) -> BaseMasks:
     others = np.random.default_rng(seed).choice(len(members) - 1, size=n_others, replace=False)
     chosen = [*sorted(others.tolist()), len(members) - 1]
     return BaseMasks.from_arrays(equations.atomic_numbers, members, subset_weights(equations, members), chosen)
-
-
-class _Masked:
-    """A meta-model that is fitted with masks, in the shape of any other."""
-
-    def __init__(self, meta: Any, masks: BaseMasks) -> None:
-        self.meta, self.masks = meta, masks
-
-    @property
-    def n_parameters(self) -> int:
-        return int(self.meta.n_parameters)
-
-    def fit(self, request: FitRequest) -> None:
-        self.meta.fit(request, self.masks)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.meta, name)  # predict, save, load
-
-
-@dataclass(frozen=True)
-class _MaskedMeta(NamedMeta):
-    masks: BaseMasks | None = None
-
-    def make(self) -> MetaModel:
-        assert self.masks is not None
-        made: MetaModel = _Masked(super().make(), self.masks)
-        return made
 
 
 def check_maskable(meta: NamedMeta) -> None:
@@ -96,8 +67,7 @@ def masked_errors(
     """Train once in `folder`, resuming an interrupted training, and evaluate every subset; finished ones are read."""
     masks = make_masks(features["train"], seed)
     reporter.say(f"masked: one {meta.name} for all subsets, {meta.training.epochs or 0} epochs")
-    masked = _MaskedMeta(meta.name, meta.plugin, meta.options, meta.training, masks)
-    fitted = fit_or_load(Fit(masked, seed), features, folder, reporter)
+    fitted = fit_or_load(Fit(meta, seed, masks=masks), features, folder, reporter)
     subsets = all_subsets(features["train"].models)
     found = _evaluated(fitted.meta, masks, subsets, evaluated_splits(features), folder / RESULTS_FILE, reporter)
     share = fitted.seconds / len(subsets)
