@@ -83,7 +83,7 @@ def _potential_alone(model: NamedModel, structures: list[Atoms]) -> Callable[[],
 
 
 def _network_alone(model: NamedModel, structures: list[Atoms]) -> Callable[[], None]:
-    from elmlff_plugins.schnetpack_model import SampleMaker, batches
+    from elmlff_plugins.schnetpack.model import SampleMaker, batches
 
     field: Any = model.force_field
     samples = map(SampleMaker(field.cutoff, field._dtype), structures)

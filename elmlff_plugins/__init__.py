@@ -1,4 +1,6 @@
 """The adapters and meta-models that come with elmlff, plugins like any other.
 
-One module per adapter, named in the entry-point group ``elmlff``; none of those imports its backend before it is used.
+A family of force fields has a folder of the same few files: ``adapter`` with its hooks, which the entry-point group
+``elmlff`` names, ``options``, and what it takes to evaluate and to train.  No adapter imports its backend before it is
+used.
 """

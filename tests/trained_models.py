@@ -30,7 +30,7 @@ TINY: dict[str, dict[str, Any]] = {
 
 def find_plugin(adapter: str) -> ForceFieldPlugin:
     """The adapter's record; skips the test where its backend is not installed."""
-    module = importlib.import_module(f"elmlff_plugins.{ADAPTER_MODULES[adapter]}")
+    module = importlib.import_module(f"elmlff_plugins.{ADAPTER_MODULES[adapter]}.adapter")
     record = next(one for one in module.elmlff_force_fields() if one.name == adapter)
     for needed in (*record.requires, *(("neppo",) if adapter == "nep" else ())):
         pytest.importorskip(needed, reason=f"adapter {adapter} needs {needed}")

@@ -169,13 +169,14 @@ def _loader(header: Any) -> Callable[[], Any]:
         options = SimpleNamespace(**header["options"])
         return lambda: module.load(SimpleNamespace(checkpoint=checkpoint, options=options, **request))
     _require_elmlff(header["elmlff"], header["adapter"])
-    from elmlff_core.base_models.named import named_model
-    from elmlff_core.settings.config import ModelConfig
+    from elmlff_core.contracts.hookspecs import LoadRequest
+    from elmlff_core.plugins.registry import registry, require
+    from elmlff_core.settings.reading import validated
 
-    settings = ModelConfig(
-        adapter=header["adapter"], checkpoint=checkpoint, trust=header["trust"], options=header["options"]
-    )
-    return lambda: named_model(header["name"], settings).force_field
+    plugin = registry().force_field(header["adapter"])
+    require(plugin)
+    checked = validated(plugin.options, header["options"], f"the options of model '{header['name']}'")
+    return lambda: plugin.load(LoadRequest(checkpoint=checkpoint, options=checked, **request))
 
 
 def _require_elmlff(version: str, adapter: str) -> None:

@@ -15,8 +15,9 @@ from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.protocols import BaseForceField, TrainingRequest
 from elmlff_core.errors import ForceFieldError
 from elmlff_core.plugins.registry import registry
-from elmlff_plugins.deepmd import DeepMDOptions, DeepMDTrainer
-from elmlff_plugins.deepmd_training import trainer_input, write_systems
+from elmlff_plugins.deepmd.adapter import DeepMDTrainer
+from elmlff_plugins.deepmd.options import DeepMDOptions
+from elmlff_plugins.deepmd.training import trainer_input, write_systems
 
 pytest.importorskip("deepmd", reason="adapter dp needs deepmd-kit")
 
@@ -150,7 +151,7 @@ def test_evaluation_is_quiet(resumed_dp: tuple[Path, int]) -> None:
     code = (
         "from pathlib import Path; from ase.build import molecule; "
         "from elmlff_core.contracts.hookspecs import LoadRequest; "
-        "from elmlff_plugins.deepmd import DeepMDForceField, DeepMDOptions; "
+        "from elmlff_plugins.deepmd.adapter import DeepMDForceField, DeepMDOptions; "
         f"m = DeepMDForceField(LoadRequest('m', Path({str(resumed_dp[0])!r}), DeepMDOptions())); "
         "m.predict([molecule('CH4')])"
     )

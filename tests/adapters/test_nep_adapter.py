@@ -18,8 +18,9 @@ from elmlff_core.errors import ForceFieldError
 pytest.importorskip("calorine", reason="adapter nep needs calorine")
 pytest.importorskip("neppo", reason="training of adapter nep needs neppo")
 
-from elmlff_plugins.nep import NEPOptions, NEPTrainer
-from elmlff_plugins.nep_training import element_shifts, trainer_input, write_structures
+from elmlff_plugins.nep.adapter import NEPTrainer
+from elmlff_plugins.nep.options import NEPOptions
+from elmlff_plugins.nep.training import element_shifts, trainer_input, write_structures
 
 Request = Callable[..., TrainingRequest]
 

@@ -17,7 +17,8 @@ from elmlff_core.errors import ForceFieldError
 
 pytest.importorskip("schnetpack", reason="adapters schnet and painn need schnetpack")
 
-from elmlff_plugins.schnetpack import SchNetPackOptions, SchNetPackTrainer
+from elmlff_plugins.schnetpack.adapter import SchNetPackTrainer
+from elmlff_plugins.schnetpack.options import SchNetPackOptions
 
 Request = Callable[..., TrainingRequest]
 

@@ -49,7 +49,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, seen: dict[Path, set[byt
     """A folder in which a run with folds has ended."""
     pytest.importorskip("calorine", reason="adapter nep needs calorine")
     pytest.importorskip("neppo", reason="training of adapter nep needs neppo")
-    from elmlff_plugins.nep import NEPTrainer
+    from elmlff_plugins.nep.adapter import NEPTrainer
 
     folder = tmp_path_factory.mktemp("folds")
     write_small_data(folder)

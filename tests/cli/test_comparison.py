@@ -62,7 +62,7 @@ def splits(workplace: Path) -> Splits:
     return read_splits(data)
 
 
-def test_one_table_has_base_models_baselines_and_every_meta_model(workplace: Path, rows: dict[str, Any]) -> None:
+def test_one_table_has_all_models(workplace: Path, rows: dict[str, Any]) -> None:
     assert {name: row["kind"] for name, row in rows.items()} == {
         "lj": "base model", "emt": "base model", "mean of the base models": "baseline", "gat, geometry only": "baseline",
         "stack (linear)": "stack", "stack (gat)": "stack",

@@ -44,7 +44,7 @@ def test_plugins_tells_what_where_and_whether_it_works(elmlff, tmp_path):
         "trainable": False,
         "package": "elmlff",
         "version": "0.1.0",
-        "module": "elmlff_plugins.ase",
+        "module": "elmlff_plugins.ase.adapter",
         "works": True,
         "problem": "",
     }
@@ -124,7 +124,7 @@ def project(tmp_path) -> Path:
     )
     for digest, neuron in (("0123456789", 7), ("abcdefabcd", 30)):
         options = model_settings(read_config(tmp_path / "elmlff.toml"), "nep").options | {"neuron": neuron}
-        from elmlff_plugins.nep import NEPOptions
+        from elmlff_plugins.nep.options import NEPOptions
 
         folder = tmp_path / "elmlff-models" / f"nep-{digest}"
         folder.mkdir(parents=True)

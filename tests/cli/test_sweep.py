@@ -66,7 +66,7 @@ def test_all_methods_have_all_subsets(workplace: Path) -> None:
 
 
 def test_single_bases_and_all_of_them_are_what_a_stack_finds(workplace: Path) -> None:
-    """The linear combination of one base model or all, and the meta-model of all, by `elmlff stack` with the same settings."""
+    """Linear combination and meta-model of all base models, by `elmlff stack` with the same settings."""
     arguments = ("stack", "--models", "lj,emt,soft", "--meta", "linear,gat", "--output", "stack")
     settings = (workplace / "elmlff.toml").read_text()
     tables = settings.replace("[meta.gat]", "[meta]\nname = 'gat'\n[meta.gat]")

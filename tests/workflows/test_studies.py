@@ -27,7 +27,7 @@ def config_of(study, budget="paper", **values) -> Config:
 @pytest.mark.parametrize("study", STUDIES)
 @pytest.mark.parametrize("name", ["dp1", "dp2", "dp3"])
 def test_deep_potentials_are_those_of_the_authors_inputs(study: str, name: str, shared: Path) -> None:
-    from elmlff_plugins.deepmd import DeepMDOptions
+    from elmlff_plugins.deepmd.options import DeepMDOptions
 
     system = "methane" if study == "methane" else "methanol"
     given = json.loads((shared / "models" / "inputs" / f"{system}-{name}.json").read_text())

@@ -23,7 +23,7 @@ from elmlff_core.plugins.toolkit import NeighbourFinder, by_atomic_number, in_va
 from elmlff_core.plugins.training_process import run_trainer
 
 if TYPE_CHECKING:
-    from elmlff_plugins.deepmd import DeepMDOptions
+    from elmlff_plugins.deepmd.options import DeepMDOptions
 
 MODEL = "model.pth"
 CURVE = "lcurve.out"
@@ -36,7 +36,7 @@ N_CHECKPOINTS = 20
 SEL_MARGIN = 1.1  # as DeePMD-kit's own "auto"
 
 # Trains and freezes: a frozen model loads in 0.2 s, a bare checkpoint in 10 s, at the same speed afterwards.
-_PROGRAM = ("-P", "-m", "elmlff_plugins.deepmd_trainer")
+_PROGRAM = ("-P", "-m", "elmlff_plugins.deepmd.trainer")
 
 
 def training_length(options: DeepMDOptions, n_structures: int) -> TrainingLength:

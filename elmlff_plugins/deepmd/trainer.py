@@ -4,7 +4,7 @@ A restart of DeePMD-kit restores weights and optimiser, takes the last step once
 anew.  Here checkpoints tell the next step, and a restart first draws the batches that were taken before, without a step
 on them.  Training and freezing in one process save the ten seconds in which DeePMD-kit starts and compiles.
 
-    python -m elmlff_plugins.deepmd_trainer CHECKPOINT MODEL input.json [more arguments of `dp --pt train`]
+    python -m elmlff_plugins.deepmd.trainer CHECKPOINT MODEL input.json [more arguments of `dp --pt train`]
 """
 
 from __future__ import annotations

@@ -25,10 +25,10 @@ from elmlff_core.contracts.protocols import TrainingRequest
 from elmlff_core.errors import ForceFieldError
 from elmlff_core.files import replacing, write_text
 from elmlff_core.plugins.toolkit import by_atomic_number, element_energies, summed_element_energies
-from elmlff_plugins.schnetpack_model import Architecture, Sample, SampleMaker, save_safetensors, set_precision
+from elmlff_plugins.schnetpack.model import Architecture, Sample, SampleMaker, save_safetensors, set_precision
 
 if TYPE_CHECKING:
-    from elmlff_plugins.schnetpack import SchNetPackOptions
+    from elmlff_plugins.schnetpack.options import SchNetPackOptions
 
 MODEL = "model.safetensors"
 SETTINGS = "training.json"

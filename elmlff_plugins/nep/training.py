@@ -20,14 +20,14 @@ from elmlff_core.plugins.toolkit import by_atomic_number, element_energies, in_v
 from elmlff_core.plugins.training_process import run_trainer
 
 if TYPE_CHECKING:
-    from elmlff_plugins.nep import NEPOptions
+    from elmlff_plugins.nep.options import NEPOptions
 
 BEST, LAST, CURVE = "nep_best.txt", "nep.txt", "loss.out"
 BEGUN, FINISHED = "begun", "finished"
 STATE = "resume.pt"
 N_REPORTS = 25  # each evaluates all training and validation structures
 
-_PROGRAM = ("-P", "-m", "elmlff_plugins.neppo_trainer")
+_PROGRAM = ("-P", "-m", "elmlff_plugins.nep.trainer")
 
 
 def train(request: TrainingRequest) -> Path:

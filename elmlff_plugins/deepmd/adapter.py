@@ -6,51 +6,21 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
-from pydantic import Field
 
-from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Options, PackageClash, Preset, hookimpl
+from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, PackageClash, Preset, hookimpl
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import TrainingLength, TrainingRequest
 from elmlff_core.errors import ForceFieldError
 from elmlff_core.plugins.requirements import installed_version, is_importable, own_environment
 from elmlff_core.plugins.toolkit import backend_errors, check_elements, existing_checkpoint, fingerprint, in_vacuum
+from elmlff_plugins.deepmd.options import DeepMDOptions
 
 ADAPTER = "dp"
-
-
-class DeepMDOptions(Options):
-    """Architecture and training of a Deep Potential; the defaults are the paper's for methane.
-
-    `sel` counts the neighbours a descriptor sees, one number per element in the order of the periodic table; "auto"
-    takes them from the data, with a margin where atoms can come closer.  `decay_steps` None is a tenth of `steps`.
-    """
-
-    descriptor: Literal["se_e2_a", "se_e2_r", "se_e3"] = "se_e2_a"
-    rcut: float = Field(6.0, gt=0)
-    rcut_smth: float = Field(0.5, gt=0)
-    sel: Literal["auto"] | tuple[int, ...] = "auto"
-    neuron: tuple[int, ...] = (10, 20, 40)
-    axis_neuron: int = Field(4, gt=0)
-    resnet_dt: bool = False
-    fitting_neuron: tuple[int, ...] = (120, 240, 240)
-    fitting_resnet_dt: bool = True
-    steps: int = Field(50_000, gt=0)
-    batch_size: Literal["auto"] | int = "auto"
-    start_lr: float = Field(1e-3, gt=0)
-    stop_lr: float = Field(3.51e-8, gt=0)
-    decay_steps: int | None = Field(None, gt=0)
-    warmup_steps: int = Field(0, ge=0)
-    start_pref_e: float = Field(0.02, ge=0)
-    limit_pref_e: float = Field(1.0, ge=0)
-    start_pref_f: float = Field(1000.0, ge=0)
-    limit_pref_f: float = Field(1.0, ge=0)
-    start_pref_v: float = Field(0.0, ge=0)
-    limit_pref_v: float = Field(0.0, ge=0)
 
 
 class DeepMDForceField:
@@ -141,13 +111,13 @@ class DeepMDTrainer:
 
     def length(self, options: DeepMDOptions, n_structures: int) -> TrainingLength:
         """Steps, and epochs for molecules of average size where the batch size is automatic."""
-        from elmlff_plugins.deepmd_training import training_length
+        from elmlff_plugins.deepmd.training import training_length
 
         return training_length(options, n_structures)
 
     def train(self, request: TrainingRequest) -> Path:
         """Train, resuming from the checkpoints of an interrupted training with the same input, and freeze."""
-        from elmlff_plugins.deepmd_training import train
+        from elmlff_plugins.deepmd.training import train
 
         return train(request)
 

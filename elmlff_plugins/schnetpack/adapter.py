@@ -5,49 +5,25 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 from packaging.version import Version
-from pydantic import Field
 
-from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Options, PackageClash, Preset, hookimpl
+from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, PackageClash, Preset, hookimpl
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import TrainingLength, TrainingRequest
 from elmlff_core.errors import ForceFieldError
 from elmlff_core.plugins.requirements import installed_version
 from elmlff_core.plugins.toolkit import backend_errors, check_elements, existing_checkpoint, fingerprint
+from elmlff_plugins.schnetpack.options import SchNetPackOptions
 
 if TYPE_CHECKING:
     import torch
 
 SAFETENSORS = ".safetensors"
-
-
-class SchNetPackOptions(Options):
-    """Architecture, training and evaluation of a SchNetPack network.
-
-    A checkpoint brings its own architecture; `precision`, `device` and `batch_pairs` also matter when it is loaded.
-    `steps` are rounded up to whole epochs, unless `epochs` is given.  The loss is SchNetPack's: mean squared errors of
-    energies (eV²) and of force components (eV²/Å²), weighted.  `batch_pairs` are the neighbour pairs evaluated at once;
-    by default 4,096 on a CPU, near whose cache they stay, and 16,384 on a GPU.
-    """
-
-    n_atom_basis: int = Field(128, gt=0)
-    n_interactions: int = Field(3, gt=0)
-    n_rbf: int = Field(20, gt=0)
-    cutoff: float = Field(5.0, gt=0)
-    steps: int = Field(3000, gt=0)
-    epochs: int | None = Field(None, gt=0)
-    batch_size: int = Field(10, gt=0)
-    learning_rate: float = Field(1e-3, gt=0)
-    energy_weight: float = Field(0.01, ge=0)
-    force_weight: float = Field(0.99, ge=0)
-    precision: Literal["float32", "float64"] = "float32"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    batch_pairs: int | None = Field(None, gt=0)
 
 
 class SchNetPackForceField:
@@ -77,7 +53,7 @@ class SchNetPackForceField:
         self._batch_pairs = options.batch_pairs or (16_384 if on_gpu else 4_096)
         self.elements: frozenset[str] | None = None
         with backend_errors(self.name, adapter, "import SchNetPack"):
-            from elmlff_plugins.schnetpack_model import load_safetensors, set_precision
+            from elmlff_plugins.schnetpack.model import load_safetensors, set_precision
         if checkpoint.suffix == SAFETENSORS:
             with backend_errors(self.name, adapter, f"load {checkpoint}"):
                 model, architecture = load_safetensors(checkpoint)
@@ -93,7 +69,7 @@ class SchNetPackForceField:
 
     def predict(self, structures: Sequence[Atoms]) -> Prediction:
         """Energies and forces, and stresses where all structures are periodic in three directions."""
-        from elmlff_plugins.schnetpack_model import SampleMaker, batches
+        from elmlff_plugins.schnetpack.model import SampleMaker, batches
 
         check_elements(structures, self.elements, self.name)
         assert self.cutoff is not None
@@ -166,7 +142,7 @@ class SchNetPackTrainer:
 
     def train(self, request: TrainingRequest) -> Path:
         """Train, resuming after the last whole epoch of an interrupted training with the same settings and data."""
-        from elmlff_plugins.schnetpack_training import train
+        from elmlff_plugins.schnetpack.training import train
 
         with backend_errors(request.name, self._adapter, "be trained"):
             length = self.length(request.options, len(request.train))

@@ -20,7 +20,7 @@ from elmlff_core.plugins.toolkit import backend_errors, check_elements, existing
 
 if TYPE_CHECKING:
     from elmlff_core.contracts.hookspecs import LoadRequest
-    from elmlff_plugins.ase import ASEOptions
+    from elmlff_plugins.ase.options import ASEOptions
 
 ADAPTER = "ase"
 

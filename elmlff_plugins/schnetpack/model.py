@@ -21,7 +21,7 @@ from elmlff_core.errors import ForceFieldError
 from elmlff_core.plugins.toolkit import NeighbourFinder
 
 if TYPE_CHECKING:
-    from elmlff_plugins.schnetpack import SchNetPackOptions
+    from elmlff_plugins.schnetpack.options import SchNetPackOptions
 
 FORMAT = "elmlff-schnetpack"
 FORMAT_VERSION = 1

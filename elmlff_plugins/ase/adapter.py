@@ -1,0 +1,36 @@
+"""Adapter `ase`: any ASE calculator, named as ``module:callable``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from elmlff_core.contracts.hookspecs import ForceFieldPlugin, PackageClash, hookimpl
+from elmlff_core.plugins.requirements import own_environment, unmet_versions
+from elmlff_plugins.ase.evaluation import ADAPTER, ASEForceField
+from elmlff_plugins.ase.options import ASEOptions
+
+# Force fields whose calculators users install beside elmlff; their pins are what usually breaks other backends.
+NEIGHBOURS = ("mace-torch", "chgnet", "matgl", "sevenn", "nequip", "orb-models", "mattersim", "fairchem-core")
+
+
+@hookimpl
+def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
+    """The adapter `ase`."""
+    yield ForceFieldPlugin(
+        name=ADAPTER,
+        summary="any ASE calculator, named as module:callable",
+        options=ASEOptions,
+        load=ASEForceField,
+        standalone="elmlff_plugins.ase.evaluation",
+    )
+
+
+@hookimpl
+def elmlff_package_clashes() -> Iterator[PackageClash]:
+    """Packages of force fields beside which others changed what they need."""
+    for package in NEIGHBOURS:
+        yield PackageClash(package, _unmet(package), own_environment(package))
+
+
+def _unmet(package: str) -> Callable[[], str]:
+    return lambda: "\n".join(unmet_versions(package))

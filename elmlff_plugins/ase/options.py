@@ -1,0 +1,31 @@
+"""Options of an ASE calculator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ase.data import atomic_numbers
+from pydantic import Field, field_validator
+
+from elmlff_core.contracts.hookspecs import Options
+
+
+class ASEOptions(Options):
+    """Which calculator: ``calculator = "tblite.ase:TBLite"``, and the keyword arguments to make it with.
+
+    A checkpoint, where the model has one, is passed as the argument named by `checkpoint_argument`.  `elements` lists
+    the chemical symbols that the calculator knows; without it, any is tried.
+    """
+
+    calculator: str = Field(pattern=r"^[\w.]+:[\w.]+$")
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    elements: list[str] | None = None
+    checkpoint_argument: str | None = None
+
+    @field_validator("elements")
+    @classmethod
+    def _are_symbols(cls, symbols: list[str] | None) -> list[str] | None:
+        for symbol in symbols or []:
+            if symbol not in atomic_numbers:
+                raise ValueError(f"'{symbol}' is no chemical symbol")
+        return symbols
