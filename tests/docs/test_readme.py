@@ -1,4 +1,4 @@
-"""The README's commands and Python, as typed; only the lengths of trainings are cut."""
+"""The commands and Python of the README and of the tutorial that repeats them; only trainings are shorter."""
 
 import os
 import re
@@ -13,25 +13,31 @@ from tests.cli.test_stack import TINY_BASES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text()
+FIRST_STACK = (REPOSITORY / "docs" / "first-stack.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def toured(tmp_path_factory) -> Path:
     """A folder in which the commands of the tour were run, in order."""
     folder = tmp_path_factory.mktemp("tour")
-    (short,) = blocks("sh")
+    (commands,) = blocks("sh")
+    run_commands(commands, folder)
+    return folder
+
+
+def run_commands(commands: str, folder: Path) -> None:
+    """Run lines of a shell with shorter trainings."""
     shorter = " ".join(f"'{word}'" for word in TINY_BASES)
-    for line in short.splitlines():
+    for line in commands.splitlines():
         command = line.split("#")[0].strip()
         if command.startswith("elmlff stack"):
             command += f" {shorter}"
             command += "" if "--meta" in command else " --set training.epochs=2"
         _shell(command, folder)
-    return folder
 
 
 def _shell(command: str, folder: Path) -> None:
@@ -56,6 +62,14 @@ def test_tour_of_python(toured):
     _shell("python tour.py", toured)
 
 
+def test_the_first_tutorial_runs(toured):
+    for commands in blocks("sh", FIRST_STACK):
+        run_commands(commands, toured)
+    (code,) = blocks("python", FIRST_STACK)
+    (toured / "first.py").write_text(code)
+    _shell("python first.py", toured)
+
+
 def test_settings_are_valid(tmp_path):
     (settings,) = blocks("toml")
     (tmp_path / "elmlff.toml").write_text(settings)
@@ -65,7 +79,7 @@ def test_settings_are_valid(tmp_path):
 
 
 def test_links_and_pictures_exist():
-    for page in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]:
+    for page in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if not link.startswith("http"):
                 assert (page.parent / link).exists(), f"{page.name} links to {link}"
