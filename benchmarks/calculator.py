@@ -1,6 +1,6 @@
-"""A step of molecular dynamics with a stack against the sum of its bases' own ASE calculators.
+"""Time of a step of molecular dynamics with a stack, compared with the sum of the calculators of its base models.
 
-python benchmarks/calculator.py --base nep=nep.txt --base painn=painn.pt --base sch1=sch1.pt --data frames.extxyz
+python benchmarks/calculator.py --base-model nep=nep.txt --base-model painn=painn.pt --data frames.extxyz
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from bases import own_calculator, parse
-from measuring import Row, medians, shown
+from base_models import own_calculator, parse
+from measuring import Comparison, medians, shown
 
 from elmlff_core.base_models.named import NamedModel, named_model
 from elmlff_core.contracts.features import Features
@@ -23,7 +23,7 @@ N_STRUCTURES = 16
 
 
 def main() -> None:
-    """Each step is a structure that was moved: calculators keep the results of the last one."""
+    """Measure with different structures, because calculators keep the results of the last structure."""
     models, structures = parse(__doc__, N_STRUCTURES)
     workers = [named_model(model.name, model.config.model_copy(update={"python": "self"})) for model in models]
     calculators = [own_calculator(model) for model in models]
@@ -31,23 +31,23 @@ def main() -> None:
         {
             "stack": steps(stack_of(models, structures), structures),
             "workers": steps(stack_of(workers, structures), structures),
-            "bases": lambda: [steps(calculator, structures)() for calculator in calculators],
+            "base models": lambda: [steps(calculator, structures)() for calculator in calculators],
         }
     )
     names = "+".join(model.name for model in models)
     for way, bound in (("stack", 1.10), ("workers", 1.0)):
-        where = ", each base in a worker" if way == "workers" else ""
-        Row(
-            f"StackCalculator of {names}, {len(structures[0])} atoms{where}", "sum of the bases' own calculators",
-            shown(times[way] / len(structures)), shown(times["bases"] / len(structures)), times[way] / times["bases"],
-            bound, "at most",
+        where = ", each base model in a worker" if way == "workers" else ""
+        Comparison(
+            f"StackCalculator of {names}, {len(structures[0])} atoms{where}", "sum of the base models' calculators",
+            shown(times[way] / len(structures)), shown(times["base models"] / len(structures)),
+            times[way] / times["base models"], bound, "at most",
         ).print()  # fmt: skip
     for model in workers:
         model.close()
 
 
 def steps(calculator: Calculator, structures: list[Atoms]) -> Callable[[], None]:
-    """Forces of one structure after another."""
+    """Return a function that computes the forces of one structure after the other."""
 
     def run() -> None:
         for atoms in structures:
@@ -60,7 +60,7 @@ def steps(calculator: Calculator, structures: list[Atoms]) -> Callable[[], None]
 
 
 def stack_of(models: list[NamedModel], structures: list[Atoms]) -> StackCalculator:
-    """A stack that mixes linearly: what is timed is the way to the bases and back."""
+    """Make a stack with a linear combination, so that the time is that of the base models and of calling them."""
     predictions = {model.name: model.force_field.predict(structures) for model in models}
     first = next(iter(predictions.values()))
     features = Features.from_predictions(structures, predictions)

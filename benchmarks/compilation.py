@@ -1,4 +1,4 @@
-"""A training step of `egat` as torch.compile makes it against one operation after another: slabs and molecules."""
+"""Time of a training step of `egat` compiled by torch.compile, compared with eager execution: slabs and molecules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 import torch
 from ase.build import bulk
-from measuring import Row, medians, shown
+from measuring import Comparison, medians, shown
 from structures import random_features, slabs
 
 from elmlff_core.graphs.batch import GraphDataset
@@ -27,8 +27,12 @@ def main() -> None:
         atoms.rattle(0.05, seed=seed)
     settings = TrainingConfig(loss="norm", energy_weight=0.0)
     cases = (
-        ("slabs of 72 atoms", slabs(2 * BATCH, (4, 6, 3)), 1.2),  # each pair of atoms is joined once: dense
-        ("slabs of 54 atoms", slabs(2 * BATCH), 2.0),  # some by several images: sparse
+        (
+            "slabs of 72 atoms",
+            slabs(2 * BATCH, (4, 6, 3)),
+            1.2,
+        ),  # each pair of atoms is joined once, so the form is dense
+        ("slabs of 54 atoms", slabs(2 * BATCH), 2.0),  # some pairs are joined by several images, so the form is sparse
         ("molecules of 5 atoms", clusters, 1.2),
     )
     for title, structures, bound in cases:
@@ -36,7 +40,7 @@ def main() -> None:
         samples = [labelled(graphs, part) for part in torch.arange(2 * BATCH).split(BATCH)]
         network = EGATNetwork(EGATOptions(), N_MODELS, torch.tensor([29]), 40.0)
         for parameter in network.parameters():
-            if not parameter.any():  # what starts at zero hides the rest
+            if not parameter.any():  # a parameter of zero would hide the gradients of others
                 torch.nn.init.normal_(parameter, std=0.1)
         started = time.perf_counter()
         forward, result = compiled(network, samples, settings, 1.0)
@@ -51,21 +55,21 @@ def main() -> None:
                 "eager": lambda n=network, s=samples[1]: gradients(n, s),
             }
         )
-        Row(
-            f"egat step compiled, {BATCH} {title}", "one operation after another", shown(times["compiled"]),
+        Comparison(
+            f"egat step compiled, {BATCH} {title}", "eager execution", shown(times["compiled"]),
             shown(times["eager"]), times["eager"] / times["compiled"], bound, "at least",
             f"compiled in {seconds:.0f} s; same gradients to 1e-3",
         ).print()  # fmt: skip
 
 
 def labelled(graphs: GraphDataset, indices: torch.Tensor) -> Labelled:
-    """A batch with its labels."""
+    """Return a batch with its labels."""
     assert graphs.reference_forces is not None
     return Labelled(graphs.batch(indices), graphs.reference_forces[graphs.rows(indices)])
 
 
 def gradients(network: torch.nn.Module, sample: Labelled, forward: object = None) -> list[torch.Tensor]:
-    """Of the training loss."""
+    """Return the gradients of the training loss."""
     network.zero_grad()
     training_loss(network, sample, TrainingConfig(loss="norm"), 1.0, forward)[0].backward()
     return [parameter.grad for parameter in network.parameters() if parameter.grad is not None]

@@ -1,16 +1,16 @@
-"""Features of 500 structures: each adapter's batches against the backend's own ASE calculator, frame by frame.
+"""Time of the features of 500 structures: batches of each adapter, compared with the ASE calculator of the backend.
 
-To be reached is a third of the calculator's time, or what the backend alone takes for batches that lie ready, if that
-is more; 15 % are for neighbour lists and the way there and back.
+The calculator evaluates frame by frame.  The aim is a third of its time, or, if that is more, the time of the backend
+alone for batches made before.  15 % more are allowed for neighbour lists and conversions.
 
-python benchmarks/features.py --base nep=nep.txt --base painn=painn.pt --data frames.extxyz
+python benchmarks/features.py --base-model nep=nep.txt --base-model painn=painn.pt --data frames.extxyz
 """
 
 from __future__ import annotations
 
 import numpy as np
-from bases import alone, own_calculator, parse
-from measuring import Row, medians, shown
+from base_models import alone, own_calculator, parse
+from measuring import Comparison, medians, shown
 
 N_STRUCTURES = 500
 
@@ -40,7 +40,7 @@ def main() -> None:
             repeats=3,
         )
         reach = max(times["loop"] / 3, times["floor"])
-        Row(
+        Comparison(
             f"{model.name}, {len(structures)} structures of {len(structures[0])} atoms",
             "the backend's limit" if reach == times["floor"] else "a third of its calculator, frame by frame",
             shown(times["here"]), shown(reach), times["here"] / reach, 1.15, "at most",

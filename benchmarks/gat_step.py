@@ -1,4 +1,4 @@
-"""A training step of `gat`: against the same of PyG's GATConv and DenseGATConv, and its matrix products alone."""
+"""Time of a training step of `gat`, compared with PyG's GATConv and DenseGATConv, and with its matrix products."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import torch
-from measuring import Row, medians, shown
+from measuring import Comparison, medians, shown
 from structures import random_features, slabs
 from torch import nn
 from torch_geometric.nn import DenseGATConv
@@ -22,7 +22,7 @@ TOLERANCE = 1e-5
 
 
 class SparseNetwork(nn.Module):
-    """The network of `gat` with PyG's own layers over edges, and the same parameters."""
+    """The network of `gat` with the sparse layers of PyG and the same parameters."""
 
     def __init__(self, network: GATNetwork) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class SparseNetwork(nn.Module):
         return network.head(pooled).view(-1, 3)
 
     def attended(self, x: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
-        """Joined outputs of all layers: (N, width)."""
+        """Return the joined outputs of all layers: (N, width)."""
         outputs = []
         for layer in self.network.stack.layers:
             x = torch.relu(layer.conv(x, batch.edges)) + layer.residual(x)
@@ -46,14 +46,14 @@ class SparseNetwork(nn.Module):
 
 
 class DenseNetwork(SparseNetwork):
-    """The same with PyG's dense layers, over padded batches and adjacency matrices."""
+    """The network of `gat` with the dense layers of PyG, for padded batches and adjacency matrices."""
 
     def __init__(self, network: GATNetwork) -> None:
         super().__init__(network)
         self.convs = nn.ModuleList(dense_conv(layer) for layer in network.stack.layers)
 
     def attended(self, x: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
-        """Joined outputs of all layers: (N, width)."""
+        """Return the joined outputs of all layers: (N, width)."""
         x, outputs = batch.pad(x), []
         for layer, conv in zip(self.network.stack.layers, self.convs, strict=True):
             x = torch.relu(conv(x, batch.adjacency, add_loop=False)) + layer.residual(x)
@@ -62,7 +62,7 @@ class DenseNetwork(SparseNetwork):
 
 
 def dense_conv(layer: ResidualGATLayer) -> DenseGATConv:
-    """PyG's dense layer with the parameters of `layer`."""
+    """Return the dense layer of PyG with the parameters of `layer`."""
     conv = layer.conv
     dense = DenseGATConv(conv.in_channels, conv.out_channels, conv.heads, conv.concat, conv.negative_slope)
     dense.lin.weight, dense.bias = conv.lin.weight, conv.bias
@@ -72,7 +72,7 @@ def dense_conv(layer: ResidualGATLayer) -> DenseGATConv:
 
 
 def main() -> None:
-    """Check that all give the same numbers, then time them."""
+    """Check that all networks give the same forces, then measure the times."""
     torch.manual_seed(0)
     features = random_features(slabs(N_STRUCTURES), N_MODELS)
     graphs = GraphDataset.from_features(features, 5.0)
@@ -86,7 +86,7 @@ def main() -> None:
         }
     for name, difference in differences.items():
         assert difference < TOLERANCE, f"{name}: the networks differ by {difference:.1e} of the largest force"
-    # Optimisers of their own, over the same tensors: each step costs what its own parameters do.
+    # Each network has its own optimiser, so that a step includes the update of its own parameters.
     optimisers = {name: torch.optim.Adam(way.parameters()) for name, way in ways.items()}
 
     def step(name: str) -> None:
@@ -97,18 +97,18 @@ def main() -> None:
     times = medians({name: lambda name=name: step(name) for name in ways}, repeats=5)
     title = f"gat step, {N_STRUCTURES} x 54 atoms"
     for way, against, bound in (("sparse", "PyG's GATConv", 8.0), ("dense", "PyG's DenseGATConv", 1.0)):
-        Row(
+        Comparison(
             title, against, shown(times["here"]), shown(times[way]), times[way] / times["here"], bound, "at least",
             f"same numbers to {differences[way]:.0e}",
         ).print()  # fmt: skip
     floor = sum(product_seconds(*shape) for shape in products(network, batch))
-    Row(
+    Comparison(
         title, "its matrix products alone", shown(times["here"]), shown(floor), times["here"] / floor, 1.7, "at most"
     ).print()
 
 
 def products(network: GATNetwork, batch: GraphBatch) -> Iterator[tuple[int, int, int, int]]:
-    """(count, rows, inner, columns) of every matrix product of a forward pass."""
+    """Yield (count, rows, inner, columns) of every matrix product of a forward pass."""
     n_nodes, size = len(batch.atomic_numbers), batch.max_atoms
     for layer in network.stack.layers:
         width = layer.conv.lin.weight
@@ -120,7 +120,7 @@ def products(network: GATNetwork, batch: GraphBatch) -> Iterator[tuple[int, int,
 
 
 def product_seconds(count: int, rows: int, inner: int, columns: int, repeats: int = 5) -> float:
-    """Median seconds of such products forward, and of both gradients."""
+    """Return the median seconds of such products, including both gradients."""
     left, right = torch.randn(count, rows, inner), torch.randn(count, inner, columns)
     if count == 1:
         left, right = left[0], right[0]

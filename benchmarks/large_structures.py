@@ -1,4 +1,4 @@
-"""`gat` and `egat` on 2,000 and 20,000 atoms: the form that is chosen against the dense one, and memory over edges."""
+"""Time and memory of `gat` and `egat` on 2,000 and 20,000 atoms: the chosen form compared with the dense form."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import sys
 import time
 from pathlib import Path
 
-from measuring import Row, shown
+from measuring import Comparison, shown
 
 SIZES = (2_000, 20_000)
 
 
 def main() -> None:
-    """Each measurement in a process of its own, whose peak of memory is its own."""
+    """Run each measurement in its own process, so that the peak of memory is that of the measurement."""
     for meta in ("gat", "egat"):
         small, large = (measured(meta, size, "chosen") for size in SIZES)
         dense = measured(meta, SIZES[0], "dense")
-        Row(
+        Comparison(
             f"{meta}, {SIZES[0]:,} atoms, forward and backward", "dense form", shown(small["seconds"]),
             shown(dense["seconds"]), dense["seconds"] / small["seconds"], 1.0, "at least",
             f"{small['megabytes']:.0f} against {dense['megabytes']:.0f} MB",
         ).print()  # fmt: skip
         per_edge = [found["megabytes"] / found["edges"] * 1e6 for found in (small, large)]
-        Row(
+        Comparison(
             f"{meta}, {SIZES[1]:,} atoms: memory per edge", f"{SIZES[0]:,} atoms", f"{per_edge[1]:.0f} B",
             f"{per_edge[0]:.0f} B", per_edge[1] / per_edge[0], 1.2, "at most",
             f"{large['megabytes']:.0f} MB, {shown(large['seconds'])}",
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def measured(meta: str, size: int, form: str) -> dict[str, float]:
-    """What `measure` finds in a new process."""
+    """Run `measure` in a new process and return its result."""
     command = [sys.executable, __file__, meta, str(size), form]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(result.stdout.splitlines()[-1])
@@ -41,7 +41,7 @@ def measured(meta: str, size: int, form: str) -> dict[str, float]:
 
 
 def measure(meta: str, size: int, form: str) -> dict[str, float]:
-    """Seconds of a forward and backward pass, and what memory it needs at its peak beside the graph."""
+    """Return the seconds of a forward and backward pass, and its peak of memory in addition to the graph."""
     import torch
     from structures import crystal, random_features
 
@@ -65,7 +65,7 @@ def measure(meta: str, size: int, form: str) -> dict[str, float]:
         network = EGATNetwork(EGATOptions(), 3, numbers, 40.0)
     images = meta == "egat"
     small = GraphDataset.from_features(random_features([crystal(54)], 3), 5.0, images).batch([0])
-    network(small).square().mean().backward()  # what is loaded at first use is no memory of the edges
+    network(small).square().mean().backward()  # loads libraries, whose memory must not be counted
     batch = graphs.batch([0])
     before = resident()
     started = time.perf_counter()
@@ -76,7 +76,7 @@ def measure(meta: str, size: int, form: str) -> dict[str, float]:
 
 
 def resident() -> float:
-    """Megabytes of this process now."""
+    """Return the memory of this process in megabytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 

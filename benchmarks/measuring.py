@@ -1,4 +1,4 @@
-"""What all benchmarks share: timing of ways in turns, and rows that a reader and `run.py` understand."""
+"""Functions of all benchmarks: timing of several ways in turn, and output for readers and for `run.py`."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any, Literal
 
 from elmlff_core.resources import keep_freed_memory
 
-keep_freed_memory()  # as elmlff itself does before long work; both ways have it
-MARK = "#row "  # before the JSON of a row, for run.py
+keep_freed_memory()  # elmlff does this before long work; here it applies to all ways
+MARK = "#row "  # precedes the JSON of a comparison, for run.py
 
 
 @dataclass(frozen=True)
-class Row:
-    """One comparison.
+class Comparison:
+    """Comparison of two ways to compute the same.
 
     Attributes
     ----------
-    what, against : the two ways
-    here, there : what was measured of each, with units
-    ratio : the number that `bound` is about
-    bound : to be reached
-    sense : whether the ratio has to be at least or at most the bound
-    note : what a reader should know
+    what, against : names of the two ways
+    here, there : measured value of each, with unit
+    ratio : ratio of the values, which is compared with `bound`
+    bound : the aim
+    sense : whether the ratio should be at least or at most the bound
+    note : further information for readers
     """
 
     what: str
@@ -41,27 +41,30 @@ class Row:
 
     @property
     def reached(self) -> bool:
-        """Whether the bound is kept."""
+        """Whether the aim is reached."""
         return self.ratio >= self.bound if self.sense == "at least" else self.ratio <= self.bound
 
     @property
     def line(self) -> str:
-        """For a reader."""
-        verdict = "reached" if self.reached else "NOT reached"
+        """The comparison as a line of text."""
+        result = "reached" if self.reached else "NOT reached"
         note = f" ({self.note})" if self.note else ""
         return (
             f"{self.what}: {self.here}; {self.against}: {self.there}; "
-            f"ratio {self.ratio:.3g}, {self.sense} {self.bound:g}: {verdict}{note}"
+            f"ratio {self.ratio:.3g}, {self.sense} {self.bound:g}: {result}{note}"
         )
 
     def print(self) -> None:
-        """For a reader, and for `run.py`."""
+        """Print the comparison for readers, and as JSON for `run.py`."""
         print(self.line)
         print(MARK + json.dumps(asdict(self) | {"reached": self.reached}), flush=True)
 
 
 def medians(ways: Mapping[str, Callable[[], Any]], repeats: int = 7) -> dict[str, float]:
-    """Median seconds of each way; they take turns, so that all meet the same machine, after a round that warms up."""
+    """Return the median seconds of each way.
+
+    The ways are run in turn, so that all have the same conditions; a first round is not counted.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for repeat in range(repeats + 1):
         for name, way in ways.items():
@@ -73,7 +76,7 @@ def medians(ways: Mapping[str, Callable[[], Any]], repeats: int = 7) -> dict[str
 
 
 def machine() -> dict[str, Any]:
-    """What numbers may depend on."""
+    """Return properties of the machine on which times may depend."""
     return {
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set"),
         "cores": len(os.sched_getaffinity(0)),
@@ -82,7 +85,7 @@ def machine() -> dict[str, Any]:
 
 
 def shown(seconds: float) -> str:
-    """A time in a unit that suits it."""
+    """Return a time as text, with a suitable unit."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= size or unit == "µs":
             return f"{seconds / size:.3g} {unit}"

@@ -1,10 +1,10 @@
-"""Neighbour graphs from 54 to a million atoms: linear in the atoms, and against a distance matrix in NumPy."""
+"""Time of neighbour graphs from 54 to a million atoms: scaling with atoms, and comparison with a distance matrix."""
 
 from __future__ import annotations
 
 import numpy as np
 from ase import Atoms
-from measuring import Row, medians, shown
+from measuring import Comparison, medians, shown
 from structures import crystal
 from vesin import NeighborList
 
@@ -15,7 +15,7 @@ SIZES = (54, 500, 2_000, 20_000, 200_000, 1_000_000)
 
 
 def matrix_edges(atoms: Atoms, cutoff: float) -> np.ndarray:
-    """All distances under the minimum-image convention of an orthogonal cell: O(N²)."""
+    """Find the edges from all distances, with minimum images in an orthogonal cell: O(N²)."""
     difference = atoms.positions[:, None] - atoms.positions[None]
     lengths = atoms.cell.lengths()
     difference -= lengths * np.round(difference / lengths)
@@ -25,14 +25,14 @@ def matrix_edges(atoms: Atoms, cutoff: float) -> np.ndarray:
 
 
 def vesin_alone(atoms: Atoms, full_list: bool) -> None:
-    """The library that finds the pairs, and nothing after it."""
+    """Find the pairs with vesin, without further processing."""
     NeighborList(cutoff=CUTOFF, full_list=full_list).compute(
         points=atoms.positions, box=atoms.cell.array, periodic=atoms.pbc, quantities="ijD" if full_list else "ij"
     )
 
 
 def main() -> None:
-    """Check that both find the same pairs, then time."""
+    """Check that both find the same pairs, then measure the times."""
     atoms = crystal(2_000)
     assert np.array_equal(minimum_image_edges(atoms, CUTOFF), matrix_edges(atoms, CUTOFF))
     times = medians(
@@ -42,10 +42,10 @@ def main() -> None:
             "vesin": lambda: vesin_alone(atoms, full_list=False),
         }
     )
-    Row(
+    Comparison(
         f"neighbours, {len(atoms):,} atoms", "distance matrix in NumPy", shown(times["here"]), shown(times["matrix"]),
         times["matrix"] / times["here"], 50.0, "at least",
-        f"same pairs; the floor is vesin alone, each pair once and unsorted: {shown(times['vesin'])}, "
+        f"same pairs; lower limit is vesin alone, each pair once and unsorted: {shown(times['vesin'])}, "
         f"{times['matrix'] / times['vesin']:.0f} times as fast",
     ).print()  # fmt: skip
     per_atom, alone = {}, {}
@@ -64,10 +64,10 @@ def main() -> None:
             f"{len(atoms):>9,} atoms: {shown(spent['graph'])}, {shown(per_atom[size])} an atom, "
             f"{shown(alone[size])} of it vesin"
         )
-    Row(
+    Comparison(
         "neighbours, 1,000,000 atoms, per atom", "20,000 atoms", shown(per_atom[1_000_000]), shown(per_atom[20_000]),
         per_atom[1_000_000] / per_atom[20_000], 1.5, "at most",
-        f"linear in the atoms, but for caches: vesin alone {alone[1_000_000] / alone[20_000]:.2f}",
+        f"linear in the atoms, apart from effects of caches: vesin alone {alone[1_000_000] / alone[20_000]:.2f}",
     ).print()  # fmt: skip
 
 

@@ -1,11 +1,11 @@
-"""Run all benchmarks, each in a process of its own, and leave a table and JSON.
+"""Run all benchmarks, each in its own process, and write a table and JSON.
 
-    python benchmarks/run.py [NAME ...] [-- --base nep=nep.txt --base painn=painn.pt --data frames.extxyz]
+    python benchmarks/run.py [NAME ...] [-- --base-model nep=nep.txt --base-model painn=painn.pt --data frames.extxyz]
 
-What follows the dashes are base force fields and structures for `calculator` and `features`, in place of those that
+The arguments after the dashes are base models and structures for `calculator` and `features`, which replace those that
 `make demo` trained.
-Threads are one each unless OMP_NUM_THREADS says otherwise: two processes on two cores are the usual case, and one
-thread tells what the code itself costs.
+Each process has one thread unless OMP_NUM_THREADS is set: two processes on two cores are the usual case, and with one
+thread times depend least on the machine.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ BENCHMARKS = (
     "gat_step", "compilation", "large_structures", "neighbours", "data_path", "linear_fit", "startup", "second_run",
     "calculator", "features", "worker_overhead", "stack_memory",
 )  # fmt: skip
-TAKE_BASES = ("calculator", "features")
+TAKE_BASE_MODELS = ("calculator", "features")
 RESULTS = Path("benchmark-results.json")
 
 
-def main(names: list[str], bases: list[str]) -> None:
-    """Run, print a table, write `RESULTS`, and exit with 1 where a benchmark failed."""
+def main(names: list[str], base_models: list[str]) -> None:
+    """Run the benchmarks, print a table, write `RESULTS`, and exit with 1 if a benchmark failed."""
     if unknown := [name for name in names if name not in BENCHMARKS]:
         raise SystemExit(f"no benchmark is called '{unknown[0]}': {', '.join(BENCHMARKS)}")
     rows, failed = [], []
@@ -36,7 +36,7 @@ def main(names: list[str], bases: list[str]) -> None:
     for name in names or BENCHMARKS:
         print(f"== {name}", flush=True)
         process = subprocess.Popen(
-            [sys.executable, str(HERE / f"{name}.py"), *(bases if name in TAKE_BASES else [])],
+            [sys.executable, str(HERE / f"{name}.py"), *(base_models if name in TAKE_BASE_MODELS else [])],
             env=environment,
             stdout=subprocess.PIPE,
             text=True,

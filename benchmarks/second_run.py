@@ -1,4 +1,4 @@
-"""A second stack of the same bases, their predictions cached: seconds, and whether a backend is imported at all."""
+"""Time of a second stack with cached predictions of the same base models; no backend should be imported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from measuring import Row, shown
+from measuring import Comparison, shown
 
 BACKENDS = ("deepmd", "schnetpack", "calorine", "neppo")
 PROGRAM = """
@@ -22,7 +22,7 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 
 
 def main() -> None:
-    """The first run predicts into an empty cache; trained bases are those of this folder, or trained first."""
+    """Measure a run with an empty cache and a second one; base models of this folder are used, or trained first."""
     with tempfile.TemporaryDirectory() as folder:
         environment = dict(os.environ) | {"ELMLFF_CACHE": folder}
 
@@ -34,12 +34,12 @@ def main() -> None:
             )
             return time.perf_counter() - started, json.loads(result.stdout.splitlines()[-1])
 
-        stack("untimed")  # trains what is not trained
+        stack("untimed")  # trains base models that are not trained yet
         for path in Path(folder).glob("features/*"):
             path.unlink()
         (first, _), (second, modules) = stack("first"), stack("second")
     imported = sorted(set(modules) & set(BACKENDS))
-    Row(
+    Comparison(
         "second stack, linear", "first", shown(second), shown(first), float(len(imported)), 0.0, "at most",
         f"the ratio counts imported backends: {', '.join(imported) or 'none'}",
     ).print()  # fmt: skip

@@ -1,8 +1,8 @@
-"""The memory of `stack` on 100,000 structures of 54 atoms with synthetic features of eight bases, fits included.
+"""Memory of `stack` on 100,000 structures of 54 atoms with synthetic features of eight base models, including fits.
 
-What a run needs whatever its size (libraries, a network's activations, plots) is taken from a run on a fiftieth of the
-structures.  What comes on top is compared with a shard of 64 MB.  Both are the peak of
-the process's own memory: pages of mapped files are the system's, which takes them back when it needs room.
+A run on a fiftieth of the structures gives the memory that does not depend on the size of the data (libraries,
+activations of a network, plots).  The additional memory of the large run is compared with a shard of 64 MB.  Both are
+peaks of the memory of the process itself.  Pages of mapped files are not counted, because the system can release them.
 
     python benchmarks/stack_memory.py [N_STRUCTURES]
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.build import fcc111
-from measuring import Row
+from measuring import Comparison
 
 from elmlff_core.arrays import row_offsets
 from elmlff_core.base_models.cache import FeatureCache
@@ -32,13 +32,13 @@ from elmlff_core.settings.config import Config
 from elmlff_core.workflows.stack.workflow import build_stack
 
 N_STRUCTURES, N_MODELS = 100_000, 8
-SHARD_BYTES = 2**26  # 64 MB, a usual size of the parts in which large datasets are stored
+SHARD_BYTES = 2**26  # 64 MB, a usual size of the shards of large datasets
 SYSTEM = 2_000  # structures
-SMALL_NETWORK = {"width": 8, "layers": 1, "heads": 1}  # one epoch of it takes minutes; memory goes by the structures
+SMALL_NETWORK = {"width": 8, "layers": 1, "heads": 1}  # one epoch takes minutes; memory depends on the structures
 
 
 def main() -> None:
-    """Two runs, each in processes of its own: one that prepares data and cache, one that is measured."""
+    """Run both sizes, each in two processes: one prepares data and cache, the other is measured."""
     n_structures = int(sys.argv[1]) if len(sys.argv) > 1 else N_STRUCTURES
     found = {}
     for n in (n_structures // 50, n_structures):
@@ -53,7 +53,7 @@ def main() -> None:
             print(f"{n:>9,} structures: {found[n]}", flush=True)
     size = len(slab()) * n_structures * N_MODELS * 3 * 8
     grown = found[n_structures]["peak"] - found[n_structures // 50]["peak"]
-    Row(
+    Comparison(
         f"memory of stack that grows with {n_structures:,} structures", f"a shard; their features are {mega(size)}",
         mega(grown), mega(SHARD_BYTES), grown / SHARD_BYTES, 2.0, "at most",
         f"peak {mega(found[n_structures]['peak'])} in {found[n_structures]['seconds']:.0f} s, linear and a small egat",
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def write_data(folder: Path, n_structures: int) -> None:
-    """A tree of deepmd/npy systems of rattled slabs with forces of 1 eV/Å.  Of each system dpdata reads all at once."""
+    """Write deepmd/npy systems of rattled slabs with forces of 1 eV/Å; dpdata reads each system as a whole."""
     rng, atoms = np.random.default_rng(0), slab()
     for start in range(0, n_structures, SYSTEM):
         n = min(SYSTEM, n_structures - start)
@@ -77,12 +77,12 @@ def write_data(folder: Path, n_structures: int) -> None:
 
 
 def slab() -> Atoms:
-    """Copper, 54 atoms."""
+    """Return a copper slab of 54 atoms."""
     return fcc111("Cu", (3, 6, 3), vacuum=8.0, orthogonal=True)
 
 
 def config_of(folder: Path) -> Config:
-    """Eight bases that are never asked, as their predictions are in the cache."""
+    """Return settings with eight base models, which are never run, because their predictions are in the cache."""
     names = [f"base{index}" for index in range(N_MODELS)]
     models = {
         name: {"adapter": "ase", "options": {"calculator": "ase.calculators.lj:LennardJones", "arguments": {"rc": rc}}}
@@ -92,7 +92,7 @@ def config_of(folder: Path) -> Config:
         {
             "data": {"train": str(folder / "data"), "test_fraction": 0.1, "valid_fraction": 0.1},
             "models": models,
-            "stack": names,
+            "base_models": names,
             "meta": {"name": "linear,egat", "egat": SMALL_NETWORK},
             "training": {"epochs": 1, "batch_size": 64},
         }
@@ -100,7 +100,7 @@ def config_of(folder: Path) -> Config:
 
 
 def prepare(folder: Path) -> None:
-    """Fill the feature cache with the labels and an error of a tenth."""
+    """Fill the feature cache with the labels plus an error of a tenth."""
     config = config_of(folder)
     data = read_splits(config.data).source
     rng, done = np.random.default_rng(1), 0
@@ -120,7 +120,7 @@ def prepare(folder: Path) -> None:
 
 
 def measure(folder: Path) -> None:
-    """The peak of this process's own memory over a stack, as JSON on the last line."""
+    """Build a stack, and print the peak of memory of this process as JSON on the last line."""
     before, peak, running = own_memory(), [0], True
 
     def watch() -> None:
@@ -139,11 +139,11 @@ def measure(folder: Path) -> None:
 
 
 def own_memory() -> int:
-    """Resident pages that belong to no file, in bytes (Linux)."""
+    """Return the bytes of resident pages that belong to no file (Linux)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon"):
             return 1024 * int(line.split()[1])
-    raise SystemExit("this benchmark reads /proc/self/status, which only Linux has")
+    raise SystemExit("this benchmark needs /proc/self/status, which exists only on Linux")
 
 
 def mega(n_bytes: float) -> str:

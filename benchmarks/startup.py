@@ -1,15 +1,15 @@
-"""`elmlff --help` and `elmlff plugins` against a bare interpreter."""
+"""Time of `elmlff --help` and `elmlff plugins`, compared with a bare interpreter."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-from measuring import Row, medians, shown
+from measuring import Comparison, medians, shown
 
 
 def main() -> None:
-    """Seconds more than ``python -c pass``."""
+    """Measure the additional seconds to ``python -c pass``."""
 
     def run(*arguments: str) -> None:
         subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
@@ -19,9 +19,9 @@ def main() -> None:
     times = medians({name: lambda words=words: run(*words) for name, words in commands.items()}, repeats=9)
     for name in ("--help", "plugins"):
         more = times[name] - times["bare"]
-        Row(
+        Comparison(
             f"elmlff {name}", "python -c pass", shown(times[name]), shown(times["bare"]), more, 0.4, "at most",
-            "the ratio is seconds more",
+            "the ratio is the additional time in seconds",
         ).print()  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Structures and features of any size, for benchmarks: copper with random forces, which cost what real ones cost."""
+"""Structures and features of any size for benchmarks: copper with random forces, on which times do not depend."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from elmlff_core.contracts.prediction import Prediction
 
 
 def slabs(n_structures: int, size: tuple[int, int, int] = (3, 6, 3)) -> list[Atoms]:
-    """Copper slabs of 54 atoms, or another `size`, rattled by 0.05 Å."""
+    """Make copper slabs of 54 atoms, or another `size`, rattled by 0.05 Å."""
     structures = [fcc111("Cu", size, vacuum=8.0, orthogonal=True) for _ in range(n_structures)]
     for seed, atoms in enumerate(structures):
         atoms.rattle(0.05, seed=seed)
@@ -19,7 +19,7 @@ def slabs(n_structures: int, size: tuple[int, int, int] = (3, 6, 3)) -> list[Ato
 
 
 def crystal(n_atoms: int) -> Atoms:
-    """A block of copper of about `n_atoms`, rattled by 0.05 Å."""
+    """Make a block of copper of about `n_atoms`, rattled by 0.05 Å."""
     repeats = max(1, round((n_atoms / 4) ** (1 / 3)))
     rest = max(1, round(n_atoms / (4 * repeats**2)))
     atoms = bulk("Cu", cubic=True).repeat((repeats, repeats, rest))
@@ -28,7 +28,7 @@ def crystal(n_atoms: int) -> Atoms:
 
 
 def random_features(structures: list[Atoms], n_models: int, seed: int = 0) -> Features:
-    """Reference forces of 1 eV/Å and `n_models` bases that err by a tenth of it."""
+    """Make reference forces of 1 eV/Å, and `n_models` base models with errors of a tenth of it."""
     rng = np.random.default_rng(seed)
     n_rows = sum(map(len, structures))
     reference = rng.normal(size=(n_rows, 3))

@@ -1,6 +1,6 @@
-"""The adapters and meta-models that come with elmlff, plugins like any other.
+"""The adapters and meta-models that come with elmlff; they are plugins like those of other packages.
 
-A family of force fields has a folder of the same few files: ``adapter`` with its hooks, which the entry-point group
-``elmlff`` names, ``options``, and what it takes to evaluate and to train.  No adapter imports its backend before it is
-used.
+Each family of force fields has a folder with the same few files: ``adapter`` with the hooks, which is listed in the
+entry-point group ``elmlff``, ``options``, and modules for evaluation and training.  No adapter imports its backend
+before it is used.
 """

@@ -1,4 +1,4 @@
-"""The meta-models that come with elmlff, registered like anybody's."""
+"""The meta-models that come with elmlff, registered by the same hook as those of other packages."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from elmlff_core.contracts.hookspecs import MetaModelPlugin, hookimpl
 
 
 def _gat(options):
-    from elmlff_core.meta.gat import GATMeta  # torch takes seconds to import, and listing needs none of it
+    from elmlff_core.meta.gat import GATMeta  # torch takes seconds to import, and listing plugins does not need it
 
     return GATMeta(options)
 
@@ -25,20 +25,20 @@ def _conservative(options):
 
 @hookimpl
 def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
-    """mean, median, best, linear, gat, egat and conservative."""
+    """The meta-models mean, median, best, linear, gat, egat and conservative."""
     from elmlff_core.meta.linear import LinearMeta, LinearOptions
     from elmlff_core.meta.options import ConservativeOptions, EGATOptions, GATOptions
     from elmlff_core.meta.simple import BestMeta, MeanMeta, MedianMeta, NoOptions
 
-    yield MetaModelPlugin("mean", "mean of the bases", NoOptions, MeanMeta)
-    yield MetaModelPlugin("median", "component-wise median of the bases", NoOptions, MedianMeta)
-    yield MetaModelPlugin("best", "the base with the lowest validation error", NoOptions, BestMeta)
+    yield MetaModelPlugin("mean", "mean of the base models", NoOptions, MeanMeta)
+    yield MetaModelPlugin("median", "component-wise median of the base models", NoOptions, MedianMeta)
+    yield MetaModelPlugin("best", "the base model with the lowest validation error", NoOptions, BestMeta)
     yield MetaModelPlugin(
-        "linear", "linear combination of the bases, by least squares per element", LinearOptions, LinearMeta
+        "linear", "linear combination of the base models, by least squares per element", LinearOptions, LinearMeta
     )
     yield MetaModelPlugin(
         "gat",
-        "the paper's graph attention network",
+        "graph attention network of the paper",
         GATOptions,
         _gat,
         budgets={"paper": {"target": "direct", "rotate": False}},
@@ -51,13 +51,13 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         EGATOptions,
         _egat,
         trained=True,
-        # Many small steps, averaged over the last hundred, learn more in the same time than few large ones.
+        # Small batches with weights averaged over about 100 steps give lower errors in the same time than large ones.
         training={"batch_size": 8, "learning_rate": 2e-3, "loss": "norm", "averaging": 0.99},
         maskable=True,
     )
     yield MetaModelPlugin(
         "conservative",
-        "an energy of geometry and base energies, with forces as its gradient",
+        "energy from geometry and base energies, with forces as its gradient",
         ConservativeOptions,
         _conservative,
         trained=True,

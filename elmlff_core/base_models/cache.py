@@ -1,8 +1,8 @@
-"""FeatureCache: base predictions on disk, one HDF5 file per model and dataset.
+"""FeatureCache: predictions of base models on disk, one HDF5 file per model and dataset.
 
-A file's name is made of the model's fingerprint and the dataset's, so that a changed checkpoint or dataset is another
-file.  Predictions are appended in chunks, and the count of finished structures is written after each, so that an
-interrupted prediction resumes.  A lock lets one run at a time write a file; the other waits, then reads.
+The name of a file is made of the fingerprints of the model and of the dataset, so a changed checkpoint or dataset gives
+another file.  Predictions are appended in chunks.  The number of finished structures is written after each chunk, so an
+interrupted prediction resumes.  A lock lets only one run at a time write a file; other runs wait and then read it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Predict = Callable[[Sequence[Atoms]], Prediction]
 
 
 def default_directory() -> Path:
-    """``features`` in elmlff's cache folder."""
+    """Return the folder ``features`` in the cache folder of elmlff."""
     return cache_folder() / "features"
 
 
@@ -43,11 +43,11 @@ class FeatureCache:
             ) from error
 
     def path(self, model_fingerprint: str, dataset_fingerprint: str) -> Path:
-        """The file of one model over one dataset."""
+        """Return the path of the file of one model and one dataset."""
         return self.directory / f"{model_fingerprint[:24]}-{dataset_fingerprint[:24]}.h5"
 
     def read(self, model_fingerprint: str, dataset_fingerprint: str, n_structures: int) -> Prediction | None:
-        """The whole prediction, or None where it is not there or not complete."""
+        """Return the whole prediction, or None if it is absent or incomplete."""
         path = self.path(model_fingerprint, dataset_fingerprint)
         if not path.exists():
             return None
@@ -57,7 +57,7 @@ class FeatureCache:
             return _read(file)
 
     def holds(self, model_fingerprint: str, dataset_fingerprint: str, n_structures: int) -> bool:
-        """Whether the whole prediction is there."""
+        """Return whether the whole prediction is in the cache."""
         path = self.path(model_fingerprint, dataset_fingerprint)
         if not path.exists():
             return False
@@ -73,11 +73,11 @@ class FeatureCache:
         chunk_size: int,
         report: Callable[[int], None],
     ) -> Prediction:
-        """Predict what is missing, chunk by chunk, and return the whole.
+        """Predict the missing structures, chunk by chunk, and return the whole prediction.
 
         Parameters
         ----------
-        structures : the dataset's, in order
+        structures : structures of the dataset, in order
         predict : called with at most `chunk_size` structures at a time
         report : called with the number of finished structures
         """
@@ -93,7 +93,7 @@ class FeatureCache:
                 chunk = structures[done : done + chunk_size]
                 part = predict(chunk)
                 done += len(chunk)
-                # Closed after each chunk: a killed run then leaves a file that the next one can open.
+                # The file is closed after each chunk, so that a killed run leaves a file that the next run can open.
                 with h5py.File(path, "a") as file:
                     _append(file, part, done)
             report(done)
@@ -107,7 +107,7 @@ def _lock(path: Path) -> FileLock:
 
 @contextmanager
 def _opened(path: Path, mode: str) -> Iterator[h5py.File | None]:
-    """The file, or None where there is none or a killed run left it unreadable."""
+    """Open the file; yield None if it does not exist or a killed run left it unreadable."""
     try:
         file = h5py.File(path, mode)
     except OSError:
@@ -122,7 +122,7 @@ def _n_done(file: h5py.File) -> int:
 
 
 def _append(file: h5py.File, part: Prediction, n_done: int) -> None:
-    # Rows beyond the last finished count are of a chunk that was cut off: they are written over.
+    # Rows beyond the number of finished structures belong to an interrupted chunk: they are overwritten.
     first_structure = n_done - len(part.n_atoms)
     rows_before = int(file["n_atoms"][:first_structure].sum()) if "n_atoms" in file else 0
     _write(file, "n_atoms", part.n_atoms, first_structure)
@@ -149,7 +149,7 @@ def _read(file: h5py.File) -> Prediction:
     n_rows = int(n_atoms.sum())
 
     def whole(name: str, length: int) -> np.ndarray | None:
-        # A property that some chunk lacked (stress of a mixed dataset) is shorter than the rest: not given as a whole.
+        # A property that was absent in some chunk, as stress of a partly periodic dataset, is too short: leave it out.
         return file[name][:length] if name in file and len(file[name]) >= length else None
 
     forces = new_array((n_rows, 3))

@@ -1,4 +1,4 @@
-"""Bases in workers predict at the same time, on as many cores as there are."""
+"""Concurrent predictions: base models in workers predict at the same time, as far as there are cores."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from elmlff_core.resources import n_cores
 
 
 def n_at_once(models: Sequence[NamedModel]) -> int:
-    """How many of `models` can predict at the same time without more threads than cores.
+    """Return how many of `models` can predict at the same time without using more threads than cores.
 
-    Bases that are not in workers share this process, and go one after the other.
+    Base models that are not in workers share this process, so they predict one after the other.
     """
     workers = sum(model.in_worker for model in models)
     possible = workers + (workers < len(models))
@@ -26,10 +26,10 @@ def n_at_once(models: Sequence[NamedModel]) -> int:
 def for_each_model[Result](
     models: Sequence[NamedModel], work: Callable[[NamedModel], Result], on_failure: Callable[[], None] = lambda: None
 ) -> dict[str, Result]:
-    """What `work` gives for each model, by name and in the order of `models`.
+    """Call `work` for each model and return the results by name, in the order of `models`.
 
-    Work for bases in workers is done in threads, `n_at_once` together; for the others, in the calling thread.  Where
-    anything fails or the user interrupts, `on_failure` is called, the workers still at work are ended, and the
+    Base models in workers are handled in threads, `n_at_once` at the same time; the others in the calling thread.  If
+    anything fails or the user interrupts, `on_failure` is called, the workers that are still busy are ended, and the
     exception is raised.
     """
     at_once = n_at_once(models)
@@ -53,16 +53,16 @@ def for_each_model[Result](
 
 
 class CancelledError(Exception):
-    """Another of the tasks that run at once has failed, or the user interrupts them."""
+    """The task is cancelled, because another task failed or the user interrupted the run."""
 
 
 class JointProgress:
-    """One progress of several tasks of the same length that run at once, and their end once one of them has failed.
+    """Joint progress of several tasks of equal length that run at the same time; it can also cancel them.
 
     Parameters
     ----------
-    progress : is told of the sum
-    n_tasks : how many there are
+    progress : called with the summed progress
+    n_tasks : number of tasks
     """
 
     def __init__(self, progress: ProgressCallback, n_tasks: int) -> None:
@@ -73,11 +73,11 @@ class JointProgress:
         self._lock = threading.Lock()
 
     def cancel(self) -> None:
-        """Have every task end with CancelledError when it next reports."""
+        """Make every task raise CancelledError when it next reports progress."""
         self._cancelled = True
 
     def of(self, task: str) -> ProgressCallback:
-        """The callback of one task."""
+        """Return the progress callback of one task."""
 
         def update(step: Progress) -> None:
             if self._cancelled:
@@ -90,7 +90,7 @@ class JointProgress:
 
 
 def _threads(model: NamedModel) -> int:
-    """Threads that a base computes with: its own setting, else what this process is set to, else all cores."""
+    """Return the threads of a base model: its own setting, else the setting of this process, else all cores."""
     if model.in_worker and model.config.threads is not None:
         return model.config.threads
     given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]

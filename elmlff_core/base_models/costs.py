@@ -1,4 +1,4 @@
-"""Costs: how long each base takes for a structure, measured on a few."""
+"""Costs: the time that each base model takes for a structure, measured on a few structures."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ N_REPEATS = 2
 
 
 def measured_costs(models: Sequence[NamedModel], dataset: Dataset, path: Path, reporter: Reporter) -> dict[str, float]:
-    """Seconds per structure of each model, as it runs here: read from `path`, measured into it where they are not.
+    """Return the seconds per structure of each model, read from `path`, or measured and written there.
 
-    The shorter of two passes over a few structures, after a first one that loads and compiles.
+    A measurement takes the shorter of two passes over a few structures, after a first pass that loads and compiles.
     """
     known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(N_STRUCTURES, len(dataset))).round().astype(np.int64))

@@ -1,4 +1,4 @@
-"""What is known of named models without loading them: settings, presets, and what past trainings left."""
+"""List named models without loading them, from the settings, the presets and the results of earlier trainings."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ State = Literal["checkpoint", "trained", "not trained", "ready", "problem"]
 
 @dataclass
 class ModelEntry:
-    """One named model, as `elmlff models` lists it.
+    """One named model in the list of `elmlff models`.
 
     Attributes
     ----------
-    name : the user's, or a preset's
+    name : name in the settings or of a preset
     source : ``elmlff.toml`` or ``preset``
     adapter : its adapter
-    state : ``checkpoint`` where the settings give one, ``trained`` or ``not trained`` where elmlff trains it, ``ready``
-        where it needs neither, ``problem`` where it cannot be used
-    checkpoints : files, the newest first where there are several trainings of these options, for several data
-    elements : chemical symbols, None where they are not known before it is loaded or where it takes any
-    cutoff : Å, None where it is not known before it is loaded or where it has none
-    python : its interpreter, "" for this one
+    state : ``checkpoint`` if the settings give one, ``trained`` or ``not trained`` if elmlff trains it, ``ready`` if it
+        needs neither, ``problem`` if it cannot be used
+    checkpoints : files, the newest first; there are several if it was trained with these options on several datasets
+    elements : chemical symbols; None if they are not known before it is loaded, or if it takes any element
+    cutoff : Å; None if it is not known before it is loaded, or if the model has no cutoff
+    python : its interpreter, "" for the interpreter of this process
     in_stack : whether `elmlff stack` would use it
-    summary : of the preset, or ""
-    problem : why it cannot be used, one line
+    summary : summary of the preset, or ""
+    problem : one line on why it cannot be used, or ""
     """
 
     name: str
@@ -62,14 +62,14 @@ class ModelEntry:
 
 
 def list_models(config: Config, models_folder: Path, load: bool = False, only: str | None = None) -> list[ModelEntry]:
-    """Every model of the stack, of the settings and of the presets, in that order.
+    """List the models of the stack, of the settings and of the presets, in that order.
 
     Parameters
     ----------
     config : the settings
-    models_folder : where trained models live
-    load : load those with a checkpoint, to tell their elements and cutoff and whether they load at all
-    only : one name; ConfigError, with the nearest name, where no model is called so
+    models_folder : folder of trained models
+    load : whether to load the models that have a checkpoint, to find their elements and cutoff and to test them
+    only : list only the model of this name; ConfigError, with the nearest name, if there is no such model
     """
     config = with_base_models(config)
     names = dict.fromkeys([*config.base_models, *config.models, *registry().presets]) if only is None else {only: None}
@@ -107,7 +107,7 @@ def _entry(config: Config, name: str, models_folder: Path, load: bool) -> ModelE
 def _fill_in(entry: ModelEntry, model: NamedModel, models_folder: Path) -> None:
     entry.elements = _elements(getattr(model.options, "elements", None))
     if model.checkpoint is not None:
-        # Its architecture, cutoff included, is the checkpoint's own, whatever the options say.
+        # The architecture, including the cutoff, comes from the checkpoint and not from the options.
         entry.state, entry.checkpoints = "checkpoint", [str(model.checkpoint)]
         return
     entry.cutoff = _cutoff(model)
@@ -128,9 +128,9 @@ def _elements(symbols: Any) -> list[str] | None:
 
 
 def _trainings(model: NamedModel, models_folder: Path) -> Iterator[Path]:
-    """Checkpoints of finished trainings with the options of `model`, for whatever data, the newest first."""
+    """Yield checkpoints of finished trainings with the options of `model`, on any data, the newest first."""
     wanted = {"adapter": model.config.adapter, "options": model.options.model_dump(mode="json")}
-    own_name = re.compile(re.escape(model.name) + "-[0-9a-f]{10}")  # not that of "dp1-large" for "dp1"
+    own_name = re.compile(re.escape(model.name) + "-[0-9a-f]{10}")  # "dp1" must not match "dp1-large"
     records = [path for path in models_folder.glob(f"*/{TRAINED}") if own_name.fullmatch(path.parent.name)]
     for path in sorted(records, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
@@ -152,7 +152,7 @@ def _load(entry: ModelEntry, model: NamedModel) -> None:
         entry.cutoff = force_field.cutoff
     except ElmlffError:
         raise
-    except Exception as error:  # a backend may raise anything; the other models are listed all the same
+    except Exception as error:  # a backend may raise any exception; the other models must still be listed
         raise ElmlffError(f"cannot be loaded: {type(error).__name__}: {error}") from error
     finally:
         model.close()

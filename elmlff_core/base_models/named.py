@@ -1,4 +1,4 @@
-"""Named models: from a name in the settings to a base force field that predicts, trained first where need be."""
+"""Named models: from a name in the settings to a base model that predicts, which is trained first if necessary."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class NamedModel:
 
     Attributes
     ----------
-    name : the user's
+    name : name in the settings
     config : its settings
     plugin : its adapter
-    options : the adapter's validated options
-    checkpoint : what it loads; None for an adapter without checkpoints, or before training
+    options : validated options of the adapter
+    checkpoint : file that it loads; None for an adapter without checkpoints, or before training
     """
 
     name: str
@@ -73,38 +73,38 @@ class NamedModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """That of the force field, which is loaded only where its adapter cannot tell otherwise."""
-        # In a worker the environment counts too, and only the worker knows it.
+        """The fingerprint of the force field, which is loaded only if the adapter cannot give it without loading."""
+        # In a worker the environment is part of the fingerprint, and only the worker knows it.
         if self.plugin.fingerprint is None or self.in_worker:
             return self.force_field.fingerprint
         return self.plugin.fingerprint(self._request)
 
     @property
     def _request(self) -> LoadRequest:
-        # What elmlff trained itself holds no pickle, and needs no trust.
+        # Checkpoints that elmlff trained itself hold no pickle, so no trust is needed.
         return LoadRequest(self.name, self.checkpoint, self.options, self.config.trust)
 
     def close(self) -> None:
-        """End its worker, if it has one; the next prediction starts another."""
+        """End its worker, if it has one; the next prediction starts a new worker."""
         if self.in_worker and "force_field" in self.__dict__ and isinstance(self.force_field, WorkerForceField):
             self.force_field.close()
 
     def length(self, n_structures: int) -> TrainingLength:
-        """Steps and epochs of its training on `n_structures`."""
+        """Return the steps and epochs of its training on `n_structures`."""
         assert self.plugin.trainer is not None
         return self.plugin.trainer.length(self.options, n_structures)
 
 
 def default_base_models() -> tuple[str, ...]:
-    """Names of the presets that are stacked where the user names no base model, in their order."""
+    """Return the names of the presets that are stacked if the user names no base model, in their order."""
     return tuple(name for name, (preset, _) in registry().presets.items() if preset.default)
 
 
 def with_base_models(config: Config) -> Config:
-    """`config` with the names of its base models filled in where the user named none.
+    """Return `config` with the names of its base models filled in if the user named none.
 
-    Settings that define models of their own stack all models they name, in the order of the file; settings that at most
-    change presets stack the default ones.
+    If the settings define models that are not presets, all models in the settings are stacked, in the order of the
+    file.  If they only change options of presets, the default presets are stacked.
 
     Raises
     ------
@@ -116,23 +116,23 @@ def with_base_models(config: Config) -> Config:
     has_own = any(_preset_for(name, model) is None or model.checkpoint for name, model in config.models.items())
     names = tuple(config.models) if has_own else default_base_models()
     if not names:
-        raise ConfigError("no base model is named, and no plugin offers one to begin with: name some with --models")
+        raise ConfigError("no base model is named, and no plugin offers a default one: name some with --models")
     return config.model_copy(update={"base_models": names})
 
 
 def _preset_for(name: str, given: ModelConfig) -> Preset | None:
-    """The preset from which the model `name` of the settings starts; None where it is a model of its own."""
+    """Return the preset on which the model `name` of the settings is based; None if it is based on no preset."""
     preset, _ = registry().presets.get(name, (None, None))
     return preset if preset is not None and given.adapter in ("", preset.adapter) else None
 
 
 def model_settings(config: Config, name: str) -> ModelConfig:
-    """Settings of the model called `name`, from `config`, a preset or both, with what the budget means filled in.
+    """Return the settings of the model `name`, from `config`, a preset or both, with the options of the budget.
 
     Raises
     ------
     ConfigError
-        No such model, or no adapter is named for it.
+        There is no such model, or no adapter is named for it.
     PluginError
         The preset of that name cannot be used.
     """
@@ -150,14 +150,15 @@ def model_settings(config: Config, name: str) -> ModelConfig:
 
 
 def resolve_model(config: Config, name: str) -> NamedModel:
-    """The model called `name`, its adapter installed and its options valid.
+    """Return the model called `name`; its adapter is installed and its options are valid.
 
-    A name that neither the settings nor the presets know may be an adapter's: that adapter with its default options.
+    A name that is neither in the settings nor a preset may be the name of an adapter.  The model then has the default
+    options of that adapter.
 
     Raises
     ------
     ConfigError, PluginError
-        Unknown name or key; adapter not installed, with the line that installs it.
+        The name or a key is unknown, or the adapter is not installed; the message then gives the line that installs it.
     """
     found = registry()
     if name not in config.models and name not in found.presets and name in found.force_fields:
@@ -166,7 +167,7 @@ def resolve_model(config: Config, name: str) -> NamedModel:
 
 
 def named_model(name: str, settings: ModelConfig) -> NamedModel:
-    """A named model from its settings; errors as in `resolve_model`."""
+    """Make a named model from its settings; errors as in `resolve_model`."""
     plugin = registry().force_field(settings.adapter)
     _require_here(plugin, settings)
     options = validated(plugin.options, settings.options, f"the options of model '{name}'")
@@ -178,16 +179,23 @@ def named_model(name: str, settings: ModelConfig) -> NamedModel:
 
 
 def _require_here(plugin: ForceFieldPlugin, settings: ModelConfig) -> None:
-    """As `require`, unless the model runs under another interpreter: what it needs must then be there."""
+    """Check the requirements of the adapter, unless the model runs under another interpreter, which must have them."""
     if settings.python in (None, SELF):
         require(plugin)
 
 
 def check_elements(models: Sequence[NamedModel], splits: Splits, cache: FeatureCache) -> None:
-    """ForceFieldError where a model does not know an element of the data, DataError where none can learn it.
+    """Check that every model knows all elements of the data.
 
-    A model with a checkpoint knows what it was made for; one to be trained here, what the training structures contain.
-    Of what is in the `cache` a model has shown that it knows it.
+    A model with a checkpoint knows the elements that it was made for.  A model that is to be trained here will know
+    the elements of the training structures.  Models with predictions in the `cache` are not checked again.
+
+    Raises
+    ------
+    ForceFieldError
+        A model with a checkpoint does not know an element of the data.
+    DataError
+        A model is to be trained, and an element of the data does not occur in the training structures.
     """
     for dataset in filter(None, (splits.source, splits.test_source)):
         for model in models:
@@ -205,7 +213,7 @@ def check_elements(models: Sequence[NamedModel], splits: Splits, cache: FeatureC
 
 
 def training_directory(model: NamedModel, train: Dataset, valid: Dataset, seed: int, root: Path) -> Path:
-    """Where `model` trained on these data with these options lives: any change is another folder."""
+    """Return the folder of `model` trained on these data with these options; any change gives another folder."""
     key = json.dumps(
         [model.config.adapter, model.options.model_dump(mode="json"), train.labels_fingerprint,
          valid.labels_fingerprint, seed],
@@ -215,7 +223,7 @@ def training_directory(model: NamedModel, train: Dataset, valid: Dataset, seed: 
 
 
 def trained_checkpoint(directory: Path) -> Path | None:
-    """The checkpoint of a finished training in `directory`, or None."""
+    """Return the checkpoint of a finished training in `directory`, or None."""
     record = directory / TRAINED
     return directory / json.loads(record.read_text())["checkpoint"] if record.exists() else None
 
@@ -223,12 +231,12 @@ def trained_checkpoint(directory: Path) -> Path | None:
 def train_model(
     model: NamedModel, train: Dataset, valid: Dataset, seed: int, directory: Path, progress: ProgressCallback
 ) -> NamedModel:
-    """`model` with the checkpoint of its training in `directory`, which is run unless it is finished.
+    """Return `model` with the checkpoint of its training in `directory`; train it unless that training is finished.
 
     Raises
     ------
-    ForceFieldError
-        The training failed, or another process is at it.
+    ElmlffError
+        The training failed, or another process is running the same training.
     """
     assert model.plugin.trainer is not None
     require(model.plugin)

@@ -1,8 +1,9 @@
-"""Out-of-fold features: what bases say of training structures that they were not trained on (Wolpert, 1992).
+"""Out-of-fold features: predictions of base models for structures they were not trained on (Wolpert, 1992).
 
-A base knows the structures it was trained on better than those it will meet, and a meta-model that learns from such
-features trusts it too much.  Each base trained here is therefore retrained once for every fold of the training
-structures, on the others, and predicts that fold.  Validation, test and inference use the base trained on all.
+A base model has smaller errors on the structures it was trained on than on new ones.  A meta-model that learns from
+such features gives it too much weight.  Therefore each base model that is trained here is retrained once for every
+fold of the training structures, on all other folds, and then predicts that fold.  Validation, test and inference use
+the base model that was trained on all training structures.
 """
 
 from __future__ import annotations
@@ -25,19 +26,21 @@ from elmlff_core.errors import DataError
 from elmlff_core.features.energies import composition
 from elmlff_core.settings.config import Config
 
-# Below the folder of trained models, where listings of what can be used look no further.
+# A subfolder of the folder of trained models; `elmlff models` does not list models in subfolders.
 FOLDS_FOLDER = "folds"
 
 
 @dataclass(frozen=True)
 class Fold:
-    """A share of the training structures that one retraining of each base does not see.
+    """A subset of the training structures that is left out of one retraining of each base model.
 
     Attributes
     ----------
-    number, n_folds : which of how many, from 1
-    index : (n,) int64, of its structures among the training structures
-    held_out, rest : its structures, and the other training structures
+    number : number of the fold, from 1
+    n_folds : number of folds
+    index : (n,) int64, indices of its structures among the training structures
+    held_out : structures of the fold
+    rest : the other training structures
     """
 
     number: int
@@ -51,10 +54,14 @@ class Fold:
 
 
 def make_folds(splits: Splits, config: Config) -> list[Fold]:
-    """The training structures cut into ``config.folds`` folds, in the way test structures were cut out.
+    """Divide the training structures into ``config.folds`` folds, with the method that split off the test structures.
 
-    Empty where none are asked for.  DataError where there are fewer structures than folds, or an element occurs in one
-    fold alone.
+    The list is empty if no folds are asked for.
+
+    Raises
+    ------
+    DataError
+        There are fewer structures than folds, or an element occurs in only one fold.
     """
     if config.folds is None:
         return []
@@ -69,23 +76,23 @@ def make_folds(splits: Splits, config: Config) -> list[Fold]:
     for fold in folds:
         if unknown := sorted(fold.held_out.elements - fold.rest.elements):
             raise DataError(
-                f"{fold} alone contains {', '.join(unknown)}, which no base trained on the others can know: "
-                "ask for another number of folds, or other data.split_seed"
+                f"{fold} alone contains {', '.join(unknown)}, so a base model trained on the other folds cannot "
+                "predict it: choose another number of folds or another data.split_seed"
             )
     return folds
 
 
 @dataclass(frozen=True)
 class Retraining:
-    """How bases are trained without a fold: as those trained on all, but for the structures.
+    """Settings of the training without a fold; apart from the structures they are those of the usual training.
 
     Attributes
     ----------
-    splits : whose validation structures choose among states, as always
-    seed : of initial weights and batches
-    models_folder : where trained models live
-    cache : of predictions
-    reporter : told what is going on
+    splits : the splits; their validation structures select the best state, as in the usual training
+    seed : seed of initial weights and batches
+    models_folder : folder of trained models
+    cache : cache of predictions
+    reporter : reports progress to the user
     """
 
     splits: Splits
@@ -95,11 +102,11 @@ class Retraining:
     reporter: Reporter
 
     def directory(self, model: NamedModel, fold: Fold) -> Path:
-        """Where `model` trained without `fold` lives."""
+        """Return the folder of `model` trained without `fold`."""
         return training_directory(model, fold.rest, self.splits.valid, self.seed, self.models_folder / FOLDS_FOLDER)
 
     def features(self, model: NamedModel, fold: Fold) -> Features:
-        """What `model`, retrained without `fold`, predicts of it; ElmlffError where either fails."""
+        """Retrain `model` without `fold` and predict the fold; ElmlffError if either fails."""
         retrained = replace(model, checkpoint=None)
         with self.reporter.progress(f"training {model.name} without {fold}") as progress:
             folder = self.directory(retrained, fold)
@@ -114,13 +121,13 @@ class Retraining:
 def out_of_fold(
     models: Sequence[NamedModel], features: Features, folds: Sequence[Fold], retraining: Retraining
 ) -> Features:
-    """`features` of the training structures, those of `models` replaced by out-of-fold ones.
+    """Return `features` of the training structures, with out-of-fold predictions of `models`.
 
     Parameters
     ----------
-    models : the bases trained here, whose checkpoints are of trainings on all training structures
-    features : of the training structures by all bases of the stack, in-sample
-    folds : of `make_folds`; without any, `features` stay as they are
+    models : the base models that are trained here, with checkpoints from training on all training structures
+    features : in-sample features of the training structures, from all base models of the stack
+    folds : folds from `make_folds`; if there are none, `features` are returned unchanged
     retraining : trains and predicts
 
     Raises
@@ -148,10 +155,10 @@ def out_of_fold(
 
 
 def _on_the_scale_of(known: np.ndarray, structures: Features, energies: np.ndarray) -> np.ndarray:
-    """`energies` of one training, shifted by constants for each element towards those `known` from another, eV.
+    """Shift `energies` of one training, by a constant per element, towards those `known` from another one; eV.
 
-    Two trainings may count energy from different zeros, but the stack aligns a base's energies once.  No reference
-    label enters here.
+    Two trainings may have different zeros of energy, but the stack aligns the energies of a base model only once.  No
+    reference label is used here.
     """
     counts, _ = composition(structures)
     return np.asarray(energies + counts @ np.linalg.lstsq(counts, known - energies, rcond=None)[0])

@@ -1,4 +1,4 @@
-"""Predict with a base over a dataset, through the cache."""
+"""Predict a dataset with base models, using the cache."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from elmlff_core.contracts.progress import Progress, ProgressCallback, Reporter
 from elmlff_core.errors import ElmlffError, ForceFieldError
 from elmlff_core.worker.errors import WorkerError
 
-# Atoms in one call of a base: large enough for backends' batches, small enough that an interruption loses seconds.
+# Atoms in one call of a base model: enough for the batches of backends, few enough that an interruption costs seconds.
 CHUNK_ATOMS = 16384
 
 
@@ -27,12 +27,13 @@ def cached_prediction(
     cache: FeatureCache,
     progress: ProgressCallback,
 ) -> Prediction:
-    """What `model` predicts of `structures`, from the cache or computed into it.
+    """Return the prediction of `model` for `structures`, from the cache, or computed and added to it.
 
     Raises
     ------
     ForceFieldError
-        The base failed, or answered arrays that do not fit or are not finite; names model, structure and atom.
+        The base model failed, or returned arrays of a wrong shape or with values that are not finite.  The message
+        gives the model, the structure and the atom.
     """
     known = cache.read(model.fingerprint, dataset_fingerprint, len(structures))
     if known is not None:
@@ -53,14 +54,14 @@ def cached_prediction(
 
 
 def predict_checked(model: NamedModel, structures: Sequence[Atoms], first: int = 0) -> Prediction:
-    """One call of a base, its arrays checked; ForceFieldError as in `cached_prediction`."""
+    """Call a base model once and check its arrays; ForceFieldError as in `cached_prediction`."""
     try:
         prediction = model.force_field.predict(structures)
     except WorkerError as error:
         raise error.shifted(first) from error.__cause__
     except ElmlffError:
         raise
-    except Exception as error:  # a backend may raise anything: say whose it is
+    except Exception as error:  # a backend may raise any exception; the message must name the model
         raise ForceFieldError(
             f"model '{model.name}' (adapter '{model.plugin.name}') failed on structures {first} to "
             f"{first + len(structures) - 1}: {type(error).__name__}: {error}"
@@ -71,7 +72,7 @@ def predict_checked(model: NamedModel, structures: Sequence[Atoms], first: int =
 def dataset_features(
     models: Sequence[NamedModel], dataset: Dataset, cache: FeatureCache, reporter: Reporter
 ) -> Features:
-    """What `models` predict of `dataset`, from the cache where known; errors as in `cached_prediction`."""
+    """Return the predictions of `models` for `dataset`, using the cache; errors as in `cached_prediction`."""
 
     def predict(model: NamedModel, progress: ProgressCallback) -> Prediction:
         return cached_prediction(model, dataset.structures, dataset.fingerprint, cache, progress)

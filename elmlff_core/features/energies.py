@@ -1,9 +1,9 @@
-"""Energies of a stack: the linear combination of aligned base energies.
+"""Energies of a stack: the linear combination of the aligned energies of the base models.
 
-Force fields of different families count energy from different zeros.  Each base is first *aligned*: per-element
-offsets, by least squares against the reference, are added.  The combination of the aligned energies, with weights that
-sum to one, is what a stack that learns forces alone reports as its energy.  It is not the potential of the stack's
-forces.
+Force fields of different families have different zeros of energy.  Each base model is first *aligned*: per-element
+offsets, fitted by least squares to the reference, are added to its energies.  A stack that learns only forces reports
+as its energy the combination of the aligned energies, with weights that sum to one.  The forces of such a stack are not
+the gradient of this energy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ N_NUMBERS = 119
 
 
 def composition(features: Features) -> tuple[np.ndarray, np.ndarray]:
-    """Atoms of each element in each structure (n_structures, n_elements) float64, and the atomic numbers of these."""
+    """Count the atoms of each element: (n_structures, n_elements) float64, and the atomic numbers of the elements."""
     elements, n_atoms = features.elements, features.n_atoms
     counts = np.empty((len(features), len(elements)))
     for structures, rows in blocks(n_atoms):
@@ -30,16 +30,16 @@ def composition(features: Features) -> tuple[np.ndarray, np.ndarray]:
 
 
 def minimum_variance_weights(covariance: np.ndarray) -> np.ndarray:
-    """Weights of sum one whose combination of the base models has the least squared error: (n_models,).
+    """Return the weights, with sum one, of the combination with the smallest mean squared error: (n_models,).
 
-    They are the inverse covariance applied to ones, normalised (Bates and Granger, 1969).
+    They are the inverse covariance matrix applied to a vector of ones, normalised (Bates and Granger, 1969).
 
     Parameters
     ----------
     covariance : (n_models, n_models) float64, mean products of the errors of two base models
     """
     n_models = len(covariance)
-    # Bases with nearly equal errors would get huge opposite weights: a small ridge shares the weight instead.
+    # Base models with nearly equal errors would get huge weights of opposite sign; a small ridge prevents this.
     ridge = (1e-6 * np.trace(covariance) / n_models + 1e-24) * np.eye(n_models)
     weights = np.linalg.solve(covariance + ridge, np.ones(n_models))
     return np.asarray(weights / weights.sum())
@@ -47,12 +47,14 @@ def minimum_variance_weights(covariance: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class EnergyCombination:
-    """Offsets and weights of the bases that give energies; empty where none does or the reference has none.
+    """Offsets and weights of the base models that give energies.
+
+    It is empty if no base model gives energies or the reference has none.
 
     Attributes
     ----------
-    models : the bases used
-    offsets : (n_models, 119) float64, eV per atom of each element, added to the base's energy
+    models : names of the base models that give energies
+    offsets : (n_models, 119) float64, eV per atom of each element, added to the energy of the base model
     weights : (n_models,) float64, sum one
     """
 
@@ -62,7 +64,7 @@ class EnergyCombination:
 
     @classmethod
     def fit(cls, features: Features) -> EnergyCombination:
-        """Align each base to the reference energies, then weight them by least squares with sum one."""
+        """Align each base model to the reference energies, then fit weights with sum one by least squares."""
         reference = None if features.reference is None else features.reference.energy
         models = tuple(name for name in features.models if name in features.energies)
         if reference is None or not models:
@@ -75,19 +77,19 @@ class EnergyCombination:
         return cls(models, offsets, minimum_variance_weights(errors @ errors.T / errors.shape[1]))
 
     def apply(self, features: Features) -> np.ndarray | None:
-        """Combined energies: (n_structures,), eV, or None where there are none."""
+        """Return the combined energies: (n_structures,), eV, or None if no base model gives energies."""
         if not self.models:
             return None
         return np.asarray(self.weights @ self.aligned(features))
 
     def aligned(self, features: Features) -> np.ndarray:
-        """Energies of the bases, counted from one zero: (n_models, n_structures), eV."""
+        """Return the energies of the base models relative to one common zero: (n_models, n_structures), eV."""
         energies = np.stack([features.energies[name] for name in self.models])
         counts, elements = composition(features)
         return np.asarray(energies + self.offsets[:, elements] @ counts.T)
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """What `from_tensors` reads."""
+        """Return arrays by name, from which `from_tensors` makes an equal combination."""
         if not self.models:
             return {}
         names = np.frombuffer("\n".join(self.models).encode(), dtype=np.uint8).copy()
@@ -95,7 +97,7 @@ class EnergyCombination:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, np.ndarray]) -> EnergyCombination:
-        """The reverse of `tensors`."""
+        """Make a combination from the arrays that `tensors` returned."""
         if "energy.models" not in tensors:
             return cls()
         names = tuple(bytes(tensors["energy.models"]).decode().split("\n"))

@@ -1,6 +1,6 @@
-"""Feature files: features as one safetensors file, to be read by processes that fit meta-models elsewhere.
+"""Feature files: features in one safetensors file, which processes that fit meta-models elsewhere can read.
 
-A file holds what meta-models look at: elements, positions, cells, periodicity, labels, and what the bases predict.
+A file holds the input of meta-models: elements, positions, cells, periodicity, labels and predictions of base models.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.structures import Structures, flat_structures
 from elmlff_core.files import replacing
 
-# Prefixes of what is stored by model, and of labels.
+# Prefixes of the names of arrays: energies and stresses by model, and labels.
 ENERGY, STRESS, REFERENCE = "energy.", "stress.", "reference_"
 LABELS = ("forces", "energy", "stress")
 
 
 def save_features(features: Features, path: Path) -> None:
-    """Write `features` to `path`, there at once or not at all; ElmlffError where it cannot be written."""
+    """Write `features` to `path`, either completely or not at all; ElmlffError if it cannot be written."""
     structures = flat_structures(features.structures)
     tensors = {
         "n_atoms": features.n_atoms,
@@ -42,12 +42,12 @@ def save_features(features: Features, path: Path) -> None:
     with replacing(path) as partial:
         try:
             save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, partial, metadata)
-        except SafetensorError as error:  # of a full disk or a folder that is gone
+        except SafetensorError as error:  # raised when the disk is full or the folder is gone
             raise OSError(str(error)) from error
 
 
 def load_features(path: Path) -> Features:
-    """The reverse of `save_features`."""
+    """Read the features that `save_features` wrote."""
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

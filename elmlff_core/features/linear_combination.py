@@ -1,7 +1,7 @@
-"""The linear combination of base models: forces weighted by least squares per element, in closed form.
+"""The linear combination of base models, with weights per element from least squares in closed form.
 
 For atoms of element Z the combination is ``F = sum_m w[Z, m] F_m`` with the weights that minimise the squared error on
-the training structures: the classical linear stacking of Breiman (1996), one set of weights per element.
+the training structures.  This is the classical linear stacking of Breiman (1996), with one set of weights per element.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from elmlff_core.contracts.features import Features
 
 @dataclass(frozen=True)
 class NormalEquations:
-    """Products of base forces with each other and with the reference, by element.
+    """Sums of products of base forces with each other and with the reference forces, for each element.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class NormalEquations:
 
     @classmethod
     def of(cls, features: Features) -> NormalEquations:
-        """Summed over the structures of `features`."""
+        """Sum the products over the structures of `features`."""
         elements, n_models = features.elements, len(features.models)
         gram, right = np.zeros((len(elements), n_models, n_models)), np.zeros((len(elements), n_models))
         for _, block in features.blocks():
@@ -45,7 +45,7 @@ class NormalEquations:
 
 @dataclass(frozen=True)
 class LinearCombination:
-    """Weights of the bases for each element.
+    """Weights of the base models for each element.
 
     Attributes
     ----------
@@ -58,12 +58,16 @@ class LinearCombination:
 
     @classmethod
     def fit(cls, features: Features, ridge: float = 0.0, nonnegative: bool = False) -> LinearCombination:
-        """Least squares on reference forces; `ridge` (relative to the squared base force) shrinks towards the mean.
+        """Fit the weights to the reference forces by least squares.
 
-        With `nonnegative` no base counts against its own forces: weights that would be negative are zero.
+        The fit uses the normal equations, so it needs little memory in addition to the features.  Without base models
+        there are no weights, and the combination is zero.
 
-        Works on the normal equations, so that it needs little memory beside the features.  Without bases there are no
-        weights, and the combination is zero.
+        Parameters
+        ----------
+        features : with reference forces
+        ridge : shrinks the weights towards the mean of the base models; relative to the squared base forces
+        nonnegative : whether weights are constrained to be zero or positive
         """
         elements, n_models = features.elements, len(features.models)
         weights = np.empty((len(elements), n_models))
@@ -79,13 +83,13 @@ class LinearCombination:
 
     @property
     def by_number(self) -> np.ndarray:
-        """Weights by atomic number: (119, n_models), NaN for elements that were not fitted."""
+        """The weights by atomic number: (119, n_models), NaN for elements that were not fitted."""
         table = np.full((119, self.weights.shape[1]), np.nan)
         table[self.atomic_numbers] = self.weights
         return table
 
     def apply(self, features: Features) -> np.ndarray:
-        """Combined forces: (n_rows, 3), eV/Å. ElmlffError on an element that was not in the training structures."""
+        """Return the combined forces: (n_rows, 3), eV/Å; ElmlffError on an element without fitted weights."""
         features.check_elements(self.atomic_numbers)
         combined, table = new_array((len(features.atomic_numbers), 3)), self.by_number
         for rows, block in features.blocks():
@@ -94,10 +98,10 @@ class LinearCombination:
 
 
 def _nonnegative(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """The w >= 0 that minimises ``w gram w - 2 right w`` (Lawson and Hanson, 1974): (n_models,)."""
-    from scipy.optimize import nnls  # takes half a second to import, and listing plugins needs none of it
+    """Return the w >= 0 that minimises ``w gram w - 2 right w`` (Lawson and Hanson, 1974): (n_models,)."""
+    from scipy.optimize import nnls  # the import takes half a second, and listing plugins does not need it
 
     values, vectors = np.linalg.eigh(gram)
-    # The same problem as |root w - b|², with a root of the Gram matrix in place of the many rows behind it.
+    # This equals minimising |root w - b|², where a root of the Gram matrix replaces the many rows of forces.
     root = np.sqrt(np.maximum(values, 1e-12 * values[-1]))
     return np.asarray(nnls(root[:, None] * vectors.T, vectors.T @ right / root)[0])

@@ -1,4 +1,4 @@
-"""Errors of forces and energies, the paper's metric (Eq. 7) first."""
+"""Errors of forces and energies, among them the metric of the paper (Eq. 7)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from elmlff_core.contracts.prediction import Prediction
 
 SPLITS = ("train", "valid", "test")
 SPLIT_TITLES = {"train": "training", "valid": "validation", "test": "test"}
-# A network takes as long for the training structures as for all others together, and their error decides nothing.
+# Evaluating all training structures would often take most of the time, and no decision depends on their error.
 MOST_TRAINING_STRUCTURES = 500
 
 
@@ -23,8 +23,9 @@ class ForceMetrics:
 
     Attributes
     ----------
-    rmse_per_frame : the paper's (Eq. 7): the RMSE over atoms and components of each structure, averaged over structures
-    rmse : over all atoms and components of all structures at once
+    rmse_per_frame : metric of the paper (Eq. 7): the RMSE over atoms and components of each structure, averaged over
+        structures
+    rmse : RMSE over all atoms and components of all structures
     mae : mean absolute error of the components
     """
 
@@ -34,7 +35,7 @@ class ForceMetrics:
 
 
 def rmse_of_frames(predicted: np.ndarray, reference: np.ndarray, n_atoms: np.ndarray) -> np.ndarray:
-    """Force RMSE of each structure: (n_structures,), eV/Å.
+    """Return the force RMSE of each structure: (n_structures,), eV/Å.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ def rmse_of_frames(predicted: np.ndarray, reference: np.ndarray, n_atoms: np.nda
 
 
 def force_metrics(predicted: np.ndarray, reference: np.ndarray, n_atoms: np.ndarray) -> ForceMetrics:
-    """All force errors; arguments as in `rmse_of_frames`."""
+    """Return all force errors; arguments as in `rmse_of_frames`."""
     squared, absolute = _sums_of_frames(predicted, reference, n_atoms)
     n_components = 3 * int(n_atoms.sum())
     return ForceMetrics(
@@ -57,7 +58,7 @@ def force_metrics(predicted: np.ndarray, reference: np.ndarray, n_atoms: np.ndar
 
 
 def _sums_of_frames(predicted: np.ndarray, reference: np.ndarray, n_atoms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each structure the sums of squared and of absolute errors of the components: (n_structures,) each."""
+    """Return the sums of squared and of absolute component errors in each structure: two (n_structures,) arrays."""
     squared, absolute = np.empty(len(n_atoms)), np.empty(len(n_atoms))
     for structures, rows in blocks(n_atoms):
         error = predicted[rows] - reference[rows]
@@ -69,10 +70,10 @@ def _sums_of_frames(predicted: np.ndarray, reference: np.ndarray, n_atoms: np.nd
 
 
 def metrics(prediction: Prediction, features: Features, *, aligned: bool = True) -> dict[str, float]:
-    """Errors of a prediction against the labels in `features`, for tables and JSON.
+    """Return the errors of a prediction against the labels in `features`, for tables and JSON.
 
-    Keys are those of `ForceMetrics`, and ``energy_rmse_per_atom`` (eV) where both have energies and `aligned` says that
-    they count from one zero.
+    The keys are those of `ForceMetrics`.  ``energy_rmse_per_atom`` (eV) is added if both have energies and they are
+    `aligned`, that is, relative to the same zero.
     """
     result = asdict(force_metrics(prediction.forces, features.reference_forces, features.n_atoms))
     reference = None if features.reference is None else features.reference.energy
@@ -83,14 +84,15 @@ def metrics(prediction: Prediction, features: Features, *, aligned: bool = True)
 
 
 def mean_rmse_per_frame(forces: np.ndarray, features: Features) -> float:
-    """Force RMSE of each structure, averaged over structures (Eq. 7), of `forces` (n_rows, 3), eV/Å."""
+    """Return the force RMSE per structure, averaged over structures (Eq. 7), of `forces` (n_rows, 3), eV/Å."""
     return float(rmse_of_frames(forces, features.reference_forces, features.n_atoms).mean())
 
 
 def evaluated_splits(features: Mapping[str, Features]) -> dict[str, Features]:
-    """What errors are taken over where many fits are compared: all but most of the training structures.
+    """Return the features over which errors are computed where many fits are compared.
 
-    Training errors are over `MOST_TRAINING_STRUCTURES` evenly spaced structures.
+    Of the training structures, at most `MOST_TRAINING_STRUCTURES` are used, evenly spaced.  The other splits are used
+    as a whole.
     """
     n_train = len(features["train"])
     chosen = np.unique(np.linspace(0, n_train - 1, min(n_train, MOST_TRAINING_STRUCTURES)).round().astype(np.int64))

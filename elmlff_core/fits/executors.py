@@ -1,6 +1,6 @@
-"""Executors: where fits run; anything with the interface of `concurrent.futures.Executor`.
+"""Executors: objects with the interface of `concurrent.futures.Executor` that run fits.
 
-Nothing heavy is imported here: a worker process sets its number of threads before NumPy and torch are loaded.
+This module imports neither NumPy nor torch, because a worker process sets its number of threads before loading them.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ NAMES = (PROCESSES, SERIAL)
 
 
 class SerialExecutor(Executor):
-    """Does each task when it is submitted, in this process."""
+    """Executor that runs each task in this process when it is submitted."""
 
     def submit[Result](self, function: Callable[..., Result], /, *arguments: Any, **keywords: Any) -> Future[Result]:
-        """A future that is done; what is no `Exception`, as an interruption by the user, goes through."""
+        """Run the task and return a finished future; exceptions such as KeyboardInterrupt are raised at once."""
         future: Future[Result] = Future()
         try:
             future.set_result(function(*arguments, **keywords))
@@ -39,15 +39,15 @@ class SerialExecutor(Executor):
 
 
 class WorkerProcesses(ProcessPoolExecutor):
-    """Processes of this machine that end with the one that started them, however that ends."""
+    """Worker processes on this machine that end with their parent process, even if it is killed."""
 
     def __init__(self, n_workers: int, n_threads: int) -> None:
-        # Spawned, not forked: a fork of a process that has torch's threads may hang.
+        # Spawned and not forked, because a fork of a process with threads of torch may hang.
         context = multiprocessing.get_context("spawn")
         super().__init__(n_workers, context, initializer=_start_worker, initargs=(n_threads,))
 
     def kill(self) -> None:
-        """End them now: a fit goes on from its last checkpoint another time."""
+        """End the processes at once; the next run resumes their fits from the last checkpoints."""
         for process in list((self._processes or {}).values()):
             process.kill()
 
@@ -55,12 +55,12 @@ class WorkerProcesses(ProcessPoolExecutor):
 def _start_worker(n_threads: int) -> None:
     for name in THREAD_VARIABLES:
         os.environ[name] = str(n_threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the first one ends the others
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends the workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A killed sweep leaves no worker behind that would go on with a fit and hold its folder."""
+    """End this worker when its parent ends; otherwise a killed sweep would leave workers that lock folders of fits."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     multiprocessing.connection.wait([parent.sentinel])
@@ -69,12 +69,12 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def opened(name: str, n_workers: int, n_threads: int) -> Iterator[Executor]:
-    """The executor called `name`: ``processes``, ``serial``, or ``module:function`` which returns one.
+    """Open an executor: ``processes``, ``serial``, or ``module:function``, a function that returns one.
 
     Parameters
     ----------
-    name : modules are looked for in the current folder too
-    n_workers, n_threads : of ``processes`` alone
+    name : name of the executor; modules are also searched for in the current folder
+    n_workers, n_threads : number of worker processes, and threads of each; only for ``processes``
 
     Raises
     ------
@@ -93,7 +93,7 @@ def opened(name: str, n_workers: int, n_threads: int) -> Iterator[Executor]:
 
 
 def check_executor(name: str) -> None:
-    """ConfigError where `name` is none, before anything long begins; a named function is not called."""
+    """Raise ConfigError if there is no executor `name`, before long calculations begin; it is not started."""
     if name not in NAMES:
         _function(name)
 
@@ -103,7 +103,7 @@ def _make(name: str, n_workers: int, n_threads: int) -> Executor:
         return SerialExecutor()
     if name == PROCESSES:
         return WorkerProcesses(n_workers, n_threads)
-    _find_own_programs()
+    _add_programs_to_path()
     executor = _function(name)()
     if not callable(getattr(executor, "submit", None)):
         raise ConfigError(
@@ -114,8 +114,8 @@ def _make(name: str, n_workers: int, n_threads: int) -> Executor:
     return found
 
 
-def _find_own_programs() -> None:
-    """Cluster libraries start programs of theirs by name: those of this environment, also where it is not activated."""
+def _add_programs_to_path() -> None:
+    """Add the programs of this environment to PATH: cluster libraries need them even if it is not activated."""
     programs = str(Path(sys.executable).parent)
     path = os.environ.get("PATH", os.defpath)
     if programs not in path.split(os.pathsep):
@@ -126,15 +126,15 @@ def _function(name: str) -> Callable[[], Any]:
     module_name, colon, function_name = name.partition(":")
     if not colon:
         raise ConfigError(
-            f"no executor is called '{name}'{did_you_mean(name, NAMES)}; one of your own is 'module:function'"
+            f"no executor is called '{name}'{did_you_mean(name, NAMES)}; name your own as 'module:function'"
         )
     if (here := os.getcwd()) not in sys.path:
-        sys.path.insert(0, here)  # as `python` does, and the script `elmlff` does not
+        sys.path.insert(0, here)  # `python` does this, but the script `elmlff` does not
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"cannot load executor '{name}': {error}") from error
     if not callable(function):
-        raise ConfigError(f"executor '{name}' is no function")
+        raise ConfigError(f"executor '{name}' is not a function")
     found: Callable[[], Any] = function
     return found

@@ -1,6 +1,6 @@
-"""Fit: one meta-model fitted once, in a folder of its own, where a later run of the same settings finds it again.
+"""Fit: one meta-model fitted once, in its own folder, where a later run with the same settings finds it.
 
-A run makes several: each meta-model, each seed of a trained one, and the same fitted to geometry only.
+A run consists of several fits: one per meta-model and, for trained meta-models, per seed, each also on geometry only.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ META_FOLDER = "meta"
 
 @dataclass(frozen=True)
 class Fit:
-    """One fit that a run asks for.
+    """One fit of a run.
 
     Attributes
     ----------
     meta : the meta-model
-    seed : of initial weights and batches
-    number : 0 for the first seed, whose meta-model becomes the stack
-    geometry_only : whether the base models are kept from it: what the stack gains over this fit is what they bring
-    masks : `BaseMasks`, which hide some of the base models of each structure, or None
+    seed : seed of initial weights and batches
+    number : number of the seed; the meta-model fitted with seed number 0 becomes the stack
+    geometry_only : whether it is fitted without base models; the stack improves on this fit by what they contribute
+    masks : `BaseMasks`, which mask some of the base models of each structure, or None
     """
 
     meta: NamedMeta
@@ -47,31 +47,31 @@ class Fit:
 
     @property
     def name(self) -> str:
-        """Name of its folder."""
+        """The name of its folder."""
         suffix = "-geometry-only" if self.geometry_only else ""
         return f"{self.meta.name}{suffix}" + (f"-seed{self.seed}" if self.number else "")
 
     @property
     def title(self) -> str:
-        """Name in tables, which the fits with other seeds share."""
+        """The name in tables, which is the same for all seeds."""
         return f"{self.meta.name}, geometry only" if self.geometry_only else f"stack ({self.meta.name})"
 
     def seen(self, features: Features) -> Features:
-        """What of `features` it sees."""
+        """Return the part of `features` that it uses: no base models if it is fitted to geometry only."""
         return features.of_models(()) if self.geometry_only else features
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fit and what came of it.
+    """A finished fit.
 
     Attributes
     ----------
-    fit : what was asked for
+    fit : the fit
     meta : the fitted meta-model
-    seconds : the fit took, those before an interruption included
-    n_parameters : trainable numbers, or None where the meta-model does not tell
-    folder : holds its checkpoints and logs
+    seconds : time of the fit, including the time before an interruption
+    n_parameters : number of trainable parameters; None if the meta-model does not report it
+    folder : folder with its checkpoints and logs
     """
 
     fit: Fit
@@ -82,12 +82,12 @@ class Fitted:
 
     @property
     def learning_curve(self) -> Path | None:
-        """The CSV of its training, None where it was not trained in epochs."""
+        """The CSV file of its training; None if it was not trained in epochs."""
         path = self.folder / LEARNING_CURVE_FILE
         return path if path.exists() else None
 
     def as_record(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return {
             "name": self.fit.name,
             "meta": self.fit.meta.name,
@@ -100,7 +100,7 @@ class Fitted:
 
 
 def fits_of(metas: Sequence[NamedMeta], config: Config) -> list[Fit]:
-    """The fits of a run; meta-models in closed form know no seeds, and nothing of the geometry."""
+    """Return the fits of a run; meta-models that are not trained have one fit, without seeds and geometry only."""
     fits = []
     for meta in metas:
         n_seeds = config.seeds if meta.trained else 1
@@ -110,7 +110,7 @@ def fits_of(metas: Sequence[NamedMeta], config: Config) -> list[Fit]:
 
 
 def planned(metas: Sequence[NamedMeta], config: Config, n_structures: int) -> Iterator[str]:
-    """The fits of a run, a line for each trained meta-model, and which options have no effect."""
+    """Yield a line for each trained meta-model with its fits, and a line on options that have no effect."""
     for meta in metas:
         if not meta.trained:
             continue
@@ -123,16 +123,16 @@ def planned(metas: Sequence[NamedMeta], config: Config, n_structures: int) -> It
             f"{epochs * -(-n_structures // size)} steps, {epochs} epochs of batches of {size}{seeds}{geometry}"
         )
     if (config.geometry_only or config.seeds > 1) and not any(meta.trained for meta in metas):
-        yield "no meta-model here is trained in epochs: --geometry-only and --seeds change nothing"
+        yield "no meta-model of this run is trained in epochs: --geometry-only and --seeds have no effect"
 
 
 def fit_all(fits: Sequence[Fit], features: Mapping[str, Features], run: RunFolder, reporter: Reporter) -> list[Fitted]:
-    """Each fit on training structures, its state chosen by validation structures; finished ones are loaded."""
+    """Run each fit on the training structures, selecting its state on the validation ones; load finished fits."""
     return [fit_or_load(fit, features, run.fit / fit.name, reporter) for fit in fits]
 
 
 def fit_or_load(fit: Fit, features: Mapping[str, Features], folder: Path, reporter: Reporter) -> Fitted:
-    """The fit in `folder`: load it if finished, resume it if interrupted, otherwise start it."""
+    """Return the fit in `folder`: load it if finished, resume it if interrupted, otherwise start it."""
     meta = fit.meta.make()
     record = folder / FITTED_FILE
     if record.exists():
@@ -141,13 +141,13 @@ def fit_or_load(fit: Fit, features: Mapping[str, Features], folder: Path, report
         (folder / META_FOLDER).mkdir(parents=True, exist_ok=True)
         seconds = _fit(fit, meta, features, folder, reporter)
         meta.save(folder / META_FOLDER)
-        # Last, so that its presence says that the fit is whole.
+        # Written last, so that its presence means that the fit is complete.
         write_json(record, {"seconds": round(seconds, 3), "n_parameters": _n_parameters(meta)})
     return Fitted(fit, meta, folder=folder, **json.loads(record.read_text()))
 
 
 def _fit(fit: Fit, meta: MetaModel, features: Mapping[str, Features], folder: Path, reporter: Reporter) -> float:
-    """Fit `meta` and return the seconds it took, in this process and those before it."""
+    """Fit `meta` and return the seconds it took, including those before an interruption."""
     check_masks(meta, fit.masks)
     before, started = _seconds_before(folder), time.perf_counter()
     with reporter.progress(f"fitting {fit.name}") as progress:
@@ -158,7 +158,7 @@ def _fit(fit: Fit, meta: MetaModel, features: Mapping[str, Features], folder: Pa
 
 
 def _seconds_before(folder: Path) -> float:
-    """What an interrupted training in `folder` has cost, 0 where there was none."""
+    """Return the seconds of an interrupted training in `folder`, 0 if there was none."""
     try:
         with (folder / LEARNING_CURVE_FILE).open() as file:
             rows = list(csv.DictReader(file))

@@ -22,10 +22,10 @@ class NamedMeta:
 
     Attributes
     ----------
-    name : as in ``--meta gat``
-    plugin : what makes it
-    options : those given, over those that the budget means
-    training : how it is trained, with the epochs that the budget means; closed-form meta-models ignore it
+    name : name of the meta-model, as in ``--meta gat``
+    plugin : the plugin that makes it
+    options : options of the budget, with the given options replacing them
+    training : training settings with the epochs of the budget; closed-form meta-models ignore them
     """
 
     name: str
@@ -35,44 +35,45 @@ class NamedMeta:
 
     @property
     def trained(self) -> bool:
-        """Whether it is trained in epochs, and so depends on a seed."""
+        """Whether it is trained in epochs and therefore depends on a seed."""
         return self.plugin.trained
 
     def make(self) -> MetaModel:
-        """A new one, not fitted."""
+        """Make the meta-model, not fitted."""
         return make_meta(self.name, self.options)
 
 
 def make_meta(name: str, options: Mapping[str, Any]) -> MetaModel:
-    """A meta-model by name, not fitted; ConfigError or PluginError where name or options do not fit."""
+    """Make a meta-model by name, not fitted; ConfigError or PluginError if its name or options are wrong."""
     plugin = registry().meta_model(name)
     return plugin.make(validated(plugin.options, options, f"the options of meta-model '{name}'"))
 
 
 def resolve_meta_models(config: Config, splits: Splits) -> list[NamedMeta]:
-    """The meta-models of the settings, their options valid.
+    """Return the meta-models of the settings, with valid options.
 
     Raises
     ------
     ConfigError, PluginError
-        An unknown meta-model or option, with the nearest name; an option that does not say whose it is.
+        A meta-model or option is unknown, with the nearest name; or it is not clear to which meta-model an option
+        belongs.
     """
     plugins = {name: registry().meta_model(name) for name in config.meta_names}
     given = _options(config.meta, plugins)
     resolved = []
     for name, plugin in plugins.items():
         options = {**plugin.budgets.get(config.budget, {}), **given[name]}
-        make_meta(name, options)  # what is wrong with the options is said before anything long begins
+        make_meta(name, options)  # finds errors in the options before long calculations begin
         resolved.append(NamedMeta(name, plugin, options, _training(config, plugin, splits)))
     return resolved
 
 
 def with_resolved(config: Config, metas: Sequence[NamedMeta]) -> Config:
-    """`config` with what the budget means for its meta-models filled in: read again, it is the same run."""
+    """Return `config` with the options of the budget filled in; read again, these settings give the same run."""
     if len(metas) == 1:
         meta = {"name": metas[0].name, **metas[0].options}
         return config.model_copy(update={"meta": meta, "training": metas[0].training})
-    # What the budget means for training may differ between meta-models, so that it cannot stand in one table.
+    # The training settings of the budget may differ between meta-models, so one table cannot hold them.
     tables = {meta.name: meta.options for meta in metas if meta.options}
     return config.model_copy(update={"meta": {"name": ",".join(meta.name for meta in metas), **tables}})
 
@@ -85,7 +86,7 @@ def _training(config: Config, plugin: MetaModelPlugin, splits: Splits) -> Traini
 
 
 def _options(meta: Mapping[str, Any], plugins: Mapping[str, MetaModelPlugin]) -> dict[str, dict[str, Any]]:
-    """Options of each meta-model: those of its own table, and where it is the only one the keys beside the name."""
+    """Return the options of each meta-model, from its own table; a single meta-model also takes keys of `meta`."""
     flat: dict[str, Any] = {}
     tables: dict[str, Mapping[str, Any]] = {}
     known = {option for plugin in plugins.values() for option in plugin.options.model_fields}
@@ -93,7 +94,7 @@ def _options(meta: Mapping[str, Any], plugins: Mapping[str, MetaModelPlugin]) ->
         if key == "name":
             continue
         if isinstance(value, Mapping) and key not in known:
-            registry().meta_model(key)  # a table of one that is not asked for may stand there, a misspelt one not
+            registry().meta_model(key)  # other meta-models may have a table, but misspelt names are refused
             tables[key] = value
         else:
             flat[key] = value
@@ -105,7 +106,7 @@ def _options(meta: Mapping[str, Any], plugins: Mapping[str, MetaModelPlugin]) ->
 def _ownerless(key: str, plugins: Mapping[str, MetaModelPlugin]) -> str:
     owners = [f"'meta.{name}.{key}'" for name, plugin in plugins.items() if key in plugin.options.model_fields]
     if owners:
-        return f"'meta.{key}' does not say whose option it is, as there are several meta-models: {' or '.join(owners)}"
+        return f"'meta.{key}' is ambiguous, as there are several meta-models: {' or '.join(owners)}"
     options = [option for plugin in plugins.values() for option in plugin.options.model_fields]
-    where = f"options of several meta-models stand under their names, as in 'meta.{next(iter(plugins))}.KEY'"
+    where = f"options of several meta-models are set under their names, as in 'meta.{next(iter(plugins))}.KEY'"
     return f"unknown key 'meta.{key}', and {where}{did_you_mean(key, options)}"

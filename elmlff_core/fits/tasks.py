@@ -1,7 +1,7 @@
-"""Many fits at once: each a task that any executor can carry, with a folder of its own.
+"""Many fits at the same time: each is a task with its own folder that any executor can run.
 
-A task holds names, numbers and paths alone, and the features are read from files, so that a worker on another machine
-needs nothing but a shared folder.  A finished task is read, an interrupted one resumes.
+A task holds only names, numbers and paths, and the features are read from files, so a worker on another machine needs
+only a shared folder.  The result of a finished task is read from its folder; an interrupted task resumes.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ RESULT_FILE = "result.json"
 
 @dataclass(frozen=True)
 class FitResult:
-    """What came of one fit.
+    """The result of one fit.
 
     Attributes
     ----------
     errors : split -> force RMSE per frame (Eq. 7), eV/Å
-    seconds : fitting and evaluating took
-    n_parameters : trainable numbers, or None where the meta-model does not tell
+    seconds : time of fitting and evaluation
+    n_parameters : number of trainable parameters; None if the meta-model does not report it
     """
 
     errors: dict[str, float]
@@ -53,16 +53,16 @@ class FitResult:
 
 @dataclass(frozen=True)
 class FitTask:
-    """One meta-model to be fitted to the features of some base models.
+    """One meta-model that is to be fitted to the features of some base models.
 
     Attributes
     ----------
-    name : of the fit, for messages
-    base_models : whose features it sees
-    meta, options, training, seed : the meta-model and how it is trained
-    folder : absolute, of this fit alone
-    features : absolute folder of the feature files
-    n_threads : of torch, None where the worker sets them
+    name : name of the fit, for messages
+    base_models : base models whose features it uses
+    meta, options, training, seed : name and options of the meta-model, and its training
+    folder : absolute path of the folder of this fit
+    features : absolute path of the folder of the feature files
+    n_threads : threads of torch; None if the worker sets them
     """
 
     name: str
@@ -77,19 +77,19 @@ class FitTask:
 
     @property
     def result(self) -> FitResult | None:
-        """What came of it, None where it is not finished."""
+        """Return its result, or None if it is not finished."""
         path = self.folder / RESULT_FILE
         return FitResult(**json.loads(path.read_text())) if path.exists() else None
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where fits run.
+    """The executor of fits, and its number of workers.
 
     Attributes
     ----------
-    executor : ``processes``, ``serial``, or ``module:function`` which returns a `concurrent.futures.Executor`
-    workers : how many of ``processes``; None for as many as there are cores
+    executor : ``processes``, ``serial``, or ``module:function``, which returns a `concurrent.futures.Executor`
+    workers : number of worker processes of ``processes``; None for the number of cores
     """
 
     executor: str = PROCESSES
@@ -103,20 +103,20 @@ def fit_everywhere(
     title: str,
     reporter: Reporter,
 ) -> list[FitResult]:
-    """The results of `tasks`, in their order; those that are not finished are fitted, several at once.
+    """Run the tasks that are not finished, several at the same time, and return the results of all, in their order.
 
     Parameters
     ----------
-    tasks : share the folder of their feature files
-    features : of the splits ``train``, ``valid`` and ``test``
-    placement : where they run
-    title : of the progress bar
-    reporter : told of progress
+    tasks : tasks that share one folder of feature files
+    features : features of the splits ``train``, ``valid`` and ``test``
+    placement : executor and number of workers
+    title : title of the progress bar
+    reporter : reports progress to the user
 
     Raises
     ------
     ElmlffError
-        A fit failed, or its worker was ended; the message names it.
+        A fit failed, or its worker was ended; the message names the fit.
     """
     left = [task for task in tasks if task.result is None]
     if left:
@@ -134,7 +134,7 @@ def fit_everywhere(
 
 
 def write_features(features: Mapping[str, Features], folder: Path) -> None:
-    """Write what is fitted, and what errors are taken over, where every worker can read it."""
+    """Write the features for fits, and those for errors, to files that every worker can read."""
     folder.mkdir(parents=True, exist_ok=True)
     for split in ("train", "valid"):
         save_features(features[split], folder / f"fit-{split}.safetensors")
@@ -143,15 +143,15 @@ def write_features(features: Mapping[str, Features], folder: Path) -> None:
 
 
 def run_task(task: FitTask) -> FitResult:
-    """Fit, evaluate, and leave the result in the task's folder.
+    """Fit, evaluate, and write the result to the folder of the task.
 
-    This runs in whatever process an executor gives it.  It waits where another worker is at the same fit.
+    This runs in a process of the executor.  It waits if another worker is running the same fit.
     """
     task.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(task.folder / "fit.lock"):
         if (finished := task.result) is not None:
             return finished
-        if task.n_threads is not None:  # a process of its own
+        if task.n_threads is not None:  # only in a worker process
             import torch
 
             torch.set_num_threads(task.n_threads)
@@ -172,14 +172,14 @@ def run_task(task: FitTask) -> FitResult:
 
 @functools.lru_cache(maxsize=8)
 def _read(path: Path) -> Features:
-    """Read once a process, not once a fit."""
+    """Read features; a process that runs several fits reads each file once."""
     return load_features(path)
 
 
 def run_tasks(tasks: Sequence[FitTask], executor: Executor, progress: ProgressCallback) -> list[FitResult]:
-    """The results of `tasks`, in their order; the first failure ends the others.
+    """Run `tasks` and return their results, in their order; the first failure ends the others.
 
-    ElmlffError where a fit fails, naming it.
+    ElmlffError if a fit fails; the message names the fit.
     """
     lock, done = threading.Lock(), 0
 
@@ -208,8 +208,8 @@ def _result(future: Future[FitResult], task: FitTask) -> FitResult:
         return future.result()
     except (BrokenProcessPool, CancelledError) as error:
         raise ElmlffError(
-            f"the worker that fitted {task.name} was ended: out of memory? "
-            "The same command resumes; --workers takes fewer at once"
+            f"the worker that fitted {task.name} was ended, perhaps for lack of memory; "
+            "run the same command again to resume, with fewer --workers"
         ) from error
     except Exception as error:
         raise ElmlffError(f"fitting {task.name} failed: {type(error).__name__}: {error}") from error
@@ -217,5 +217,5 @@ def _result(future: Future[FitResult], task: FitTask) -> FitResult:
 
 def _unfinished(task: FitTask) -> FitResult:
     raise ConfigError(
-        f"a worker left no {RESULT_FILE} in {task.folder}: does it see that folder under the same path as this process?"
+        f"a worker wrote no {RESULT_FILE} in {task.folder}: check that the worker sees this folder under the same path"
     )

@@ -1,4 +1,4 @@
-"""GraphBatch: several structures as tensors, flat over atoms, with what a network needs to pad them."""
+"""GraphBatch: several structures as tensors with one row per atom, and the operations that pad them."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from elmlff_core.graphs.neighbours import minimum_image_edges, periodic_edges
 
 @dataclass(frozen=True)
 class GraphBatch:
-    """Graphs of B structures with N atoms and E edges in all, and the predictions of M bases.
+    """Graphs of B structures with N atoms and E edges in total, and the predictions of M base models.
 
     Attributes
     ----------
     n_atoms : (B,) int64
     atomic_numbers : (N,) int64
     base_forces : (N, M, 3) float, eV/Å
-    edges : (2, E) int64, source and target row among the N
-    vectors : (E, 3) float, Å, from the target to the source, or None where edges are pairs without images
+    edges : (2, E) int64, rows of the source and the target atom among the N atoms
+    vectors : (E, 3) float, Å, from the target to the source; None if there is one edge per pair, whatever its images
     multiple : whether a pair of atoms may be joined by several edges, one for each periodic image
-    base_energies : (B, M) float, eV, or None where a network does not use them
-    combined_forces : (N, 3) float, eV/Å, the linear combination that a network starts from where bases are masked;
-        None where it takes its own
+    base_energies : (B, M) float, eV; None if the network does not use them
+    combined_forces : (N, 3) float, eV/Å, the linear combination that a network starts from if base models are masked;
+        None if the network uses its own combination
     """
 
     n_atoms: torch.Tensor
@@ -41,7 +41,7 @@ class GraphBatch:
     combined_forces: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> GraphBatch:
-        """The same on another device."""
+        """Return the same batch on another device."""
         moved = {name: getattr(self, name).to(device) for name in ("n_atoms", "atomic_numbers", "base_forces", "edges")}
         for name in ("vectors", "base_energies", "combined_forces"):
             value = getattr(self, name)
@@ -49,40 +49,40 @@ class GraphBatch:
         return GraphBatch(**moved, multiple=self.multiple)
 
     def with_forces(self, base_forces: torch.Tensor, combined_forces: torch.Tensor | None = None) -> GraphBatch:
-        """The same graphs with other base forces (N, M, 3), and the linear combination (N, 3) of them."""
+        """Return the same graphs with other base forces (N, M, 3) and their linear combination (N, 3)."""
         return replace(self, base_forces=base_forces, combined_forces=combined_forces)
 
     def with_vectors(self, vectors: torch.Tensor) -> GraphBatch:
-        """The same graphs with other edge vectors (E, 3)."""
+        """Return the same graphs with other edge vectors (E, 3)."""
         return replace(self, vectors=vectors)
 
     def combined(self, weights: torch.Tensor) -> torch.Tensor:
-        """Base forces weighted by `weights` (N, M), or the given combination where bases are masked: (N, 3), eV/Å."""
+        """Return base forces weighted by `weights` (N, M), or `combined_forces` if given: (N, 3), eV/Å."""
         if self.combined_forces is not None:
             return self.combined_forces
         return torch.einsum("nm,nmx->nx", weights, self.base_forces)
 
     @cached_property
     def structure_index(self) -> torch.Tensor:
-        """The structure of each atom: (N,) int64."""
+        """The index of the structure of each atom: (N,) int64."""
         return torch.repeat_interleave(torch.arange(len(self.n_atoms), device=self.n_atoms.device), self.n_atoms)
 
     @cached_property
     def slot(self) -> torch.Tensor:
-        """The place of each atom in its structure: (N,) int64."""
+        """The index of each atom within its structure: (N,) int64."""
         offsets = torch.cumsum(self.n_atoms, 0) - self.n_atoms
         return torch.arange(len(self.atomic_numbers), device=self.n_atoms.device) - offsets[self.structure_index]
 
     @cached_property
     def max_atoms(self) -> int:
-        """Atoms of the largest structure."""
+        """The number of atoms of the largest structure."""
         return int(self.n_atoms.max())
 
     @cached_property
     def adjacency(self) -> torch.Tensor:
-        """Padded adjacency with self-loops: (B, max_atoms, max_atoms) bool, True where the column is seen by the row.
+        """The padded adjacency: (B, max_atoms, max_atoms) bool, True if the column is a neighbour of the row.
 
-        Rows of padding see themselves alone, which keeps their softmax finite.
+        Each row is also its own neighbour.  Rows of padding have no other neighbour, which keeps their softmax finite.
         """
         size = self.max_atoms
         source, target = self.edges
@@ -91,7 +91,7 @@ class GraphBatch:
         return adjacency
 
     def pad(self, values: torch.Tensor) -> torch.Tensor:
-        """Per-atom values (N, F) as (B, max_atoms, F), zero where there is no atom."""
+        """Return per-atom values (N, F) as (B, max_atoms, F), zero in rows of padding."""
         if len(values) == len(self.n_atoms) * self.max_atoms:  # equal sizes: no copy
             return values.view(len(self.n_atoms), self.max_atoms, -1)
         padded = values.new_zeros(len(self.n_atoms), self.max_atoms, values.shape[-1])
@@ -99,7 +99,7 @@ class GraphBatch:
         return padded
 
     def flatten(self, padded: torch.Tensor) -> torch.Tensor:
-        """The reverse of `pad`: (B, max_atoms, F) as (N, F)."""
+        """Return padded values (B, max_atoms, F) as (N, F), the reverse of `pad`."""
         if len(self.atomic_numbers) == len(self.n_atoms) * self.max_atoms:
             return padded.reshape(len(self.atomic_numbers), -1)
         return padded[self.structure_index, self.slot]
@@ -107,24 +107,24 @@ class GraphBatch:
 
 @dataclass(frozen=True)
 class GraphDataset:
-    """Graphs of all structures of some features, made once, from which batches are cut without loops over atoms.
+    """Graphs of all structures of some features, built once; batches are taken from it without loops over atoms.
 
-    Its tensors may lie in files, see `elmlff_core.arrays`: a batch reads what it needs.
+    Its tensors may be in files, see `elmlff_core.arrays`; a batch then reads only the rows it needs.
 
     Attributes
     ----------
     n_atoms : (S,) int64
     atomic_numbers : (N,) int64
     base_forces : (N, M, 3) float, eV/Å
-    edges : (2, E) int32, atoms counted within their structure, in the order of the structures
+    edges : (2, E) int32, indices of atoms within their structure, in the order of the structures
     n_edges : (S,) int64
     reference_forces : (N, 3) float, eV/Å, or None
-    vectors : (E, 3) float, Å, from the target to the source, or None where edges are pairs without images
+    vectors : (E, 3) float, Å, from the target to the source; None if there is one edge per pair, whatever its images
     multiple : (S,) bool, whether a pair of atoms is joined by several edges
-    base_energies : (S, M) float, eV, or None where a network does not use them
-    reference_energy : (S,) float, eV, what a network with an energy should give, or None
-    combined_forces : (N, 3) float, eV/Å, the linear combination that a network starts from where bases are masked;
-        None where it takes its own
+    base_energies : (S, M) float, eV; None if the network does not use them
+    reference_energy : (S,) float, eV, labels for a network that predicts an energy, or None
+    combined_forces : (N, 3) float, eV/Å, the linear combination that a network starts from if base models are masked;
+        None if the network uses its own combination
     """
 
     n_atoms: torch.Tensor
@@ -143,9 +143,10 @@ class GraphDataset:
     def from_features(
         cls, features: Features, cutoff: float, images: bool = False, dtype: torch.dtype = torch.float32
     ) -> GraphDataset:
-        """Neighbour lists of every structure within `cutoff` (Å), and its features as tensors of `dtype`.
+        """Build the neighbour list of every structure within `cutoff` (Å), and its features as tensors of `dtype`.
 
-        With `images` there is an edge with its vector for every periodic image, else one edge for a pair.
+        With `images` there is one edge, with its vector, for every periodic image of a neighbour.  Otherwise there is
+        one edge per pair of atoms and direction.
         """
         kind = torch.empty(0, dtype=dtype).numpy().dtype
         edges, vectors = GrowingArray((2,), np.int32), GrowingArray((3,), kind)
@@ -181,11 +182,11 @@ class GraphDataset:
         return len(self.n_atoms)
 
     def rows(self, indices: torch.Tensor) -> torch.Tensor:
-        """Rows in the per-atom arrays of the structures at `indices`, in that order: (N,) int64."""
+        """Return the rows of the structures at `indices` in the per-atom arrays, in that order: (N,) int64."""
         return _ranges(self._first_row[indices], self.n_atoms[indices])
 
     def batch(self, indices: Sequence[int] | torch.Tensor) -> GraphBatch:
-        """The structures at `indices` as one batch."""
+        """Return the structures at `indices` as one batch."""
         indices = torch.as_tensor(indices, dtype=torch.int64)
         rows = self.rows(indices)
         n_atoms, n_edges = self.n_atoms[indices], self.n_edges[indices]
@@ -212,13 +213,13 @@ class GraphDataset:
 
 
 def _joins_twice(edges: np.ndarray) -> bool:
-    """Whether a pair of atoms occurs twice among sorted edges, or an atom sees its own image."""
+    """Return whether a pair of atoms occurs twice among sorted edges, or an atom is a neighbour of its own image."""
     source, target = edges
     again = (source[1:] == source[:-1]) & (target[1:] == target[:-1])
     return bool(again.any() or (source == target).any())
 
 
 def _ranges(starts: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """``[s, s + 1, ..., s + l - 1]`` for each start and length, joined: (sum of lengths,) int64."""
+    """Return ``[s, s + 1, ..., s + l - 1]`` for each start s and length l, concatenated: (sum of lengths,) int64."""
     before = torch.cumsum(lengths, 0) - lengths
     return torch.repeat_interleave(starts - before, lengths) + torch.arange(int(lengths.sum()))

@@ -1,4 +1,4 @@
-"""Evaluation of a network over many structures, in batches; no training code is imported."""
+"""Evaluation of a network on many structures, in batches; no training code is imported."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from elmlff_core.arrays import blocks, new_array
 from elmlff_core.graphs.batch import GraphDataset
 from elmlff_core.graphs.network import Network, NetworkOutputs
 
-# Atoms in one evaluation batch: few stay near a processor's cache, which halves the time of `egat`; GPUs want many.
+# Atoms in one evaluation batch.  Small batches fit into the cache of a CPU, which halves the time of `egat`; GPUs are
+# fastest with large batches.
 EVALUATION_ATOMS = {"cpu": 1024, "cuda": 8192}
 
 
 def evaluate_network(
     network: Network, graphs: GraphDataset, of: Callable[[NetworkOutputs], torch.Tensor] | None = None
 ) -> np.ndarray:
-    """Forces of all structures by `network`, in batches: (N, 3) float64, eV/Å.
+    """Return the forces of `network` on all structures, evaluated in batches: (N, 3) float64, eV/Å.
 
-    With `of`, what it picks from the network's outputs on a batch takes the place of the forces; one row for each atom.
+    If `of` is given, it is applied to the outputs of each batch, and its result, one row per atom, is returned instead.
     """
     device = next(network.parameters()).device
     was_training = network.training

@@ -8,21 +8,21 @@ from vesin import NeighborList
 
 
 def minimum_image_edges(atoms: Atoms, cutoff: float) -> np.ndarray:
-    """Directed edges of the graph of one structure, each pair once in each direction.
+    """Return the directed edges of one structure, with each pair of atoms once in each direction.
 
-    A pair that is within `cutoff` through several periodic images is one edge; an atom is no neighbour of its own
-    image.
+    A pair that is within `cutoff` through several periodic images has one edge.  An atom is not a neighbour of its own
+    images.
 
     Parameters
     ----------
-    atoms : cell and pbc decide which images there are
+    atoms : its cell and pbc define the periodic images
     cutoff : Å
 
     Returns
     -------
     (2, n_edges) int64: source and target atom, sorted
     """
-    # Each pair once, then as one number in both directions: sorting numbers alone is what NumPy does fastest.
+    # Each pair is encoded as one integer, because NumPy sorts integers fastest.
     first, second = _pairs(atoms, cutoff, "ij", full_list=False)
     bits = max(1, int(len(atoms) - 1).bit_length())
     keys = np.sort(np.concatenate([first << bits | second, second << bits | first]))
@@ -35,13 +35,13 @@ def minimum_image_edges(atoms: Atoms, cutoff: float) -> np.ndarray:
 
 
 def periodic_edges(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
-    """Directed edges of one structure, one for every periodic image, an atom's own images included.
+    """Return the directed edges of one structure, one for every periodic image, including images of the atom itself.
 
-    Where energies and forces follow the geometry smoothly, an image must not vanish because another one is nearer.
+    A smooth energy needs all images: an image must not be dropped when another one becomes nearer.
 
     Parameters
     ----------
-    atoms : cell and pbc decide which images there are
+    atoms : its cell and pbc define the periodic images
     cutoff : Å
 
     Returns
@@ -50,15 +50,15 @@ def periodic_edges(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray]
     vectors : (n_edges, 3) float64, Å, from the target to that image of the source
     """
     sources, targets, vectors = _pairs(atoms, cutoff, "ijD", full_list=True)
-    # A stable sort finds the long runs that vesin leaves: three times faster than one by both atoms.
+    # vesin leaves long sorted runs, which a stable sort uses: three times faster than sorting by both atoms.
     order = np.argsort(sources * len(atoms) + targets, kind="stable")
     vectors = vectors[order]
-    np.negative(vectors, out=vectors)  # vesin's point from i to j
+    np.negative(vectors, out=vectors)  # vectors of vesin point from i to j
     return np.stack([sources[order], targets[order]]), vectors
 
 
 def _pairs(atoms: Atoms, cutoff: float, quantities: str, full_list: bool) -> tuple[np.ndarray, ...]:
-    """Source and target of each pair, int64, and what else `quantities` ask vesin for."""
+    """Return source and target of each pair, int64, and the other `quantities` requested from vesin."""
     sources, targets, *others = NeighborList(cutoff=cutoff, full_list=full_list).compute(
         points=atoms.positions, box=atoms.cell.complete().array, periodic=atoms.pbc, quantities=quantities
     )

@@ -1,4 +1,4 @@
-"""Network: what a neural meta-model's network promises to those who train and evaluate it."""
+"""Network: the interface between the network of a neural meta-model and the code that trains and evaluates it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from elmlff_core.graphs.batch import GraphBatch
 
 @dataclass(frozen=True)
 class NetworkOutputs:
-    """All that a network says of B structures of N atoms.
+    """All outputs of a network for B structures of N atoms in total.
 
     Attributes
     ----------
     forces : (N, 3), eV/Å
-    energy : (B,), eV, counted from where the reference energies of its graphs are; or None
-    forces_std : (N,), eV/Å, the standard deviation of each force component, or None where it is not learnt
+    energy : (B,), eV, relative to the same zero as the reference energies of its graphs; or None
+    forces_std : (N,), eV/Å, the standard deviation of each force component; None if it is not learnt
     """
 
     forces: torch.Tensor
@@ -28,13 +28,13 @@ class NetworkOutputs:
 
 
 class Network(nn.Module):
-    """Maps graphs of structures with the predictions of base models to forces.
+    """Base class of networks that map graphs, with predictions of base models, to forces.
 
     Attributes
     ----------
     compiles : whether torch.compile makes the training of this class faster
-    learns_std : whether `outputs` has a standard deviation, which is then fitted beside the forces
-    output_scale : buffer (), eV/Å, how large the errors are that training starts from; one unless set
+    learns_std : whether `outputs` has a standard deviation, which is then fitted together with the forces
+    output_scale : buffer (), eV/Å, magnitude of the errors at the start of training; one unless set
     """
 
     compiles: ClassVar[bool] = False
@@ -46,9 +46,9 @@ class Network(nn.Module):
         self.register_buffer("output_scale", torch.tensor(1.0))
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
-        """Forces on all atoms of the batch: (N, 3), eV/Å."""
+        """Return the forces on all atoms of the batch: (N, 3), eV/Å."""
         raise NotImplementedError
 
     def outputs(self, batch: GraphBatch) -> NetworkOutputs:
-        """The forces of `forward`, with what else the network gives."""
+        """Return the forces of `forward`, and the other outputs of the network."""
         return NetworkOutputs(self(batch))

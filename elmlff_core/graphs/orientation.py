@@ -1,4 +1,4 @@
-"""Random orientations, reflections included."""
+"""Random orientations, including reflections."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import torch
 
 
 def random_orthogonal(n_matrices: int, generator: torch.Generator) -> torch.Tensor:
-    """Orthogonal matrices uniform over rotations and reflections: (n_matrices, 3, 3) float32.
+    """Draw orthogonal matrices, uniform over rotations and reflections: (n_matrices, 3, 3) float32.
 
-    The Q of a Gaussian matrix's QR decomposition is uniform once the signs of R's diagonal are taken into it
-    (Mezzadri, Notices of the AMS 54, 592, 2007).
+    The factor Q of the QR decomposition of a Gaussian matrix is uniform after its columns are multiplied by the signs
+    of the diagonal of R (Mezzadri, Notices of the AMS 54, 592, 2007).
     """
-    # SciPy's ortho_group draws one matrix after the other, from NumPy's generator.  A batch of thousands is one call
-    # here, on torch's generator, whose state a resumed training restores exactly.
+    # ortho_group of SciPy draws the matrices one by one, with a generator of NumPy.  Here thousands are drawn in one
+    # call, with a generator of torch, whose state a resumed training restores exactly.
     q, r = torch.linalg.qr(torch.randn(n_matrices, 3, 3, generator=generator))
     return q * torch.sign(torch.diagonal(r, dim1=1, dim2=2)).unsqueeze(1)

@@ -1,10 +1,10 @@
 """Pairs: sums over the neighbours of each atom, dense on small structures and sparse on large ones.
 
-A network is written once against these operations.  On small structures they are batched matrix products over padded
-N x N weights, several times faster on a CPU than scattering over edges; on large ones, or where a pair is joined
-through several periodic images, they scatter, with memory linear in the edges.
+A network uses these operations and does not depend on their form.  On small structures they are batched matrix products
+over padded N x N weights, which on a CPU is several times faster than scattering over edges.  On large structures, or
+if a pair is joined through several periodic images, they scatter over edges, with memory linear in the number of edges.
 
-Shapes: N atoms and E edges in all, B structures of at most n atoms, H heads of C channels each.
+Shapes: N atoms and E edges in total, B structures of at most n atoms, H heads of C channels each.
 """
 
 from __future__ import annotations
@@ -18,41 +18,47 @@ from elmlff_core.graphs.batch import GraphBatch
 
 # Above this many atoms the N² weights cost more than scattering over edges (2 cores).
 DENSE_LIMIT = 256
-# Below this distance a direction has no meaning; it keeps gradients finite where atoms meet.
+# Below this distance directions are undefined; the limit keeps gradients finite if two atoms coincide.
 SMALLEST_DISTANCE = 1e-6  # Å
-# Keeps the logarithm finite for a neighbour right at the cutoff.
+# Keeps the logarithm finite for a neighbour exactly at the cutoff.
 SMALLEST_ENVELOPE = 1e-30
 
 
 class Pairs(Protocol):
-    """Neighbour pairs of a batch; per-pair values are opaque to the network, but can be added and multiplied."""
+    """Neighbour pairs of a batch.
+
+    The shape of per-pair values depends on the form, dense or sparse; a network may only add and multiply them.
+    """
 
     def radial_values(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        """The K radial functions of the distance, mapped to per-pair values by `weight` (H, K) and `bias` (H,)."""
+        """Map the K radial functions of the distance to per-pair values by `weight` (H, K) and `bias` (H,)."""
         ...
 
     def scores(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        """Products of the target's queries and the source's keys, both (N, H, C): a per-pair value of each head."""
+        """Return scalar products of target queries and source keys, both (N, H, C): one per-pair value per head."""
         ...
 
     def attention(self, scores: torch.Tensor) -> torch.Tensor:
-        """Softmax over each atom's neighbours, weighted with the envelope, beside a neighbour of score zero."""
+        """Return the softmax over the neighbours of each atom, weighted with the envelope.
+
+        The sum of the softmax includes one additional neighbour of score zero.
+        """
         ...
 
     def sum(self, weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """Weighted sums of the sources' values (N, X, H, C) at each target: (N, X, H, C)."""
+        """Return weighted sums of the values (N, X, H, C) of the sources at each target: (N, X, H, C)."""
         ...
 
     def directed(self, weights: torch.Tensor) -> torch.Tensor:
-        """Weights times the unit vector from target to source."""
+        """Return the weights times the unit vector from target to source."""
         ...
 
     def along_units(self, directed: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """Sums of weight, unit vector and the sources' scalars (N, H, C): vectors (N, 3, H, C)."""
+        """Sum weight times unit vector times scalar (N, H, C) over the sources: vectors (N, 3, H, C)."""
         ...
 
     def project(self, directed: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """Sums of weight, unit vector · the sources' vectors (N, 3, H, C): scalars (N, H, C)."""
+        """Sum weight times (unit vector · vector (N, 3, H, C)) over the sources: scalars (N, H, C)."""
         ...
 
 
@@ -69,14 +75,14 @@ class RadialBasis(torch.nn.Module):
         self.frequencies: torch.Tensor
 
     def forward(self, distances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of distances (E,) in Å the basis (E, K) and the envelope (E,)."""
+        """Return the radial functions (E, K) and the envelope (E,) at distances (E,) in Å."""
         x = (distances / self.cutoff).unsqueeze(-1)
         envelope = (1 - x**2).clamp(min=0) ** 4  # (E, 1)
         return torch.sin(self.frequencies * x) / x * envelope, envelope.squeeze(-1)
 
 
 def make_pairs(batch: GraphBatch, basis: RadialBasis, dense: bool | None = None) -> Pairs:
-    """The pairs of `batch`; `dense` None chooses by size."""
+    """Return the pairs of `batch`; if `dense` is None, the form is chosen by size."""
     assert batch.vectors is not None, "make the graphs with images"
     if dense is None:
         dense = batch.max_atoms <= DENSE_LIMIT and not batch.multiple
@@ -87,7 +93,7 @@ def make_pairs(batch: GraphBatch, basis: RadialBasis, dense: bool | None = None)
 
 
 class DensePairs:
-    """Per-pair values are (B, H, n, n), targets in rows and sources in columns."""
+    """Dense form: per-pair values are (B, H, n, n), with targets in rows and sources in columns."""
 
     def __init__(self, batch: GraphBatch, radial: torch.Tensor, envelope: torch.Tensor, units: torch.Tensor) -> None:
         self.batch = batch
@@ -96,7 +102,7 @@ class DensePairs:
         at = (batch.structure_index[target], batch.slot[target], batch.slot[source])
         shape = (len(batch.n_atoms), self.size, self.size)
         self.radial = radial.new_zeros(*shape, radial.shape[1]).index_put(at, radial).movedim(-1, 1).contiguous()
-        # exp(-inf) is zero: what is no neighbour gets no attention.
+        # exp(-inf) is zero, so atoms that are not neighbours get no attention.
         logarithm = envelope.clamp(min=SMALLEST_ENVELOPE).log()
         self.log_envelope = envelope.new_full(shape, -torch.inf).index_put(at, logarithm).unsqueeze(1)
         units = units.new_zeros(*shape, 3).index_put(at, units)
@@ -131,16 +137,16 @@ class DensePairs:
         return self._flat(directed.flatten(3) @ padded.transpose(2, 3).flatten(2, 3))
 
     def _by_head(self, values: torch.Tensor) -> torch.Tensor:
-        """(N, H, F) as (B, H, n, F)."""
+        """Return values (N, H, F) as (B, H, n, F)."""
         return self.batch.pad(values.flatten(1)).unflatten(-1, values.shape[1:]).transpose(1, 2)
 
     def _flat(self, values: torch.Tensor) -> torch.Tensor:
-        """(B, H, n, F) as (N, H, F)."""
+        """Return values (B, H, n, F) as (N, H, F)."""
         return self.batch.flatten(values.transpose(1, 2).flatten(2)).unflatten(-1, (values.shape[1], -1))
 
 
 class SparsePairs:
-    """Per-pair values are (E, H)."""
+    """Sparse form: per-pair values are (E, H)."""
 
     def __init__(self, batch: GraphBatch, radial: torch.Tensor, envelope: torch.Tensor, units: torch.Tensor) -> None:
         self.source, self.target = batch.edges

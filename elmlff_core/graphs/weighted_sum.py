@@ -1,4 +1,4 @@
-"""Sums over edges of a weight times what stands at the source, in blocks: no message of an edge is kept."""
+"""Sums over edges of a weight times the value at the source, computed in blocks without storing a message per edge."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-BLOCK_NUMBERS = 2**22  # of the messages that exist at once: 16 MB, which stays near the cache
+BLOCK_NUMBERS = 2**22  # numbers in one block of messages: 16 MB, about the size of a cache
 
 
 class WeightedSum(torch.autograd.Function):
-    """``out[n] = sum of weights[e] * values[source[e]] over edges e with target[e] = n``, head by head."""
+    """For each head, ``out[n] = sum of weights[e] * values[source[e]] over edges e with target[e] = n``."""
 
     @staticmethod
     def forward(
@@ -37,12 +37,12 @@ class WeightedSum(torch.autograd.Function):
 def weighted_sum(
     weights: torch.Tensor, values: torch.Tensor, source: torch.Tensor, target: torch.Tensor
 ) -> torch.Tensor:
-    """Sums at each target: (N, H, C).  It has first derivatives, not second ones.
+    """Return the sums at each target: (N, H, C).  First derivatives are available, second ones are not.
 
     Parameters
     ----------
     weights : (E, H)
-    values : (N, H, C), what stands at the sources
+    values : (N, H, C), values of the atoms, of which edges take those of their source
     source, target : (E,) int64
     """
     result: torch.Tensor = WeightedSum.apply(weights, values, source, target)

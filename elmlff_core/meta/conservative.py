@@ -1,18 +1,18 @@
-"""`conservative`: an energy made of the bases' energies, with forces that are exactly its gradient.
+"""`conservative`: an energy composed of the energies of the base models, with forces that are exactly its gradient.
 
-The energy of a structure with positions R, where base m has the aligned energy E_m, is ::
+The energy of a structure with positions R, where base model m has the aligned energy E_m, is ::
 
     E(R, E_1..E_M) = E_lin + sum_m g_m(R) (E_m - E_lin) + sum_i e_i(R),    E_lin = sum_m w_m E_m,    sum_m w_m = 1
 
-with gates g_m, averages over the atoms of what a network says of their surroundings, and atomic energies e_i of the
-same network.  By the chain rule the forces are ::
+The gates g_m are means over the atoms of outputs of a network that sees the environment of each atom.  The atomic
+energies e_i are outputs of the same network.  By the chain rule the forces are ::
 
     F = -dE/dR = -(dE/dR at fixed E_m) + sum_m c_m F_m,    c_m = dE/dE_m = w_m + g_m - w_m sum_k g_k
 
-which needs nothing of the bases but their energies and forces: no derivative goes through them.  It is exact as far
-as the bases' own forces are gradients of their energies.  The stress follows by the same rule.
+This needs only the energies and forces of the base models, not derivatives of their code.  The forces are exact if
+the forces of the base models are minus the gradients of their energies.  The stress follows by the same rule.
 
-Base forces can be no input of the network, as in `egat`: their derivatives would be needed, which no base gives.
+Base forces cannot be inputs of the network, as they are in `egat`, because this would need their derivatives.
 """
 
 from __future__ import annotations
@@ -40,12 +40,15 @@ from elmlff_core.meta.equivariant import EquivariantStack, ScalarHead
 from elmlff_core.meta.neural import NeuralMeta, RootMeanSquare, mean_neighbours
 from elmlff_core.meta.options import ConservativeOptions
 
-# In place of the bases where there are none: predicts nothing, so that all is left to the network.
+# Stands for the base models if there are none: it predicts zero, so the network has to learn everything.
 NOTHING = "nothing"
 
 
 class ConservativeNetwork(Network):
-    """Energy beyond the linear combination, and forces, from a `GraphBatch` with images and the bases' deviations."""
+    """Forces, and the energy less the linear combination, from a `GraphBatch` with images.
+
+    The base energies of the batch are the deviations of the base models from the combination.
+    """
 
     atomic_numbers: torch.Tensor
     combination: torch.Tensor
@@ -64,28 +67,35 @@ class ConservativeNetwork(Network):
         self.head = ScalarHead(self.stack.width, 2 * width, 1 + (n_models if self.gated else 0))
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
-        """Forces (N, 3), eV/Å."""
+        """Return the forces (N, 3), eV/Å."""
         return self.outputs(batch).forces
 
     def outputs(self, batch: GraphBatch) -> NetworkOutputs:
-        """Forces, and the energy beyond the linear combination, which they cost anyway."""
+        """Return the forces, and the energy less the linear combination, which is a by-product of the forces."""
         energy, gates, gradient = self.energy_and_gradient(batch)
         return NetworkOutputs(self.forces(batch, gates, gradient), energy)
 
     def forces(self, batch: GraphBatch, gates: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        """The chain rule: forces (N, 3) from gates (B, M) and dE/d(vectors) (E, 3), eV/Å."""
+        """Return the forces (N, 3) by the chain rule from gates (B, M) and dE/d(vectors) (E, 3), eV/Å."""
         shares = self.shares(gates)[batch.structure_index]  # (N, M)
         combined = torch.einsum("nm,nmx->nx", shares, batch.base_forces)
         source, target = batch.edges
-        # A vector is source minus target: moving the source along it is moving the target against it.
+        # A vector is source minus target, so the gradient has opposite signs for source and target.
         return combined.index_add(0, source, -gradient).index_add(0, target, gradient)
 
     def shares(self, gates: torch.Tensor) -> torch.Tensor:
-        """dE/dE_m of each structure from its gates (B, M): (B, M)."""
+        """Return dE/dE_m of each structure from its gates (B, M): (B, M)."""
         return self.combination + gates - self.combination * gates.sum(dim=1, keepdim=True)
 
     def energy_and_gradient(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Energy beyond the combination (B,), gates (B, M), and dE/d(vectors) at fixed base energies (E, 3), eV/Å."""
+        """Return the energy and its gradient.
+
+        Returns
+        -------
+        energy : (B,), eV, less the linear combination
+        gates : (B, M)
+        gradient : (E, 3), eV/Å, dE/d(vectors) at fixed base energies
+        """
         assert batch.vectors is not None
         with torch.enable_grad():
             vectors = batch.vectors.detach().requires_grad_(True)
@@ -107,20 +117,23 @@ class ConservativeNetwork(Network):
         energy = self.output_scale * total[:, 0]
         if not self.gated:
             return energy, torch.zeros_like(batch.base_energies)
-        gates = total[:, 1:] / batch.n_atoms.unsqueeze(1)  # means: two far copies have the gates of one
+        gates = total[:, 1:] / batch.n_atoms.unsqueeze(1)  # means, so that two distant copies have the gates of one
         return energy + (gates * batch.base_energies).sum(dim=1), gates
 
 
 class ConservativeMeta(NeuralMeta):
-    """A stack with a potential of its own: see the module's text."""
+    """The meta-model `conservative`, whose forces are the gradient of an energy; see the docstring of the module."""
 
     options: ConservativeOptions
     network: ConservativeNetwork | None
 
     def predict(self, features: Features) -> Prediction:
-        """Energies, forces that are minus their gradient, and stresses where every base gives them; float64.
+        """Predict energies, forces as minus their gradient, and stresses if every base model gives them; float64.
 
-        ElmlffError on an element that was not in the training structures, or a base without energies.
+        Raises
+        ------
+        ElmlffError
+            An element was not in the training structures, or a base model gives no energies.
         """
         assert self.network is not None, "fit or load first"
         features = _with_a_base(features)
@@ -133,7 +146,7 @@ class ConservativeMeta(NeuralMeta):
         return Prediction(features.n_atoms, forces, combined + beyond, _stress(features, shares, virial))
 
     def _fit_energy(self, train: Features) -> EnergyCombination:
-        """Bases aligned by energies, weighted by forces."""
+        """Align the base models by their energies, and fit the weights to forces."""
         if train.reference is None or train.reference.energy is None:
             raise DataError("'conservative' learns an energy: the training structures need reference energies")
         return replace(EnergyCombination.fit(train), weights=force_weights(train))
@@ -149,7 +162,7 @@ class ConservativeMeta(NeuralMeta):
         return ConservativeNetwork(self.options, self.shapes["n_models"], numbers, self.shapes["n_neighbours"])
 
     def _start(self, network: Network, train: Features) -> None:
-        """Start as the linear combination, in units of the force error it leaves."""
+        """Start as the linear combination; the output scale is the force error that it leaves."""
         assert isinstance(network, ConservativeNetwork)
         left = RootMeanSquare()
         for _, block in train.blocks():
@@ -158,7 +171,10 @@ class ConservativeMeta(NeuralMeta):
         network.output_scale.fill_(left.value or 1.0)
 
     def _graphs(self, features: Features, dtype: torch.dtype = torch.float32) -> GraphDataset:
-        """With what each base's aligned energy differs from their combination, and the reference from it: small."""
+        """Build graphs with small energies.
+
+        They hold the differences of the aligned base energies, and of the reference, from the linear combination.
+        """
         graphs = GraphDataset.from_features(features, self.options.cutoff, images=True, dtype=dtype)
         combined = self.energy.apply(features)
         assert combined is not None
@@ -172,9 +188,9 @@ class ConservativeMeta(NeuralMeta):
 
 
 def force_weights(features: Features) -> np.ndarray:
-    """Weights of the bases, sum one, with the least squared force error: (n_models,).
+    """Return the weights of the base models, with sum one and the smallest squared force error: (n_models,).
 
-    One set for all elements: the energies of the bases are not divided among atoms.
+    All elements share one set of weights, because the energies of base models are not divided among atoms.
     """
     covariance = np.zeros((len(features.models), len(features.models)))
     for _, block in features.blocks():
@@ -185,10 +201,13 @@ def force_weights(features: Features) -> np.ndarray:
 
 
 def _with_a_base(features: Features) -> Features:
-    """`features` as they are, or with one base that predicts nothing; ElmlffError where a base gives no energies."""
+    """Return `features`, or, if they have no base model, features with one that predicts zero.
+
+    ElmlffError if a base model gives no energies.
+    """
     if features.models:
         if missing := [name for name in features.models if name not in features.energies]:
-            raise ElmlffError(f"'conservative' needs the energies of every base; {', '.join(missing)} gives none")
+            raise ElmlffError(f"'conservative' needs energies of every base model; {', '.join(missing)} gives none")
         return features
     n_rows, n_structures = features.forces.shape[1], len(features)
     return replace(
@@ -206,7 +225,15 @@ def _batches(graphs: GraphDataset) -> Iterator[GraphBatch]:
 
 
 def _predicted(network: ConservativeNetwork, batch: GraphBatch) -> tuple[torch.Tensor, ...]:
-    """Energy beyond the combination (B,), forces (N, 3), shares of the bases (B, M), the network's virial (B, 3, 3)."""
+    """Return the outputs of the network for one batch.
+
+    Returns
+    -------
+    energy : (B,), eV, less the linear combination
+    forces : (N, 3), eV/Å
+    shares : (B, M), dE/dE_m of the base models
+    virial : (B, 3, 3), eV, of the network
+    """
     energy, gates, gradient = network.energy_and_gradient(batch)
     assert batch.vectors is not None
     outer = batch.vectors.unsqueeze(2) * gradient.unsqueeze(1)  # (E, 3, 3)
@@ -216,12 +243,15 @@ def _predicted(network: ConservativeNetwork, batch: GraphBatch) -> tuple[torch.T
 
 
 def _stress(features: Features, shares: np.ndarray, virial: np.ndarray) -> np.ndarray | None:
-    """Stress (n_structures, 6), eV/Å³: shares (S, M) of the bases' and virial (S, 3, 3) over volume; None without."""
+    """Return the stress (n_structures, 6), eV/Å³, or None if a base model gives none.
+
+    It is the sum of the stresses of the base models times their shares (S, M), and the virial (S, 3, 3) per volume.
+    """
     if any(name not in features.stresses for name in features.models):
         return None
     volumes = np.array([atoms.cell.volume if atoms.pbc.all() else np.nan for atoms in features.structures])
     if np.isnan(volumes).any():
         return None
-    bases = np.stack([features.stresses[name] for name in features.models], axis=1)  # (S, M, 6)
+    base_stresses = np.stack([features.stresses[name] for name in features.models], axis=1)  # (S, M, 6)
     symmetric = 0.5 * (virial + virial.transpose(0, 2, 1)) / volumes[:, None, None]
-    return np.einsum("sm,sma->sa", shares, bases) + full_3x3_to_voigt_6_stress(symmetric)
+    return np.einsum("sm,sma->sa", shares, base_stresses) + full_3x3_to_voigt_6_stress(symmetric)

@@ -19,14 +19,15 @@ from elmlff_core.meta.options import EGATOptions
 
 
 class EGATNetwork(Network):
-    """Forces (N, 3) in eV/Å from a `GraphBatch` with images.
+    """Network that predicts forces (N, 3) in eV/Å from a `GraphBatch` with images.
 
     Base forces enter as vectors, compressed in magnitude, and as invariants: norms, mutual scalar products and the
-    committee spread.  What comes out is the linear combination, plus each base's deviation from it weighted by a gate
-    of its own, plus a learnt vector.  Gates and vector start at zero: the network starts as the linear combination.
+    committee spread.  The output is the linear combination, plus the deviation of each base model from it weighted by
+    a learnt gate, plus a learnt vector.  Gates and vector are zero at first, so the network starts as the linear
+    combination.
     """
 
-    compiles = True  # many small operations, which torch.compile joins
+    compiles = True  # it has many small operations, which torch.compile fuses
 
     atomic_numbers: torch.Tensor
     combination: torch.Tensor
@@ -54,20 +55,20 @@ class EGATNetwork(Network):
         self.variance = ScalarHead(self.stack.width, width, 1) if options.variance else None
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
-        """Forces on all atoms of the batch: (N, 3), eV/Å."""
+        """Return the forces on all atoms of the batch: (N, 3), eV/Å."""
         return self._forces_and_state(batch)[0]
 
     def outputs(self, batch: GraphBatch) -> NetworkOutputs:
-        """Forces and, where it is learnt, the standard deviation of their components."""
+        """Return the forces and, if it is learnt, the standard deviation of their components."""
         forces, scalars, vectors = self._forces_and_state(batch)
         if self.variance is None:
             return NetworkOutputs(forces)
-        # Detached: what is learnt of the errors does not change the forces.
+        # Detached, so that learning the standard deviation does not change the forces.
         logarithm = self.variance(scalars.detach(), vectors.detach()).squeeze(1)
         return NetworkOutputs(forces, forces_std=self.output_scale * logarithm.exp())
 
     def _forces_and_state(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Forces (N, 3), eV/Å, and what they are read from: scalars (N, width) and vectors (N, 3, width)."""
+        """Return forces (N, 3), eV/Å, and the last layer's output: scalars (N, width) and vectors (N, 3, width)."""
         element = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)  # (N,)
         combined = batch.combined(self.combination[element])  # (N, 3)
         deviations = batch.base_forces - combined.unsqueeze(1)  # (N, M, 3)
@@ -90,7 +91,7 @@ class EGATNetwork(Network):
         return compressed(torch.cat(parts, dim=1))
 
     def _invariants(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Norms, mutual scalar products and committee spread of (N, M + 1, 3): (N, n_invariants)."""
+        """Return norms, mutual scalar products and committee spread of inputs (N, M + 1, 3): (N, n_invariants)."""
         products = inputs @ inputs.transpose(1, 2)  # (N, M + 1, M + 1)
         row, column = torch.triu_indices(*products.shape[1:], device=products.device)
         norms = norm(inputs.transpose(1, 2))  # (N, M + 1)
@@ -104,19 +105,19 @@ def _learnt_std(outputs: NetworkOutputs) -> torch.Tensor:
 
 
 def _without_net_force(forces: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
-    """Forces (N, 3) less the mean of their structure."""
+    """Return forces (N, 3) less the mean force of their structure."""
     total = forces.new_zeros(len(batch.n_atoms), 3).index_add(0, batch.structure_index, forces)
     return forces - (total / batch.n_atoms.unsqueeze(1))[batch.structure_index]
 
 
 class EGATMeta(NeuralMeta):
-    """Equivariant graph attention as a meta-model: see the module's text."""
+    """The meta-model `egat`: equivariant graph attention over base predictions."""
 
     options: EGATOptions
     takes_masks = True
 
     def forces_std(self, features: Features) -> np.ndarray | None:
-        """The learnt standard deviation of each atom's force components, eV/Å: (n_rows,), or None without option."""
+        """Return the learnt standard deviation of force components: (n_rows,), eV/Å; None without `variance`."""
         assert self.network is not None, "fit or load first"
         if not self.options.variance:
             return None

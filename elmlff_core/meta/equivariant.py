@@ -1,9 +1,9 @@
 """Equivariant graph attention: layers that pass scalars and vectors between neighbours.
 
-Scalars do not change when a structure is rotated or reflected, vectors turn with it: only products that keep this are
-taken, so that it holds exactly and need not be learnt.  The attention is that of a transformer with invariant scores;
-what it weights are scalars, vectors and directions, as in PaiNN (Schütt et al., 2021) and TorchMD-NET (Thölke and De
-Fabritiis, 2022); residuals and jumping knowledge are as in the paper (Eqs. 4, 5).
+Scalars do not change when a structure is rotated or reflected, and vectors rotate with it.  Only operations that
+preserve this are used, so equivariance is exact and need not be learnt.  The attention is that of a transformer with
+invariant scores.  It weights scalars, vectors and directions, as in PaiNN (Schütt et al., 2021) and TorchMD-NET (Thölke
+and De Fabritiis, 2022).  Residuals and jumping knowledge are those of the paper (Eqs. 4, 5).
 
 Shapes: N atoms, F features, H heads; scalars (N, F), vectors (N, 3, F).
 """
@@ -15,23 +15,23 @@ from torch import nn
 
 from elmlff_core.graphs.pairs import Pairs
 
-# Keeps the derivative of a norm finite where a vector is zero.
+# Keeps the derivative of a norm finite at a zero vector.
 EPSILON = 1e-8
 
 
 def norm(vectors: torch.Tensor) -> torch.Tensor:
-    """Norms over the components of (..., 3, F), smooth at zero: (..., F)."""
+    """Return norms over the components of vectors (..., 3, F), smooth at zero: (..., F)."""
     return (vectors.square().sum(dim=-2) + EPSILON).sqrt()
 
 
 def compressed(vectors: torch.Tensor, dim: int = -1) -> torch.Tensor:
-    """Vectors with the norm r replaced by log(1 + r): what reaches from 0.01 to 40 eV/Å fits into a network."""
+    """Return vectors with the norm r replaced by log(1 + r), so that forces from 0.01 to 40 eV/Å can be inputs."""
     norms = (vectors.square().sum(dim=dim, keepdim=True) + EPSILON).sqrt()
     return vectors * (norms.log1p() / norms)
 
 
 class VectorNorm(nn.Module):
-    """Vectors divided by the root mean square of their norms over the features; zero stays zero."""
+    """Divide vectors by the root mean square of their norms over the features; zero vectors stay zero."""
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         mean_square = vectors.square().sum(dim=1, keepdim=True).mean(dim=-1, keepdim=True)
@@ -39,16 +39,16 @@ class VectorNorm(nn.Module):
 
 
 class EquivariantAttention(nn.Module):
-    """Messages from neighbours: what they are, the directions they lie in, and the vectors they carry.
+    """Messages from neighbours, made of their scalars, their directions and their vectors.
 
-    Each head weights its neighbours by attention; radial functions of the distance scale what is passed on.
+    Each head weights the neighbours by attention; radial functions of the distance scale the messages.
     """
 
     def __init__(self, width: int, heads: int, n_radial: int, n_neighbours: float) -> None:
         super().__init__()
         self.heads = heads
         self.scale = (width // heads) ** -0.5
-        # Softmax averages; a sum over neighbours grows with their number and its noise with the root of it.
+        # The softmax gives means; a sum over neighbours grows with their number, and its noise with the square root.
         self.gain = n_neighbours**0.5
         self.scalar_norm, self.vector_norm = nn.LayerNorm(width), VectorNorm()
         self.queries_keys_values = nn.Linear(width, 4 * width)
@@ -58,7 +58,7 @@ class EquivariantAttention(nn.Module):
         self.vector_out = nn.Linear(2 * width, width, bias=False)
 
     def forward(self, scalars: torch.Tensor, vectors: torch.Tensor, pairs: Pairs) -> tuple[torch.Tensor, torch.Tensor]:
-        """Changes of scalars and vectors."""
+        """Return the changes of scalars and vectors."""
         heads = (self.heads, -1)
         parts = self.queries_keys_values(self.scalar_norm(scalars)).chunk(4, dim=-1)
         queries, keys, passed, pointed = (part.unflatten(-1, heads) for part in parts)  # (N, H, C)
@@ -77,7 +77,7 @@ class EquivariantAttention(nn.Module):
 
 
 class EquivariantUpdate(nn.Module):
-    """An atom's scalars and vectors change each other, as in PaiNN's update block."""
+    """Update of the scalars and vectors of each atom from each other, as in the update block of PaiNN."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class EquivariantUpdate(nn.Module):
         self.network = nn.Sequential(nn.Linear(2 * width, 2 * width), nn.SiLU(), nn.Linear(2 * width, 3 * width))
 
     def forward(self, scalars: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Changes of scalars and vectors."""
+        """Return the changes of scalars and vectors."""
         left, right = self.mixed(self.vector_norm(vectors)).chunk(2, dim=-1)  # (N, 3, F)
         inputs = torch.cat([self.scalar_norm(scalars), norm(right)], dim=-1)
         own, product, gate = self.network(inputs).chunk(3, dim=-1)  # (N, F)
@@ -94,15 +94,15 @@ class EquivariantUpdate(nn.Module):
 
 
 class EquivariantStack(nn.Module):
-    """Layers of attention and update with residuals, whose outputs are joined: jumping knowledge.
+    """Layers of attention and update with residuals; the outputs of all layers are joined (jumping knowledge).
 
     Parameters
     ----------
     width : features of scalars and of vectors
-    n_layers : how many layers
+    n_layers : number of layers
     heads : attention heads; divides `width`
     n_radial : radial basis functions
-    n_neighbours : of a typical atom, which sets the size of sums
+    n_neighbours : number of neighbours of a typical atom, by which sums are scaled
     """
 
     def __init__(self, width: int, n_layers: int, heads: int, n_radial: int, n_neighbours: float) -> None:
@@ -114,7 +114,7 @@ class EquivariantStack(nn.Module):
         self.width = width * (n_layers + 1)
 
     def forward(self, scalars: torch.Tensor, vectors: torch.Tensor, pairs: Pairs) -> tuple[torch.Tensor, torch.Tensor]:
-        """Joined outputs of the inputs and all layers: scalars (N, width), vectors (N, 3, width)."""
+        """Return the joined inputs and outputs of all layers: scalars (N, width), vectors (N, 3, width)."""
         all_scalars, all_vectors = [scalars], [vectors]
         for attention, update in zip(self.attentions, self.updates, strict=True):
             scalar_change, vector_change = attention(scalars, vectors, pairs)
@@ -127,7 +127,7 @@ class EquivariantStack(nn.Module):
 
 
 class ScalarHead(nn.Module):
-    """Reads scalars and vectors out as K numbers for each atom, zero at first."""
+    """Readout of scalars and vectors as K numbers for each atom, which are zero at first."""
 
     def __init__(self, width: int, hidden: int, n_numbers: int) -> None:
         super().__init__()
@@ -147,14 +147,14 @@ class ScalarHead(nn.Module):
 
 
 class GatedHead(ScalarHead):
-    """Reads scalars and vectors out as K numbers for each atom, and one vector; both zero at first."""
+    """Readout of scalars and vectors as K numbers and one vector for each atom, which are zero at first."""
 
     def __init__(self, width: int, hidden: int, n_numbers: int) -> None:
         super().__init__(width, hidden, n_numbers + hidden)
         self.n_numbers = n_numbers
 
     def forward(self, scalars: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
-        """(N, n_numbers) and (N, 3)."""
+        """Return numbers (N, n_numbers) and vectors (N, 3)."""
         hidden = self.vectors(vectors)  # (N, 3, hidden)
         numbers, weights = self._read(scalars, hidden).split([self.n_numbers, hidden.shape[-1]], dim=-1)
         return numbers, (hidden * weights.unsqueeze(1)).sum(dim=-1)

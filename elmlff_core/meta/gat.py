@@ -1,8 +1,8 @@
-"""`gat`: the paper's meta-model, a graph attention network over base predictions.
+"""`gat`: the meta-model of the paper, a graph attention network over base predictions.
 
-Node features are each base's force vector and the element (Sec. 2.2, 2.3); edges join pairs within the cutoff; eight
-attention layers with residuals (Eq. 4) and jumping knowledge (Eq. 5) are averaged over the atoms and mapped to the
-forces of all atoms by one linear layer (Eq. 6).
+Node features are the force vectors of all base models and the element (Sec. 2.2, 2.3).  Edges join pairs of atoms
+within the cutoff.  The outputs of eight attention layers with residuals (Eq. 4) and jumping knowledge (Eq. 5) are
+averaged over the atoms, and one linear layer maps the average to the forces of all atoms (Eq. 6).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from elmlff_core.meta.options import GATOptions
 
 
 class GATNetwork(Network):
-    """Forces (N, 3) in eV/Å from a `GraphBatch`.
+    """Network that predicts forces (N, 3) in eV/Å from a `GraphBatch`.
 
-    Buffers hold what is fixed before training: the elements, the linear combination, and the scales of inputs
-    and outputs.  With the ``direct`` target the combination is zero and the scales are one, as in the paper.
+    Buffers hold the values that are fixed before training: the elements, the linear combination, and the scales of
+    inputs and outputs.  With the ``direct`` target the combination is zero and the scales are one, as in the paper.
     """
 
     atomic_numbers: torch.Tensor
@@ -50,7 +50,7 @@ class GATNetwork(Network):
         self.head = nn.Linear(self.stack.width, 3 * n_slots if self.pooled else 3)
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
-        """Forces on all atoms of the batch: (N, 3), eV/Å."""
+        """Return the forces on all atoms of the batch: (N, 3), eV/Å."""
         element = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)  # (N,)
         if self.learns_delta:
             combined = batch.combined(self.combination[element])
@@ -67,9 +67,11 @@ class GATNetwork(Network):
         return combined + self.output_scale * out
 
     def _inputs(self, base_forces: torch.Tensor, combined: torch.Tensor) -> torch.Tensor:
-        """Force features (N, ?, 3): the bases as they are (direct), or the combination and deviations from it (delta).
+        """Return the force features.
 
-        Good bases differ by little: side by side in one scale, what tells them apart would be lost in what they share.
+        With the direct target they are the base forces (N, M, 3).  With the delta target they are the combination and
+        the deviations from it (N, M + 1, 3), each with its own scale: good base models differ little, and on the scale
+        of the forces these differences would be lost.
         """
         if not self.learns_delta or not base_forces.shape[1]:
             return base_forces
@@ -78,14 +80,14 @@ class GATNetwork(Network):
 
 
 class GATMeta(NeuralMeta):
-    """The paper's meta-model: see the module's text."""
+    """The meta-model `gat`: the graph attention network of the paper."""
 
     network: GATNetwork | None
     options: GATOptions
     takes_masks = True
 
     def _shapes(self, train: Features) -> dict[str, Any]:
-        """With the pooled head, also the composition and order of atoms it is tied to."""
+        """With the pooled head, add the composition and order of atoms, for which alone it is valid."""
         template = train.structures[0].numbers.tolist() if self.options.readout == "pooled" else None
         return super()._shapes(train) | {"template": template}
 
@@ -94,7 +96,7 @@ class GATMeta(NeuralMeta):
         return GATNetwork(self.options, self.shapes["n_models"], numbers, len(self.shapes["template"] or ()))
 
     def _start(self, network: Network, train: Features) -> None:
-        """With the delta target, start as the linear combination: the head is zero."""
+        """With the delta target, start as the linear combination, with a head that is zero."""
         if self.options.target == "delta":
             assert isinstance(network, GATNetwork)
             start_at_linear_combination(network, train)
@@ -105,13 +107,13 @@ class GATMeta(NeuralMeta):
         return GraphDataset.from_features(features, self.options.cutoff)
 
     def _rotates(self, train: Features) -> bool:
-        """`auto`: where no structure has a periodic direction that would fix its orientation."""
+        """With ``auto``, rotate if no structure has a periodic direction, which would fix its orientation."""
         if self.options.rotate == "auto":
             return not any(atoms.pbc.any() for atoms in train.structures)
         return self.options.rotate
 
     def _check(self, features: Features) -> None:
-        """For the pooled head, refuse any other composition or atom order too."""
+        """With the pooled head, also refuse any other composition or order of atoms."""
         super()._check(features)
         template = self.shapes["template"]
         if template is None:
@@ -120,6 +122,6 @@ class GATMeta(NeuralMeta):
             if atoms.numbers.tolist() != template:
                 raise ElmlffError(
                     f"structure {index}, {atoms.get_chemical_formula()}, differs in composition or order of atoms from "
-                    "the first training structure: the pooled head of 'gat' is tied to one composition and order; "
+                    "the first training structure: the pooled head of 'gat' works for one composition and order only; "
                     "use the per-atom head, --set meta.readout=atom"
                 )

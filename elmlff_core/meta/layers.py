@@ -18,11 +18,12 @@ DENSE_LIMIT = 256
 class ResidualGATLayer(nn.Module):
     """One graph attention layer with a residual, ``relu(GAT(x)) + R x`` (Eq. 4).
 
-    The parameters and the numbers are those of PyG's `GATConv` (Veličković et al., 2018).  On small structures its sums
-    are taken as masked matrix products over padded batches, which on a CPU is several times faster; on large ones over
-    edges, without keeping a message for each of them, which at 20,000 atoms would fill 20 GB.  PyG's `DenseGATConv`
-    scores with the projected heads, and averages heads after their sums are taken: a training step of 64 structures of
-    54 atoms took 1.99 s with it, 1.74 s here and 20 s with `GATConv` on one busy core (``benchmarks/gat_step.py``).
+    Parameters and results equal those of `GATConv` of PyG (Veličković et al., 2018).  On small structures the sums over
+    neighbours are masked matrix products over padded batches, which on a CPU is several times faster.  On large
+    structures they are sums over edges, without a stored message for each edge, which at 20,000 atoms would fill 20 GB.
+    `DenseGATConv` of PyG computes scores from the projected heads, and averages heads after the sums.  A training step
+    of 64 structures of 54 atoms took 1.99 s with it, 1.74 s here and 20 s with `GATConv`, on one busy core
+    (``benchmarks/gat_step.py``).
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ class ResidualGATLayer(nn.Module):
     n_outputs : width of the output of one head
     heads : number of heads
     concat : whether heads are concatenated or averaged
-    residual : whether ``R x`` is added; R is linear where the widths differ, else the identity
+    residual : whether ``R x`` is added; R is linear if the widths differ, otherwise the identity
     """
 
     def __init__(self, n_inputs: int, n_outputs: int, heads: int, concat: bool, residual: bool = True) -> None:
@@ -44,7 +45,7 @@ class ResidualGATLayer(nn.Module):
             self.residual = nn.Identity() if n_inputs == self.width else nn.Linear(n_inputs, self.width)
 
     def forward(self, x: torch.Tensor, edges_or_adjacency: torch.Tensor) -> torch.Tensor:
-        """Dense for x (B, N, F) and adjacency (B, N, N) bool; sparse for x (N, F) and edges (2, E)."""
+        """Apply the layer: dense to x (B, N, F) and adjacency (B, N, N) bool, sparse to x (N, F) and edges (2, E)."""
         attended = self._dense(x, edges_or_adjacency) if x.dim() == 3 else self._sparse(x, edges_or_adjacency)
         out = torch.relu(attended)
         return out if self.residual is None else out + self.residual(x)
@@ -56,7 +57,7 @@ class ResidualGATLayer(nn.Module):
         attention = scores.masked_fill(~adjacency.unsqueeze(1), float("-inf")).softmax(dim=-1)
         if self.concat:
             return self._merged((attention @ projected.transpose(1, 2)).transpose(1, 2))
-        # The mean over heads is a sum over neighbours and heads at once: one product, without the heads in between.
+        # The mean over heads and the sum over neighbours are one matrix product, without an array for each head.
         weights = attention.permute(0, 2, 3, 1).flatten(2) / self.heads  # (B, N, N H)
         return weights @ projected.flatten(1, 2) + self.conv.bias
 
@@ -68,10 +69,10 @@ class ResidualGATLayer(nn.Module):
         return self._merged(weighted_sum(softmax(scores, target, num_nodes=len(x)), projected, source, target))
 
     def _scores(self, x: torch.Tensor) -> torch.Tensor:
-        """What each atom adds to scores as a source and as a target: (..., 2 H).
+        """Return the contributions of each atom to the scores, as a source and as a target: (..., 2 H).
 
-        Additive attention, ``e_ij = leaky(s_j + t_i)``, is linear in x before its nonlinearity: one thin product with
-        folded weights in place of many thinner ones with the projected heads.
+        Additive attention, ``e_ij = leaky(s_j + t_i)``, is linear in x before its nonlinearity.  Therefore one product
+        with folded weights replaces many smaller ones with the projected heads.
         """
         conv = self.conv
         weight = conv.lin.weight.unflatten(0, (self.heads, -1))  # (H, C, F)
@@ -79,20 +80,20 @@ class ResidualGATLayer(nn.Module):
         return x @ torch.cat(folded).T
 
     def _merged(self, heads: torch.Tensor) -> torch.Tensor:
-        """Heads (..., H, C) concatenated or averaged, and the bias."""
+        """Concatenate or average heads (..., H, C) and add the bias."""
         merged = heads.flatten(-2) if self.concat else heads.mean(dim=-2)
         return merged + self.conv.bias
 
 
 class ResidualGATStack(nn.Module):
-    """Layers of `ResidualGATLayer` whose outputs are concatenated: jumping knowledge (Eq. 5).
+    """Layers of `ResidualGATLayer`; the outputs of all layers are concatenated, which is jumping knowledge (Eq. 5).
 
     Parameters
     ----------
     n_inputs : width of the node features
     channels : width of one head of each layer
     heads : number of heads
-    n_averaged : how many of the last layers average their heads instead of concatenating them
+    n_averaged : number of last layers that average their heads instead of concatenating them
     residual : whether layers have residuals
     """
 
@@ -109,7 +110,7 @@ class ResidualGATStack(nn.Module):
         self.width = sum(layer.width for layer in layers)
 
     def forward(self, x: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
-        """Node features (N, n_inputs) to the outputs of all layers (N, width)."""
+        """Map node features (N, n_inputs) to the outputs of all layers (N, width)."""
         dense = batch.max_atoms <= DENSE_LIMIT
         structure = batch.adjacency if dense else batch.edges
         x = batch.pad(x) if dense else x

@@ -1,7 +1,7 @@
 """`linear`: the linear combination of the base models as a meta-model, in closed form.
 
-See `elmlff_core.features.linear_combination`: one set of weights for each element, by least squares on the training
-structures, as in the linear stacking of Breiman (1996).
+Each element has one set of weights from least squares on the training structures, as in the linear stacking of Breiman
+(1996); see `elmlff_core.features.linear_combination`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class LinearOptions(Options):
 
     Attributes
     ----------
-    ridge : shrinks the weights towards the plain mean
-    nonnegative : whether weights below zero are refused
+    ridge : shrinks the weights towards the mean of the base models
+    nonnegative : whether weights are constrained to be zero or positive
     """
 
     ridge: float = Field(0.0, ge=0)
@@ -41,24 +41,24 @@ class LinearMeta:
         self.energy = EnergyCombination()
 
     def fit(self, request: FitRequest) -> None:
-        """Closed form on the training structures; validation is not used."""
+        """Fit in closed form on the training structures; validation structures are not used."""
         check_masks(self, request.masks)
         self.combination = LinearCombination.fit(request.train, self.options.ridge, self.options.nonnegative)
         self.energy = EnergyCombination.fit(request.train)
 
     def predict(self, features: Features) -> Prediction:
-        """Combined forces, and the combination of aligned base energies."""
+        """Predict combined forces, and the combination of aligned base energies."""
         assert self.combination is not None, "fit or load first"
         return Prediction(features.n_atoms, self.combination.apply(features), self.energy.apply(features))
 
     def save(self, directory: Path) -> None:
-        """Write weights as safetensors."""
+        """Write the weights to a safetensors file."""
         assert self.combination is not None, "fit or load first"
         tensors = {"atomic_numbers": self.combination.atomic_numbers, "weights": self.combination.weights}
         save_file(tensors | self.energy.tensors(), directory / "meta.safetensors")
 
     def load(self, directory: Path) -> None:
-        """Read what `save` wrote."""
+        """Read the files that `save` wrote."""
         tensors = load_file(directory / "meta.safetensors")
         self.combination = LinearCombination(tensors["atomic_numbers"], tensors["weights"])
         self.energy = EnergyCombination.from_tensors(tensors)

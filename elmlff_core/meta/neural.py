@@ -1,4 +1,4 @@
-"""NeuralMeta: what neural meta-models share: fitting, predicting, and being saved."""
+"""NeuralMeta: the common base class of neural meta-models, which fits, predicts, saves and loads."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from elmlff_core.graphs.masks import BaseMasks
 from elmlff_core.graphs.network import Network
 
 NETWORK = "network."
-N_FOR_NEIGHBOURS = 100  # structures whose mean number of neighbours sets the size of sums
+N_FOR_NEIGHBOURS = 100  # structures from which the mean number of neighbours, the scale of sums, is computed
 
 
 class NeuralMeta:
-    """A network from graphs to forces; energies are the linear combination of aligned base energies.
+    """Meta-model with a network that maps graphs to forces; energies are the combination of aligned base energies.
 
-    A child says how its `Network` is built from `shapes`, plain data that are saved beside the tensors.
+    A subclass builds its `Network` from `shapes`, plain data that are saved with the tensors.
 
     Attributes
     ----------
-    takes_masks : whether the network starts from the combination that its batch carries, so that bases can be masked
+    takes_masks : whether the network can use the combination that a batch carries, so that base models can be masked
     """
 
     takes_masks: ClassVar[bool] = False
@@ -45,16 +45,19 @@ class NeuralMeta:
 
     @property
     def n_parameters(self) -> int:
-        """Trainable numbers of the network, 0 before it is fitted or loaded."""
+        """The number of trainable parameters, 0 before the network is fitted or loaded."""
         return 0 if self.network is None else sum(p.numel() for p in self.network.parameters())
 
     def fit(self, request: FitRequest) -> None:
         """Train on ``request.train`` and keep the state with the lowest per-frame RMSE on ``request.valid``.
 
-        With ``request.masks`` each structure is shown with a subset of its bases, drawn anew in every epoch, and the
-        error on validation is the mean over the masks' subsets for validation.
+        With ``request.masks`` each structure is shown with a subset of its base models, which is drawn again in every
+        epoch.  The validation error is then the mean over the subsets for validation of the masks.
         """
-        from elmlff_core.meta.training.loop import seeded, train_network  # Lightning, which predicting does without
+        from elmlff_core.meta.training.loop import (
+            seeded,
+            train_network,
+        )  # imports Lightning, which predictions do not need
 
         check_masks(self, request.masks)
         train, valid = self._prepared(request.train), self._prepared(request.valid)
@@ -75,7 +78,7 @@ class NeuralMeta:
         self.network = train_network(network, graphs, shown, request, self._rotates(train), masks.drawn)
 
     def predict(self, features: Features) -> Prediction:
-        """Forces by the network; energies by the linear combination of aligned base energies.
+        """Predict forces with the network, and energies as the linear combination of aligned base energies.
 
         ElmlffError on an element that was not in the training structures.
         """
@@ -85,7 +88,7 @@ class NeuralMeta:
         return Prediction(features.n_atoms, forces, self.energy.apply(features))
 
     def predict_masked(self, features: Features, masks: BaseMasks, subsets: Iterable[int]) -> Iterator[np.ndarray]:
-        """Forces with each of `subsets`, rows of `masks`, in place of all bases: (n_rows, 3) each, eV/Å."""
+        """Yield the forces with the base models of each of `subsets`, which are rows of `masks`: (n_rows, 3), eV/Å."""
         assert self.network is not None, "fit or load first"
         self._check(features)
         graphs = self._graphs(self._prepared(features))
@@ -93,7 +96,7 @@ class NeuralMeta:
             yield evaluate_network(self.network, masks.subset_of(graphs, index))
 
     def save(self, directory: Path) -> None:
-        """Write tensors as safetensors, and the shapes needed to rebuild the network as JSON."""
+        """Write the tensors to a safetensors file, and the shapes needed to rebuild the network to JSON."""
         assert self.network is not None, "fit or load first"
         (directory / "meta.json").write_text(json.dumps(self.shapes))
         tensors = {f"{NETWORK}{key}": value.cpu().contiguous() for key, value in self.network.state_dict().items()}
@@ -101,7 +104,7 @@ class NeuralMeta:
         save_file(tensors | energy, directory / "meta.safetensors")
 
     def load(self, directory: Path) -> None:
-        """Read what `save` wrote."""
+        """Read the files that `save` wrote."""
         self.shapes = json.loads((directory / "meta.json").read_text())
         self.network = self._build()
         tensors = load_file(directory / "meta.safetensors")
@@ -113,40 +116,40 @@ class NeuralMeta:
         self.energy = EnergyCombination.from_tensors(energy)
 
     def _prepared(self, features: Features) -> Features:
-        """Features as this meta-model takes them."""
+        """Return the features in the form that this meta-model needs."""
         return features
 
     def _fit_energy(self, train: Features) -> EnergyCombination:
-        """The linear combination of aligned base energies."""
+        """Fit the linear combination of aligned base energies."""
         return EnergyCombination.fit(train)
 
     def _shapes(self, train: Features) -> dict[str, Any]:
-        """What `_build` needs to know of the training structures, as JSON."""
+        """Return the properties of the training structures that `_build` needs, as data for JSON."""
         return {"n_models": len(train.models), "atomic_numbers": train.elements.tolist()}
 
     def _build(self) -> Network:
-        """A new network of `shapes`."""
+        """Build a new network from `shapes`."""
         raise NotImplementedError
 
     def _start(self, network: Network, train: Features) -> None:
-        """Set what is fixed before training."""
+        """Set the buffers that are fixed before training."""
         raise NotImplementedError
 
     def _graphs(self, features: Features) -> GraphDataset:
-        """Graphs as the network takes them."""
+        """Build the graphs that the network takes."""
         raise NotImplementedError
 
     def _rotates(self, train: Features) -> bool:
-        """Whether training shows structures in random orientations."""
+        """Return whether training shows structures in random orientations."""
         return False
 
     def _check(self, features: Features) -> None:
-        """Refuse what the network cannot take."""
+        """Refuse structures that the network cannot take."""
         features.check_elements(self.shapes["atomic_numbers"])
 
 
 def mean_neighbours(train: Features, cutoff: float) -> float:
-    """Mean number of neighbours of an atom within `cutoff` (Å), at least one."""
+    """Return the mean number of neighbours of an atom within `cutoff` (Å), at least one."""
     some = GraphDataset.from_features(train.subset(range(min(len(train), N_FOR_NEIGHBOURS))), cutoff, images=True)
     return max(1.0, some.edges.shape[1] / len(some.atomic_numbers))
 
@@ -156,7 +159,7 @@ class StartsAtCombination(Protocol):
 
     Attributes
     ----------
-    combination : (K, M), weights of the bases for each element
+    combination : (K, M), weights of the base models for each element
     input_scale, deviation_scale, output_scale : (), eV/Å
     """
 
@@ -167,10 +170,10 @@ class StartsAtCombination(Protocol):
 
 
 def start_at_linear_combination(network: StartsAtCombination, train: Features) -> None:
-    """Set the buffers of a network that learns what the linear combination leaves, from training structures.
+    """Set the buffers of a network that learns the error of the linear combination, from training structures.
 
-    The scales, in eV/Å, are the root mean squares of the combination, of the bases' deviations from it, and of what it
-    leaves.
+    The scales, in eV/Å, are the root mean squares of the combination, of the deviations of the base models from it, and
+    of its errors.
     """
     combination = LinearCombination.fit(train)
     inputs, deviations, left = RootMeanSquare(), RootMeanSquare(), RootMeanSquare()
@@ -183,21 +186,21 @@ def start_at_linear_combination(network: StartsAtCombination, train: Features) -
     for buffer, scale in (
         (network.input_scale, inputs), (network.deviation_scale, deviations), (network.output_scale, left)
     ):  # fmt: skip
-        buffer.fill_(scale.value or 1.0)  # one where there is nothing to scale
+        buffer.fill_(scale.value or 1.0)  # one if all values are zero
 
 
 class RootMeanSquare:
-    """Of values that come in blocks."""
+    """Root mean square of values that come in blocks."""
 
     def __init__(self) -> None:
         self.total, self.n = 0.0, 0
 
     def add(self, values: np.ndarray) -> None:
-        """Count `values`, of any shape."""
+        """Add `values`, of any shape."""
         self.total += float(np.square(values).sum())
         self.n += values.size
 
     @property
     def value(self) -> float:
-        """Zero where nothing was added."""
+        """The root mean square, zero if nothing was added."""
         return float(np.sqrt(self.total / self.n)) if self.n else 0.0

@@ -1,4 +1,4 @@
-"""Options of the neural meta-models, apart from them so that listing plugins imports no torch."""
+"""Options of the neural meta-models; they are in a module of their own so that listing plugins imports no torch."""
 
 from typing import Literal
 
@@ -8,20 +8,20 @@ from elmlff_core.contracts.hookspecs import Options
 
 
 class GATOptions(Options):
-    """Options of `gat`; the defaults are the paper's network.
+    """Options of `gat`; the defaults give the network of the paper.
 
     Attributes
     ----------
-    readout : ``pooled`` (the paper's, for one composition and atom order) or ``atom`` (any structures)
-    target : ``delta`` learns what the linear combination of the bases leaves, starting from zero; ``direct`` (the
-        paper's) learns the forces themselves
+    readout : ``pooled`` (as in the paper, for one composition and order of atoms) or ``atom`` (for any structures)
+    target : ``delta`` learns the error of the linear combination of the base models, starting from zero; ``direct`` (as
+        in the paper) learns the forces themselves
     rotate : whether each structure is shown to the network in a random orientation in every epoch.  The network is not
-        rotation-equivariant by construction; without this it knows the orientations of the training structures alone.
-        ``auto``: yes where no training structure is periodic, as molecules are free to turn and cells are not
+        rotation-equivariant by construction; without this it learns only the orientations of the training structures.
+        ``auto`` rotates if no training structure is periodic, because molecules rotate freely and cells do not
     cutoff : Å
     channels : width of one attention head in each layer
     heads : attention heads
-    averaged_layers : how many of the last layers average their heads
+    averaged_layers : number of last layers that average their heads
     residual : whether layers have residuals
     """
 
@@ -41,14 +41,14 @@ class EGATOptions(Options):
     Attributes
     ----------
     cutoff : Å
-    width : scalars, and vectors, of each atom
+    width : number of scalars, and of vectors, of each atom
     layers : attention layers
     heads : attention heads; divides `width`
     n_radial : radial basis functions
-    remove_net_force : whether the mean force of each structure is subtracted.  Right for isolated molecules and whole
-        periodic cells; wrong where part of the system is not in the structure
-    variance : whether a standard deviation of each force is learnt beside it, for uncertainties in place of the
-        committee spread.  The forces do not depend on it
+    remove_net_force : whether the mean force of each structure is subtracted.  This is right for isolated molecules and
+        whole periodic cells, and wrong if some atoms of the system are not in the structure
+    variance : whether a standard deviation of each force is also learnt, which then replaces the committee spread in
+        uncertainties.  The forces do not depend on it
     """
 
     cutoff: float = Field(5.0, gt=0)
@@ -65,8 +65,8 @@ class ConservativeOptions(Options):
 
     Attributes
     ----------
-    weights : ``environment`` lets what surrounds the atoms decide on the share of each base, averaged over the
-        structure; ``fixed`` gives each base one share everywhere
+    weights : ``environment`` makes the weight of each base model depend on the environments of the atoms, averaged over
+        the structure; ``fixed`` gives each base model the same weight in all structures
     cutoff, width, layers, heads, n_radial : as for `egat`
     """
 

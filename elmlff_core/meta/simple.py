@@ -1,4 +1,4 @@
-"""Meta-models without training: the mean and the median of the bases, and the best base on validation."""
+"""Meta-models without training: mean and median of the base models, and the best base model on validation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class NoOptions(Options):
 
 
 class _SimpleMeta:
-    """Forces by a fixed rule; energies by the combination of aligned base energies."""
+    """Meta-model with forces from a fixed rule, and energies from the combination of aligned base energies."""
 
     def __init__(self, options: NoOptions) -> None:
         self.options = options
@@ -38,7 +38,7 @@ class _SimpleMeta:
         raise NotImplementedError
 
     def save(self, directory: Path) -> None:
-        # safetensors files may be empty, so that every meta-model is the same two files
+        # A safetensors file may be empty, so every meta-model has the same two files.
         save_file(self.energy.tensors(), directory / "meta.safetensors")
 
     def load(self, directory: Path) -> None:
@@ -46,26 +46,26 @@ class _SimpleMeta:
 
 
 class MeanMeta(_SimpleMeta):
-    """The mean of the bases' forces."""
+    """The mean of the base forces."""
 
     def _forces(self, features: Features) -> np.ndarray:
         return np.asarray(features.forces.mean(axis=0))
 
 
 class MedianMeta(_SimpleMeta):
-    """The component-wise median of the bases' forces; components, so that it is not rotation-equivariant."""
+    """The median of the base forces, taken for each component; therefore it is not rotation-equivariant."""
 
     def _forces(self, features: Features) -> np.ndarray:
         return np.asarray(np.median(features.forces, axis=0))
 
 
 class BestMeta(_SimpleMeta):
-    """The base with the lowest per-frame force RMSE on validation."""
+    """The base model with the lowest per-frame force RMSE on validation."""
 
     model: str = ""
 
     def fit(self, request: FitRequest) -> None:
-        """Choose by validation structures."""
+        """Choose the base model with the lowest error on the validation structures."""
         super().fit(request)
         valid = request.valid
         errors = [
@@ -78,11 +78,11 @@ class BestMeta(_SimpleMeta):
         return features.base_prediction(self.model).forces
 
     def save(self, directory: Path) -> None:
-        """Write the name of the chosen base beside the energies."""
+        """Write the name of the chosen base model, and the energy combination."""
         super().save(directory)
         (directory / "best.json").write_text(json.dumps({"model": self.model}))
 
     def load(self, directory: Path) -> None:
-        """Read what `save` wrote."""
+        """Read the files that `save` wrote."""
         super().load(directory)
         self.model = json.loads((directory / "best.json").read_text())["model"]

@@ -1,7 +1,8 @@
 """The public conformance kit for authors of adapters and meta-models.
 
-`check_force_field` and `check_meta_model` try one for real and return a report that lists every check with its figure;
-they raise AssertionError, naming what failed.  In a pytest run the same come as fixtures of those names.
+`check_force_field` and `check_meta_model` run a force field or a meta-model, and return a report that lists every check
+with its measured value.  They raise AssertionError with the names of the failed checks.  In a pytest run they are also
+available as fixtures of the same names.
 """
 
 from elmlff_core.testing.force_field import check_force_field

@@ -1,4 +1,4 @@
-"""Forces and stress against finite differences of the energy."""
+"""Checks of forces and stress against finite differences of the energy."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from elmlff_core.testing.force_field_checks import ForceFieldCase
 from elmlff_core.testing.report import Figure, NotApplicable
 from elmlff_core.testing.structures import strained
 
-# Central differences over one and two steps: E' = (4 D(h) - D(2h)) / 3 is free of the third derivative.
+# Central differences D over one and two steps: in E' = (4 D(h) - D(2h)) / 3 the error of third derivatives cancels.
 STEPS = (-2, -1, 1, 2)
 N_COMPONENTS = 8  # per structure
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 def forces_are_gradients(case: ForceFieldCase) -> Figure:
-    """F = -dE/dR, in some components of the first structures."""
+    """Check F = -dE/dR for some components of the first structures."""
     _require_energy(case)
     step = case.tolerances.finite_difference_step
     worst, noise = 0.0, 0.0
@@ -34,7 +34,7 @@ def forces_are_gradients(case: ForceFieldCase) -> Figure:
 
 
 def stress_is_strain_derivative(case: ForceFieldCase) -> Figure:
-    """Stress = dE/dstrain / V with ASE's sign and Voigt order, in the first structure that is periodic throughout."""
+    """Check stress = dE/dstrain / V, with sign and Voigt order of ASE, for the first fully periodic structure."""
     _require_energy(case)
     periodic = [atoms for atoms in case.structures if atoms.pbc.all()]
     found = case.predict(periodic[:1]).stress if periodic else None
@@ -70,7 +70,7 @@ def _strainer(row: int, column: int) -> Callable[[Atoms, float], Atoms]:
 def _slopes(
     case: ForceFieldCase, atoms: Atoms, changes: Sequence[Callable[[Atoms, float], Atoms]], step: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """dE/dx of each change, and how far one step and two disagree: two (n_changes,) arrays."""
+    """Return dE/dx of each change, and the difference between one step and two: two (n_changes,) arrays."""
     energy = case.predict([change(atoms, factor * step) for change in changes for factor in STEPS]).energy
     assert energy is not None, "energies are given for some batches and not for others"
     minus_two, minus_one, one, two = energy.reshape(-1, 4).T
@@ -86,6 +86,6 @@ def _figure(case: ForceFieldCase, worst: float, noise: float, largest: float, ab
         and worst < 5 * noise
         and noise > case.tolerances.finite_difference_noise * largest
     ):
-        # Single precision of a large energy, most often: there is no derivative to compare with.
+        # The usual cause is single precision of a large energy: the differences are then meaningless.
         raise NotApplicable(f"energies are too noisy to differentiate: slopes are uncertain by {noise:.2g} {unit}")
     return Figure(worst, limit, unit)

@@ -1,4 +1,4 @@
-"""`check_force_field`: everything a base force field promises, checked on real structures."""
+"""`check_force_field`: check the contract of a base force field on structures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from elmlff_core.testing.report import Check, Examination, Figure, Report
 from elmlff_core.testing.structures import example_structures
 from elmlff_core.testing.tolerances import Tolerances
 
-# Without shapes and finite numbers the others have nothing to look at.
+# If one of these checks fails, the others cannot be run.
 ESSENTIAL: dict[str, Callable[[ForceFieldCase], Figure]] = {
     "attributes": checks.attributes,
     "shapes": checks.shapes,
@@ -39,7 +39,7 @@ CHECKS: dict[str, Callable[[ForceFieldCase], Figure]] = {
     "forces_are_gradients": differences.forces_are_gradients,
     "stress_is_strain_derivative": differences.stress_is_strain_derivative,
 }
-# A force field may say that it does not take such structures.
+# A force field may refuse such structures with an error.
 MAY_REFUSE = ("one_atom", "isolated_atom", "size_consistency")
 
 
@@ -54,32 +54,33 @@ def check_force_field(
     seed: int = 0,
     raise_on_failure: bool = True,
 ) -> Report:
-    """Try a base force field for real.
+    """Check a base force field by running it.
 
     Parameters
     ----------
-    force_field : as an adapter's ``load`` returns it
-    structures : of elements that it knows, best of different sizes; None takes `example_structures` of its elements
-    reference : what it ought to say of `structures`, from another code, in eV and eV/Å: the check of units
+    force_field : force field, as returned by ``load`` of an adapter
+    structures : structures of elements that it knows, best of different sizes; None takes `example_structures`
+    reference : correct prediction for `structures`, from another code, in eV and eV/Å; this checks the units
     skip : check -> reason, for checks that do not apply
-    reported : checks whose figures are told and not judged: ``["rotation"]`` for models that do not promise it
-    tolerances : how far figures may be off
-    seed : of rotations, permutations and displacements
+    reported : checks whose values are reported but cannot fail, such as ``["rotation"]`` for a model that is not
+        equivariant
+    tolerances : limits of deviations
+    seed : seed of rotations, permutations and displacements
     raise_on_failure : False returns the report of a failed force field too
 
     Returns
     -------
     Report
-        Every check with its status and figure.
+        Every check with its status and measured value.
 
     Raises
     ------
     AssertionError
-        Naming the checks that failed.
+        A check failed; the message names every failed check.
     """
     if structures is None:
         if reference is not None:
-            raise ValueError("a reference is of given structures: pass them too")
+            raise ValueError("a reference was given without its structures: pass them too")
         structures = example_structures(force_field.elements or {"Cu"})
     bare = [Atoms(a.numbers, positions=a.positions, cell=a.cell, pbc=a.pbc) for a in structures]
     case = ForceFieldCase(force_field, bare, tolerances or Tolerances(), np.random.default_rng(seed), reference)

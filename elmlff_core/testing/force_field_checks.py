@@ -1,4 +1,4 @@
-"""The checks of a base force field; each is a function of a `ForceFieldCase` and returns what it measured."""
+"""The checks of a base force field; each is a function of a `ForceFieldCase` that returns a measured value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from elmlff_core.testing.report import Figure, NotApplicable
 from elmlff_core.testing.structures import doubled, moved_by_lattice_vectors, random_rotation, rotated, translated
 from elmlff_core.testing.tolerances import Tolerances
 
-# Factors that a wrong unit puts between a model and its reference.
+# Ratios of values of the model and of the reference that a wrong unit causes.
 UNITS = {
     "Hartree": 1 / 27.211386,
     "Hartree/Bohr": 1 / 51.422067,
@@ -33,15 +33,15 @@ UNITS = {
 
 @dataclass
 class ForceFieldCase:
-    """One force field with what it is checked on.
+    """A force field with the structures and tolerances of its checks.
 
     Attributes
     ----------
-    force_field : what is checked
+    force_field : the force field to check
     structures : the structures, at least one
-    tolerances : how far figures may be off
-    rng : chooses rotations, permutations and atoms
-    reference : what the force field ought to say of `structures`, or None
+    tolerances : limits of deviations
+    rng : draws rotations, permutations and atoms
+    reference : correct prediction for `structures`, or None
     """
 
     force_field: BaseForceField
@@ -52,20 +52,20 @@ class ForceFieldCase:
 
     @cached_property
     def prediction(self) -> Prediction:
-        """What it says of `structures`."""
+        """The prediction of the force field for `structures`."""
         return self.force_field.predict(self.structures)
 
     def predict(self, structures: Sequence[Atoms]) -> Prediction:
-        """What it says of other structures, shapes checked."""
+        """Predict other structures, and check the shapes."""
         return self.force_field.predict(structures).checked(structures, self.force_field.name)
 
     def force_limit(self, absolute: float | None = None) -> float:
-        """eV/Å"""
+        """Return the largest allowed deviation of a force component, eV/Å."""
         absolute = self.tolerances.forces if absolute is None else absolute
         return absolute + self.tolerances.forces_relative * float(np.abs(self.prediction.forces).max())
 
     def compare(self, found: Prediction, forces: np.ndarray, energy: np.ndarray | None, absolute: float) -> Figure:
-        """The largest deviation of forces (eV/Å); an energy that is off fails at once."""
+        """Return the largest deviation of forces (eV/Å); AssertionError if energies deviate too much."""
         if found.energy is not None and energy is not None:
             off = float(np.abs(found.energy - energy).max())
             limit = self.tolerances.energy + self.tolerances.energy_relative * float(np.abs(energy).max())
@@ -75,7 +75,7 @@ class ForceFieldCase:
 
 
 def attributes(case: ForceFieldCase) -> Figure:
-    """Name, elements, cutoff and fingerprint are there and of their types."""
+    """Check that name, elements, cutoff and fingerprint exist and have the right types."""
     ff = case.force_field
     assert isinstance(ff, BaseForceField), "it lacks name, elements, cutoff, fingerprint or predict"
     assert isinstance(ff.name, str), f"name is {ff.name!r}, expected a string"
@@ -93,7 +93,7 @@ def attributes(case: ForceFieldCase) -> Figure:
 
 
 def shapes(case: ForceFieldCase) -> Figure:
-    """One row of forces per atom, one energy and one stress per structure."""
+    """Check that there is one row of forces per atom, and one energy and one stress per structure."""
     found = case.prediction
     assert isinstance(found, Prediction), f"predict returned {type(found).__name__}, expected Prediction"
     n_atoms = [len(atoms) for atoms in case.structures]
@@ -108,14 +108,14 @@ def shapes(case: ForceFieldCase) -> Figure:
 
 
 def finite(case: ForceFieldCase) -> Figure:
-    """No NaN and no infinity."""
+    """Check that all values are finite."""
     found = case.prediction
     arrays = [array for array in (found.forces, found.energy, found.stress) if array is not None]
     return Figure(float(sum((~np.isfinite(array)).sum() for array in arrays)), 0, "values not finite")
 
 
 def inputs(case: ForceFieldCase) -> Figure:
-    """Structures are not changed, and the answer is the same with a copy."""
+    """Check that `predict` does not change structures, and gives the same for a copy."""
     given = [atoms.copy() for atoms in case.structures]
     found = case.predict(given)
     for index, (before, after) in enumerate(zip(case.structures, given, strict=True)):
@@ -125,7 +125,7 @@ def inputs(case: ForceFieldCase) -> Figure:
 
 
 def constraints(case: ForceFieldCase) -> Figure:
-    """Fixed atoms have forces like any other: a slab's bottom layer is data too."""
+    """Check that constraints do not remove forces: forces on fixed atoms, as in a slab, are training data too."""
     fixed = [atoms.copy() for atoms in case.structures]
     for atoms in fixed:
         atoms.set_constraint(FixAtoms(range(len(atoms))))
@@ -133,7 +133,7 @@ def constraints(case: ForceFieldCase) -> Figure:
 
 
 def reference(case: ForceFieldCase) -> Figure:
-    """The values that the author knows: the one check that sees units which are wrong throughout."""
+    """Compare with the values that the author gave; no other check finds units that are wrong everywhere."""
     known = case.reference
     if known is None:
         raise NotApplicable("no reference given")
@@ -150,7 +150,7 @@ def reference(case: ForceFieldCase) -> Figure:
 
 
 def _unit_between(found: np.ndarray, known: np.ndarray) -> str:
-    """What unit would explain the ratio of two arrays, or ""."""
+    """Return a hint on the wrong unit that explains the ratio of two arrays, or ""."""
     norm = float((known**2).sum())
     if norm == 0 or found.shape != known.shape:
         return ""
@@ -162,7 +162,7 @@ def _unit_between(found: np.ndarray, known: np.ndarray) -> str:
 
 
 def batched(case: ForceFieldCase) -> Figure:
-    """A batch of different sizes, in another order, says the same as one structure at a time."""
+    """Check that a batch of different sizes, in another order, gives the same as single structures."""
     pool = [doubled(case.structures[0]), *reversed(case.structures)]
     together = case.predict(pool)
     alone = Prediction.concatenate([case.predict([atoms]) for atoms in pool])
@@ -170,7 +170,7 @@ def batched(case: ForceFieldCase) -> Figure:
 
 
 def permutation(case: ForceFieldCase) -> Figure:
-    """Forces follow the atoms into another order."""
+    """Check that forces are permuted with the atoms."""
     orders = [case.rng.permutation(len(atoms)) for atoms in case.structures]
     found = case.predict([atoms[order] for atoms, order in zip(case.structures, orders, strict=True)])
     expected = np.concatenate([case.prediction.forces_of(i)[order] for i, order in enumerate(orders)])
@@ -178,14 +178,14 @@ def permutation(case: ForceFieldCase) -> Figure:
 
 
 def translation(case: ForceFieldCase) -> Figure:
-    """Nothing changes when all atoms move together, out of the cell if need be."""
+    """Check that a translation of all atoms, even out of the cell, changes nothing."""
     shift = case.rng.uniform(-3, 3, 3)
     found = case.predict([translated(atoms, shift) for atoms in case.structures])
     return case.compare(found, case.prediction.forces, case.prediction.energy, case.tolerances.forces)
 
 
 def lattice_vectors(case: ForceFieldCase) -> Figure:
-    """Nothing changes when single atoms move by lattice vectors."""
+    """Check that translations of single atoms by lattice vectors change nothing."""
     if not any(atoms.pbc.any() for atoms in case.structures):
         raise NotApplicable("no structure is periodic")
     found = case.predict([moved_by_lattice_vectors(atoms, case.rng) for atoms in case.structures])
@@ -193,14 +193,14 @@ def lattice_vectors(case: ForceFieldCase) -> Figure:
 
 
 def rotation(case: ForceFieldCase) -> Figure:
-    """Forces turn with the structure."""
+    """Check that forces rotate with the structure."""
     turn = random_rotation(case.rng)
     found = case.predict([rotated(atoms, turn) for atoms in case.structures])
     return case.compare(found, case.prediction.forces @ turn.T, case.prediction.energy, case.tolerances.rotation)
 
 
 def size_consistency(case: ForceFieldCase) -> Figure:
-    """Two of the same have twice the energy and the same forces, in cells smaller than the cutoff too."""
+    """Check that two copies have twice the energy and the same forces, also in cells smaller than the cutoff."""
     found = case.predict([doubled(atoms) for atoms in case.structures])
     forces = [np.tile(case.prediction.forces_of(i), (2, 1)) for i in range(len(case.structures))]
     energy = None if case.prediction.energy is None else 2 * case.prediction.energy
@@ -208,21 +208,21 @@ def size_consistency(case: ForceFieldCase) -> Figure:
 
 
 def one_atom(case: ForceFieldCase) -> Figure:
-    """One atom in a periodic cell feels its own images alone, which cancel."""
+    """Check that the force on one atom in a periodic cell is zero, because the forces of its images cancel."""
     symbol = case.structures[0].get_chemical_symbols()[0]
     found = case.predict([Atoms(symbol, cell=[4.0, 4.1, 4.2], pbc=True, positions=[[0.3, 0.2, 0.1]])])
     return Figure(float(np.abs(found.forces).max()), case.force_limit(), "eV/Å")
 
 
 def isolated_atom(case: ForceFieldCase) -> Figure:
-    """An atom alone in the world feels nothing."""
+    """Check that the force on an isolated atom is zero."""
     symbol = case.structures[0].get_chemical_symbols()[0]
     found = case.predict([Atoms(symbol, positions=[[0.3, 0.2, 0.1]])])
     return Figure(float(np.abs(found.forces).max()), case.force_limit(), "eV/Å")
 
 
 def unknown_element(case: ForceFieldCase) -> Figure:
-    """An element that it does not know is refused, not answered."""
+    """Check that an unknown element is refused."""
     known = case.force_field.elements
     if known is None:
         raise NotApplicable("it takes any element")
@@ -233,6 +233,6 @@ def unknown_element(case: ForceFieldCase) -> Figure:
     atoms.symbols[0] = strange
     try:
         case.force_field.predict([atoms])
-    except Exception:  # any is a refusal; the core adds the model's name
+    except Exception:  # any exception is a refusal; the core adds the name of the model
         return Figure(0, 0)
-    raise AssertionError(f"it answered for {strange}, which is not among its elements")
+    raise AssertionError(f"predict accepted {strange}, which is not among its elements")

@@ -1,4 +1,4 @@
-"""`check_meta_model`: everything a meta-model promises, checked by fitting it to a small system."""
+"""`check_meta_model`: check the contract of a meta-model by fitting it to a small system."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CHECKS: dict[str, Callable[[MetaModelCase], Figure]] = {
     "other_sizes": checks.other_sizes,
     "one_atom": checks.one_atom,
 }
-# A meta-model may be tied to one composition and order of atoms, and say so.
+# A meta-model may work for one composition and order of atoms only, and refuse others with an error.
 MAY_REFUSE = ("permutation", "other_sizes", "one_atom")
 
 
@@ -53,28 +53,29 @@ def check_meta_model(
     seed: int = 0,
     raise_on_failure: bool = True,
 ) -> Report:
-    """Try a meta-model for real: fit it, and see what it says.
+    """Check a meta-model by fitting it and predicting with it.
 
     Parameters
     ----------
-    make : makes it, not fitted, as ``lambda: Mine(MyOptions())``; called several times
-    features : with labels, to fit and to predict; None takes `example_features`
-    training : for meta-models that are trained; None trains three epochs
+    make : makes a meta-model that is not fitted, as ``lambda: Mine(MyOptions())``; called several times
+    features : features with labels, for fits and predictions; None takes `example_features`
+    training : settings for meta-models that are trained; None trains three epochs
     skip : check -> reason, for checks that do not apply
-    reported : checks whose figures are told and not judged, as ``["rotation"]`` for one that is not equivariant
-    tolerances : how far figures may be off
-    seed : of the fit, of rotations and permutations
+    reported : checks whose values are reported but cannot fail, such as ``["rotation"]`` for a meta-model that is not
+        equivariant
+    tolerances : limits of deviations
+    seed : seed of the fit, of rotations and permutations
     raise_on_failure : False returns the report of a failed meta-model too
 
     Returns
     -------
     Report
-        Every check with its status and figure.
+        Every check with its status and measured value.
 
     Raises
     ------
     AssertionError
-        Naming the checks that failed.
+        A check failed; the message names every failed check.
     """
     features = features or example_features()
     training = training or TrainingConfig(epochs=3, batch_size=8, device="cpu")
@@ -94,10 +95,11 @@ def check_meta_model(
 
 
 def example_features(n_structures: int = 24, seed: int = 0) -> Features:
-    """Rattled Cu3Au cells of eight atoms, labelled by ASE's EMT, with three bases that err in ways of their own.
+    """Make features of rattled Cu3Au cells of eight atoms, labelled by EMT of ASE, with three base models.
 
-    The base ``scaled`` is wrong by a factor that differs between elements, ``noisy`` by noise, and ``crowded`` by a
-    factor that follows the distance of the nearest neighbour, which no fixed weights can mend and a network can.
+    The base models have different errors: ``scaled`` is wrong by a factor per element, ``noisy`` by noise, and
+    ``crowded`` by a factor that depends on the distance of the nearest neighbour.  Fixed weights cannot correct the
+    last error, but a network can.
     """
     rng = np.random.default_rng(seed)
     calculator = EMT()
@@ -112,10 +114,10 @@ def example_features(n_structures: int = 24, seed: int = 0) -> Features:
         forces.append(labelled.get_forces())
         energy.append(labelled.get_potential_energy())
     dataset = Dataset.from_lists(structures, forces, energy, source="example features")
-    return Features.from_predictions(structures, _example_bases(structures, forces, energy, rng), dataset)
+    return Features.from_predictions(structures, _example_base_models(structures, forces, energy, rng), dataset)
 
 
-def _example_bases(
+def _example_base_models(
     structures: list[Atoms], forces: list[np.ndarray], energy: list[float], rng: np.random.Generator
 ) -> dict[str, Prediction]:
     scale = float(np.std(np.concatenate(forces)))
@@ -124,11 +126,12 @@ def _example_bases(
         distances = atoms.get_all_distances(mic=True)
         nearest = np.min(distances + 99 * np.eye(len(atoms)), axis=1)[:, None]  # Å, of 2.1 to 2.6
         noise = 0.3 * scale * rng.normal(size=(2, *exact.shape))
-        # Some of the noise is in two bases: a combination that could cancel it all would leave nothing to learn.
+        # Two base models share some of the noise: if a combination could cancel all of it, nothing would be left to
+        # learn.
         parts["scaled"].append(np.where(atoms.numbers[:, None] == 79, 1.2, 0.8) * exact + noise[0])
         parts["noisy"].append(exact + noise[0] + noise[1])
         parts["crowded"].append((1.0 + 3.0 * (nearest - 2.35)) * exact)
-    zeros = dict(zip(parts, (0.0, -40.0, 10.0), strict=True))  # eV; families count from different zeros
+    zeros = dict(zip(parts, (0.0, -40.0, 10.0), strict=True))  # eV; families have different zeros of energy
     return {
         name: Prediction.from_lists(part, np.array(energy) + zeros[name] + 0.01 * rng.normal(size=len(energy)))
         for name, part in parts.items()

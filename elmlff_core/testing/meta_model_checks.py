@@ -1,4 +1,4 @@
-"""The checks of a meta-model; each is a function of a `MetaModelCase` and returns what it measured."""
+"""The checks of a meta-model; each is a function of a `MetaModelCase` that returns a measured value."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
 
 @dataclass
 class MetaModelCase:
-    """One meta-model with what it is fitted to.
+    """A meta-model with the features and tolerances of its checks.
 
     Attributes
     ----------
-    make : makes it, not fitted
-    features : with labels
-    training : for meta-models that are trained
-    folder : to work in
-    tolerances : how far figures may be off
-    seed : of the fit and of everything random
+    make : makes a meta-model that is not fitted
+    features : features with labels
+    training : settings for meta-models that are trained
+    folder : folder for files of the checks
+    tolerances : limits of deviations
+    seed : seed of the fit and of all random numbers
     """
 
     make: Callable[[], MetaModel]
@@ -52,16 +52,16 @@ class MetaModelCase:
 
     @cached_property
     def prediction(self) -> Prediction:
-        """What it says of the structures it was fitted to."""
+        """The prediction for the structures to which it was fitted."""
         return self.meta.predict(self.features)
 
     @property
     def rng(self) -> np.random.Generator:
-        """The same for every check."""
+        """A new generator with the same seed for every check."""
         return np.random.default_rng(self.seed)
 
     def fitted(self, name: str) -> MetaModel:
-        """Another one, fitted with the same seed in a folder of its own."""
+        """Fit another meta-model with the same seed, in its own folder."""
         n_train = max(1, int(0.75 * len(self.features)))
         directory = self.folder / name
         directory.mkdir()
@@ -79,7 +79,7 @@ class MetaModelCase:
         return meta
 
     def compare(self, found: Prediction, forces: np.ndarray, absolute: float | None = None) -> Figure:
-        """The largest deviation of forces, eV/Å."""
+        """Return the largest deviation of forces, eV/Å."""
         absolute = self.tolerances.forces if absolute is None else absolute
         limit = absolute + self.tolerances.forces_relative * float(np.abs(self.prediction.forces).max())
         assert found.forces.shape == forces.shape, f"forces have shape {found.forces.shape}, expected {forces.shape}"
@@ -87,18 +87,18 @@ class MetaModelCase:
 
 
 def _silent(progress: Progress) -> None:
-    """Nobody looks on."""
+    """Ignore the progress."""
 
 
 def fit(case: MetaModelCase) -> Figure:
-    """It can be fitted."""
+    """Check that it can be fitted."""
     assert case.features.reference is not None, "the features have no labels: give them some"
     assert case.meta is not None
     return Figure(0, 0)
 
 
 def shapes(case: MetaModelCase) -> Figure:
-    """One row of forces per atom, and one energy per structure where it gives energies."""
+    """Check that there is one row of forces per atom and, if it gives energies, one energy per structure."""
     found = case.prediction
     assert isinstance(found, Prediction), f"predict returned {type(found).__name__}, expected Prediction"
     expected = {"forces": case.features.forces.shape[1:], "energy": (len(case.features),)}
@@ -112,35 +112,35 @@ def shapes(case: MetaModelCase) -> Figure:
 
 
 def finite(case: MetaModelCase) -> Figure:
-    """No NaN and no infinity."""
+    """Check that all values are finite."""
     arrays = [array for array in (case.prediction.forces, case.prediction.energy) if array is not None]
     return Figure(float(sum((~np.isfinite(array)).sum() for array in arrays)), 0, "values not finite")
 
 
 def no_worse_than_worst_base(case: MetaModelCase) -> Figure:
-    """On its own training data it is no worse than the worst of its inputs (RMSE per frame)."""
+    """Check that its error on its training data is not above that of the worst base model (RMSE per frame)."""
     target, n_atoms = case.features.reference_forces, case.features.n_atoms
     worst = max(force_metrics(forces, target, n_atoms).rmse_per_frame for forces in case.features.forces)
     return Figure(force_metrics(case.prediction.forces, target, n_atoms).rmse_per_frame, worst, "eV/Å")
 
 
 def repeatable(case: MetaModelCase) -> Figure:
-    """Asked twice it says the same: no dropout is left on."""
+    """Check that two predictions are equal, so that no dropout is left on."""
     return case.compare(case.meta.predict(case.features), case.prediction.forces)
 
 
 def seeded(case: MetaModelCase) -> Figure:
-    """Fitted again with the same seed it is the same."""
+    """Check that two fits with the same seed give the same predictions."""
     return case.compare(case.fitted("second").predict(case.features), case.prediction.forces)
 
 
 def labels_unread(case: MetaModelCase) -> Figure:
-    """What it predicts does not depend on the labels."""
+    """Check that predictions do not depend on the labels."""
     return case.compare(case.meta.predict(replace(case.features, reference=None)), case.prediction.forces)
 
 
 def save_and_load(case: MetaModelCase) -> Figure:
-    """Saved and loaded into a new one it says the same."""
+    """Check that it gives the same predictions after it was saved and loaded."""
     case.meta.save(_saved(case))
     loaded = case.make()
     loaded.load(_saved(case))
@@ -152,7 +152,7 @@ def save_and_load(case: MetaModelCase) -> Figure:
 
 
 def no_pickles(case: MetaModelCase) -> Figure:
-    """What it saves runs no code when it is loaded."""
+    """Check that saved files hold no pickle, which could run code when loaded."""
     case.meta.save(_saved(case))
     for path in sorted(path for path in _saved(case).rglob("*") if path.is_file()):
         assert not path.read_bytes().startswith(PICKLES), f"{path.name} holds a pickle: use safetensors and JSON"
@@ -166,7 +166,7 @@ def _saved(case: MetaModelCase) -> Path:
 
 
 def batched(case: MetaModelCase) -> Figure:
-    """A batch says the same as one structure at a time, in another order."""
+    """Check that a batch gives the same as single structures in another order."""
     order = np.arange(len(case.features))[::-1]
     parts = [case.meta.predict(case.features.subset([index])) for index in order]
     alone = Prediction.concatenate(parts[::-1])
@@ -174,7 +174,7 @@ def batched(case: MetaModelCase) -> Figure:
 
 
 def permutation(case: MetaModelCase) -> Figure:
-    """Forces follow the atoms into another order."""
+    """Check that forces are permuted with the atoms."""
     rng = case.rng
     orders = [rng.permutation(len(atoms)) for atoms in case.features.structures]
     structures = [atoms[order] for atoms, order in zip(case.features.structures, orders, strict=True)]
@@ -185,7 +185,7 @@ def permutation(case: MetaModelCase) -> Figure:
 
 
 def lattice_vectors(case: MetaModelCase) -> Figure:
-    """Nothing changes when single atoms move by lattice vectors."""
+    """Check that translations of single atoms by lattice vectors change nothing."""
     if not any(atoms.pbc.any() for atoms in case.features.structures):
         raise NotApplicable("no structure is periodic")
     rng = case.rng
@@ -195,7 +195,7 @@ def lattice_vectors(case: MetaModelCase) -> Figure:
 
 
 def rotation(case: MetaModelCase) -> Figure:
-    """Forces turn with the structure and the bases' forces."""
+    """Check that forces rotate with the structure and the base forces."""
     turn = random_rotation(case.rng)
     structures = [rotated(atoms, turn) for atoms in case.features.structures]
     found = case.meta.predict(_with(case.features, structures, case.features.forces @ turn.T))
@@ -203,7 +203,7 @@ def rotation(case: MetaModelCase) -> Figure:
 
 
 def other_sizes(case: MetaModelCase) -> Figure:
-    """Structures of different sizes go into one batch, and each says what it says alone."""
+    """Check that structures of different sizes in one batch give the same as each structure alone."""
     first, second = case.features.subset([0]), case.features.subset([1])
     larger = _with(
         second,
@@ -222,7 +222,7 @@ def other_sizes(case: MetaModelCase) -> Figure:
 
 
 def one_atom(case: MetaModelCase) -> Figure:
-    """One atom without neighbours is answered with finite forces."""
+    """Check that the force on one atom without neighbours is finite."""
     first = case.features.subset([0])
     atom = Atoms(first.structures[0].symbols[:1], positions=[[0.0, 0.0, 0.0]])
     found = case.meta.predict(_with(first, [atom], np.zeros_like(first.forces[:, :1])))
@@ -233,6 +233,6 @@ def one_atom(case: MetaModelCase) -> Figure:
 def _with(
     features: Features, structures: list[Atoms], forces: np.ndarray, energies: dict[str, np.ndarray] | None = None
 ) -> Features:
-    """Features of the same bases on other structures, without labels."""
+    """Return features of the same base models for other structures, without labels."""
     energies = dict(features.energies) if energies is None else energies
     return Features(structures, features.models, forces, energies, None, features.source)

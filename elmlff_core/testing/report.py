@@ -1,4 +1,4 @@
-"""Report: what was checked, with its figure, and how the checks are run one after the other."""
+"""Report: the results of checks, and the code that runs the checks one after the other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Status = Literal["passed", "failed", "skipped", "reported"]
 
 @dataclass(frozen=True)
 class Figure:
-    """What one check measured, and the most it may be: None where it is not judged."""
+    """The value that a check measured, and its limit; a limit of None means that the value cannot fail."""
 
     value: float
     limit: float | None
@@ -22,7 +22,7 @@ class Figure:
 
 
 class NotApplicable(Exception):
-    """A check that says nothing about this subject, with the reason."""
+    """The check does not apply to this subject; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Check:
 
     Attributes
     ----------
-    name : of the check
-    status : ``passed``, ``failed``, ``skipped``, or ``reported`` for a figure that is not held against a limit
-    figure : what was measured, None where there is no number
-    note : what failed, or why it was skipped
+    name : name of the check
+    status : ``passed``, ``failed``, ``skipped``, or ``reported`` for a value that has no limit
+    figure : the measured value; None if there is none
+    note : reason why it failed or was skipped
     """
 
     name: str
@@ -54,7 +54,7 @@ class Check:
 
 @dataclass
 class Report:
-    """What a subject passed and failed; printed, one check a line."""
+    """The checks of one subject; printed with one check per line."""
 
     subject: str
     checks: list[Check] = field(default_factory=list)
@@ -67,25 +67,25 @@ class Report:
 
     @property
     def failed(self) -> list[str]:
-        """Names of the checks that failed."""
+        """The names of the failed checks."""
         return [check.name for check in self.checks if check.status == "failed"]
 
     def raise_for_failures(self) -> None:
-        """AssertionError that names every check that failed, with its figure."""
+        """Raise AssertionError if checks failed; the message has every failed check with its value."""
         if self.failed:
             lines = [f"  {check}" for check in self.checks if check.status == "failed"]
             raise AssertionError("\n".join([f"{self.subject} fails: {', '.join(self.failed)}", *lines]))
 
 
 class Examination:
-    """Runs checks and keeps their report; one that raises is a failed check, not the end.
+    """Runs checks and collects their report; an exception in a check makes it fail, and the other checks still run.
 
     Parameters
     ----------
-    subject : for the report's head
+    subject : name of the subject, for the first line of the report
     known : names of all checks
-    skip : check -> why it does not apply, as the author of the subject says
-    reported : checks whose figures are told and not judged, for what the subject does not promise
+    skip : check -> reason, from the author of the subject, why the check does not apply
+    reported : checks whose values are reported but cannot fail, for properties that the subject does not promise
     """
 
     def __init__(
@@ -98,10 +98,10 @@ class Examination:
             raise ValueError(f"no check is called {', '.join(unknown)}; there are: {', '.join(known)}")
 
     def run(self, name: str, check: Callable[[], Figure], may_refuse: bool = False) -> bool:
-        """Run one check; False where it failed.
+        """Run one check; return False if it failed.
 
-        A subject `may_refuse` what a check asks, by an error of elmlff that says so.  An error that hides an exception
-        of a backend is no refusal.
+        With `may_refuse`, an error of elmlff counts as a refusal, and the check is skipped.  An error that wraps an
+        exception of a backend is not a refusal.
         """
         result = self._result(name, check, may_refuse)
         if name in self.reported and result.status in ("passed", "failed"):
@@ -119,7 +119,7 @@ class Examination:
             return Check(name, "skipped", note=str(reason))
         except AssertionError as error:
             return Check(name, "failed", note=_first_line(error))
-        except Exception as error:  # whatever the subject raises is its failure
+        except Exception as error:  # any other exception of the subject is a failure
             if may_refuse and isinstance(error, ElmlffError) and error.__cause__ is None:
                 return Check(name, "skipped", note=f"refused: {_first_line(error)}")
             return Check(name, "failed", note=f"{type(error).__name__}: {_first_line(error)}")

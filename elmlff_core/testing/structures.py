@@ -1,4 +1,4 @@
-"""Structures to check with, where the author has none at hand, and what the checks do to structures."""
+"""Example structures for checks, and the operations that checks apply to structures."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ FAR_APART = 60.0  # Å, beyond any cutoff
 
 
 def example_structures(symbols: Iterable[str], spacing: float | None = None, seed: int = 0) -> list[Atoms]:
-    """Three rattled structures of `symbols`: a crystal of eight atoms, a skewed one of six, and a free cluster of five.
+    """Make three rattled structures: a crystal of eight atoms, a skewed one of six, and a free cluster of five.
 
     They differ in size and periodicity on purpose, and their cells are smaller than twice a usual cutoff.
+
     Parameters
     ----------
-    symbols : chemical elements, every one of which occurs in every structure where there are no more than five
-    spacing : Å between neighbours before they are rattled; None takes that of bonds, a little more than the sum of the
+    symbols : chemical elements; the first five in alphabetical order occur in every structure
+    spacing : Å between neighbours before they are rattled; None takes a bond length, a little more than the sum of the
         largest covalent radii
-    seed : of the displacements
+    seed : seed of the displacements
     """
     rng = np.random.default_rng(seed)
     symbols = sorted(symbols)[:5]
@@ -47,12 +48,12 @@ def _grid(
 
 
 def random_rotation(rng: np.random.Generator) -> np.ndarray:
-    """A proper rotation, uniform over all: (3, 3)."""
+    """Draw a proper rotation, uniform over all rotations: (3, 3)."""
     return Rotation.random(None, rng).as_matrix()
 
 
 def rotated(atoms: Atoms, rotation: np.ndarray) -> Atoms:
-    """Positions and cell turned by `rotation` (3, 3)."""
+    """Return `atoms` with positions and cell rotated by `rotation` (3, 3)."""
     turned = atoms.copy()
     turned.set_cell(atoms.cell.array @ rotation.T)
     turned.positions = atoms.positions @ rotation.T
@@ -60,14 +61,14 @@ def rotated(atoms: Atoms, rotation: np.ndarray) -> Atoms:
 
 
 def translated(atoms: Atoms, shift: np.ndarray) -> Atoms:
-    """All atoms moved by `shift` (3,), Å, without wrapping."""
+    """Return `atoms` with all positions moved by `shift` (3,), Å, without wrapping."""
     moved = atoms.copy()
     moved.positions = atoms.positions + shift
     return moved
 
 
 def moved_by_lattice_vectors(atoms: Atoms, rng: np.random.Generator) -> Atoms:
-    """Each atom moved by lattice vectors of its own, in periodic directions alone."""
+    """Return `atoms` with each atom moved by random lattice vectors, in periodic directions only."""
     steps = rng.integers(-2, 3, (len(atoms), 3)) * atoms.pbc
     moved = atoms.copy()
     moved.positions = atoms.positions + steps @ atoms.cell.array
@@ -75,7 +76,7 @@ def moved_by_lattice_vectors(atoms: Atoms, rng: np.random.Generator) -> Atoms:
 
 
 def doubled(atoms: Atoms) -> Atoms:
-    """Two of the same: a supercell where a direction is periodic, else two copies far apart."""
+    """Return two copies of `atoms`: a supercell if a direction is periodic, otherwise two copies far apart."""
     if atoms.pbc.any():
         repeat = [1, 1, 1]
         repeat[int(np.flatnonzero(atoms.pbc)[0])] = 2
@@ -86,7 +87,7 @@ def doubled(atoms: Atoms) -> Atoms:
 
 
 def strained(atoms: Atoms, row: int, column: int, amount: float) -> Atoms:
-    """`atoms` under the symmetric strain whose elements (row, column) and (column, row) are `amount`."""
+    """Return `atoms` under the symmetric strain whose elements (row, column) and (column, row) are `amount`."""
     strain = np.zeros((3, 3))
     strain[row, column] = strain[column, row] = amount
     deformed = atoms.copy()

@@ -7,24 +7,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tolerances:
-    """How far figures may be off.  The defaults let single precision pass and nothing else.
+    """Limits of deviations.  The defaults allow the rounding errors of single precision and nothing else.
 
-    A limit is the absolute tolerance plus the relative one times the largest magnitude at hand: single precision
-    carries seven digits, whatever the size of the number.
+    A limit is the absolute tolerance plus the relative one times the largest magnitude in the check, because single
+    precision has seven digits for numbers of any size.
 
     Attributes
     ----------
     energy : eV, of one structure
     forces : eV/Å, of any component
     stress : eV/Å³, of any component, against finite differences
-    energy_relative : of the largest energy
-    forces_relative : of the largest force component
+    energy_relative : fraction of the largest energy
+    forces_relative : fraction of the largest force component
     reference_energy, reference_forces : eV and eV/Å, against reference values that the caller gives
-    rotation : eV/Å; looser than `forces`, for a rotation also changes the order of sums over neighbours
+    rotation : eV/Å; larger than `forces`, because a rotation also changes the order of sums over neighbours
     finite_difference_step : Å, of displacements; strains are a hundredth of the number
     finite_difference : eV/Å, of forces against finite differences of energies
-    finite_difference_relative : of the largest force component
-    finite_difference_noise : share of the largest force; energies that are noisier cannot be differentiated
+    finite_difference_relative : fraction of the largest force component
+    finite_difference_noise : fraction of the largest force; energies with more noise cannot be differentiated
     """
 
     energy: float = 1e-4

@@ -1,20 +1,22 @@
-"""Calibration: from a spread to a standard deviation, and to intervals of stated coverage.
+"""Calibration: from a raw uncertainty to a standard deviation, and to intervals of stated coverage.
 
-Two corrections, both learnt on validation structures:
+Calibration has two steps, both learnt on validation structures:
 
-- ``std = scale * (spread / reference)^exponent``, with one exponent and a scale for each element,
-  ``sqrt(mean(error² / (spread / reference)^(2 exponent)))``: the maximum likelihood for normal errors.  Exponent 1 is
-  the usual scaling of a committee.  But where one base is bad, the spread follows its errors, over decades that those
-  of the stack do not span: three bases of which one errs five times as much as the best want an exponent near a half,
-  and plain scaling then overstates the RMS error by five.  Exponent 0 says that the spread tells nothing;
-- *conformal* quantiles of what remains, ``|error| / std``, which need no assumption on the shape of the errors.
+- ``std = scale * (raw / reference)^exponent``, with one exponent and a scale for each element,
+  ``sqrt(mean(error² / (raw / reference)^(2 exponent)))``.  This is the maximum likelihood for normal errors.  Exponent
+  1 is the usual scaling of a committee.  But if one base model is bad, the committee spread follows its errors, which
+  vary over decades, unlike those of the stack.  For three base models, one of which has errors five times those of the
+  best, the best exponent is near a half, and plain scaling overstates the RMS error by a factor of five.  Exponent 0
+  means that the raw uncertainty has no information on the errors;
+- *conformal* quantiles of ``|error| / std``, which need no assumption on the distribution of the errors.
 
-Atoms of one structure err together, so that they are not exchangeable; structures are taken to be.  The quantiles are
-those of hierarchical conformal prediction (Lee, Barber and Willett, arXiv 2306.06342): each of the K structures weighs
-the same, shared among its atoms, and the level is raised to ``coverage * (1 + 1/K)``.  The stated coverage then holds
-on average for an atom picked at random from a new structure, where new structures come from the distribution of the
-validation structures.  It holds neither for each atom or structure by itself, nor far from the data; and validation
-structures that are neighbours in a trajectory, or that a meta-model's best state was chosen by, make it optimistic.
+The errors of atoms in one structure are correlated, so atoms are not exchangeable; structures are assumed to be.  The
+quantiles are those of hierarchical conformal prediction (Lee, Barber and Willett, arXiv 2306.06342): each of the K
+structures has the same weight, shared among its atoms, and the level is raised to ``coverage * (1 + 1/K)``.  The stated
+coverage then holds on average for an atom picked at random from a new structure, if new structures come from the
+distribution of the validation structures.  It does not hold for each single atom or structure, nor far from the data.
+It is optimistic if validation structures are neighbours in a trajectory, or if they selected the best state of the
+meta-model.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ import numpy as np
 
 from elmlff_core.errors import ElmlffError
 
-# Bases that happen to agree on an atom are not certain of it: no spread counts for less than this part of the median.
+# Base models may agree on an atom by chance, so raw uncertainties below this fraction of the median are raised to it.
 FLOOR = 0.1
-# The scale of an element is shrunk towards the scale of all atoms as if this many further atoms had that one.
+# The scale of an element is shrunk towards that of all atoms, as if this many additional atoms had the latter.
 PRIOR_ATOMS = 20
 EXPONENTS = np.linspace(0.0, 2.0, 41)
 N_LEVELS = 1001
@@ -35,17 +37,17 @@ N_LEVELS = 1001
 
 @dataclass(frozen=True)
 class Calibration:
-    """What validation errors say about a spread.
+    """Calibration of a raw uncertainty, fitted to validation errors.
 
     Attributes
     ----------
-    floor : the least spread that counts, in the spread's unit
-    reference : the median spread
-    exponent : of the spread in the standard deviation
-    scale : standard deviation of an error component at the median spread, over all atoms (or structures)
+    floor : smallest raw uncertainty; smaller values are raised to it.  Its unit is that of the raw uncertainty
+    reference : median of the raw uncertainty
+    exponent : exponent of the raw uncertainty in the standard deviation
+    scale : standard deviation of an error component at the median raw uncertainty, over all atoms (or structures)
     element_scales : the same by atomic number; other elements, and energies, have `scale`
     quantiles : (1001,) of ``|error| / std`` at the levels 0, 0.001, ..., 1
-    n_structures : validation structures they come from
+    n_structures : number of validation structures
     """
 
     floor: float
@@ -58,13 +60,13 @@ class Calibration:
 
     @classmethod
     def fit(
-        cls, spread: np.ndarray, error: np.ndarray, n_atoms: np.ndarray, atomic_numbers: np.ndarray | None = None
+        cls, raw: np.ndarray, error: np.ndarray, n_atoms: np.ndarray, atomic_numbers: np.ndarray | None = None
     ) -> Calibration:
-        """Scales and quantiles from validation errors.
+        """Fit exponent, scales and quantiles to validation errors.
 
         Parameters
         ----------
-        spread : (n_rows,), not negative
+        raw : (n_rows,), raw uncertainty, not negative
         error : (n_rows, n_components): 3 for forces, 1 for energies
         n_atoms : (n_structures,) int, rows of each structure; ones for energies
         atomic_numbers : (n_rows,) int, for scales by element, or None
@@ -72,16 +74,16 @@ class Calibration:
         Raises
         ------
         ElmlffError
-            No rows to calibrate on.
+            There are no rows to calibrate on.
         """
-        if not len(spread):
+        if not len(raw):
             raise ElmlffError("there are no validation structures to calibrate uncertainties on")
-        # Where most bases agree exactly the median is zero: the others' disagreement then sets the order of magnitude.
-        reference = float(np.median(spread)) or float(np.sqrt((spread**2).mean())) or 1.0
+        # The median is zero if base models agree exactly on most atoms; the other atoms then give the magnitude.
+        reference = float(np.median(raw)) or float(np.sqrt((raw**2).mean())) or 1.0
         floor = FLOOR * reference
-        relative = np.maximum(spread, floor) / reference
+        relative = np.maximum(raw, floor) / reference
         squared = (error**2).mean(axis=1)  # (n_rows,)
-        groups = np.zeros(len(spread), dtype=int) if atomic_numbers is None else atomic_numbers
+        groups = np.zeros(len(raw), dtype=int) if atomic_numbers is None else atomic_numbers
         exponent = likeliest_exponent(relative, squared, groups)
         ratios = squared / relative ** (2 * exponent)
         overall = float(ratios.mean())
@@ -89,60 +91,67 @@ class Calibration:
         for number in [] if atomic_numbers is None else np.unique(atomic_numbers).tolist():
             own = ratios[atomic_numbers == number]
             scales[int(number)] = float(np.sqrt((own.sum() + PRIOR_ATOMS * overall) / (len(own) + PRIOR_ATOMS)))
-        # A stack without any error on validation would have no scale: the smallest that keeps scores finite.
+        # A stack without validation errors would have scale zero; the smallest scale that keeps scores finite is used.
         tiny = float(np.finfo(np.float64).tiny) ** 0.5
         element_scales = {number: max(scale, tiny) for number, scale in scales.items()}
         scaled = cls(floor, reference, exponent, max(float(np.sqrt(overall)), tiny), element_scales)
-        scores = np.linalg.norm(error, axis=1) / scaled.std(spread, atomic_numbers)
+        scores = np.linalg.norm(error, axis=1) / scaled.std(raw, atomic_numbers)
         weights = np.repeat(1.0 / (len(n_atoms) * n_atoms), n_atoms)
         quantiles = weighted_quantiles(scores, weights, np.linspace(0.0, 1.0, N_LEVELS))
         return replace(scaled, quantiles=tuple(quantiles.tolist()), n_structures=len(n_atoms))
 
-    def std(self, spread: np.ndarray, atomic_numbers: np.ndarray | None = None) -> np.ndarray:
-        """Calibrated standard deviation of one error component: (n_rows,), in the errors' unit."""
+    def std(self, raw: np.ndarray, atomic_numbers: np.ndarray | None = None) -> np.ndarray:
+        """Return the calibrated standard deviation of one error component: (n_rows,), in the unit of the errors.
+
+        Parameters
+        ----------
+        raw : (n_rows,), raw uncertainty
+        atomic_numbers : (n_rows,) int, for scales by element, or None
+        """
         scale: float | np.ndarray = self.scale
         if atomic_numbers is not None:
             table = np.full(119, self.scale)
             table[list(self.element_scales)] = list(self.element_scales.values())
             scale = table[atomic_numbers]
-        return np.asarray(scale * (np.maximum(spread, self.floor) / self.reference) ** self.exponent)
+        return np.asarray(scale * (np.maximum(raw, self.floor) / self.reference) ** self.exponent)
 
     def factor(self, coverage: float) -> float:
-        """Standard deviations within which `coverage` of the errors lie; infinite where validation is too small.
+        """Return the half-width, in standard deviations, of the interval that contains `coverage` of the errors.
 
-        For vectors, the errors are their norms.  ElmlffError where `coverage` is not between 0 and 1.
+        It is infinite if there are too few validation structures.  The error of a vector is the norm of the difference.
+        ElmlffError if `coverage` is not between 0 and 1.
         """
         if not 0 < coverage < 1:
             raise ElmlffError(f"coverage {coverage} is not between 0 and 1: 0.9 means nine in ten")
         level = coverage * (1 + 1 / self.n_structures)
         if level > 1:
             return np.inf
-        # The next level of the table: rounding up only widens the interval.
+        # The level is rounded up to the table, which can only widen the interval.
         return self.quantiles[int(np.ceil(level * (N_LEVELS - 1) - 1e-9))]
 
 
 def likeliest_exponent(relative: np.ndarray, squared: np.ndarray, groups: np.ndarray) -> float:
-    """The exponent under which normal errors with ``std = scale_group * relative^exponent`` are most likely.
+    """Return the exponent of maximum likelihood for normal errors with ``std = scale_group * relative^exponent``.
 
     Parameters
     ----------
-    relative : (n_rows,), positive
-    squared : (n_rows,), mean square of each row's error components
-    groups : (n_rows,) int, rows that share a scale
+    relative : (n_rows,), positive, raw uncertainty relative to its median
+    squared : (n_rows,), mean square of the error components of each row
+    groups : (n_rows,) int, group of each row; rows of one group share a scale
     """
     _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
     logarithms = np.log(relative)
     losses = []
     for exponent in EXPONENTS:
-        # With the best scale of each group, its mean of error²/std² is one and log(std²) is what remains.
+        # With the best scale of each group, the mean of error²/std² is one, and only log(std²) depends on the exponent.
         scales = np.bincount(group, squared * np.exp(-2 * exponent * logarithms)) / counts
-        known = scales > 0  # a group without any error is certain under each exponent
+        known = scales > 0  # a group without errors does not depend on the exponent
         losses.append(float((counts[known] * np.log(scales[known])).sum() + 2 * exponent * logarithms.sum()))
     return float(EXPONENTS[int(np.argmin(losses))])
 
 
 def weighted_quantiles(values: np.ndarray, weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """The smallest of `values` below or at which at least `levels` of the weight lies.
+    """Return, for each level, the smallest of `values` up to which at least this fraction of the weight lies.
 
     Parameters
     ----------
@@ -155,6 +164,6 @@ def weighted_quantiles(values: np.ndarray, weights: np.ndarray, levels: np.ndarr
     """
     order = np.argsort(values)
     cumulative = np.cumsum(weights[order])
-    # Sums of weights are rounded: a level reached to within that counts as reached.
+    # Sums of weights have rounding errors, so a level counts as reached within a tolerance.
     position = np.searchsorted(cumulative, levels - 1e-12)
     return np.asarray(values[order][np.minimum(position, len(values) - 1)])

@@ -1,4 +1,4 @@
-"""How good uncertainties are, on test structures: do they rank errors, have the right size, and cover what they say?"""
+"""Quality of uncertainties on test structures: rank correlation with errors, size, and coverage of intervals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ N_BINS = 10
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Rows of similar predicted standard deviation: `predicted` and `observed` are RMS values per component."""
+    """A group of `n` rows of similar predicted standard deviation.
+
+    `predicted` and `observed` are the RMS values of the standard deviation and of the errors, per component.
+    """
 
     n: int
     predicted: float
@@ -29,13 +32,13 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Parts of the test errors inside their intervals.
+    """Stated coverage of an interval, and the fraction of the test errors inside it.
 
     Attributes
     ----------
-    stated : what the interval promises
-    conformal : found inside the conformal interval, or None where validation was too small to give one
-    normal : found inside the interval that a normal distribution with the calibrated standard deviation has
+    stated : stated coverage
+    conformal : fraction inside the conformal interval; None if there were too few validation structures for one
+    normal : fraction inside the interval of a normal distribution with the calibrated standard deviation
     """
 
     stated: float
@@ -45,15 +48,16 @@ class Coverage:
 
 @dataclass(frozen=True)
 class UncertaintyQuality:
-    """Uncertainties against errors.
+    """Comparison of uncertainties with errors.
 
     Attributes
     ----------
-    n : atoms, or structures for energies
-    spearman : rank correlation of predicted standard deviation and error magnitude; None where one is constant
-    rms_predicted, rms_observed : per component, eV/Å or eV; equal where the calibration carries over to test
-    reliability : tenths of the rows by predicted standard deviation, all of them together where that is constant
-    coverage : for 50, 68, 90 and 95 %; the mean over structures of the part of their atoms
+    n : number of atoms, or of structures for energies
+    spearman : rank correlation of predicted standard deviation and error magnitude; None if one of them is constant
+    rms_predicted, rms_observed : RMS of standard deviation and of errors, per component, eV/Å or eV; they are equal if
+        the calibration also holds on test structures
+    reliability : tenths of the rows, sorted by predicted standard deviation; a single group if that is constant
+    coverage : for 50, 68, 90 and 95 %; the fraction of atoms of a structure, averaged over structures
     """
 
     n: int
@@ -67,14 +71,14 @@ class UncertaintyQuality:
 def force_quality(
     uncertainty: Uncertainty, features: Features, prediction: Prediction, meta: Any = None
 ) -> UncertaintyQuality:
-    """Uncertainties of forces against the errors of `prediction`; `features` carry reference labels."""
+    """Compare uncertainties of forces with the errors of `prediction`; `features` hold reference labels."""
     std = uncertainty.forces_std(features, meta)
     error = prediction.forces - features.reference_forces
     return _quality(std, error, features.n_atoms, uncertainty.force)
 
 
 def energy_quality(uncertainty: Uncertainty, features: Features, prediction: Prediction) -> UncertaintyQuality | None:
-    """The same for energies, or None where uncertainty, labels or prediction have none."""
+    """Compare uncertainties of energies with errors; None if uncertainty, labels or prediction have no energies."""
     std = uncertainty.energy_std(features)
     reference = None if features.reference is None else features.reference.energy
     if std is None or reference is None or prediction.energy is None or uncertainty.energy is None:
@@ -84,7 +88,7 @@ def energy_quality(uncertainty: Uncertainty, features: Features, prediction: Pre
 
 
 def _quality(std: np.ndarray, error: np.ndarray, n_atoms: np.ndarray, calibration: Calibration) -> UncertaintyQuality:
-    from scipy.stats import chi, spearmanr  # scipy is slow to import: not before it is needed
+    from scipy.stats import chi, spearmanr  # scipy is slow to import
 
     magnitude = np.linalg.norm(error, axis=1)
     squared = (error**2).mean(axis=1)

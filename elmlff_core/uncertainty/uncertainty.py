@@ -1,4 +1,4 @@
-"""Uncertainty: how sure a stack is of its forces and energies, calibrated on validation structures."""
+"""Uncertainty: calibrated uncertainties of the forces and energies of a stack."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from elmlff_core.errors import ElmlffError
 from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.uncertainty.calibration import Calibration
-from elmlff_core.uncertainty.spread import energy_spread, force_spread
+from elmlff_core.uncertainty.committee import committee_energy_spread, raw_forces_std
 
 if TYPE_CHECKING:
     from elmlff_core.contracts.features import Features
@@ -24,14 +24,14 @@ FORMAT_VERSION = 1
 class Uncertainty:
     """Calibrated uncertainty of a stack.
 
-    What the intervals promise, and what not, is said in `elmlff_core.uncertainty.calibration`.
+    The docstring of `elmlff_core.uncertainty.calibration` states when the intervals hold.
 
     Attributes
     ----------
-    kind : where the spread of forces comes from: ``committee``, ``learnt`` or ``constant``
-    force : calibration of that spread, eV/Å
-    energy : calibration of the bases' energy spread, eV, or None where stack, bases or labels lack energies
-    alignment : offsets that bring the bases to one zero of energy
+    kind : raw uncertainty of forces: ``committee``, ``learnt`` or ``constant``
+    force : calibration of the raw uncertainty of forces, eV/Å
+    energy : calibration of the committee's energy spread, eV; None if stack, base models or labels lack energies
+    alignment : offsets that give the base models one zero of energy
     """
 
     kind: str
@@ -45,58 +45,63 @@ class Uncertainty:
 
         Parameters
         ----------
-        valid : features with reference labels, of structures that neither bases nor meta-model were trained on
-        prediction : of the stack for `valid`
-        meta : the meta-model, whose learnt spread is taken where it has one
+        valid : features with reference labels, of structures on which neither base models nor meta-model were trained
+        prediction : prediction of the stack for `valid`
+        meta : the meta-model; its learnt standard deviation is used if it has one
 
         Raises
         ------
         DataError
             `valid` has no reference forces.
         ElmlffError
-            `valid` is empty, or the learnt spread cannot be used.
+            `valid` is empty, or the learnt standard deviation cannot be used.
         """
-        spread, kind = force_spread(valid, meta)
+        raw, kind = raw_forces_std(valid, meta)
         error = prediction.forces - valid.reference_forces
-        force = Calibration.fit(spread, error, valid.n_atoms, valid.atomic_numbers)
-        # Offsets are fitted here, as they enter as differences between bases alone.
+        force = Calibration.fit(raw, error, valid.n_atoms, valid.atomic_numbers)
+        # Offsets may be fitted to validation data, because only their differences between base models are used.
         alignment = EnergyCombination.fit(valid)
         reference = None if valid.reference is None else valid.reference.energy
         if reference is None or prediction.energy is None or not alignment.models:
             return cls(kind, force)
         energy_error = (prediction.energy - reference)[:, None]
         ones = np.ones(len(valid), dtype=np.int64)
-        energy = Calibration.fit(energy_spread(valid, alignment), energy_error, ones)
+        energy = Calibration.fit(committee_energy_spread(valid, alignment), energy_error, ones)
         return cls(kind, force, energy, alignment)
 
     def forces_std(self, features: Features, meta: Any = None) -> np.ndarray:
-        """Standard deviation of each component of the force on each atom: (n_rows,), eV/Å.
+        """Return the standard deviation of each component of the force on each atom: (n_rows,), eV/Å.
 
-        `meta` is needed where the spread is learnt; ElmlffError where it is missing or gives none.
+        `meta` is needed if the kind is ``learnt``; ElmlffError if it is missing or gives no standard deviation.
         """
-        spread, kind = force_spread(features, meta)
+        raw, kind = raw_forces_std(features, meta)
         if kind != self.kind:
-            raise ElmlffError(f"uncertainties were calibrated on a {self.kind} spread of forces, this one is {kind}")
-        return self.force.std(spread, features.atomic_numbers)
+            raise ElmlffError(
+                f"uncertainties were calibrated for a {self.kind} raw uncertainty of forces, but this one is {kind}"
+            )
+        return self.force.std(raw, features.atomic_numbers)
 
     def forces_interval(self, features: Features, coverage: float, meta: Any = None) -> np.ndarray:
-        """Radius around each predicted force within which `coverage` of the true force vectors lie: (n_rows,), eV/Å.
+        """Return the radius around each force within which `coverage` of the true forces lie: (n_rows,), eV/Å.
 
-        Infinite where there were too few validation structures for that coverage.
+        It is infinite if there were too few validation structures for this coverage.
         """
         return self.force.factor(coverage) * self.forces_std(features, meta)
 
     def energy_std(self, features: Features) -> np.ndarray | None:
-        """Standard deviation of the energy of each structure: (n_structures,), eV, or None where it was not fitted."""
-        return None if self.energy is None else self.energy.std(energy_spread(features, self.alignment))
+        """Return the standard deviation of the energy of each structure: (n_structures,), eV; None if not fitted."""
+        return None if self.energy is None else self.energy.std(committee_energy_spread(features, self.alignment))
 
     def energy_interval(self, features: Features, coverage: float) -> np.ndarray | None:
-        """Half-width around each predicted energy, as `forces_interval`: (n_structures,), eV, or None."""
+        """Return the half-width of the interval around each energy: (n_structures,), eV, or None.
+
+        It is infinite in the same case as in `forces_interval`.
+        """
         std = self.energy_std(features)
         return None if self.energy is None or std is None else self.energy.factor(coverage) * std
 
     def as_record(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return {
             "format_version": FORMAT_VERSION,
             "kind": self.kind,
@@ -108,9 +113,12 @@ class Uncertainty:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Uncertainty:
-        """The reverse of `as_record`; ElmlffError on a newer format."""
+        """Make uncertainties from data that `as_record` returned; ElmlffError on a newer format."""
         if record["format_version"] > FORMAT_VERSION:
-            raise ElmlffError(f"uncertainties of format {record['format_version']} are newer than this elmlff knows")
+            raise ElmlffError(
+                f"the uncertainties have format {record['format_version']}, expected at most {FORMAT_VERSION}: "
+                "use a newer elmlff"
+            )
         models = tuple(record["alignment"]["models"])
         alignment = EnergyCombination()
         if models:
@@ -121,6 +129,6 @@ class Uncertainty:
 
 
 def _calibration(record: Mapping[str, Any]) -> Calibration:
-    """From JSON, whose keys are strings."""
+    """Make a calibration from data of JSON, whose keys are strings."""
     scales = {int(number): float(scale) for number, scale in record["element_scales"].items()}
     return Calibration(**{**record, "element_scales": scales, "quantiles": tuple(record["quantiles"])})

@@ -9,7 +9,7 @@ from elmlff_core.plugins.requirements import own_environment, unmet_versions
 from elmlff_plugins.ase.evaluation import ADAPTER, ASEForceField
 from elmlff_plugins.ase.options import ASEOptions
 
-# Force fields whose calculators users install beside elmlff; their pins are what usually breaks other backends.
+# Packages of force fields that users install together with elmlff; their version pins often break other backends.
 NEIGHBOURS = ("mace-torch", "chgnet", "matgl", "sevenn", "nequip", "orb-models", "mattersim", "fairchem-core")
 
 
@@ -27,7 +27,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
 
 @hookimpl
 def elmlff_package_clashes() -> Iterator[PackageClash]:
-    """Packages of force fields beside which others changed what they need."""
+    """Packages of force fields whose requirements another package has changed."""
     for package in NEIGHBOURS:
         yield PackageClash(package, _unmet(package), own_environment(package))
 

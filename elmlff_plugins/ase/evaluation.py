@@ -1,6 +1,7 @@
-"""ASE calculators as base force fields: the part of the adapter `ase` that also runs where elmlff is not installed.
+"""ASE calculators as base force fields: the module of the adapter `ase` that also runs without elmlff installed.
 
-A worker under another interpreter imports this file, so it and all it imports keep to Python 3.9, numpy and ase.
+A worker under another interpreter imports this file.  Therefore this file and its imports use only Python 3.9, numpy
+and ase.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ class ASEForceField:
 
     Parameters
     ----------
-    request : with options that name the calculator
+    request : request whose options name the calculator
 
     Raises
     ------
     ForceFieldError
-        When the module or the callable does not exist, or the calculator cannot be made.
+        The module or the callable does not exist, or the calculator cannot be made.
     """
 
     def __init__(self, request: LoadRequest) -> None:
@@ -49,8 +50,8 @@ class ASEForceField:
         if request.checkpoint is not None:
             if options.checkpoint_argument is None:
                 raise ForceFieldError(
-                    f"model '{self.name}' has a checkpoint, but {options.calculator} is not told of it: name its "
-                    f'keyword argument, checkpoint_argument = "..." under [models.{self.name}.options]'
+                    f"model '{self.name}' has a checkpoint, but no keyword argument that passes it to "
+                    f'{options.calculator}: set checkpoint_argument = "..." under [models.{self.name}.options]'
                 )
             checkpoint = existing_checkpoint(request.checkpoint, self.name, ADAPTER)
             arguments[options.checkpoint_argument] = str(checkpoint)
@@ -65,17 +66,17 @@ class ASEForceField:
         )
 
     def predict(self, structures: Sequence[Atoms]) -> Prediction:
-        """Energies and forces, and stresses where the calculator has them and all structures are periodic."""
+        """Predict energies and forces, and stresses if the calculator has them and all structures are periodic."""
         check_elements(structures, self.elements, self.name)
         has_stress = self._has_stress and all(atoms.pbc.all() for atoms in structures)
         energy: list[float] = []
         forces: list[np.ndarray] = []
         stress: list[np.ndarray] = []
         for index, atoms in enumerate(structures):
-            # A copy without the labels and constraints of the original, but with charges, moments and info.
+            # The copy has charges, moments and info, but not the labels of the original; its constraints are ignored.
             copy = atoms.copy()
             copy.calc = self._calculator
-            with backend_errors(self.name, ADAPTER, f"evaluate structure {index}"), self._forgetting_failures():
+            with backend_errors(self.name, ADAPTER, f"evaluate structure {index}"), self._reset_after_failure():
                 forces.append(copy.get_forces(apply_constraint=False))
                 energy.append(copy.get_potential_energy())
                 if has_stress:
@@ -83,8 +84,8 @@ class ASEForceField:
         return Prediction.from_lists(forces, energy, np.reshape(stress, (-1, 6)) if has_stress else None)
 
     @contextmanager
-    def _forgetting_failures(self) -> Iterator[None]:
-        """ASE's calculators keep what a failed calculation left, and give it as the result when asked again."""
+    def _reset_after_failure(self) -> Iterator[None]:
+        """Reset the calculator after a failure; otherwise it could return the incomplete results in the next call."""
         try:
             yield
         except Exception:
@@ -94,7 +95,7 @@ class ASEForceField:
 
 
 def _import(name: str, model: str) -> ModuleType:
-    """Import a module, telling one that does not exist from one that fails."""
+    """Import a module; the error shows whether it does not exist or its import failed."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -113,7 +114,7 @@ def _import(name: str, model: str) -> ModuleType:
 
 
 def _attribute(module: ModuleType, path: str, model: str) -> Any:
-    """The callable at the dotted `path` in `module`."""
+    """Return the callable at the dotted `path` in `module`."""
     found: Any = module
     for part in path.split("."):
         if not hasattr(found, part):
@@ -128,5 +129,5 @@ def _attribute(module: ModuleType, path: str, model: str) -> Any:
 
 
 def load(request: LoadRequest) -> ASEForceField:
-    """What a worker without elmlff calls; `request` then only looks like a LoadRequest."""
+    """Load a calculator in a worker without elmlff, where `request` is an object with the fields of LoadRequest."""
     return ASEForceField(request)

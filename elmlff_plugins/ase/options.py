@@ -11,10 +11,10 @@ from elmlff_core.contracts.hookspecs import Options
 
 
 class ASEOptions(Options):
-    """Which calculator: ``calculator = "tblite.ase:TBLite"``, and the keyword arguments to make it with.
+    """The calculator, as in ``calculator = "tblite.ase:TBLite"``, and its keyword arguments.
 
-    A checkpoint, where the model has one, is passed as the argument named by `checkpoint_argument`.  `elements` lists
-    the chemical symbols that the calculator knows; without it, any is tried.
+    If the model has a checkpoint, it is passed as the keyword argument named by `checkpoint_argument`.  `elements`
+    lists the chemical symbols that the calculator knows; without it, no element is refused.
     """
 
     calculator: str = Field(pattern=r"^[\w.]+:[\w.]+$")
@@ -27,5 +27,5 @@ class ASEOptions(Options):
     def _are_symbols(cls, symbols: list[str] | None) -> list[str] | None:
         for symbol in symbols or []:
             if symbol not in atomic_numbers:
-                raise ValueError(f"'{symbol}' is no chemical symbol")
+                raise ValueError(f"'{symbol}' is not a chemical symbol")
         return symbols

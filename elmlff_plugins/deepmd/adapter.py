@@ -28,12 +28,12 @@ class DeepMDForceField:
 
     Parameters
     ----------
-    request : with a checkpoint ``.pth`` or ``.pt`` (PyTorch), or ``.pb`` where TensorFlow is installed
+    request : request with a checkpoint ``.pth`` or ``.pt`` (PyTorch), or ``.pb`` if TensorFlow is installed
 
     Raises
     ------
     ForceFieldError
-        When DeePMD-kit cannot load the checkpoint.
+        DeePMD-kit cannot load the checkpoint.
     """
 
     def __init__(self, request: LoadRequest) -> None:
@@ -47,9 +47,9 @@ class DeepMDForceField:
         self.fingerprint = deepmd_fingerprint(request)
 
     def predict(self, structures: Sequence[Atoms]) -> Prediction:
-        """Energies and forces, and stresses where all structures are periodic in three directions.
+        """Predict energies and forces, and stresses if all structures are periodic in three directions.
 
-        Structures of the same atoms go through DeePMD-kit together.
+        Structures with the same atoms are evaluated by DeePMD-kit in one batch.
         """
         check_elements(structures, self.elements, self.name)
         assert self.cutoff is not None
@@ -72,20 +72,20 @@ class DeepMDForceField:
         return Prediction.from_lists(forces, energy, stress if has_stress else None)
 
     def _evaluate(self, group: Sequence[Atoms], periodic: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Energies (n,), forces (n, n_atoms, 3) and virials (n, 3, 3) of structures of the same atoms."""
+        """Return energies (n,), forces (n, n_atoms, 3) and virials (n, 3, 3) of structures with the same atoms."""
         n, n_atoms = len(group), len(group[0])
         coordinates = np.stack([atoms.positions for atoms in group]).reshape(n, -1)
         cells = np.stack([atoms.cell.array for atoms in group]).reshape(n, 9) if periodic else None
         types = [self._type_of[symbol] for symbol in group[0].get_chemical_symbols()]
         energies, forces, virials = self._potential.eval(coordinates, cells, types)[:3]
-        # DeePMD-kit's virial is not symmetrised.
+        # DeePMD-kit does not symmetrise the virial.
         virials = virials.reshape(n, 3, 3)
         return energies.reshape(n), forces.reshape(n, n_atoms, 3), 0.5 * (virials + virials.transpose(0, 2, 1))
 
 
 def _load_potential(checkpoint: Path, model: str) -> Any:
-    """DeePMD-kit's evaluator of a checkpoint, without its banners."""
-    # Advice on threads and batch sizes, which would land in the middle of the user's output.
+    """Load a checkpoint with DeePMD-kit, without its banners."""
+    # Its messages on threads and batch sizes would appear in the middle of the output for the user.
     logging.getLogger("deepmd").setLevel(logging.ERROR)
     from deepmd.infer import DeepPot
 
@@ -95,14 +95,14 @@ def _load_potential(checkpoint: Path, model: str) -> Any:
         if error.name and error.name.split(".")[0] == "tensorflow":
             raise ForceFieldError(
                 f"model '{model}': {checkpoint.name} is a TensorFlow model, but TensorFlow is not installed; either "
-                f"pip install 'deepmd-kit[cpu]', or convert it where that is: dp convert-backend {checkpoint.name} "
-                f"{checkpoint.stem}.pth"
+                f"pip install 'deepmd-kit[cpu]', or, on a machine with TensorFlow, convert the model: "
+                f"dp convert-backend {checkpoint.name} {checkpoint.stem}.pth"
             ) from error
         raise
 
 
 def deepmd_fingerprint(request: LoadRequest) -> str:
-    """What predictions depend on; DeePMD-kit is not imported."""
+    """Return the fingerprint of a model without importing DeePMD-kit."""
     return fingerprint("dp/1", "deepmd-kit", existing_checkpoint(request.checkpoint, request.name, ADAPTER))
 
 
@@ -110,13 +110,13 @@ class DeepMDTrainer:
     """Trains a Deep Potential with ``dp --pt train``."""
 
     def length(self, options: DeepMDOptions, n_structures: int) -> TrainingLength:
-        """Steps, and epochs for molecules of average size where the batch size is automatic."""
+        """Return steps and epochs; with an automatic batch size, epochs are estimated for small molecules."""
         from elmlff_plugins.deepmd.training import training_length
 
         return training_length(options, n_structures)
 
     def train(self, request: TrainingRequest) -> Path:
-        """Train, resuming from the checkpoints of an interrupted training with the same input, and freeze."""
+        """Train and freeze a model; an interrupted training with the same input resumes from its checkpoints."""
         from elmlff_plugins.deepmd.training import train
 
         return train(request)
@@ -140,9 +140,9 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
 
 
 _PAPER: dict[str, Any] = {"steps": 50_000, "start_lr": 1e-3, "stop_lr": 3.51e-8, "decay_steps": 5000}
-# The paper's schedule ends before a short training has learnt anything.  This one starts faster, falls in small steps,
-# ends higher and keeps its weight on the forces.  Without the warm-up it gets stuck: after 1500 steps the validation
-# error on methane is 0.117 eV/Å without and 0.027 with it.
+# With the paper's schedule a short training learns almost nothing.  This schedule starts and ends with higher learning
+# rates, which fall in small steps, and keeps a high weight of the forces.  It needs the warm-up: after 1500 steps the
+# validation error on methane is 0.117 eV/Å without and 0.027 with it.
 _QUICK: dict[str, Any] = {
     "steps": 2000,
     "start_lr": 3e-3,
@@ -157,7 +157,7 @@ _QUICK: dict[str, Any] = {
 
 @hookimpl
 def elmlff_presets() -> Iterator[Preset]:
-    """The paper's Deep Potentials."""
+    """The Deep Potentials of the paper."""
     descriptors = {
         "dp1": ("se_e2_a", "two-body descriptor with angles"),
         "dp2": ("se_e2_r", "two-body descriptor of distances"),
@@ -176,7 +176,7 @@ def elmlff_presets() -> Iterator[Preset]:
 
 @hookimpl
 def elmlff_package_clashes() -> Iterator[PackageClash]:
-    """What breaks DeePMD-kit."""
+    """Installations in which DeePMD-kit does not work."""
     yield PackageClash("mace-torch and deepmd-kit", _is_beside_mace, own_environment("mace-torch"))
     yield PackageClash("deepmd-kit without its PyTorch extra", _lacks_extra, 'pip install "elmlff[deepmd]"')
 
@@ -184,10 +184,10 @@ def elmlff_package_clashes() -> Iterator[PackageClash]:
 def _is_beside_mace() -> str:
     if installed_version("mace-torch") is None or installed_version("deepmd-kit") is None:
         return ""
-    return "mace-torch pins e3nn 0.4.4, deepmd-kit[torch] needs 0.5.9 or newer: whichever came last broke the other"
+    return "mace-torch pins e3nn 0.4.4, deepmd-kit[torch] needs 0.5.9 or newer: they cannot share an environment"
 
 
 def _lacks_extra() -> str:
     if installed_version("deepmd-kit") is None or is_importable("e3nn"):
         return ""
-    return "deepmd-kit is installed without what its PyTorch models need"
+    return "deepmd-kit is installed without the packages that its PyTorch models need"

@@ -12,8 +12,9 @@ from elmlff_core.contracts.hookspecs import Options
 class DeepMDOptions(Options):
     """Architecture and training of a Deep Potential; the defaults are the paper's for methane.
 
-    `sel` counts the neighbours a descriptor sees, one number per element in the order of the periodic table; "auto"
-    takes them from the data, with a margin where atoms can come closer.  `decay_steps` None is a tenth of `steps`.
+    `sel` is the largest number of neighbours in a descriptor, one number per element in the order of the periodic
+    table.  "auto" takes the numbers from the data, with a margin if there can be more neighbours.  `decay_steps` None
+    means a tenth of `steps`.
     """
 
     descriptor: Literal["se_e2_a", "se_e2_r", "se_e3"] = "se_e2_a"

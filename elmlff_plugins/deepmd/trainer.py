@@ -1,8 +1,8 @@
-"""Program: DeePMD-kit's trainer, then the freezing of the model; a restarted training ends as if never interrupted.
+"""Program that trains with DeePMD-kit and freezes the model; a restart gives the results of an uninterrupted training.
 
-A restart of DeePMD-kit restores weights and optimiser, takes the last step once more, and begins its stream of batches
-anew.  Here checkpoints tell the next step, and a restart first draws the batches that were taken before, without a step
-on them.  Training and freezing in one process save the ten seconds in which DeePMD-kit starts and compiles.
+A restart of DeePMD-kit alone restores weights and optimiser, but repeats the last step and begins again with the first
+batch.  Here a checkpoint holds the number of steps taken, and a restart first draws the batches of these steps without
+using them.  Training and freezing in one process save the ten seconds in which DeePMD-kit starts and compiles.
 
     python -m elmlff_plugins.deepmd.trainer CHECKPOINT MODEL input.json [more arguments of `dp --pt train`]
 """
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-# The order of batches depends on how many processes read them: as many on every machine, also where one resumes.
+# The order of batches depends on the number of reading processes, so this number must be the same on every machine.
 os.environ.setdefault("NUM_WORKERS", "1")
 
 from deepmd.main import main
@@ -25,13 +25,13 @@ from deepmd.pt.utils.dataloader import setup_seed
 
 
 def endless(batches: Iterable[Any]) -> Iterator[Any]:
-    """One pass over `batches` after another."""
+    """Yield the items of `batches` again and again."""
     while True:
         yield from batches
 
 
-def go_on_in_the_stream_of_batches(seed: int) -> None:
-    """Make `Trainer` draw its batches from a stream that follows from `seed`, those of steps taken before first."""
+def draw_batches_from_stream(seed: int) -> None:
+    """Make `Trainer` draw its batches from a stream that depends only on `seed`, after the batches already used."""
     get_data = Trainer.get_data
 
     def get_data_of_stream(self: Trainer, is_train: bool = True, task_key: str = "Default") -> Any:
@@ -44,7 +44,7 @@ def go_on_in_the_stream_of_batches(seed: int) -> None:
 
 
 def begin_stream(trainer: Trainer, seed: int) -> None:
-    """The batches of training and validation, from the first step that is not in the checkpoint."""
+    """Begin the streams of training and validation batches, and skip the batches of steps before the checkpoint."""
     setup_seed(seed)
     for part in ("training", "validation"):
         if (loader := getattr(trainer, f"{part}_dataloader")) is not None:
@@ -57,8 +57,8 @@ def begin_stream(trainer: Trainer, seed: int) -> None:
             next(trainer.validation_data)
 
 
-def tell_the_next_step_in_checkpoints() -> None:
-    """Make `Trainer` save the number of steps taken, which is where a restart begins, not that of the last one."""
+def save_number_of_steps() -> None:
+    """Make `Trainer` save the number of steps taken instead of the index of the last step; a restart begins there."""
     save_model = Trainer.save_model
 
     def save_with_next_step(self: Trainer, path: Any, lr: float = 0.0, step: int = 0, **keywords: Any) -> None:
@@ -69,7 +69,7 @@ def tell_the_next_step_in_checkpoints() -> None:
 
 if __name__ == "__main__":
     checkpoint, model, *arguments = sys.argv[1:]
-    tell_the_next_step_in_checkpoints()
-    go_on_in_the_stream_of_batches(json.loads(Path(arguments[0]).read_text())["training"]["seed"])
+    save_number_of_steps()
+    draw_batches_from_stream(json.loads(Path(arguments[0]).read_text())["training"]["seed"])
     main(["--pt", "train", *arguments])
     main(["--pt", "freeze", "-c", checkpoint, "-o", model])

@@ -1,4 +1,4 @@
-"""Training of Deep Potentials: the trainer's input, its data, its progress and its checkpoints."""
+"""Training of Deep Potentials: input, data, progress and checkpoints of the trainer."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ MODEL = "model.pth"
 CURVE = "lcurve.out"
 INPUT = "input.json"
 CHECKPOINT = "model.ckpt"
-TYPICAL_N_ATOMS = 5  # "auto" gives batches of at least 32 atoms; `length` does not know the structures
+TYPICAL_N_ATOMS = 5  # to estimate "auto", batches of at least 32 atoms; `length` does not see the structures
 AUTO_BATCH_ATOMS = 32
 N_REPORTS = 40
 N_CHECKPOINTS = 20
-SEL_MARGIN = 1.1  # as DeePMD-kit's own "auto"
+SEL_MARGIN = 1.1  # the margin of "auto" in DeePMD-kit
 
-# Trains and freezes: a frozen model loads in 0.2 s, a bare checkpoint in 10 s, at the same speed afterwards.
+# The model is frozen because it then loads in 0.2 s, a bare checkpoint in 10 s; predictions are equally fast.
 _PROGRAM = ("-P", "-m", "elmlff_plugins.deepmd.trainer")
 
 
 def training_length(options: DeepMDOptions, n_structures: int) -> TrainingLength:
-    """What ``options.steps`` mean for `n_structures`."""
+    """Return the steps, and the epochs that they are for `n_structures`."""
     batch = options.batch_size if options.batch_size != "auto" else math.ceil(AUTO_BATCH_ATOMS / TYPICAL_N_ATOMS)
     return TrainingLength(options.steps, options.steps * batch / max(1, n_structures))
 
@@ -56,7 +56,7 @@ def train(request: TrainingRequest) -> Path:
     Raises
     ------
     ForceFieldError
-        When DeePMD-kit fails, with the end of its log.
+        DeePMD-kit failed; the message has the end of its log.
     """
     directory = request.directory
     settings = trainer_input(request)
@@ -71,7 +71,7 @@ def train(request: TrainingRequest) -> Path:
         shutil.rmtree(directory / "data", ignore_errors=True)
         for part in ("train", "valid"):
             write_systems(getattr(request, part), directory / "data" / part, settings["model"]["type_map"], request)
-        # Last, so that its presence says that the data beside it are whole.
+        # Written last, so that its presence means that the data are complete.
         write_text(previous, text)
     arguments = [*_PROGRAM, f"{CHECKPOINT}.pt", MODEL, INPUT, "--skip-neighbor-stat"]
     if (directory / f"{CHECKPOINT}.pt").exists():
@@ -83,7 +83,7 @@ def train(request: TrainingRequest) -> Path:
 
 
 def trainer_input(request: TrainingRequest) -> dict[str, Any]:
-    """The trainer's ``input.json``."""
+    """Return the contents of ``input.json`` for the trainer."""
     options: DeepMDOptions = request.options
     type_map = by_atomic_number(request.train.elements | request.valid.elements)
     seed = request.seed % 2**32
@@ -119,10 +119,10 @@ def trainer_input(request: TrainingRequest) -> dict[str, Any]:
         "decay_steps": options.decay_steps or max(1, round(options.steps / 10)),
     }
     if options.warmup_steps:
-        # DeePMD refuses a warm-up as long as the training; a short training warms up over a tenth of it.
+        # DeePMD-kit refuses a warm-up as long as the training; a short training has a warm-up of a tenth of its steps.
         learning_rate["warmup_steps"] = min(options.warmup_steps, max(1, options.steps // 10))
     return {
-        # A training resumes only with the same data: this is what tells.
+        # The fingerprints are here because a training resumes only with the same input, and so with the same data.
         "_comment": {"train": request.train.labels_fingerprint, "valid": request.valid.labels_fingerprint},
         "model": {"type_map": type_map, "descriptor": descriptor, "fitting_net": fitting},
         "learning_rate": learning_rate,
@@ -132,7 +132,7 @@ def trainer_input(request: TrainingRequest) -> dict[str, Any]:
 
 
 def _loss(options: DeepMDOptions, train: Dataset) -> dict[str, Any]:
-    """Prefactors of the loss; those of labels that the data lack are zero."""
+    """Return the prefactors of the loss; they are zero for labels that the data do not have."""
     has = {"e": train.energy is not None, "f": True, "v": train.stress is not None}
     prefactors = {
         f"{end}_pref_{label}": getattr(options, f"{end}_pref_{label}") if has[label] else 0.0
@@ -143,11 +143,11 @@ def _loss(options: DeepMDOptions, train: Dataset) -> dict[str, Any]:
 
 
 def neighbour_counts(request: TrainingRequest, type_map: list[str]) -> list[int]:
-    """``sel``: how many neighbours of each element a descriptor must hold.
+    """Return ``sel``, the largest number of neighbours of each element in a descriptor.
 
-    Neighbours beyond it would be dropped in silence.  The largest count in the data gets a margin of a tenth, as with
-    DeePMD-kit's "auto", but no more than all the atoms of that element where no atom can meet an image: this gives
-    the paper's 4 H and 1 C for methane.
+    Further neighbours would be dropped without a message.  The largest number in the data gets a margin of a tenth, as
+    with "auto" of DeePMD-kit.  If no periodic image can be a neighbour, it is limited to the number of atoms of that
+    element.  For methane this gives 4 H and 1 C, as in the paper.
     """
     options: DeepMDOptions = request.options
     if options.sel != "auto":
@@ -173,13 +173,13 @@ def neighbour_counts(request: TrainingRequest, type_map: list[str]) -> list[int]
 
 
 def _heights(atoms: Any) -> np.ndarray:
-    """Distances between opposite faces of the cell: (3,), Å."""
+    """Return the distances between opposite faces of the cell: (3,), Å."""
     cell = atoms.cell.complete()
     return abs(cell.volume) / np.linalg.norm(np.cross(cell[[1, 2, 0]], cell[[2, 0, 1]]), axis=1)
 
 
 def _groups(dataset: Dataset) -> dict[tuple[bool, bytes], list[int]]:
-    """Indices of structures by periodicity and atoms in their order: DeePMD-kit's systems."""
+    """Group indices of structures by periodicity and order of atoms; each group is a system of DeePMD-kit."""
     groups: dict[tuple[bool, bytes], list[int]] = defaultdict(list)
     for index, atoms in enumerate(dataset.structures):
         groups[bool(atoms.pbc.any()), atoms.numbers.tobytes()].append(index)
@@ -221,7 +221,7 @@ def write_systems(dataset: Dataset, folder: Path, type_map: list[str], request: 
 
 
 def _progress_reader(curve: Path, request: TrainingRequest) -> Callable[[], None]:
-    """A function that reports the last line of ``lcurve.out`` whenever there is a new one."""
+    """Return a function that reports the last line of ``lcurve.out`` if it is new."""
     total = request.options.steps
     reported = 0
     request.progress(Progress(0, total, "starting DeePMD-kit"))
@@ -248,7 +248,7 @@ def _progress_reader(curve: Path, request: TrainingRequest) -> Callable[[], None
 
 
 def _remove_training_files(directory: Path) -> None:
-    """Leave the model, the learning curve, the log and the input."""
+    """Remove all files but the model, the learning curve, the log and the input."""
     for leftover in [*directory.glob(f"{CHECKPOINT}*"), directory / "checkpoint", directory / "input_v2_compat.json"]:
         leftover.unlink(missing_ok=True)
     shutil.rmtree(directory / "data", ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Adapter `nep`: neuroevolution potentials, evaluated by calorine and trained by neppo."""
+"""Adapter `nep`: neuroevolution potentials (NEP), evaluated with calorine and trained with neppo."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class NEPForceField:
 
     Parameters
     ----------
-    request : with a checkpoint in GPUMD's ``nep.txt`` format
+    request : request with a checkpoint in the format ``nep.txt`` of GPUMD
 
     Raises
     ------
     ForceFieldError
-        When calorine cannot load it.
+        calorine cannot load the checkpoint.
     """
 
     def __init__(self, request: LoadRequest) -> None:
@@ -41,14 +41,14 @@ class NEPForceField:
             from calorine.nep import read_model
 
             model = read_model(str(checkpoint))
-            # Kept for all structures: it follows their changes, and starts anew only when the number of atoms changes.
+            # One calculator for all structures: it is set up again only when the number of atoms changes.
             self._calculator = CPUNEP(str(checkpoint))
         self.elements: frozenset[str] | None = frozenset(model.types)
         self.cutoff: float | None = float(np.max([model.radial_cutoff, model.angular_cutoff]))
         self.fingerprint = nep_fingerprint(request)
 
     def predict(self, structures: Sequence[Atoms]) -> Prediction:
-        """Energies and forces, and stresses where all structures are periodic in three directions."""
+        """Predict energies and forces, and stresses if all structures are periodic in three directions."""
         check_elements(structures, self.elements, self.name)
         assert self.cutoff is not None
         energy = np.zeros(len(structures))
@@ -56,7 +56,7 @@ class NEPForceField:
         stress = np.zeros((len(structures), 6))
         for index in sorted(range(len(structures)), key=lambda i: len(structures[i])):
             with backend_errors(self.name, ADAPTER, f"evaluate structure {index}"):
-                # nep_cpu takes every direction as periodic.
+                # nep_cpu treats every direction as periodic.
                 self._calculator.calculate(in_vacuum(structures[index], self.cutoff))
             results = self._calculator.results
             energy[index], forces[index], stress[index] = results["energy"], results["forces"], results["stress"]
@@ -65,7 +65,7 @@ class NEPForceField:
 
 
 def nep_fingerprint(request: LoadRequest) -> str:
-    """What predictions depend on; calorine is not imported."""
+    """Return the fingerprint of a model without importing calorine."""
     return fingerprint("nep/1", "calorine", existing_checkpoint(request.checkpoint, request.name, ADAPTER))
 
 
@@ -73,12 +73,12 @@ class NEPTrainer:
     """Trains a NEP4 with neppo."""
 
     def length(self, options: NEPOptions, n_structures: int) -> TrainingLength:
-        """Steps, and epochs of as many batches as neppo makes."""
+        """Return steps and epochs; the number of batches per epoch is that of neppo."""
         per_epoch = max(1, math.ceil(n_structures / options.batch_size))
         return TrainingLength(options.steps, options.steps / per_epoch)
 
     def train(self, request: TrainingRequest) -> Path:
-        """Train, resuming from the last report of an interrupted training with the same settings and data."""
+        """Train a model; an interrupted training with the same settings and data resumes from its last report."""
         if importlib.util.find_spec("neppo") is None:
             raise PluginError(
                 f"model '{request.name}' cannot be trained: neppo is not installed; pip install \"elmlff[nep]\""
@@ -106,7 +106,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
 
 @hookimpl
 def elmlff_presets() -> Iterator[Preset]:
-    """The paper's NEP."""
+    """The NEP of the paper."""
     yield Preset(
         name="nep",
         adapter=ADAPTER,
@@ -114,5 +114,5 @@ def elmlff_presets() -> Iterator[Preset]:
         options={"radial_cutoff": 8.0, "angular_cutoff": 4.0},
         budgets={"quick": {"steps": 3000}, "paper": {"steps": 100_000}},
         default=True,
-        order=1,  # the last in the paper's order
+        order=1,  # the last in the order of the paper
     )

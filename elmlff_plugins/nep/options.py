@@ -10,7 +10,7 @@ from elmlff_core.contracts.hookspecs import Options
 
 
 class NEPOptions(Options):
-    """Architecture and training of a NEP4; the architecture is the one of the paper's methanol model.
+    """Architecture and training of a NEP4; the default architecture is that of the paper's model for methanol.
 
     `lambda_e`, `lambda_f` and `lambda_v` weight the errors of energies, forces and virials.
     """

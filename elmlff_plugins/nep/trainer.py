@@ -1,7 +1,7 @@
-"""Program: ``neppo train``, which goes on where it was interrupted and ends with the same numbers.
+"""Program that runs ``neppo train``; an interrupted training resumes with the results of an uninterrupted one.
 
-neppo keeps no state of its optimiser.  Here it is saved after each report; a training that finds it draws the batches
-that were taken before, so that their order goes on, takes no step on them, and continues from there.
+neppo does not save the state of its optimiser.  Here this state is saved after each report.  A training that finds it
+first draws the batches that were already used, without taking steps, so that the order of batches is the same.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ KEPT = ("_step", "_previous_report_step", "_best_loss", "_best_row")
 class ResumableTrainer(Trainer):
     """A `Trainer` with one call of `train`, whose state is saved after each report."""
 
-    n_taken = 0  # steps of this call, those before an interruption included
+    n_taken = 0  # steps of this call, including those before an interruption
     n_before = 0  # steps before the interruption
 
     def _log_settings(self, steps: int) -> None:
-        """Called when the optimiser is ready and before the first step."""
+        """Restore the saved state; neppo calls this after it made the optimiser and before the first step."""
         if STATE.exists():
             state = torch.load(STATE, weights_only=True, map_location=self.device)
             self.model.load_state_dict(state["model"])
-            # Groups hold what depends on the device, and not on what was learnt.
+            # The groups hold settings that depend on the device, so they are not restored.
             groups = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
             self.n_before = state["n_taken"]
@@ -51,7 +51,7 @@ class ResumableTrainer(Trainer):
         if self.n_taken <= self.n_before:
             return
         super()._report(rate, values, is_last_step)
-        if is_last_step:  # nothing is left to go on with
+        if is_last_step:  # the training is finished, so no state is needed
             return
         state = {name: getattr(self, name) for name in KEPT}
         state |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "n_taken": self.n_taken}

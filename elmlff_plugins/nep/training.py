@@ -1,4 +1,4 @@
-"""Training of NEP models: neppo's input, its data and its progress."""
+"""Training of NEP models: input, data and progress of neppo."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ _PROGRAM = ("-P", "-m", "elmlff_plugins.nep.trainer")
 def train(request: TrainingRequest) -> Path:
     """Train a NEP4 in ``request.directory`` and return its best state by validation loss.
 
-    An interrupted training of the same settings and data goes on from its last report.
+    An interrupted training with the same settings and data resumes from its last report.
 
-    Where compositions vary, energies are shifted by what least squares ascribe to each element, because a NEP has one
-    constant for all; its energies are then relative to that.  Of a single composition, they are total energies.
+    A NEP has only one energy constant for all elements.  Therefore, if compositions vary, per-element energies from
+    least squares are subtracted from the labels, and the energies of the model are relative to them.  For a single
+    composition the energies of the model are total energies.
 
     Returns
     -------
@@ -104,7 +105,10 @@ def trainer_input(request: TrainingRequest) -> str:
 
 
 def element_shifts(train: Dataset) -> np.ndarray:
-    """Energy of each element relative to the mean over all atoms: (119,) float64, eV; zero for a single composition."""
+    """Return the energy of each element relative to the mean over all atoms: (119,) float64, eV.
+
+    All values are zero for a single composition.
+    """
     energies = element_energies(train)
     if len({tuple(sorted(atoms.numbers)) for atoms in train.structures}) < 2:
         return np.zeros_like(energies)
@@ -112,13 +116,13 @@ def element_shifts(train: Dataset) -> np.ndarray:
 
 
 def write_structures(dataset: Dataset, path: Path, shifts: np.ndarray, options: NEPOptions) -> None:
-    """Write `dataset` as extended XYZ with the keys neppo reads; energies less `shifts` (eV, by atomic number)."""
+    """Write `dataset` as extended XYZ with the keys of neppo; `shifts` (eV, by atomic number) are subtracted."""
     labelled: list[Atoms] = []
     for index, atoms in enumerate(dataset.structures):
-        # In the same box as when the model is evaluated.
+        # The box is the same as in predictions.
         copy = in_vacuum(atoms, max(options.radial_cutoff, options.angular_cutoff))
         copy = Atoms(numbers=copy.numbers, positions=copy.positions, cell=copy.cell, pbc=True)
-        # neppo wants an energy of every structure; its weight is zero where there is none.
+        # neppo needs an energy of every structure; the weight is zero if there is none.
         energy = 0.0 if dataset.energy is None else dataset.energy[index] - shifts[atoms.numbers].sum()
         labels = {"energy": energy, "forces": dataset.forces_of(index)}
         if dataset.stress is not None and atoms.pbc.all():
@@ -129,7 +133,7 @@ def write_structures(dataset: Dataset, path: Path, shifts: np.ndarray, options: 
 
 
 def _progress_reader(curve: Path, request: TrainingRequest) -> Callable[[], None]:
-    """A function that reports the last line of ``loss.out`` whenever there is a new one."""
+    """Return a function that reports the last line of ``loss.out`` if it is new."""
     total = request.options.steps
     reported = 0
     request.progress(Progress(0, total, "starting neppo"))

@@ -1,4 +1,4 @@
-"""Adapters `schnet` and `painn`: the networks of SchNetPack, trained by its own task in Lightning."""
+"""Adapters `schnet` and `painn`: networks of SchNetPack, trained with its task in Lightning."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ SAFETENSORS = ".safetensors"
 
 
 class SchNetPackForceField:
-    """A SchNet or PaiNN.
+    """A SchNet or PaiNN model.
 
     Parameters
     ----------
-    request : with a checkpoint, either ``.safetensors`` written by elmlff or a model file of SchNetPack (a pickle)
+    request : request with a checkpoint, either ``.safetensors`` of elmlff or a model file of SchNetPack (a pickle)
     adapter : ``schnet`` or ``painn``
 
     Raises
     ------
     ForceFieldError
-        When a pickle is not trusted, or SchNetPack cannot load it.
+        The checkpoint is a pickle that is not trusted, or SchNetPack cannot load it.
     """
 
     def __init__(self, request: LoadRequest, adapter: str) -> None:
@@ -68,7 +68,7 @@ class SchNetPackForceField:
         self.fingerprint = schnetpack_fingerprint(request)
 
     def predict(self, structures: Sequence[Atoms]) -> Prediction:
-        """Energies and forces, and stresses where all structures are periodic in three directions."""
+        """Predict energies and forces, and stresses if all structures are periodic in three directions."""
         from elmlff_plugins.schnetpack.model import SampleMaker, batches
 
         check_elements(structures, self.elements, self.name)
@@ -86,7 +86,7 @@ class SchNetPackForceField:
             results = {key: value.detach().cpu().numpy().astype(np.float64) for key, value in results.items()}
             energy.append(results["energy"].reshape(-1))
             forces.extend(np.split(results["forces"], np.cumsum(n_atoms)[:-1]))
-            if has_stress:  # without a volume it is infinite
+            if has_stress:  # without a volume the stress would be infinite
                 stress.append(full_3x3_to_voigt_6_stress(results["stress"]))
             done += len(n_atoms)
         return Prediction.from_lists(
@@ -107,11 +107,11 @@ class SchNetPackForceField:
 def _load_pickle(checkpoint: Path, request: LoadRequest, adapter: str) -> Any:
     if not request.trust:
         raise ForceFieldError(
-            f"model '{request.name}': {checkpoint} is a Python pickle, and loading it runs any code its author put "
-            f"there; if you trust its origin, set trust = true under [models.{request.name}]"
+            f"model '{request.name}': {checkpoint} is a Python pickle, and loading it runs any code in it; "
+            f"if you trust its origin, set trust = true under [models.{request.name}]"
         )
     with backend_errors(request.name, adapter, f"load {checkpoint}"), warnings.catch_warnings():
-        # Files of SchNetPack 2.0 carry no version, which its loader warns of before it converts them.
+        # Files of SchNetPack 2.0 have no version; the loader warns of this and then converts them.
         warnings.filterwarnings("ignore", message="Model was saved without version information")
         from schnetpack.utils import load_model
 
@@ -119,7 +119,7 @@ def _load_pickle(checkpoint: Path, request: LoadRequest, adapter: str) -> Any:
 
 
 def _with_stress(model: Any) -> Any:
-    """`model` with the strain derivative beside the forces, which costs next to nothing."""
+    """Return `model` with stress as an additional output, which costs almost no time."""
     from schnetpack.atomistic import Strain
     from schnetpack.md.utils import activate_model_stress
 
@@ -135,13 +135,13 @@ class SchNetPackTrainer:
         self._adapter = adapter
 
     def length(self, options: SchNetPackOptions, n_structures: int) -> TrainingLength:
-        """Whole epochs, and their steps."""
+        """Return whole epochs and their steps."""
         per_epoch = -(-n_structures // options.batch_size)
         epochs = options.epochs or -(-options.steps // max(1, per_epoch))
         return TrainingLength(epochs * per_epoch, float(epochs))
 
     def train(self, request: TrainingRequest) -> Path:
-        """Train, resuming after the last whole epoch of an interrupted training with the same settings and data."""
+        """Train a model; an interrupted training with the same settings and data resumes after its last whole epoch."""
         from elmlff_plugins.schnetpack.training import train
 
         with backend_errors(request.name, self._adapter, "be trained"):
@@ -150,7 +150,7 @@ class SchNetPackTrainer:
 
 
 def schnetpack_fingerprint(request: LoadRequest) -> str:
-    """What predictions depend on; SchNetPack is not imported."""
+    """Return the fingerprint of a model without importing SchNetPack."""
     checkpoint = existing_checkpoint(request.checkpoint, request.name, "schnetpack")
     return fingerprint("schnetpack/1", "schnetpack", checkpoint, request.options.precision)
 
@@ -181,7 +181,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
 
 @hookimpl
 def elmlff_presets() -> Iterator[Preset]:
-    """The paper's SchNets and its PaiNN."""
+    """The SchNet and PaiNN models of the paper."""
     networks = {
         "sch1": ("schnet", "SchNet", 128),
         "sch2": ("schnet", "SchNet", 64),
@@ -201,7 +201,7 @@ def elmlff_presets() -> Iterator[Preset]:
 
 @hookimpl
 def elmlff_package_clashes() -> Iterator[PackageClash]:
-    """A SchNetPack that cannot be imported."""
+    """Versions of SchNetPack that cannot be imported."""
     remedy = 'on Python 3.12 or newer: pip install "elmlff[schnet]"'
     yield PackageClash("schnetpack before 2.2", _is_old, remedy)
 
@@ -210,4 +210,4 @@ def _is_old() -> str:
     found = installed_version("schnetpack")
     if found is None or Version(found) >= Version("2.2"):
         return ""
-    return "it needs versions of e3nn and hydra that do not import here; pip takes it on Python 3.11 and older"
+    return "it needs versions of e3nn and hydra that cannot be imported here; pip installs it on Python 3.11 and older"

@@ -1,4 +1,4 @@
-"""Networks of SchNetPack: building them, keeping them without pickles, and feeding them structures."""
+"""Networks of SchNetPack: building networks, saving them without pickles, and making batches for them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Sample = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Architecture:
-    """What it takes to build a network again: family (``schnet`` or ``painn``), sizes, cutoff (Å), elements."""
+    """The data from which a network is built: family (``schnet`` or ``painn``), sizes, cutoff (Å), elements."""
 
     family: str
     n_atom_basis: int
@@ -41,13 +41,14 @@ class Architecture:
 
     @classmethod
     def of(cls, family: str, options: SchNetPackOptions, elements: Iterable[str]) -> Architecture:
-        """The architecture that `options` ask for."""
+        """Make the architecture from `options`."""
         return cls(family, options.n_atom_basis, options.n_interactions, options.n_rbf, options.cutoff, tuple(elements))
 
     def build(self) -> spk.model.NeuralNetworkPotential:
-        """A network with fresh weights; per-element energies are zero until set.
+        """Build a network with random weights; per-element energies are zero until they are set.
 
-        They are added in float64: a total energy of -1000 eV leaves float32 only 0.1 meV.
+        Per-element energies are added in float64, because at a total energy of -1000 eV the resolution of float32 is
+        only 0.1 meV.
         """
         families = {"schnet": spk.representation.SchNet, "painn": spk.representation.PaiNN}
         representation = families[self.family](
@@ -71,20 +72,20 @@ class Architecture:
 
 
 def set_precision(model: spk.model.NeuralNetworkPotential, dtype: torch.dtype) -> None:
-    """Cast the network, but not what is added to its energy afterwards, which stays in float64."""
+    """Cast the network to `dtype`; the energies that are added to its output stay in float64."""
     for part in (model.representation, model.input_modules, model.output_modules):
         part.to(dtype)
 
 
 def save_safetensors(model: torch.nn.Module, architecture: Architecture, path: Path) -> None:
-    """Write weights, and the architecture as JSON beside them."""
+    """Write the weights, with the architecture as JSON in the metadata of the file."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"format": FORMAT, "version": str(FORMAT_VERSION), "architecture": json.dumps(asdict(architecture))}
     save_file(weights, path, metadata=metadata)
 
 
 def load_safetensors(path: Path) -> tuple[spk.model.NeuralNetworkPotential, Architecture]:
-    """Read what `save_safetensors` wrote."""
+    """Read a network that `save_safetensors` wrote."""
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
         found = (metadata.get("format"), metadata.get("version"))
@@ -100,12 +101,12 @@ def load_safetensors(path: Path) -> tuple[spk.model.NeuralNetworkPotential, Arch
 
 
 class SampleMaker:
-    """Turns structures into SchNetPack's dictionaries of tensors, neighbour list included.
+    """Converts structures to the dictionaries of tensors of SchNetPack, including neighbour lists.
 
     Parameters
     ----------
     cutoff : Å
-    dtype : of positions and offsets
+    dtype : dtype of positions and offsets
     """
 
     def __init__(self, cutoff: float, dtype: torch.dtype) -> None:
@@ -113,7 +114,7 @@ class SampleMaker:
         self._dtype = dtype
 
     def __call__(self, atoms: Atoms) -> Sample:
-        """The sample of one structure."""
+        """Return the sample of one structure."""
         near = near_origin(atoms)
         centre, neighbour, offset = self._finder.pairs(near)
         return {
@@ -130,10 +131,10 @@ class SampleMaker:
 
 
 def near_origin(atoms: Atoms) -> Atoms:
-    """A copy without labels, wrapped where periodic and centred where not.
+    """Return a copy without labels, wrapped in periodic directions and centred in others.
 
-    The network subtracts positions in float32, which is exact enough only near the origin: 1000 Å away, the distance of
-    a bond is known to no better than 1e-4 Å.
+    The network subtracts positions in float32, which is accurate only near the origin: at 1000 Å, bond lengths have
+    errors of up to 1e-4 Å.
     """
     near = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     if len(near) and not near.pbc.all():
@@ -149,12 +150,12 @@ def batches(samples: Iterable[Sample], max_pairs: int) -> Iterator[tuple[Sample,
     Yields
     ------
     batch, n_atoms
-        `n_atoms` of each structure in it.
+        The collated samples, and the number of atoms of each structure.
     """
     held: list[Sample] = []
     size = 0
     for sample in samples:
-        # An atom without neighbours still costs the networks about as much as a pair.
+        # Atoms count too, because an atom without neighbours takes about as much time as a pair.
         weight = len(sample[properties.idx_i]) + len(sample[properties.Z])
         if held and size + weight > max_pairs:
             yield collate(held), [len(one[properties.Z]) for one in held]

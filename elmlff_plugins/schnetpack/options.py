@@ -12,10 +12,10 @@ from elmlff_core.contracts.hookspecs import Options
 class SchNetPackOptions(Options):
     """Architecture, training and evaluation of a SchNetPack network.
 
-    A checkpoint brings its own architecture; `precision`, `device` and `batch_pairs` also matter when it is loaded.
-    `steps` are rounded up to whole epochs, unless `epochs` is given.  The loss is SchNetPack's: mean squared errors of
-    energies (eV²) and of force components (eV²/Å²), weighted.  `batch_pairs` are the neighbour pairs evaluated at once;
-    by default 4,096 on a CPU, near whose cache they stay, and 16,384 on a GPU.
+    A checkpoint contains its architecture; of these options only `precision`, `device` and `batch_pairs` are used when
+    it is loaded.  `steps` are rounded up to whole epochs, unless `epochs` is given.  The loss is the weighted sum of
+    the mean squared errors of energies (eV²) and of force components (eV²/Å²).  `batch_pairs` is the number of
+    neighbour pairs evaluated at once; by default 4,096 on a CPU, where they fit into the cache, and 16,384 on a GPU.
     """
 
     n_atom_basis: int = Field(128, gt=0)

@@ -1,4 +1,4 @@
-"""Training of SchNet and PaiNN with SchNetPack's AtomisticTask in Lightning."""
+"""Training of SchNet and PaiNN with AtomisticTask of SchNetPack in Lightning."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ FINAL_RATE_FRACTION = 0.01
 def train(request: TrainingRequest, family: str, n_epochs: int) -> Path:
     """Train a network in ``request.directory`` and keep its best state by validation loss.
 
-    Lightning's checkpoint of the last validated epoch is there for an interrupted training; the order of structures is
-    a function of seed and epoch, so that the resumed training takes the very steps of an uninterrupted one.
+    An interrupted training resumes from the Lightning checkpoint of the last validated epoch.  The order of structures
+    depends only on seed and epoch, so a resumed training takes the same steps as an uninterrupted one.
 
     Returns
     -------
@@ -52,7 +52,8 @@ def train(request: TrainingRequest, family: str, n_epochs: int) -> Path:
     directory, options = request.directory, request.options
     if len(request.valid) == 0:
         raise ForceFieldError(
-            f"model '{request.name}' keeps its best state by validation, but there are no validation structures"
+            f"model '{request.name}' needs validation structures to select its best state, but "
+            "there are no validation structures"
         )
     settings = _settings(request, family, n_epochs)
     same = (directory / SETTINGS).exists() and (directory / SETTINGS).read_text() == settings
@@ -104,7 +105,7 @@ def _n_steps(options: SchNetPackOptions, n_epochs: int, n_structures: int) -> in
 
 
 def _settings(request: TrainingRequest, family: str, n_epochs: int) -> str:
-    """What a training depends on, as JSON: one resumes only where nothing of it changed."""
+    """Return all settings of a training as JSON; a training resumes only if they have not changed."""
     settings = {
         "family": family,
         "epochs": n_epochs,
@@ -117,9 +118,9 @@ def _settings(request: TrainingRequest, family: str, n_epochs: int) -> str:
 
 
 def labelled_samples(dataset: Dataset, options: SchNetPackOptions, energies: Any) -> list[Sample]:
-    """Samples with neighbour lists, built once, and labels.
+    """Return samples with neighbour lists and labels.
 
-    Energies, in eV, are what remains without `energies` of the elements; forces are in eV/Å.
+    Energies, in eV, are less the sum of `energies` of the elements; forces are in eV/Å.
     """
     dtype = _dtype(options)
     samples = list(map(SampleMaker(options.cutoff, dtype), dataset.structures))
@@ -133,13 +134,13 @@ def labelled_samples(dataset: Dataset, options: SchNetPackOptions, energies: Any
 
 
 class SeededOrder(torch.utils.data.Sampler[int]):
-    """A random order of `n` items that depends on the seed and the epoch alone."""
+    """A random order of `n` items that depends only on seed and epoch."""
 
     def __init__(self, n: int, seed: int) -> None:
         self._n, self._seed, self._epoch = n, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before every epoch."""
+        """Set the epoch; Lightning calls this before every epoch."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -151,7 +152,7 @@ class SeededOrder(torch.utils.data.Sampler[int]):
 
 
 class ForceFieldTask(AtomisticTask):
-    """SchNetPack's task, with a learning rate that warms up and falls along a cosine, step by step."""
+    """The task of SchNetPack, with a learning rate that rises in a warm-up and then falls along a cosine."""
 
     def __init__(self, model: torch.nn.Module, options: SchNetPackOptions, n_steps: int, has_energy: bool) -> None:
         outputs = [_output(properties.forces, options.force_weight)]
@@ -160,12 +161,12 @@ class ForceFieldTask(AtomisticTask):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Attribute 'model' is an instance of `nn.Module`")
             super().__init__(model, outputs, optimizer_args={"lr": options.learning_rate})
-        # As that warning says: the whole model would be pickled into every checkpoint.
+        # Without this, the whole model would be pickled into every checkpoint, as the warning states.
         self.hparams.clear()
         self._n_steps = n_steps
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """Adam with the schedule."""
+        """Return Adam and the schedule of the learning rate."""
         optimizer = self.optimizer_cls(self.parameters(), **self.optimizer_kwargs)
         n_warmup = max(1, int(WARMUP_FRACTION * self._n_steps))
 
@@ -183,7 +184,7 @@ def _output(name: str, weight: float) -> ModelOutput:
     output = ModelOutput(
         name, loss_fn=torch.nn.MSELoss(), loss_weight=weight, metrics={"rmse": MeanSquaredError(squared=False)}
     )
-    # Metrics of every training step would cost a tenth of the time.
+    # Metrics of every training step would take a tenth of the time.
     output.metrics["train"] = torch.nn.ModuleDict()
     return output
 
@@ -201,7 +202,7 @@ class _ProgressReport(Callback):
 
 
 def _fit(task: ForceFieldTask, train: AtomsLoader, valid: AtomsLoader, request: TrainingRequest, n_epochs: int) -> None:
-    """Run Lightning, quietly, and leave ``best.ckpt`` in ``request.directory``."""
+    """Run Lightning without messages, and write ``best.ckpt`` to ``request.directory``."""
     directory = request.directory
     for logger in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(logger).setLevel(logging.ERROR)
@@ -231,11 +232,11 @@ def _fit(task: ForceFieldTask, train: AtomsLoader, valid: AtomsLoader, request: 
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         with warnings.catch_warnings():
-            # Advice on loader workers and the checkpoint folder, of no use here.
+            # These warnings on loader workers and the checkpoint folder do not apply here.
             warnings.filterwarnings("ignore", module="pytorch_lightning")
             trainer.fit(task, train, valid, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     except SystemExit as stop:
-        # Lightning turns Ctrl-C into an exit and leaves the signal ignored.
+        # On Ctrl-C Lightning raises SystemExit, and the signal stays ignored.
         if isinstance(stop.__context__, KeyboardInterrupt):
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from None

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 
-import ase
 from ase import Atoms
 
 from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Options, hookimpl
 from elmlff_core.contracts.prediction import Prediction
-from elmlff_core.errors import ForceFieldError
+from elmlff_core.plugins.toolkit import backend_errors, check_elements, fingerprint
 
-# ASE has parameters of C, N and O too, for tests of its own and nothing else.
+# ASE also has parameters of C, N and O, but only for its own tests.
 METALS = frozenset({"Al", "Ni", "Cu", "Pd", "Ag", "Pt", "Au"})
 
 
 class EMTOptions(Options):
-    """`asap_cutoff` takes the cutoff of the Asap code, for all elements the same."""
+    """Options of `emt`; `asap_cutoff` uses the cutoff of the Asap code, which is the same for all elements."""
 
     asap_cutoff: bool = False
 
@@ -26,29 +24,28 @@ class EMTForceField:
     """Effective medium theory as a base force field."""
 
     elements: frozenset[str] | None = METALS
-    cutoff: float | None = None  # follows from the elements at hand
+    cutoff: float | None = None  # it depends on the elements of a structure
 
     def __init__(self, request: LoadRequest) -> None:
         from ase.calculators.emt import EMT
 
         self.name = request.name
-        self.fingerprint = hashlib.sha256(f"emt/1 {ase.__version__} {request.options!r}".encode()).hexdigest()
+        self.fingerprint = fingerprint("emt/1", "ase", None, request.options)
         self._calculator = EMT(asap_cutoff=request.options.asap_cutoff)
 
     def predict(self, structures: Sequence[Atoms]) -> Prediction:
-        """Energies (eV), forces (eV/Å), and stresses (eV/Å³) where all structures are periodic."""
+        """Predict energies (eV), forces (eV/Å), and stresses (eV/Å³) if all structures are periodic."""
+        check_elements(structures, self.elements, self.name)
         energy, forces, stress = [], [], []
         periodic = all(atoms.pbc.all() for atoms in structures)
         for index, given in enumerate(structures):
-            if unknown := sorted(set(given.get_chemical_symbols()) - METALS):
-                raise ForceFieldError(f"model '{self.name}' does not know {', '.join(unknown)} of structure {index}")
-            # A copy, for the structure that is given must stay as it is.
-            atoms = given.copy()
+            atoms = given.copy()  # the given structure must not change
             atoms.calc = self._calculator
-            energy.append(atoms.get_potential_energy())
-            forces.append(atoms.get_forces(apply_constraint=False))
-            if periodic:
-                stress.append(atoms.get_stress(apply_constraint=False))
+            with backend_errors(self.name, "emt", f"evaluate structure {index}"):
+                energy.append(atoms.get_potential_energy())
+                forces.append(atoms.get_forces(apply_constraint=False))
+                if periodic:
+                    stress.append(atoms.get_stress(apply_constraint=False))
         return Prediction.from_lists(forces, energy, stress if periodic else None)
 
 

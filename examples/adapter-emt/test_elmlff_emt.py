@@ -1,4 +1,4 @@
-"""Runs the conformance kit of elmlff over the adapter; `check_force_field` is a fixture that elmlff brings."""
+"""Run the conformance kit of elmlff on the adapter; `check_force_field` is a fixture of elmlff."""
 
 import pytest
 from ase.build import bulk
@@ -19,6 +19,6 @@ def test_it_keeps_the_contract(check_force_field, symbols):
 
 
 def test_lattice_constant_of_copper():
-    # EMT was fitted to copper's 3.61 Å: the energy there is lower than 2 % to either side.
+    # EMT was fitted to the lattice constant of copper, 3.61 Å: the energy is lower there than 2 % to either side.
     energies = loaded().predict([bulk("Cu", a=factor * 3.61) for factor in (0.98, 1.0, 1.02)]).energy
     assert energies.argmin() == 1

@@ -1,7 +1,7 @@
 """Rattled and strained copper, with and without a vacancy, labelled by ASE's EMT: train.extxyz and test.extxyz.
 
-EMT stands in for the electronic structure code whose forces you have. It takes no time, and it is not what CHGNet was
-trained on (PBE with and without U): what CHGNet gets wrong here is for the stack to find out.
+EMT replaces the electronic structure code that you would use, because it is fast. CHGNet was trained on other labels
+(PBE with and without U), so it has large errors here, and the stack should give it little weight.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 
 
 def structure(rng: np.random.Generator) -> Atoms:
-    """Copper with up to 3 % strain, displacements of 0.05 to 0.25 Å, and in half the cases a vacancy."""
+    """Make copper with up to 3 % strain, displacements of 0.05 to 0.25 Å and, in half the cases, a vacancy."""
     atoms = bulk("Cu", a=3.61, cubic=True).repeat((2, 2, 2))
     strain = np.eye(3) + rng.uniform(-0.03, 0.03, (3, 3))
     atoms.set_cell(atoms.cell.array @ strain, scale_atoms=True)
@@ -28,7 +28,7 @@ def structure(rng: np.random.Generator) -> Atoms:
 
 
 def labelled(atoms: Atoms) -> Atoms:
-    """The structure with ``REF_energy`` (eV) and ``REF_forces`` (eV/Å)."""
+    """Return the structure with ``REF_energy`` (eV) and ``REF_forces`` (eV/Å)."""
     copy = atoms.copy()
     copy.calc = EMT()
     atoms.info["REF_energy"] = copy.get_potential_energy()

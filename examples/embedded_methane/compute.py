@@ -7,7 +7,7 @@ included, so that they are exact derivatives of the numerically integrated energ
     pip install pyscf ase
     python compute.py methane.extxyz --per-temperature 300 --workers 2
 
-About 1.5 s a structure and core.  An interrupted run goes on where it stopped.
+One core takes about 1.5 s per structure.  An interrupted run resumes.
 """
 
 import argparse
@@ -16,7 +16,9 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # one structure a core: threads inside a 5-atom DFT only wait
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # each core computes one structure; more threads do not help DFT of 5 atoms
 
 import ase.io
 import numpy as np
@@ -30,7 +32,7 @@ HARTREE_PER_BOHR = units.Hartree / units.Bohr  # eV/Å
 
 
 def solve(atoms: Atoms):
-    """Converged restricted Kohn-Sham solution of `atoms`."""
+    """Return the converged restricted Kohn-Sham solution of `atoms`."""
     mol = gto.M(atom=list(zip(atoms.get_chemical_symbols(), atoms.positions, strict=True)), basis=BASIS, verbose=0)
     solution = dft.RKS(mol, xc=FUNCTIONAL)
     solution.grids.level = GRID_LEVEL
@@ -42,7 +44,7 @@ def solve(atoms: Atoms):
 
 
 def label(atoms: Atoms) -> Atoms:
-    """A copy of `atoms` with `REF_energy` (eV) and `REF_forces` (eV/Å)."""
+    """Return a copy of `atoms` with `REF_energy` (eV) and `REF_forces` (eV/Å)."""
     solution = solve(atoms)
     gradient = solution.nuc_grad_method()
     gradient.grid_response = True
@@ -53,7 +55,7 @@ def label(atoms: Atoms) -> Atoms:
 
 
 def minimum() -> Atoms:
-    """Methane relaxed along its one symmetric degree of freedom until forces vanish."""
+    """Return methane, relaxed along its only symmetric degree of freedom until forces vanish."""
     atoms = molecule("CH4")
     for _ in range(30):
         forces = label(atoms).arrays["REF_forces"]
@@ -64,7 +66,7 @@ def minimum() -> Atoms:
 
 
 def normal_modes(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
-    """Curvatures (9,) in eV/(Å² amu) and mass-weighted modes (9, 15) of the vibrations of `atoms`."""
+    """Return curvatures (9,) in eV/(Å² amu) and mass-weighted modes (9, 15) of the vibrations of `atoms`."""
     n_coordinates = 3 * len(atoms)
     hessian = solve(atoms).Hessian().kernel().transpose(0, 2, 1, 3).reshape(n_coordinates, n_coordinates)
     root_mass = np.sqrt(np.repeat(atoms.get_masses(), 3))
@@ -74,7 +76,7 @@ def normal_modes(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sample(n_per_temperature: int, seed: int) -> list[Atoms]:
-    """Boltzmann samples of the harmonic modes, in the order of TEMPERATURES."""
+    """Return Boltzmann samples of the harmonic modes, in the order of TEMPERATURES."""
     rest = minimum()
     curvatures, modes = normal_modes(rest)
     frequencies = np.sqrt(curvatures * units._e * 1e20 / units._amu) / (2 * np.pi * units._c * 100)

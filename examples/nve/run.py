@@ -1,10 +1,11 @@
-"""Total energy in molecular dynamics without a thermostat: does a stack conserve it?
+"""Total energy in molecular dynamics without a thermostat, as a test of energy conservation by stacks.
 
     elmlff stack --models dp1,nep --meta egat,conservative --output stacks
     python examples/nve/run.py stacks/stacks/conservative stacks/stacks/egat
 
-Each stack moves the first structure of the embedded example, from the same velocities, with the velocity Verlet
-algorithm.  Leaves ``energy.csv`` and ``energy.png`` in the output folder, and prints the drift of each stack.
+Each stack runs the first structure of the embedded example, from the same velocities, with the velocity Verlet
+algorithm.  The program writes ``energy.csv`` and ``energy.png`` to the output folder, and prints the drift of each
+stack.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ RECORD_EVERY = 10  # steps
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Return the arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("stacks", nargs="+", type=Path, help="folders of stacks")
-    parser.add_argument("--data", default="methane", help="where the first structure comes from")
-    parser.add_argument("--temperature", type=float, default=300.0, help="K, of the first velocities")
+    parser.add_argument("--data", default="methane", help="dataset of the first structure")
+    parser.add_argument("--temperature", type=float, default=300.0, help="K, of the initial velocities")
     parser.add_argument("--picoseconds", type=float, default=10.0)
     parser.add_argument("--step", type=float, default=0.5, help="fs")
     parser.add_argument("--output", type=Path, default=Path("nve"))
@@ -40,7 +41,7 @@ def arguments() -> argparse.Namespace:
 
 
 def start(atoms: Atoms, temperature: float) -> Atoms:
-    """`atoms` with velocities drawn at `temperature` (K), at rest as a whole and not turning."""
+    """Return `atoms` with velocities drawn at `temperature` (K), without net momentum and rotation."""
     atoms = atoms.copy()
     rng = np.random.default_rng(0)
     thermalize_momenta(atoms, temperature, exact_temperature=True, rng=rng)
@@ -51,7 +52,7 @@ def start(atoms: Atoms, temperature: float) -> Atoms:
 
 
 def trajectory(atoms: Atoms, stack: Path, n_steps: int, step: float) -> np.ndarray:
-    """Time (ps), total energy (eV) and temperature (K) along a trajectory: (n_records, 3)."""
+    """Run a trajectory; return time (ps), total energy (eV) and temperature (K): (n_records, 3)."""
     atoms.calc = StackCalculator(stack)
     dynamics = VelocityVerlet(atoms, step * units.fs)
     rows: list[tuple[float, float, float]] = []
@@ -68,14 +69,14 @@ def trajectory(atoms: Atoms, stack: Path, n_steps: int, step: float) -> np.ndarr
 
 
 def drift(rows: np.ndarray, n_atoms: int) -> tuple[float, float]:
-    """Slope of the total energy, meV per atom and ps, and what it fluctuates about that line, meV per atom (RMS)."""
+    """Return the slope of the total energy, meV per atom and ps, and the RMS fluctuation about it, meV per atom."""
     time, energy = rows[:, 0], 1000 * rows[:, 1] / n_atoms
     slope, offset = np.polyfit(time, energy, 1)
     return float(slope), float((energy - slope * time - offset).std())
 
 
 def plot(results: dict[str, np.ndarray], n_atoms: int, path: Path) -> None:
-    """Change of the total energy over time, one line for each stack."""
+    """Plot the change of the total energy over time, with one line for each stack."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
     for name, rows in results.items():
@@ -89,7 +90,7 @@ def plot(results: dict[str, np.ndarray], n_atoms: int, path: Path) -> None:
 
 
 def main() -> None:
-    """Run every stack, and write what became of the energy."""
+    """Run every stack, and write the total energies."""
     given = arguments()
     first = read_splits(DataConfig(train=given.data)).source.structures[0]
     atoms = start(first, given.temperature)

@@ -22,7 +22,7 @@ Load = Callable[..., Any]
 def test_lennard_jones_dimer(load: Load) -> None:
     model = load("ase", None, calculator="ase.calculators.lj:LennardJones", arguments={"sigma": 2.0, "rc": 50.0})
     prediction = model.predict([Atoms("Ar2", positions=[[0, 0, 0], [2.0, 0, 0]])])
-    # At r = sigma the force is 24 epsilon / sigma, apart; the energy vanishes but for the shift at the cutoff.
+    # At r = sigma the force is repulsive, 24 epsilon / sigma, and the energy is only the shift at the cutoff.
     np.testing.assert_allclose(prediction.forces, [[-12.0, 0, 0], [12.0, 0, 0]], rtol=1e-6)
     assert prediction.energy[0] == pytest.approx(0.0, abs=1e-7)
     assert model.elements is None
@@ -78,7 +78,7 @@ def test_fingerprints_follow_arguments(load: Load) -> None:
         ("tests.adapters.calculators:refuses", "cannot make .*: ValueError: not today"),
     ],
 )
-def test_what_is_wrong_with_a_name_is_said(load: Load, calculator: str, message: str) -> None:
+def test_errors_in_a_name_are_reported(load: Load, calculator: str, message: str) -> None:
     with pytest.raises(ForceFieldError, match=message):
         load("ase", None, "mine", calculator=calculator)
 

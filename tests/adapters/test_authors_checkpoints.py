@@ -1,4 +1,4 @@
-"""The checkpoints of the paper's authors, against each backend's own ASE calculator and against the reference."""
+"""Checkpoints of the authors of the paper, compared with the ASE calculator of each backend and with the reference."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def checkpoint(shared: Path, name: str) -> Path:
 
 
 def own_calculator(path: Path, name: str) -> Any:
-    """The calculator that comes with the backend."""
+    """Return the calculator of the backend."""
     if name == "nep":
         from calorine.calculators import CPUNEP
 
@@ -49,7 +49,7 @@ def test_predictions_are_those_of_the_own_calculator(
         np.testing.assert_allclose(found.stress[index], copy.get_stress(), atol=2e-6)
 
 
-# Mean over all 3,106 frames of each frame's root mean square force error, eV/Å.
+# Force RMSE per frame, averaged over all 3,106 frames, eV/Å.
 @pytest.mark.parametrize(
     ("name", "expected"), [("nep", 0.0599), ("painn", 0.0338), ("sch1", 0.1298), ("sch2", 0.1772), ("sch3", 0.1283)]
 )
@@ -58,7 +58,7 @@ def test_errors_are_near_those_over_all_frames(
 ) -> None:
     found = load(ADAPTERS[name], checkpoint(shared, name), name, trust=True).predict(methanol.structures)
     errors = [np.sqrt(np.mean((found.forces_of(i) - methanol.forces_of(i)) ** 2)) for i in range(len(methanol))]
-    # One frame in 150: the mean of so few scatters.
+    # Only one frame in 150 is used, so the mean has a statistical error.
     assert np.mean(errors) == pytest.approx(expected, abs=3 * np.std(errors) / np.sqrt(len(errors)))
 
 

@@ -1,4 +1,4 @@
-"""Adapter `dp`: its trainer's input, resuming, and DeePMD-kit's own calculator."""
+"""Adapter `dp`: input of the trainer, resuming, and comparison with the calculator of DeePMD-kit."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_predictions_are_those_of_the_own_calculator(
 
 
 def test_evaluation_is_quiet(resumed_dp: tuple[Path, int]) -> None:
-    """In a process of its own, where DeePMD-kit is imported for the first time."""
+    """This runs in a new process, where DeePMD-kit is imported for the first time."""
     import subprocess
     import sys
 
@@ -161,7 +161,7 @@ def test_evaluation_is_quiet(resumed_dp: tuple[Path, int]) -> None:
     assert (result.stdout, result.stderr) == ("", "")
 
 
-def test_a_tensorflow_model_without_tensorflow_says_so(load: Callable[..., BaseForceField], tmp_path: Path) -> None:
+def test_a_tensorflow_model_without_tensorflow_is_an_error(load: Callable[..., BaseForceField], tmp_path: Path) -> None:
     try:
         import tensorflow  # noqa: F401
     except ImportError:

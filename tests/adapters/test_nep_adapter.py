@@ -1,4 +1,4 @@
-"""Adapter `nep`: neppo's input, its failures, and the zero of energies."""
+"""Adapter `nep`: input and failures of neppo, and the zero of energies."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_written_structures_are_boxed_and_keep_their_labels(tiny_data: tuple[Dat
     assert 16.0 < written[0].cell.lengths().min() < 18.5
     carbon, hydrogen = shifts[6], shifts[1]
     assert written[0].get_potential_energy() == pytest.approx(train.energy[0] - carbon - 4 * hydrogen, abs=1e-5)
-    # The mean over atoms stays: 16 methanes and 8 ethylenes hold 32 C and 96 H.
+    # The mean over atoms does not change: 16 methane and 8 ethylene molecules have 32 C and 96 H.
     assert 32 * carbon + 96 * hydrogen == pytest.approx(0.0, abs=1e-9)
 
 
@@ -77,7 +77,7 @@ def test_a_resumed_training_ends_as_one_that_was_not_interrupted(training_reques
     reported: list[int] = []
     checkpoint = NEPTrainer().train(training_request("nep", halves, lambda p: reported.append(p.done), steps=1000))
     assert last_step(halves) == reported[-1] == 1000
-    assert steps_of(halves) == steps_of(whole_training(training_request, whole))  # none of them twice
+    assert steps_of(halves) == steps_of(whole_training(training_request, whole))  # no step is repeated
     assert checkpoint.name == "nep_best.txt"
     assert checkpoint.read_text() == (whole / "nep_best.txt").read_text()
     assert (halves / "nep.txt").read_text() == (whole / "nep.txt").read_text()
@@ -103,8 +103,8 @@ def whole_training(training_request: Request, directory: Path) -> Path:
     return directory
 
 
-def test_a_training_killed_at_its_end_goes_on(training_request: Request, tmp_path: Path) -> None:
-    """After the last report and before the model is taken: the last report is made again."""
+def test_a_training_killed_at_its_end_resumes(training_request: Request, tmp_path: Path) -> None:
+    """The training is killed after the last report and before the model is read; the last report is then repeated."""
 
     def interrupt(progress: Progress) -> None:
         if progress.done == 1000:

@@ -39,7 +39,7 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
     assert (tmp_path / "halves" / "last.ckpt").exists()
     epochs: list[int] = []
     halves = trainer.train(training_request("painn", tmp_path / "halves", lambda p: epochs.append(p.done)))
-    # The second epoch was trained and validated, and had only to be reported again.
+    # The second epoch was trained and validated, so it is only reported again.
     assert epochs == [2, 3, 4]
     expected, found = load_file(whole), load_file(halves)
     for name, weights in expected.items():
@@ -85,7 +85,7 @@ def test_single_precision_is_near_double_far_from_the_origin(
     expected = double.predict([atoms])
     for found in (single.predict([atoms]), single.predict([far])):
         np.testing.assert_allclose(found.forces, expected.forces, atol=2e-6)
-        # Of about 80 eV, most of which never passes through float32.
+        # The energy is about 80 eV, and most of it is added in float64.
         assert found.energy[0] == pytest.approx(expected.energy[0], abs=2e-6)
 
 

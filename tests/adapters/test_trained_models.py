@@ -1,4 +1,4 @@
-"""What every trainable adapter must do, on a model it has just trained: physics, shapes and messages."""
+"""Tests of every trainable adapter on a model that it has trained: physics, shapes and messages."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_energies_have_the_zero_of_the_reference(trained: Trained, tiny_data: tu
     _, valid = tiny_data
     for adapter in ("schnet", "painn"):
         found = trained(adapter).predict(valid.structures).energy
-        # A network hardly trained is a few eV off; without the element energies it would miss 40 and 80 eV.
+        # After a short training the error is a few eV; without element energies it would be 40 and 80 eV.
         assert np.abs(found - valid.energy).max() < 10.0
 
 

@@ -1,4 +1,4 @@
-"""The feature cache: computed once, resumed after a kill, safe between processes, and never stale."""
+"""The feature cache: predictions are computed once, resumed after a kill, safe between processes, and never stale."""
 
 import multiprocessing
 import time
@@ -14,14 +14,14 @@ from tests.conftest import random_molecules
 
 
 def predict(structures):
-    """Forces and energy that follow from the positions."""
+    """Return forces and energy that depend on the positions."""
     return Prediction.from_lists(
         [2 * atoms.positions for atoms in structures], [atoms.positions.sum() for atoms in structures]
     )
 
 
 class Counting:
-    """`predict` that counts structures, and fails after some."""
+    """A `predict` that counts structures and fails after a given number."""
 
     def __init__(self, fail_after=None):
         self.count, self.fail_after = 0, fail_after
@@ -55,7 +55,7 @@ def test_computed_once_and_read_back(tmp_path):
         assert np.array_equal(found.n_atoms, expected.n_atoms)
 
 
-def test_another_model_or_dataset_is_another_entry(tmp_path):
+def test_another_model_or_dataset_gives_another_file(tmp_path):
     cache = FeatureCache(tmp_path)
     compute(cache, mixed_sizes(3), Counting())
     assert cache.read("b" * 32, "d" * 32, 3) is None
@@ -72,10 +72,12 @@ def test_interrupted_prediction_resumes(tmp_path):
     assert rest.count == 2
 
 
-def test_rows_of_a_chunk_that_was_cut_off_are_written_over(tmp_path):
+def test_rows_of_an_interrupted_chunk_are_overwritten(tmp_path):
     cache, structures = FeatureCache(tmp_path), mixed_sizes(10)
     compute(cache, structures, Counting())
-    with h5py.File(cache.path("a" * 32, "d" * 32), "a") as file:  # as if killed before the count was written
+    with h5py.File(
+        cache.path("a" * 32, "d" * 32), "a"
+    ) as file:  # as after a kill before the number of structures was written
         file.attrs["n_done"] = 4
         file["forces"][8:] = -1.0
     assert np.array_equal(compute(cache, structures, Counting()).forces, predict(structures).forces)

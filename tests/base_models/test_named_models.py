@@ -1,4 +1,4 @@
-"""Named models: settings over presets, what is stacked where nothing is named, and names that nobody knows."""
+"""Named models: settings over presets, the default base models, and unknown names."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ def test_the_default_base_models_are_those_of_the_papers_abstract():
     ("models", "stacked"),
     [
         ({}, ("dp1", "painn", "nep")),
-        # Presets with other options are no models of the user's own.
+        # Presets with other options do not count as models of the user.
         ({"nep": {"options": {"neuron": 7}}}, ("dp1", "painn", "nep")),
         ({"sch1": {"adapter": "schnet"}, "dp2": {"python": "self"}}, ("dp1", "painn", "nep")),
         ({"metal": EMT}, ("metal",)),
         ({"zinc": EMT, "copper": EMT}, ("zinc", "copper")),
-        # A checkpoint, or another adapter, makes a model of the user's own out of a preset's name.
+        # A model with the name of a preset, but with a checkpoint or another adapter, is a model of the user.
         ({"nep": {"checkpoint": "nep.txt"}}, ("nep",)),
         ({"dp1": EMT}, ("dp1",)),
-        # Beside one of the user's own, presets with other options are stacked too, in the order of the file.
+        # If there is a model of the user, presets with other options are stacked too, in the order of the file.
         ({"nep": {"options": {"neuron": 7}}, "metal": EMT, "sch1": {}}, ("nep", "metal", "sch1")),
     ],
 )
-def test_what_is_stacked_where_nothing_is_named(models, stacked):
+def test_default_base_models(models, stacked):
     assert with_base_models(config_of(models=models)).base_models == stacked
 
 
-def test_named_models_are_stacked_whatever_else_is_defined():
+def test_only_named_models_are_stacked():
     config = config_of(models={"metal": EMT}, base_models=["nep", "dp1"])
     assert with_base_models(config) is config
 
@@ -71,7 +71,7 @@ def test_without_any_preset_a_model_has_to_be_named(monkeypatch):
         with_base_models(Config())
 
 
-def test_budget_and_settings_go_over_a_preset():
+def test_budget_and_settings_replace_options_of_a_preset():
     config = config_of(budget="paper", models={"nep": {"options": {"neuron": 7}, "trust": True}})
     settings = model_settings(config, "nep")
     assert settings.adapter == "nep"
@@ -103,7 +103,7 @@ def test_an_adapter_named_as_a_model_has_its_default_options():
     assert resolve_model(Config(), "schnet").options.steps == 3000
 
 
-def test_a_preset_that_cannot_be_used_says_why(monkeypatch):
+def test_the_error_of_an_unusable_preset_gives_the_reason(monkeypatch):
     failure = Failure("wet", Origin("elmlff-water", "2.0", "water"), "offered by two: uninstall one", kind="preset")
     monkeypatch.setattr(named, "registry", lambda: Registry(failures=[failure]))
     with pytest.raises(PluginError, match=r"preset 'wet' of elmlff-water 2.0 cannot be used: offered by two"):
@@ -118,13 +118,13 @@ def test_a_preset_of_an_adapter_that_is_not_installed_is_refused_when_used(monke
         resolve_model(Config(), "wet")
 
 
-def test_listing_marks_what_would_be_stacked(tmp_path: Path):
+def test_listing_marks_models_that_would_be_stacked(tmp_path: Path):
     entries = list_models(config_of(models={"metal": EMT}), tmp_path)
     assert [entry.name for entry in entries if entry.in_stack] == ["metal"]
     assert [entry.name for entry in entries] == ["metal", *registry().presets]
 
 
-def test_cutoffs_are_those_of_the_option_that_the_adapter_names(tmp_path: Path):
+def test_cutoffs_are_read_from_the_option_that_the_adapter_names(tmp_path: Path):
     config = config_of(models={"near": {"adapter": "dp", "options": {"rcut": 4.5}}, "metal": EMT})
     cutoffs = {entry.name: entry.cutoff for entry in list_models(config, tmp_path)}
     assert (cutoffs["near"], cutoffs["nep"], cutoffs["painn"], cutoffs["metal"]) == (4.5, 8.0, 5.0, None)

@@ -1,4 +1,4 @@
-"""Out-of-fold features: each structure's comes from a base that never saw it."""
+"""Out-of-fold features: each structure is predicted by a base model that was not trained on it."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ N_FOLDS = 3
 
 
 def settings(folder: Path, **more: Any) -> Config:
-    """The small data, with a NEP to train beside Lennard-Jones, which is not trained."""
+    """Return settings with the small dataset, a NEP that is trained, and Lennard-Jones, which is not."""
     values = {"base_models": ["lj", "tiny"], "models": {"tiny": TINY_NEP}, "meta": {"name": "linear"}, "folds": N_FOLDS}
     return read_config(folder / "elmlff.toml", values | more)
 
 
 @pytest.fixture(scope="module")
 def seen() -> dict[Path, set[bytes]]:
-    """What the trainer was given to learn from in each directory; filled by `workplace`."""
+    """The training structures of each directory; filled by `workplace`."""
     return {}
 
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory, seen: dict[Path, set[bytes]]) -> Path:
-    """A folder in which a run with folds has ended."""
+    """The folder of a finished run with folds."""
     pytest.importorskip("calorine", reason="adapter nep needs calorine")
     pytest.importorskip("neppo", reason="training of adapter nep needs neppo")
     from elmlff_plugins.nep.adapter import NEPTrainer
@@ -67,13 +67,13 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, seen: dict[Path, set[byt
 
 
 @pytest.fixture
-def parts(workplace: Path) -> Splits:
+def splits(workplace: Path) -> Splits:
     return read_splits(settings(workplace).data)
 
 
 @pytest.fixture
-def models(workplace: Path, parts: Splits) -> list[NamedModel]:
-    """The bases of the run, with the checkpoint of the training on all training structures."""
+def models(workplace: Path, splits: Splits) -> list[NamedModel]:
+    """The base models of the run, with the checkpoint of the training on all training structures."""
     models = [resolve_model(settings(workplace), name) for name in ("lj", "tiny")]
     (record,) = (workplace / "models").glob("tiny-*/trained.json")
     models[1].checkpoint = record.parent / json.loads(record.read_text())["checkpoint"]
@@ -81,12 +81,12 @@ def models(workplace: Path, parts: Splits) -> list[NamedModel]:
 
 
 def forces_without(seen: dict[Path, set[bytes]], structures: list[Atoms]) -> np.ndarray:
-    """Forces on `structures` by calorine with the one checkpoint that was trained on none of them."""
+    """Return forces on `structures` from calorine with the only checkpoint that was trained on none of them."""
     from calorine.calculators import CPUNEP
 
     keys = {atoms.positions.tobytes() for atoms in structures}
     (directory,) = (folder for folder, known in seen.items() if not known & keys)
-    assert len(seen[directory]) + len(keys) == max(map(len, seen.values()))  # all others, and nothing else
+    assert len(seen[directory]) + len(keys) == max(map(len, seen.values()))  # trained on all other structures
     checkpoint = directory / json.loads((directory / "trained.json").read_text())["checkpoint"]
     forces = []
     for atoms in structures:
@@ -98,26 +98,26 @@ def forces_without(seen: dict[Path, set[bytes]], structures: list[Atoms]) -> np.
     return np.array(forces)
 
 
-def test_each_structure_is_predicted_by_a_base_that_never_saw_it(
+def test_each_structure_is_predicted_by_a_base_model_not_trained_on_it(
     workplace: Path,
-    parts: Splits,
+    splits: Splits,
     models: list[NamedModel],
     seen: dict[Path, set[bytes]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Against calorine itself with the checkpoint whose training lacked the structure."""
+    """Compare with calorine itself and the checkpoint that was trained without the structure."""
     monkeypatch.setenv("ELMLFF_CACHE", str(workplace / "cache"))
     config = settings(workplace)
     cache, reporter = FeatureCache(), Reporter()
-    in_sample = dataset_features(models, parts.train, cache, reporter)
-    folds = make_folds(parts, config)
-    retraining = Retraining(parts, config.seed, workplace / "models", cache, reporter)
+    in_sample = dataset_features(models, splits.train, cache, reporter)
+    folds = make_folds(splits, config)
+    retraining = Retraining(splits, config.seed, workplace / "models", cache, reporter)
     found = out_of_fold(models[1:], in_sample, folds, retraining)
     held_out = json.loads((workplace / "run" / "metrics.json").read_text())["folds"]
-    assert sorted(index for fold in held_out for index in fold) == sorted(parts.train_index.tolist())
-    position = {index: row for row, index in enumerate(parts.train_index.tolist())}
+    assert sorted(index for fold in held_out for index in fold) == sorted(splits.train_index.tolist())
+    position = {index: row for row, index in enumerate(splits.train_index.tolist())}
     for fold in held_out:
-        expected = forces_without(seen, [parts.source.structures[index] for index in fold])
+        expected = forces_without(seen, [splits.source.structures[index] for index in fold])
         for index, forces in zip(fold, expected, strict=True):
             rows = slice(5 * position[index], 5 * position[index] + 5)
             np.testing.assert_allclose(found.forces[1, rows], forces, atol=1e-5)
@@ -125,16 +125,16 @@ def test_each_structure_is_predicted_by_a_base_that_never_saw_it(
     assert np.array_equal(found.forces[0], in_sample.forces[0])  # Lennard-Jones stays as it is
 
 
-def test_energies_of_a_fold_are_on_the_scale_of_the_base_trained_on_all(
-    workplace: Path, parts: Splits, models: list[NamedModel], monkeypatch: pytest.MonkeyPatch
+def test_energies_of_a_fold_have_the_zero_of_the_base_model_trained_on_all(
+    workplace: Path, splits: Splits, models: list[NamedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Methanes alone: a constant for each fold, so that the energies of both differ by nothing on average."""
+    """All structures are methane, so a constant per fold makes the mean difference of energies zero."""
     monkeypatch.setenv("ELMLFF_CACHE", str(workplace / "cache"))
     config = settings(workplace)
     cache, reporter = FeatureCache(), Reporter()
-    in_sample = dataset_features(models, parts.train, cache, reporter)
-    retraining = Retraining(parts, config.seed, workplace / "models", cache, reporter)
-    folds = make_folds(parts, config)
+    in_sample = dataset_features(models, splits.train, cache, reporter)
+    retraining = Retraining(splits, config.seed, workplace / "models", cache, reporter)
+    folds = make_folds(splits, config)
     found = out_of_fold(models[1:], in_sample, folds, retraining)
     for fold in folds:
         raw = retraining.features(models[1], fold).energies["tiny"]
@@ -146,20 +146,20 @@ def test_energies_of_a_fold_are_on_the_scale_of_the_base_trained_on_all(
 
 
 def test_the_meta_model_learnt_from_out_of_fold_features(
-    workplace: Path, parts: Splits, seen: dict[Path, set[bytes]]
+    workplace: Path, splits: Splits, seen: dict[Path, set[bytes]]
 ) -> None:
-    """The table's training error of a folded base is that of its folds' checkpoints."""
+    """The training error of a base model with folds is that of the checkpoints of its folds."""
     metrics = json.loads((workplace / "run" / "metrics.json").read_text())
     errors: list[float] = []
     for fold in metrics["folds"]:
-        found = forces_without(seen, [parts.source.structures[index] for index in fold])
-        expected = np.array([parts.source.forces_of(index) for index in fold])
+        found = forces_without(seen, [splits.source.structures[index] for index in fold])
+        expected = np.array([splits.source.forces_of(index) for index in fold])
         errors += np.sqrt(((found - expected) ** 2).mean(axis=(1, 2))).tolist()
     (row,) = (row for row in metrics["errors"] if row["name"] == "tiny")
     assert row["errors"]["train"]["rmse_per_frame"] == pytest.approx(np.mean(errors), rel=1e-4)
 
 
-def test_the_run_says_what_is_folded_and_what_is_not(workplace: Path) -> None:
+def test_the_run_reports_which_features_are_out_of_fold(workplace: Path) -> None:
     notes = json.loads((workplace / "run" / "metrics.json").read_text())["notes"]
     assert notes[0] == "features of tiny on training structures are out-of-fold, of 3 folds"
     assert notes[1].startswith("lj cannot be folded, as they are not trained here")
@@ -193,6 +193,6 @@ def test_an_element_of_one_fold_alone_is_refused() -> None:
     odd.symbols[0] = "Si"
     structures = [*dataset.structures[:3], odd, *dataset.structures[4:]]
     source = Dataset(structures, dataset.forces, dataset.energy)
-    parts = Splits(source, None, np.arange(5), np.array([5]), np.array([5]))
+    splits = Splits(source, None, np.arange(5), np.array([5]), np.array([5]))
     with pytest.raises(DataError, match=r"fold \d of 2 alone contains Si"):
-        make_folds(parts, Config(folds=2))
+        make_folds(splits, Config(folds=2))

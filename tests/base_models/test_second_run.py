@@ -1,4 +1,4 @@
-"""Where all predictions are cached, bases are not even imported."""
+"""If all predictions are cached, no backend is imported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from elmlff_core.plugins.registry import registry
 from tests.conftest import shared_folder
 
 BACKENDS = ("deepmd", "schnetpack", "calorine")
-# The command line, and then which backends it has imported.
+# Runs the command line, and then prints the backends that it imported.
 RUN = f"""
 import json, sys
 from elmlff_core.cli.main import main
@@ -38,7 +38,7 @@ def checkpoints():
     return folder
 
 
-def test_a_second_run_imports_no_base(tmp_path, checkpoints):
+def test_a_second_run_imports_no_backend(tmp_path, checkpoints):
     import ase.io
 
     from elmlff_core.testing import example_structures
@@ -65,7 +65,7 @@ trust = true
 
 
 @pytest.mark.parametrize(("adapter", "file"), [("nep", "nep.txt"), ("painn", "painn.best_inference_model")])
-def test_fingerprints_are_those_of_the_loaded(adapter, file, checkpoints):
+def test_fingerprints_are_those_of_loaded_models(adapter, file, checkpoints):
     plugin = registry().force_field(adapter)
     request = LoadRequest("tested", checkpoints / file, plugin.options(), trust=True)
     assert plugin.fingerprint(request) == plugin.load(request).fingerprint

@@ -1,4 +1,4 @@
-"""Features come back from their file as they were."""
+"""Features are unchanged after they were written to a file and read again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from elmlff_core.testing.meta_model import example_features
 from tests.conftest import synthetic_features
 
 
-def test_everything_meta_models_see_comes_back(tmp_path):
+def test_features_are_written_and_read(tmp_path):
     features = example_features(5)
     features = replace(features, stresses={"noisy": np.arange(30.0).reshape(5, 6)}, source="där")
     features.structures[2].pbc = (True, False, True)
@@ -71,6 +71,6 @@ def test_some_of_many_structures_with_stress_labels(tmp_path, flat):
     np.testing.assert_array_equal(loaded.forces[0], 2 * dataset.forces)
 
 
-def test_a_folder_that_is_not_there_is_said(tmp_path):
+def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(ElmlffError, match=r"cannot write .*gone"):
         save_features(synthetic_features(2), tmp_path / "gone" / "f.safetensors")

@@ -1,4 +1,4 @@
-"""Executors: threads of workers, exceptions of serial tasks, and functions of the user's own."""
+"""Executors: threads of workers, exceptions of serial tasks, and functions of the user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from elmlff_core.fits.executors import SerialExecutor, opened
 from elmlff_core.resources import threads_for
 
 
-def test_workers_share_the_cores_unless_the_user_says_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_share_the_cores_unless_the_user_sets_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resources, "n_cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert [threads_for(n) for n in (1, 3, 8, 20)] == [8, 2, 1, 1]
@@ -32,7 +32,7 @@ def test_a_worker_process_has_its_threads_and_ends_with_the_block() -> None:
         os.kill(worker, 0)
 
 
-def test_serial_tasks_fail_in_their_futures_but_interruptions_go_through() -> None:
+def test_serial_tasks_fail_in_their_futures_but_interruptions_are_raised() -> None:
     executor = SerialExecutor()
     assert executor.submit(pow, 2, 5).result() == 32
     assert isinstance(executor.submit(int, "x").exception(), ValueError)

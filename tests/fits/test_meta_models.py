@@ -1,4 +1,4 @@
-"""Whose option is whose, where the settings name one meta-model or several."""
+"""Assignment of options to meta-models, if the settings name one meta-model or several."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from elmlff_core.base_models.named import with_base_models
 from elmlff_core.data.splits import Splits, read_splits
 from elmlff_core.errors import ElmlffError
 from elmlff_core.fits.meta_models import resolve_meta_models, with_resolved
@@ -15,45 +16,45 @@ from elmlff_core.settings.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
-def parts() -> Splits:
+def splits() -> Splits:
     return read_splits(Config().data)
 
 
-def options(parts: Splits, *assignments: str) -> dict[str, dict]:
+def options(splits: Splits, *assignments: str) -> dict[str, dict]:
     config = read_config(None, {}, assignments)
-    return {meta.name: meta.options for meta in resolve_meta_models(config, parts)}
+    return {meta.name: meta.options for meta in resolve_meta_models(config, splits)}
 
 
-def test_one_meta_model_takes_flat_options_and_those_of_its_table(parts: Splits) -> None:
-    flat = options(parts, "meta.name=gat", "meta.rotate=false", "meta.heads=2")
-    table = options(parts, "meta.name=gat", "meta.gat.rotate=false", "meta.gat.heads=2")
+def test_one_meta_model_takes_flat_options_and_those_of_its_table(splits: Splits) -> None:
+    flat = options(splits, "meta.name=gat", "meta.rotate=false", "meta.heads=2")
+    table = options(splits, "meta.name=gat", "meta.gat.rotate=false", "meta.gat.heads=2")
     assert flat == table == {"gat": {"rotate": False, "heads": 2}}
-    # What is said of it by name is the more definite.
-    assert options(parts, "meta.name=gat", "meta.gat.heads=2", "meta.heads=3") == {"gat": {"heads": 2}}
+    # An option in the table of the meta-model has precedence.
+    assert options(splits, "meta.name=gat", "meta.gat.heads=2", "meta.heads=3") == {"gat": {"heads": 2}}
 
 
 @pytest.mark.parametrize("name", ["linear, gat", '["linear", "gat"]'])
-def test_several_take_the_options_of_their_tables(parts: Splits, name: str) -> None:
-    found = options(parts, f"meta.name={name}", "meta.gat.rotate=false", "meta.linear.ridge=0.5")
+def test_several_take_the_options_of_their_tables(splits: Splits, name: str) -> None:
+    found = options(splits, f"meta.name={name}", "meta.gat.rotate=false", "meta.linear.ridge=0.5")
     assert found == {"linear": {"ridge": 0.5}, "gat": {"rotate": False}}
     assert list(found) == ["linear", "gat"]
 
 
-def test_what_the_budget_means_for_one_is_no_option_of_another(parts: Splits) -> None:
-    found = options(parts, "budget=paper", "meta.name=linear,gat", "meta.gat.rotate=true")
+def test_the_budget_options_of_one_meta_model_do_not_apply_to_another(splits: Splits) -> None:
+    found = options(splits, "budget=paper", "meta.name=linear,gat", "meta.gat.rotate=true")
     assert found == {"linear": {}, "gat": {"target": "direct", "rotate": True}}
 
 
-def test_a_table_of_a_meta_model_that_is_not_asked_for_may_stand_there(parts: Splits) -> None:
-    assert options(parts, "meta.name=linear", "meta.gat.rotate=false") == {"linear": {}}
+def test_a_table_of_a_meta_model_that_is_not_used_is_allowed(splits: Splits) -> None:
+    assert options(splits, "meta.name=linear", "meta.gat.rotate=false") == {"linear": {}}
 
 
 WRONG = {
     "no such meta-model": (["meta.name=linear,gta"], "no meta-model is called 'gta'; did you mean 'gat'?"),
     "no such table": (["meta.gta.rotate=false"], "no meta-model is called 'gta'; did you mean 'gat'?"),
-    "whose option": (["meta.name=linear,gat", "meta.rotate=false"], "several meta-models: 'meta.gat.rotate'"),
-    "nobody's option": (["meta.name=linear,gat", "meta.rotat=false"], "did you mean 'rotate'?"),
-    "another's option": (["meta.name=linear,gat", "meta.linear.rotate=false"], "unknown key 'rotate' in the options"),
+    "ambiguous option": (["meta.name=linear,gat", "meta.rotate=false"], "several meta-models: 'meta.gat.rotate'"),
+    "unknown option": (["meta.name=linear,gat", "meta.rotat=false"], "did you mean 'rotate'?"),
+    "option of another": (["meta.name=linear,gat", "meta.linear.rotate=false"], "unknown key 'rotate' in the options"),
     "twice": (["meta.name=gat,gat"], "a meta-model is named twice"),
     "none": (["meta.name=,"], "name at least one meta-model"),
     "no name": (["meta.name=3"], "'name' is a name"),
@@ -61,23 +62,24 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_is_said(parts: Splits, case: str) -> None:
+def test_errors_in_options_are_reported(splits: Splits, case: str) -> None:
     assignments, message = WRONG[case]
     with pytest.raises(ElmlffError) as caught:
-        options(parts, *assignments)
+        options(splits, *assignments)
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("names", ["gat", "linear,gat"])
-def test_the_settings_of_a_run_read_again_are_the_same_run(parts: Splits, tmp_path: Path, names: str) -> None:
-    config = read_config(None, {}, [f"meta.name={names}", "meta.gat.heads=2", "budget=paper", "seeds=2", "folds=3"])
-    resolved = with_resolved(config, resolve_meta_models(config, parts))
+def test_the_settings_of_a_run_read_again_are_the_same_run(splits: Splits, tmp_path: Path, names: str) -> None:
+    assignments = [f"meta.name={names}", "meta.gat.heads=2", "budget=paper", "seeds=2", "folds=3"]
+    config = with_base_models(read_config(None, {}, assignments))
+    resolved = with_resolved(config, resolve_meta_models(config, splits))
     RunFolder.open(tmp_path / "run", "key", resolved)
     again = read_config(tmp_path / "run" / "config.toml")
-    assert with_resolved(again, resolve_meta_models(again, parts)).digest() == resolved.digest()
+    assert with_resolved(again, resolve_meta_models(again, splits)).digest() == resolved.digest()
     assert again.meta_names == tuple(names.split(","))
 
 
 @pytest.mark.parametrize("change", ["geometry_only=true", "seeds=2", "folds=2", "meta.name=linear,gat", "meta.heads=2"])
-def test_the_digest_covers_what_is_compared(change: str) -> None:
+def test_the_digest_covers_all_compared_settings(change: str) -> None:
     assert read_config(None, {}, [change]).digest() != Config().digest()

@@ -1,4 +1,4 @@
-"""Batches of structures of different sizes: each keeps its own atoms and edges."""
+"""Batches of structures of different sizes: each structure keeps its atoms and edges."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from tests.conftest import random_molecules, synthetic_features
 
 
 def mixed_features():
-    """Features of molecules of 1, 3 and 5 atoms."""
+    """Return features of molecules of 1, 3 and 5 atoms."""
     from elmlff_core.contracts.features import Features
     from elmlff_core.contracts.prediction import Prediction
 
@@ -22,7 +22,7 @@ def mixed_features():
     return Features(structures, ("a", "b"), rng.normal(size=(2, n_atoms.sum(), 3)), {}, reference)
 
 
-def test_batch_holds_what_was_asked_for_in_that_order():
+def test_batch_has_the_requested_structures_in_order():
     features = mixed_features()
     graphs = GraphDataset.from_features(features, 2.5)
     order = [3, 1, 2]
@@ -48,7 +48,7 @@ def test_padding_and_adjacency():
     assert torch.equal(batch.flatten(padded), values)
     adjacency = batch.adjacency
     assert adjacency.diagonal(dim1=1, dim2=2).all()
-    # Every edge, and beside them only the self-loops.
+    # Every edge and the self-loops, and nothing else.
     assert int(adjacency.sum()) == batch.edges.shape[1] + 5 * 5
     assert not adjacency[1, 0, 1:].any()
 

@@ -1,4 +1,4 @@
-"""Masked bases: what is hidden carries nothing, every subset starts as its own least squares, draws follow a seed."""
+"""Masked base models: they have no effect, every subset starts as its least squares, draws depend on the seed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ METAS = {
 
 
 def least_squares(features, subset) -> np.ndarray:
-    """Per-element least squares of `subset` on the features themselves, by NumPy: (n_rows, 3)."""
+    """Return per-element least squares of `subset` on the features themselves, by NumPy: (n_rows, 3)."""
     combined = np.empty_like(features.reference_forces)
     columns = [features.models.index(name) for name in subset]
     for number in np.unique(features.atomic_numbers):
@@ -60,7 +60,7 @@ def test_before_training_every_subset_is_its_least_squares(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", METAS)
-def test_a_hidden_base_changes_nothing_whatever_was_learnt(tmp_path, name):
+def test_a_masked_base_model_has_no_effect_after_training(tmp_path, name):
     features = synthetic_features()
     meta = METAS[name]()
     masks = fit(meta, tmp_path)
@@ -72,16 +72,16 @@ def test_a_hidden_base_changes_nothing_whatever_was_learnt(tmp_path, name):
     for index, subset in enumerate(all_subsets(features.models)):
         (before,), (after,) = (list(meta.predict_masked(given, masks, [index])) for given in (features, other))
         assert np.allclose(before, after, atol=1e-6) == ("m1" not in subset)
-        assert np.abs(before - least_squares(features, subset)).max() > 1e-3  # it says more than the linear combination
+        assert np.abs(before - least_squares(features, subset)).max() > 1e-3  # it differs from the linear combination
 
 
 def masks_of(n_models: int) -> BaseMasks:
-    members = np.array([part for part in itertools.product([False, True], repeat=n_models) if any(part)])
+    members = np.array([row for row in itertools.product([False, True], repeat=n_models) if any(row)])
     weights = np.where(members, 1.0 / members.sum(axis=1, keepdims=True), 0.0)[:, None]  # means, one element
     return BaseMasks.from_arrays(np.array([1]), members, weights, [0])
 
 
-def test_every_size_is_drawn_as_often_and_every_subset_of_it():
+def test_all_sizes_and_all_subsets_of_a_size_are_drawn_equally_often():
     masks = masks_of(4)
     drawn = masks.draw(40_000, torch.Generator().manual_seed(0))
     counts = np.bincount(drawn.numpy(), minlength=15)
@@ -90,7 +90,7 @@ def test_every_size_is_drawn_as_often_and_every_subset_of_it():
     assert np.allclose(counts, expected, atol=4 * np.sqrt(expected.max()))
 
 
-def test_masks_turn_with_the_forces_and_follow_the_seed():
+def test_masking_is_equivariant_and_depends_on_the_seed():
     features = synthetic_features(symbols="H3")
     graphs = GraphDataset.from_features(features, 4.0)
     batch, masks = graphs.batch(range(6)), masks_of(3)
@@ -103,7 +103,7 @@ def test_masks_turn_with_the_forces_and_follow_the_seed():
     assert not torch.equal(masks.drawn(batch, torch.Generator().manual_seed(3)).base_forces, plain.base_forces)
 
 
-def test_structures_have_subsets_of_their_own_and_hidden_bases_give_the_combination():
+def test_each_structure_has_its_subset_and_masked_base_models_give_the_combination():
     features = synthetic_features(symbols="H3")
     batch = GraphDataset.from_features(features, 4.0).batch(range(24))
     masks = masks_of(3)
@@ -119,7 +119,7 @@ def test_structures_have_subsets_of_their_own_and_hidden_bases_give_the_combinat
         assert np.allclose(masked.combined_forces[rows], combined[:, 0], atol=1e-6)
 
 
-def test_validation_is_over_the_same_subsets_with_that_of_all_bases_among_them():
+def test_validation_uses_fixed_subsets_including_that_of_all_base_models():
     features = synthetic_features(n_models=5)
     masks, again = make_masks(features, 0), make_masks(features, 0)
     assert masks.for_validation == again.for_validation

@@ -1,4 +1,4 @@
-"""Edges against a brute-force minimum over periodic images."""
+"""Edges, compared with a brute-force minimum over periodic images."""
 
 import itertools
 
@@ -11,7 +11,7 @@ from elmlff_core.graphs.neighbours import minimum_image_edges
 
 
 def brute_force(atoms: Atoms, cutoff: float) -> set[tuple[int, int]]:
-    """Pairs whose nearest image among many is within the cutoff."""
+    """Return pairs whose nearest image among many is within the cutoff."""
     ranges = [range(-8, 9) if periodic else (0,) for periodic in atoms.pbc]
     shifts = np.array(list(itertools.product(*ranges))) @ atoms.cell.array  # (S, 3)
     difference = atoms.positions[None, :, None] + shifts - atoms.positions[:, None, None]

@@ -1,4 +1,4 @@
-"""Sums over neighbours: the dense and the sparse form against loops over edges."""
+"""Sums over neighbours: the dense and the sparse form, compared with loops over edges."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def random(*shape):
 
 
 def edges_of(pairs, values, batch):
-    """Per-pair values of either form as (E, H)."""
+    """Return per-pair values of either form as (E, H)."""
     if isinstance(pairs, SparsePairs):
         return values
     source, target = batch.edges
@@ -46,14 +46,14 @@ def test_against_loops_over_edges(batch, basis, dense):
     n = len(batch.atomic_numbers)
     queries, keys, scalars = (random(n, HEADS, CHANNELS) + shift for shift in (0.0, 0.3, -0.2))
     vectors = random(n, 3, HEADS, CHANNELS)
-    mixing = random(HEADS, 4)
-    weights = made.attention(made.scores(queries, keys) + made.radial_values(mixing))
-    # By hand, edge by edge.
+    projection = random(HEADS, 4)
+    weights = made.attention(made.scores(queries, keys) + made.radial_values(projection))
+    # The same sums, edge by edge.
     distances = batch.vectors.norm(dim=1)
     radial, envelope = basis(distances)
     raw = torch.zeros(len(distances), HEADS, dtype=torch.float64)
     for e, (source, target) in enumerate(batch.edges.T.tolist()):
-        raw[e] = envelope[e] * torch.exp((queries[target] * keys[source]).sum(-1) + mixing @ radial[e])
+        raw[e] = envelope[e] * torch.exp((queries[target] * keys[source]).sum(-1) + projection @ radial[e])
     expected = torch.zeros_like(raw)
     sums = {name: torch.zeros(n, *shape, dtype=torch.float64) for name, shape in SHAPES.items()}
     for e, (source, target) in enumerate(batch.edges.T.tolist()):

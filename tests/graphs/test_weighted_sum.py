@@ -1,4 +1,4 @@
-"""Sums over edges in blocks: the numbers and the gradients of the sum written out."""
+"""Sums over edges in blocks: values and gradients equal those of the explicit sum."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from elmlff_core.graphs.weighted_sum import weighted_sum
 
 @pytest.fixture
 def graph() -> tuple[torch.Tensor, ...]:
-    """Seven atoms, one of which nobody sees and one of which sees nobody, in 25 edges, some of them twice."""
+    """Seven atoms with 25 edges, some of them twice; one atom is no source, and one is no target."""
     generator = torch.Generator().manual_seed(0)
     source = torch.randint(1, 7, (25,), generator=generator)
     target = torch.randint(0, 6, (25,), generator=generator)

@@ -1,4 +1,4 @@
-"""Compiled networks: the same numbers up to rounding, and trainings that do without a compiler."""
+"""Compiled networks: results equal up to rounding, and trainings without a compiler."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OPTIONS = EGATOptions(width=8, layers=1, heads=2)
 
 
 def fitted(folder, features, **settings):
-    """Forces of a short training, and what it said."""
+    """Return the forces after a short training, and its messages."""
     training = TrainingConfig(**{"epochs": 20, "batch_size": 8, "learning_rate": 1e-2, "device": "cpu"} | settings)
     meta, said = EGATMeta(OPTIONS), []
     meta.fit(FitRequest(features, features, training, folder, 0, lambda progress: said.append(progress.message)))
@@ -31,7 +31,7 @@ class Gains(Network):
     compiles = True
 
 
-def test_it_goes_by_the_network_and_the_length_of_the_training():
+def test_compilation_depends_on_network_and_length_of_training():
     settings, n_atoms = TrainingConfig(epochs=10), np.full(LONG_TRAINING // 500, 50)
     assert worth_compiling(Gains(), settings, n_atoms)
     assert not worth_compiling(Gains(), settings, n_atoms[1:])
@@ -40,24 +40,24 @@ def test_it_goes_by_the_network_and_the_length_of_the_training():
 
 
 @pytest.mark.parametrize("said", [True, False])
-def test_the_user_has_the_last_word(said):
+def test_the_setting_of_the_user_decides(said):
     for network, n_atoms in ((Gains(), np.full(LONG_TRAINING, 50)), (Network(), np.array([1]))):
         assert worth_compiling(network, TrainingConfig(epochs=10, compile=said), n_atoms) is said
 
 
 def test_a_compiled_training_ends_with_the_same_forces(tmp_path, monkeypatch):
-    # All of torch.compile but the C++ compiler, which takes minutes.
+    # All steps of torch.compile except the C++ compiler, which takes minutes.
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     features = synthetic_features(n_structures=20)
     plain, _ = fitted(tmp_path / "plain", features)
     faster, said = fitted(tmp_path / "faster", features, compile=True)
     assert "compiled" in said
     untrained, _ = fitted(tmp_path / "untrained", features, epochs=0)
-    assert np.abs(plain - untrained).max() > 0.02  # trainings that do nothing would agree too
+    assert np.abs(plain - untrained).max() > 0.02  # otherwise two trainings without any effect would agree
     np.testing.assert_allclose(faster, plain, atol=1e-3)
 
 
-def test_without_a_compiler_the_training_goes_on_and_says_so(tmp_path, monkeypatch):
+def test_without_a_compiler_the_training_continues_with_a_message(tmp_path, monkeypatch):
     def fails(network, **_):
         def forward(batch):
             raise RuntimeError("there is no compiler\nand more")
@@ -83,7 +83,7 @@ def test_a_fused_optimiser_takes_the_same_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.optim, "Adam", Adam)
     plain, _ = fitted(tmp_path / "plain", features)
     fused, _ = fitted(tmp_path / "fused", features, fused=True)
-    assert seen == [False, True]  # by itself on a GPU alone
+    assert seen == [False, True]  # the default is fused only on a GPU
     np.testing.assert_allclose(fused, plain, atol=1e-3)
 
 

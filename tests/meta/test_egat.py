@@ -1,4 +1,4 @@
-"""`egat`: where it starts, what no linear combination can learn, its two forms, the standard deviation it may learn."""
+"""`egat`: start as the linear combination, learning beyond it, dense and sparse form, learnt standard deviation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def error(meta, features) -> float:
     return force_metrics(meta.predict(features).forces, features.reference_forces, features.n_atoms).rmse_per_frame
 
 
-def test_it_starts_as_the_least_squares_mix(tmp_path):
+def test_it_starts_as_the_linear_combination(tmp_path):
     features = synthetic_features()
     found = fit(features, features, tmp_path, epochs=0).predict(features).forces
     assert np.allclose(found, LinearCombination.fit(features).apply(features), atol=1e-6)
@@ -48,8 +48,8 @@ def test_no_training_makes_it_worse_than_the_linear_combination_on_validation(tm
     assert error(fit(features, valid, tmp_path, epochs=2, learning_rate=10.0), valid) <= at_most * (1 + 1e-6)
 
 
-def test_it_learns_from_the_surroundings_what_no_mix_can(tmp_path):
-    """One base of the example errs by a factor that follows the distance of the nearest neighbour."""
+def test_it_learns_errors_that_depend_on_the_environment(tmp_path):
+    """One base model of the example is wrong by a factor that depends on the distance of the nearest neighbour."""
     features, unseen = example_features(60), example_features(20, seed=500)
     meta = fit(features, features, tmp_path, epochs=25)
     combined = LinearCombination.fit(features).apply(unseen)
@@ -81,17 +81,17 @@ def test_an_unknown_element_is_refused(tmp_path):
         meta.predict(synthetic_features(symbols="OH4"))
 
 
-def test_it_learns_where_it_errs_without_another_force(tmp_path):
-    """Bases that err ten times more on carbon than on hydrogen: so must the standard deviations."""
+def test_it_learns_its_errors_without_changing_the_forces(tmp_path):
+    """Base models have errors ten times larger on carbon than on hydrogen, and so must be the standard deviations."""
     features = synthetic_features(n_structures=600, noise=0.0)
     rng = np.random.default_rng(1)
-    features.reference.forces[:] = rng.normal(size=features.reference_forces.shape)  # nothing the positions could tell
+    features.reference.forces[:] = rng.normal(size=features.reference_forces.shape)  # independent of the positions
     width = np.where(features.atomic_numbers == 6, 0.5, 0.05)[:, None]
     features.forces[:] = features.reference_forces + width * rng.normal(size=features.forces.shape[1:])
     meta = fit(features, features, tmp_path / "with", 6, {"variance": True})
     std = meta.forces_std(features)
     carbon = features.atomic_numbers == 6
-    # The best that can be said of x from x + noise of width w errs by w / sqrt(1 + w²) for x of unit variance.
+    # The best estimate of x, of unit variance, from x + noise of width w has the error w / sqrt(1 + w²).
     assert std[carbon].mean() == pytest.approx(0.5 / 1.25**0.5, rel=0.25)
     assert std[~carbon].mean() == pytest.approx(0.05, rel=0.25)
     plain = fit(features, features, tmp_path / "without", 6)

@@ -1,4 +1,4 @@
-"""The paper's network: its layers against PyG's, its size against the paper's, and what its heads take."""
+"""The network of the paper: layers compared with those of PyG, number of parameters, and structures of each head."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def fit(options: GATOptions, features, folder: Path, epochs=3, valid=None, **set
 
 @pytest.mark.parametrize("concat", [True, False])
 def test_layer_is_pygs(concat):
-    """Eq. 4 written with PyG's own convolution over edges, against our dense form over padded batches."""
+    """Eq. 4 with the convolution of PyG over edges, compared with the dense form over padded batches."""
     torch.manual_seed(0)
     batch = GraphDataset.from_features(mixed_features(), 2.5).batch(range(5))
     x = torch.randn(len(batch.atomic_numbers), 6, requires_grad=True)
@@ -56,7 +56,7 @@ def test_dense_and_sparse_networks_agree(monkeypatch):
 
 
 def test_parameters_of_the_papers_network():
-    """2.49 million for eight bases on Cu48 C O H4, counted from the shapes of Eq. 4 to 6."""
+    """There are 2.49 million for eight base models and Cu48 C O H4, counted from the shapes in Eqs. 4 to 6."""
     network = GATNetwork(GATOptions(target="direct"), 8, torch.tensor([1, 6, 8, 29]), 54)
     n_inputs, heads = 3 * 8 + 4, 4
     widths = [128, 256, 512, 512, 512, 256, 256, 256]
@@ -134,7 +134,7 @@ def test_saved_and_loaded_is_the_same(tmp_path, readout, target):
 
 
 def test_molecules_are_turned_and_cells_are_not(tmp_path):
-    """`auto` is the explicit setting that fits: the same numbers, to the last digit."""
+    """With `auto`, results equal those of the suitable explicit setting exactly."""
     molecules, cells = synthetic_features(), synthetic_features()
     for atoms in cells.structures:
         atoms.cell, atoms.pbc = [20, 20, 20], True
@@ -148,14 +148,14 @@ def test_molecules_are_turned_and_cells_are_not(tmp_path):
 
 
 @pytest.mark.parametrize("target", ["delta", "direct"])
-def test_without_bases_it_sees_elements_alone(tmp_path, target):
-    """Atoms of one element with equal neighbourhoods get equal forces, and what is saved is loaded."""
+def test_without_base_models_it_sees_elements_only(tmp_path, target):
+    """Atoms of one element with equal neighbours get equal forces, also after saving and loading."""
     features = synthetic_features().of_models(())
     options = GATOptions(readout="atom", target=target, cutoff=50.0, rotate=False, **SMALL)
     meta = fit(options, features, tmp_path)
     forces = meta.predict(features).forces.reshape(len(features), 5, 3)
-    assert np.allclose(forces, forces[0], atol=1e-6)  # the structures differ in positions alone
-    assert np.allclose(forces[:, 1:], forces[:, 1:2], atol=1e-6)  # the four hydrogens see the same neighbours
+    assert np.allclose(forces, forces[0], atol=1e-6)  # the structures differ only in positions
+    assert np.allclose(forces[:, 1:], forces[:, 1:2], atol=1e-6)  # the four hydrogen atoms have the same neighbours
     meta.save(tmp_path)
     loaded = GATMeta(options)
     loaded.load(tmp_path)

@@ -1,4 +1,4 @@
-"""A saved meta-model is loaded and predicts without what training and plots need."""
+"""A saved meta-model is loaded and predicts without importing packages for training and plots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Closed-form combinations against NumPy's own least squares, and energies against arithmetic."""
+"""Closed-form combinations, compared with least squares of NumPy, and energies, compared with arithmetic."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_weights_are_numpys_least_squares_of_each_element():
 
 def test_nonnegative_weights_are_scipys_on_the_whole_problem():
     features = synthetic_features()
-    features.forces[2] *= -1  # a base that least squares would count against itself
+    features.forces[2] *= -1  # least squares would give this base model a negative weight
     assert (LinearCombination.fit(features).weights < 0).any()
     combination = LinearCombination.fit(features, nonnegative=True)
     for number, weights in zip(combination.atomic_numbers, combination.weights, strict=True):
@@ -46,7 +46,7 @@ def test_known_weights_are_found():
     assert np.allclose(LinearCombination.fit(features).weights, [0.2, 0.5, -0.1])
 
 
-def test_equal_bases_share_the_weight():
+def test_equal_base_models_share_the_weight():
     features = synthetic_features(n_models=2)
     features.forces[1] = features.forces[0]
     assert np.allclose(LinearCombination.fit(features).weights[:, 0], LinearCombination.fit(features).weights[:, 1])
@@ -67,7 +67,7 @@ def test_unknown_element_is_refused():
 def test_energies_are_aligned_before_they_are_combined():
     features = synthetic_features()
     combination = EnergyCombination.fit(features)
-    # The bases differ from the reference by a constant alone: aligned, each of them is the reference.
+    # The base models differ from the reference only by a constant, so each equals the reference after alignment.
     assert np.allclose(combination.apply(features), features.reference.energy, atol=1e-8)
     assert combination.weights.sum() == pytest.approx(1)
 
@@ -81,7 +81,7 @@ def test_energies_of_uncorrelated_errors_are_weighted_by_inverse_variance():
 
 
 def test_minimum_variance_weights_by_hand():
-    """Lagrange's condition for two base models: w1 = (c22 - c12) / (c11 + c22 - 2 c12)."""
+    """For two base models a Lagrange multiplier gives w1 = (c22 - c12) / (c11 + c22 - 2 c12)."""
     covariance = np.array([[0.04, 0.01], [0.01, 0.09]])
     assert np.allclose(minimum_variance_weights(covariance), [0.08 / 0.11, 0.03 / 0.11], rtol=1e-5)
     assert np.allclose(minimum_variance_weights(np.full((2, 2), 0.04)), [0.5, 0.5])  # the same model twice
@@ -97,7 +97,7 @@ def test_no_energies_no_energy():
 @pytest.mark.parametrize("make", [MeanMeta, MedianMeta, BestMeta])
 def test_simple_rules(make, tmp_path):
     features = synthetic_features()
-    features.forces[1] = features.reference_forces  # the second base is right
+    features.forces[1] = features.reference_forces  # the second base model is exact
     meta = make(NoOptions())
     meta.fit(request(features))
     expected = {
@@ -122,7 +122,7 @@ def test_linear_is_saved_and_loaded(tmp_path):
     assert np.array_equal(loaded.predict(features).forces, meta.predict(features).forces)
 
 
-def test_without_bases_the_combination_is_zero_and_has_no_energy():
+def test_without_base_models_the_combination_is_zero_and_has_no_energy():
     features = synthetic_features().of_models(())
     assert features.forces.shape == (0, 120, 3)
     assert np.array_equal(LinearCombination.fit(features, ridge=0.1).apply(features), np.zeros((120, 3)))

@@ -39,7 +39,7 @@ def rows_without_seconds(folder):
     return [line.rsplit(",", 1)[0] for line in (folder / "learning_curve.csv").read_text().splitlines()]
 
 
-def test_a_killed_training_resumes_to_the_same_numbers(tmp_path):
+def test_a_killed_training_resumes_with_the_same_results(tmp_path):
     whole = fit(tmp_path / "whole")
     process = multiprocessing.get_context("spawn").Process(target=_fit_and_die, args=(tmp_path / "killed",))
     process.start()
@@ -64,7 +64,7 @@ def test_ctrl_c_ends_as_a_keyboard_interrupt_and_resumes(tmp_path):
     assert np.array_equal(fit(tmp_path / "cut"), fit(tmp_path / "whole"))
 
 
-def test_the_same_seed_gives_the_same_numbers(tmp_path):
+def test_the_same_seed_gives_the_same_results(tmp_path):
     assert np.array_equal(fit(tmp_path / "a"), fit(tmp_path / "b"))
 
 
@@ -89,7 +89,7 @@ def test_schedule_rises_then_falls_as_a_cosine():
 
 
 def test_metric_of_the_paper_by_hand():
-    """Two frames of one and two atoms: Eq. 7 is the mean of the frames' RMSEs, not the RMSE of all."""
+    """For two frames of one and two atoms, Eq. 7 is the mean of the RMSEs of the frames, not the RMSE of all atoms."""
     reference = np.zeros((3, 3))
     predicted = np.array([[3.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]])
     n_atoms = np.array([1, 2])

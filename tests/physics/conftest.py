@@ -1,4 +1,4 @@
-"""Real bases for the physics of meta-models: Deep Potential, NEP and PaiNN, trained here, all in double precision."""
+"""Real base models for physics tests: Deep Potential, NEP and PaiNN, trained here, all in double precision."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.protocols import BaseForceField
 
 
-class Bases:
+class BaseModels:
     """Predicts features with real base force fields."""
 
     def __init__(self, models: Sequence[BaseForceField]) -> None:
         self.models = models
 
     def features(self, structures: Sequence[Atoms], dataset: Dataset | None = None) -> Features:
-        """What the bases say of `structures` now."""
+        """Predict `structures` with the base models."""
         predictions = {model.name: model.predict(structures) for model in self.models}
         return Features.from_predictions(structures, predictions, dataset)
 
 
 @pytest.fixture(scope="session")
-def bases(trained: Callable[[str], BaseForceField]) -> Bases:
-    return Bases([trained("dp"), trained("nep"), trained("painn")])
+def base_models(trained: Callable[[str], BaseForceField]) -> BaseModels:
+    return BaseModels([trained("dp"), trained("nep"), trained("painn")])
 
 
 @pytest.fixture(scope="session")
-def learnt_from(bases: Bases, tiny_data: tuple[Dataset, Dataset]) -> tuple[Features, Features]:
+def learnt_from(base_models: BaseModels, tiny_data: tuple[Dataset, Dataset]) -> tuple[Features, Features]:
     """Training and validation features: molecules without a cell, and molecules in periodic boxes."""
     train, valid = tiny_data
-    return bases.features(train.structures, train), bases.features(valid.structures, valid)
+    return base_models.features(train.structures, train), base_models.features(valid.structures, valid)
 
 
 @pytest.fixture
 def crystal() -> Atoms:
-    """Two molecules in a skewed periodic cell small enough that atoms meet several images of each other."""
+    """Two molecules in a skewed periodic cell, so small that atoms have several images of each other as neighbours."""
     rng = np.random.default_rng(5)
     atoms = Atoms("CH4CH4", cell=[[4.6, 0, 0], [0.8, 4.9, 0], [0.3, 0.5, 6.2]], pbc=True)
     tetrahedron = 0.63 * np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])

@@ -1,4 +1,4 @@
-"""`conservative` over real bases: its forces are the gradient of its energy, to the precision of the bases."""
+"""`conservative` with real base models: its forces are minus the gradient of its energy, to their precision."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from elmlff_core.meta.options import ConservativeOptions
 from elmlff_core.settings.config import TrainingConfig
 from elmlff_core.stack.calculator import StackCalculator
 from elmlff_core.stack.stack import Stack
-from tests.physics.conftest import Bases
+from tests.physics.conftest import BaseModels
 
 STENCIL = {-2: 1.0, -1: -8.0, 1: 8.0, 2: -1.0}  # fourth order: sum of c E(x + k h) over 12 h
 
@@ -41,23 +41,23 @@ def atoms(request, crystal: Atoms, learnt_from: tuple[Features, Features]) -> At
     return crystal if request.param == "crystal" else learnt_from[1].structures[0]
 
 
-def test_forces_are_the_gradient_of_the_energy(meta, atoms: Atoms, bases: Bases):
+def test_forces_are_the_gradient_of_the_energy(meta, atoms: Atoms, base_models: BaseModels):
     step = 5e-4  # Å
-    forces = meta.predict(bases.features([atoms])).forces
+    forces = meta.predict(base_models.features([atoms])).forces
     moved = []
     for atom in range(len(atoms)):
         for axis in range(3):
             for shift in STENCIL:
                 moved.append(atoms.copy())
                 moved[-1].positions[atom, axis] += shift * step
-    energies = meta.predict(bases.features(moved)).energy.reshape(-1, len(STENCIL))
+    energies = meta.predict(base_models.features(moved)).energy.reshape(-1, len(STENCIL))
     gradient = energies @ np.array(list(STENCIL.values())) / (12 * step)
     assert np.abs(forces + gradient.reshape(-1, 3)).max() / np.abs(forces).max() < 1e-6
 
 
-def test_stress_is_the_strain_derivative_of_the_energy(meta, crystal: Atoms, bases: Bases):
+def test_stress_is_the_strain_derivative_of_the_energy(meta, crystal: Atoms, base_models: BaseModels):
     step = 2e-4
-    stress = meta.predict(bases.features([crystal])).stress
+    stress = meta.predict(base_models.features([crystal])).stress
     assert stress is not None
     for voigt, (i, j) in enumerate([(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]):
         strained = []
@@ -67,20 +67,20 @@ def test_stress_is_the_strain_derivative_of_the_energy(meta, crystal: Atoms, bas
             strain[j, i] += shift * step / 2
             strained.append(crystal.copy())
             strained[-1].set_cell(crystal.cell.array @ strain, scale_atoms=True)
-        energies = meta.predict(bases.features(strained)).energy
+        energies = meta.predict(base_models.features(strained)).energy
         slope = energies @ np.array(list(STENCIL.values())) / (12 * step) / crystal.get_volume()
         assert stress[0, voigt] == pytest.approx(slope, rel=1e-5, abs=1e-6 * np.abs(stress).max())
 
 
-def test_energies_count_from_the_references_zero(meta, learnt_from: tuple[Features, Features]):
-    """Bases count from other zeros; aligned, the energy errs by less than the reference varies."""
+def test_energies_have_the_zero_of_the_reference(meta, learnt_from: tuple[Features, Features]):
+    """Base models have other zeros of energy; after alignment the error is smaller than the variation of energies."""
     train, _ = learnt_from
     error = meta.predict(train).energy - train.reference.energy
     assert np.sqrt((error**2).mean()) < 0.5 * train.reference.energy.std()
 
 
-def test_saved_and_loaded_it_says_the_same(meta, crystal: Atoms, bases: Bases, tmp_path: Path):
-    features = bases.features([crystal])
+def test_saved_and_loaded_is_the_same(meta, crystal: Atoms, base_models: BaseModels, tmp_path: Path):
+    features = base_models.features([crystal])
     meta.save(tmp_path)
     loaded = ConservativeMeta(meta.options)
     loaded.load(tmp_path)
@@ -90,19 +90,19 @@ def test_saved_and_loaded_it_says_the_same(meta, crystal: Atoms, bases: Bases, t
     assert np.array_equal(found.stress, expected.stress)
 
 
-def test_without_bases_it_is_a_potential_of_its_own(learnt_from, crystal: Atoms, bases: Bases, tmp_path: Path):
+def test_without_base_models_it_is_a_potential(learnt_from, crystal: Atoms, base_models: BaseModels, tmp_path: Path):
     train, valid = (features.of_models(()) for features in learnt_from)
     alone = ConservativeMeta(ConservativeOptions(width=16, layers=2, heads=4))
     training = TrainingConfig(epochs=20, batch_size=4, device="cpu", learning_rate=1e-2, energy_weight=1.0)
     alone.fit(FitRequest(train, valid, training, tmp_path, 0, lambda _: None))
-    features = bases.features([crystal]).of_models(())
+    features = base_models.features([crystal]).of_models(())
     forces = alone.predict(features).forces
     step = 1e-4
     ends = []
     for sign in (1, -1):
         moved = crystal.copy()
         moved.positions[3, 1] += sign * step
-        ends.append(alone.predict(bases.features([moved]).of_models(())).energy[0])
+        ends.append(alone.predict(base_models.features([moved]).of_models(())).energy[0])
     assert np.abs(forces).max() > 1e-2
     assert forces[3, 1] == pytest.approx((ends[1] - ends[0]) / (2 * step), rel=1e-5)
 
@@ -118,20 +118,20 @@ def test_energies_are_needed(learnt_from: tuple[Features, Features], tmp_path: P
         ConservativeMeta(ConservativeOptions()).fit(FitRequest(unlabelled, valid, training, tmp_path, 0, print))
 
 
-class StackOfBases(Stack):
-    """Bases at hand in place of a stack's own."""
+class StackOfBaseModels(Stack):
+    """A stack that predicts with the base models of the test."""
 
-    bases: Bases
+    base_models: BaseModels
 
     def features(self, structures, dataset=None) -> Features:
-        return self.bases.features(structures, dataset)
+        return self.base_models.features(structures, dataset)
 
 
-def test_the_calculator_gives_stress(meta, crystal: Atoms, bases: Bases):
-    stack = StackOfBases([], "conservative", {}, meta)
-    stack.bases = bases
+def test_the_calculator_gives_stress(meta, crystal: Atoms, base_models: BaseModels):
+    stack = StackOfBaseModels([], "conservative", {}, meta)
+    stack.base_models = base_models
     crystal.calc = StackCalculator(stack)
-    assert np.array_equal(crystal.get_stress(), meta.predict(bases.features([crystal])).stress[0])
+    assert np.array_equal(crystal.get_stress(), meta.predict(base_models.features([crystal])).stress[0])
     crystal.pbc = False
     with pytest.raises(PropertyNotImplementedError):
         crystal.get_stress()

@@ -23,7 +23,7 @@ from elmlff_core.data.labels import dataset_from_structures
 from elmlff_core.errors import ElmlffError
 from elmlff_core.settings.config import ModelConfig
 from elmlff_core.stack.stack import Stack, make_meta
-from elmlff_core.uncertainty.spread import committee_spread
+from elmlff_core.uncertainty.committee import committee_spread
 from elmlff_core.uncertainty.uncertainty import Uncertainty
 
 MORSE = {"calculator": "ase.calculators.morse:MorsePotential"}

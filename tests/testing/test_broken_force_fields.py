@@ -1,4 +1,4 @@
-"""Each check of the kit catches the fault it is there for: a sound force field with one thing broken."""
+"""Each check of the kit finds its fault, in a force field that is correct apart from this fault."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STRUCTURES = example_structures(["Ar"], spacing=3.8)
 
 
 class Sound:
-    """A smooth Lennard-Jones fluid, of which subclasses break one thing."""
+    """A smooth Lennard-Jones force field; each subclass has one fault."""
 
     name = "sound"
     elements: frozenset[str] | None = frozenset({"Ar"})
@@ -30,7 +30,7 @@ class Sound:
         self.calculator = LennardJones(sigma=3.4, epsilon=0.0104, rc=8.5, ro=6.0, smooth=True)
 
     def predict(self, structures: Sequence[Atoms]) -> Prediction:
-        """All of them, stresses where every one is periodic."""
+        """Predict the structures, with stresses if all of them are periodic."""
         if any(set(atoms.get_chemical_symbols()) - {"Ar"} for atoms in structures):
             raise ForceFieldError("only argon")
         results = [self.evaluate(atoms.copy()) for atoms in structures]
@@ -38,14 +38,14 @@ class Sound:
         return Prediction.from_lists([result[1] for result in results], [result[0] for result in results], stress)
 
     def evaluate(self, atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray | None]:
-        """Energy, forces and stress of one."""
+        """Return energy, forces and stress of one structure."""
         atoms.calc = self.calculator
         stress = atoms.get_stress(apply_constraint=False) if atoms.pbc.all() else None
         return atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False), stress
 
 
 def changed(**changes: Callable[[Prediction, Sequence[Atoms]], np.ndarray | None]) -> type[Sound]:
-    """A force field whose predictions have some arrays changed."""
+    """Make a force field whose predictions have some arrays changed."""
 
     class Changed(Sound):
         def predict(self, structures):
@@ -83,7 +83,7 @@ class ObeysConstraints(Sound):
 
 
 class MixesBatches(Sound):
-    """The fault of ``reshape(n, -1)``: with sizes that differ, rows go to wrong atoms."""
+    """The fault of ``reshape(n, -1)``: for structures of different sizes, rows belong to wrong atoms."""
 
     def predict(self, structures):
         sound = super().predict(structures)
@@ -92,7 +92,7 @@ class MixesBatches(Sound):
 
 
 class MinimumImage(Sound):
-    """Sees the nearest image of each atom alone, and so too little in a small cell."""
+    """Uses only the nearest image of each atom, which is too few in a small cell."""
 
     def evaluate(self, atoms):
         n = len(atoms)
@@ -104,7 +104,7 @@ class MinimumImage(Sound):
         return 2 * 0.0104 * float((sixth**2 - sixth).sum()), forces.sum(axis=1), np.zeros(6)
 
 
-class AnswersForAnything(Sound):
+class AcceptsAnyElement(Sound):
     def predict(self, structures):
         argon = [atoms.copy() for atoms in structures]
         for atoms in argon:
@@ -121,7 +121,7 @@ def absolute(structures: Sequence[Atoms]) -> np.ndarray:
 
 
 def unwrapped(structures: Sequence[Atoms]) -> np.ndarray:
-    """Distances without periodic images: the same when all atoms move, not when one moves by a lattice vector."""
+    """Return distances without periodic images, which change when one atom moves by a lattice vector."""
     return fields(structures, lambda atoms: 0.01 * (atoms.positions - atoms.positions.mean(axis=0)))
 
 
@@ -143,7 +143,7 @@ FAULTS: dict[str, type[Sound]] = {
     "size_consistency": MinimumImage,
     "one_atom": changed(forces=lambda sound, given: sound.forces + along_x(given)),
     "isolated_atom": changed(forces=lambda sound, given: sound.forces + along_x(given)),
-    "unknown_element": AnswersForAnything,
+    "unknown_element": AcceptsAnyElement,
     "forces_are_gradients": changed(forces=lambda sound, _: 23.06 * sound.forces),
     "stress_is_strain_derivative": changed(stress=lambda sound, _: None if sound.stress is None else -sound.stress),
 }
@@ -174,7 +174,7 @@ def test_wrong_units_are_named(factor, unit):
     report = check_force_field(
         wrong(), STRUCTURES, reference=Sound().predict(STRUCTURES), tolerances=Tolerances(), raise_on_failure=False
     )
-    # Energy and forces agree with each other: nothing but the reference sees it.
+    # Energy and forces are consistent, so only the comparison with the reference finds the fault.
     assert report.failed == (["reference", "stress_is_strain_derivative"])
     assert unit in report["reference"].note
 
@@ -185,7 +185,7 @@ def test_wrong_energies_against_the_reference_are_caught():
     assert "energies differ by 0.5 eV" in report["reference"].note
 
 
-def test_a_check_that_raises_fails_and_the_others_go_on():
+def test_a_check_that_raises_fails_and_the_others_still_run():
     class Fragile(Sound):
         def predict(self, structures):
             if len(structures[0]) == 1:

@@ -1,4 +1,4 @@
-"""Each check of the kit catches the fault it is there for, in a meta-model that is sound but for it."""
+"""Each check of the kit finds its fault, in a meta-model that is correct apart from this fault."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FEATURES = example_features(8)
 
 
 class Sound:
-    """A weighted mean of the base models, of which subclasses break one thing."""
+    """A weighted mean of the base models; each subclass has one fault."""
 
     def __init__(self) -> None:
         self.weights: list[float] = []
@@ -49,7 +49,7 @@ class LosesAnAtom(Sound):
         return super().forces(features)[:-1]
 
 
-class SaysNothing(Sound):
+class ReturnsNaN(Sound):
     def forces(self, features):
         return super().forces(features) * np.nan
 
@@ -132,7 +132,7 @@ class DividesByNeighbours(Sound):
 FAULTS: dict[str, type[Sound]] = {
     "fit": CannotBeFitted,
     "shapes": LosesAnAtom,
-    "finite": SaysNothing,
+    "finite": ReturnsNaN,
     "no_worse_than_worst_base": Exaggerates,
     "repeatable": Forgets,
     "seeded": IgnoresTheSeed,

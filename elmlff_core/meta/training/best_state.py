@@ -1,4 +1,4 @@
-"""BestState: after each epoch, validate, keep the best weights, log a row, and stop when nothing gets better."""
+"""BestState: after each epoch, validate, keep the best weights, log the errors, and stop if there is no progress."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from elmlff_core.graphs.network import Network
 COLUMNS = ("epoch", "train_rmse", "valid_rmse_per_frame", "learning_rate", "seconds")
 
 
-# Not Lightning's ModelCheckpoint, EarlyStopping and CSVLogger: the state before training counts too, the error is a
-# mean over several sets, and the learning curve travels in the checkpoint, so that a resumed training has it whole.
+# Lightning's ModelCheckpoint, EarlyStopping and CSVLogger are not used, for three reasons: the state before training is
+# a candidate too, the error is a mean over several sets, and the learning curve must be stored in the checkpoint, so
+# that it is complete after a resumed training.
 class BestState(pl.Callback):
-    """Keeps the weights with the lowest validation error, those before training included.
+    """Keeps the weights with the lowest validation error; the weights before training are a candidate too.
 
-    Its state, the learning curve with it, travels in the checkpoint: a resumed training knows what it had.
+    Its state, including the learning curve, is stored in the checkpoint, from which a resumed training restores it.
 
     Attributes
     ----------

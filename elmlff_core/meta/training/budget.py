@@ -1,4 +1,4 @@
-"""Budgets of neural meta-models: how many epochs ``quick`` and ``paper`` mean for a given training set."""
+"""Budgets of neural meta-models: the number of epochs of ``quick`` and ``paper`` for a given training set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def with_budget(
     max_atoms: int,
     defaults: Mapping[str, Any] | None = None,
 ) -> TrainingConfig:
-    """`training` with the meta-model's `defaults`, and the epochs that `budget` means, where they were not given."""
+    """Return `training` with missing values filled in: the `defaults` of the meta-model and the epochs of `budget`."""
     training = training.with_defaults(defaults or {})
     if training.epochs is not None:
         return training

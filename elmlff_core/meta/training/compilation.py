@@ -1,4 +1,4 @@
-"""Compilation of networks by torch.compile, where it pays; without it they give the same up to rounding."""
+"""Compilation of networks by torch.compile where it saves time; results are the same up to rounding."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from elmlff_core.graphs.network import Network
 from elmlff_core.meta.training.loss import Forward, Labelled, training_loss
 from elmlff_core.settings.config import TrainingConfig
 
-# Atoms shown in a training that win back the minute: 0.05 to 0.2 ms each (benchmarks/compilation.py).
+# Compilation takes a minute and saves 0.05 to 0.2 ms per atom shown (benchmarks/compilation.py).  With this many atoms
+# shown in a training it saves more time than it costs.
 LONG_TRAINING = 4_000_000
 
 
 def worth_compiling(network: Network, settings: TrainingConfig, n_atoms: np.ndarray) -> bool:
-    """Whether to compile `network`, whose class says in ``compiles`` whether it gains by it.
+    """Return whether to compile `network`; its attribute ``compiles`` gives whether compilation makes it faster.
 
-    Structures of many sizes gain nothing: what may have any size is hard to make fast.  It depends on the training
-    structures, of `n_atoms` (n_structures,), and on nothing that was timed: a training that goes on does what the
-    interrupted one did.
+    Compilation does not help if structures have many sizes, because code for arrays of any size is slow.  The decision
+    depends only on the settings and on `n_atoms` (n_structures,) of the training structures, and not on timings, so a
+    resumed training decides as the interrupted one did.
     """
     if settings.compile != "auto":
         return settings.compile
@@ -33,26 +34,28 @@ def worth_compiling(network: Network, settings: TrainingConfig, n_atoms: np.ndar
 def compiled(
     network: Network, samples: Sequence[Labelled], settings: TrainingConfig, scale: float
 ) -> tuple[Forward | None, str]:
-    """A faster form of `network` with the same weights, and what to say.
+    """Compile `network`, and return the compiled function, which shares its weights, and a message for the user.
 
-    None where there is no compiler, or another reason why it cannot be.
+    The function is None if there is no compiler or compilation fails for another reason.
 
     Parameters
     ----------
-    network : on the device of its training
-    samples : batches there, to try it on; what differs between them, as the number of edges, is then free to vary
-    settings, scale : of the loss
+    network : network, on the device of its training
+    samples : batches on that device, for trial runs; sizes that differ between them, as the number of edges, may vary
+        later
+    settings : training settings, for the loss
+    scale : scale of the loss, eV/Å
     """
     faster = torch.compile(network)
     size = len(samples[0].graphs.n_atoms)
     loggers = [logging.getLogger(name) for name in ("torch._dynamo", "torch._inductor", "torch.utils.cpp_extension")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)  # advice to those who write networks
+        logger.setLevel(logging.ERROR)  # their warnings are for authors of networks
     try:
         for sample in samples:
             training_loss(network, sample, settings, scale, faster)[0].backward()
-    except Exception as error:  # compilers, and what stands between, fail in many ways
+    except Exception as error:  # compilers and their tools raise many kinds of exceptions
         return None, f"not compiled: {str(error).strip().partition(chr(10))[0] or type(error).__name__}"
     finally:
         network.zero_grad()
@@ -60,7 +63,7 @@ def compiled(
             logger.setLevel(level)
 
     def forward(batch: GraphBatch) -> torch.Tensor:
-        # The rest of an epoch would be compiled anew for its size.
+        # The last batch of an epoch is smaller, and would be compiled again for its size.
         return torch.as_tensor(faster(batch) if len(batch.n_atoms) == size else network(batch))
 
     return forward, "compiled"

@@ -1,4 +1,4 @@
-"""Training of neural meta-models with PyTorch Lightning: the best validation state is kept, and a kill is survived."""
+"""Training of neural meta-models with PyTorch Lightning; it keeps the best validation state and can be resumed."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from elmlff_core.meta.training.schedule import warmup_cosine
 from elmlff_core.settings.config import TrainingConfig
 
 Mask = Callable[[GraphBatch, torch.Generator], GraphBatch]
-# Checkpoints over a training: often enough to lose little, seldom enough to cost little.
+# Checkpoints during a training: an interruption then loses at most 2 % of it, and writing takes little time.
 N_CHECKPOINTS = 50
 
 
 def seeded(seed: int) -> None:
-    """Seed NumPy and torch: initial weights and batches follow from it."""
+    """Seed NumPy and torch, which determines initial weights and batches."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pl.seed_everything(seed, verbose=False)
@@ -48,19 +48,19 @@ def train_network(
     rotate: bool = False,
     mask: Mask | None = None,
 ) -> Network:
-    """Minimise the error over `train`; return the network in its best state on `valid`.
+    """Minimise the error on `train`; return the network in its best state on `valid`.
 
-    The state before training counts too.  An interrupted training resumes from ``request.directory`` at the end of its
-    last saved epoch, and ends with the same numbers as one that was not interrupted.
+    The state before training is a candidate too.  An interrupted training resumes from ``request.directory`` at the end
+    of its last saved epoch, and gives the same results as one that was not interrupted.
 
     Parameters
     ----------
-    network : in its state before training
-    train : with reference forces
-    valid : with reference forces; of several sets the mean error counts
+    network : network in its state before training
+    train : training graphs with reference forces
+    valid : sets of validation graphs with reference forces; the mean error over the sets decides
     request : training settings, directory, seed and progress
-    rotate : show each structure in a random orientation, another one in every epoch
-    mask : hides something of each batch, as its generator draws, something else in every epoch
+    rotate : whether to show each structure in a random orientation, which is drawn again in every epoch
+    mask : masks base models in each batch, at random with the generator it is given; drawn again in every epoch
     """
     settings: TrainingConfig = request.training.with_defaults({})
     request.directory.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,8 @@ def train_network(
     if not settings.epochs:
         return network.eval()
     trainer = _trainer(settings, request.directory, best)
-    # Asked when a pass begins: on resuming, Lightning begins the first pass before it would tell a sampler the epoch.
+    # The sampler reads the epoch when a pass begins: on resuming, Lightning begins the first pass before it calls
+    # `set_epoch` of a sampler.
     finished = trainer.fit_loop.epoch_progress.current
     sampler = _EpochSampler(len(train), settings.batch_size or 1, request.seed, lambda: finished.processed)
     module = _Fitting(network, settings, n_steps=settings.epochs * len(sampler))
@@ -83,14 +84,14 @@ def train_network(
     checkpoint = request.directory / "last.ckpt"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Lightning's advice on loaders and loggers does not concern the user
+            warnings.simplefilter("ignore")  # Lightning's warnings on loaders and loggers do not concern the user
             trainer.fit(
                 module,
                 DataLoader(batches, sampler=sampler, batch_size=None),
                 ckpt_path=str(checkpoint) if checkpoint.exists() else None,
                 weights_only=True,
             )
-    except SystemExit as stop:  # Lightning's answer to Ctrl-C, after which it ignores the signal
+    except SystemExit as stop:  # on Ctrl-C Lightning raises this, and ignores the signal from then on
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from stop
     network.load_state_dict(best.state)
@@ -100,14 +101,14 @@ def train_network(
 
 @dataclass(frozen=True)
 class _Draw:
-    """One batch to be made: which structures, and the seed of their orientations and masks."""
+    """Request for one batch: indices of its structures, and the seed of their orientations and masks."""
 
     indices: torch.Tensor
     seed: int
 
 
 class _EpochSampler(Sampler[_Draw]):
-    """Shuffled batches that follow from seed and epoch alone, so that a resumed training sees the same."""
+    """Shuffled batches that depend only on seed and epoch, so that a resumed training sees the same batches."""
 
     def __init__(self, n_structures: int, batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
         self.n_structures, self.batch_size, self.seed, self.epoch = n_structures, batch_size, seed, epoch
@@ -122,7 +123,7 @@ class _EpochSampler(Sampler[_Draw]):
 
 
 class _Batches(Dataset[Labelled]):
-    """Graphs and labels of each draw, turned into random orientations where `rotate` says so, and masked by `mask`."""
+    """Graphs and labels of each draw, in random orientations if `rotate` is set, and masked by `mask`."""
 
     def __init__(self, graphs: GraphDataset, rotate: bool, mask: Mask | None) -> None:
         self.graphs, self.rotate, self.mask = graphs, rotate, mask
@@ -144,7 +145,7 @@ class _Batches(Dataset[Labelled]):
 
 
 class _Fitting(pl.LightningModule):
-    """The loss, Adam, the schedule of Eq. 8, and a moving average of the weights."""
+    """Lightning module with the loss, Adam, the schedule of Eq. 8, and a moving average of the weights."""
 
     def __init__(self, network: Network, settings: TrainingConfig, n_steps: int) -> None:
         super().__init__()
@@ -155,14 +156,14 @@ class _Fitting(pl.LightningModule):
         if settings.averaging:
             update = get_ema_multi_avg_fn(settings.averaging)
             self.average = AveragedModel(network, multi_avg_fn=update, use_buffers=False)
-        # In units of its output scale the loss of the delta target starts at one, whatever the system.
+        # In units of the output scale, the loss of the delta target is one at the start for any system.
         self.scale = float(network.output_scale)
         self.squared_error, self.n_components = 0.0, 0
         self.compiled: Forward | None = None
 
     @property
     def network(self) -> Network:
-        """What is validated and kept."""
+        """The network that is validated and kept: the average of the weights if there is one."""
         return self.learner if self.average is None else cast(Network, self.average.module)
 
     def training_step(self, labelled: Labelled, _: int) -> torch.Tensor:
@@ -176,7 +177,7 @@ class _Fitting(pl.LightningModule):
             self.average.update_parameters(self.learner)
 
     def take_train_rmse(self) -> float:
-        """Force RMSE over the batches since the last call, while the weights were changing, in eV/Å."""
+        """Return the force RMSE over the batches since the last call, in eV/Å; weights changed between the batches."""
         rmse = float(np.sqrt(self.squared_error / max(1, self.n_components)))
         self.squared_error, self.n_components = 0.0, 0
         return rmse

@@ -13,7 +13,7 @@ from elmlff_core.settings.config import TrainingConfig
 
 Forward = Callable[[GraphBatch], torch.Tensor]
 
-# Below this, in units of the output scale, the norm of an error is smoothed: its gradient has a kink at zero.
+# Below this, in units of the output scale, the norm of an error is smoothed, because its gradient jumps at zero.
 SMOOTHING = 0.01
 
 
@@ -25,7 +25,7 @@ class Labelled:
     ----------
     graphs : B structures of N atoms
     forces : (N, 3), eV/Å
-    energy : (B,), eV, what the network should give as its energy, or None
+    energy : (B,), eV, labels of the energy of the network, or None
     """
 
     graphs: GraphBatch
@@ -33,7 +33,7 @@ class Labelled:
     energy: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> Labelled:
-        """The same on another device."""
+        """Return the same batch on another device."""
         energy = None if self.energy is None else self.energy.to(device)
         return Labelled(self.graphs.to(device), self.forces.to(device), energy)
 
@@ -41,19 +41,19 @@ class Labelled:
 def training_loss(
     network: Network, labelled: Labelled, settings: TrainingConfig, scale: float, forward: Forward | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The loss, and the force errors (N, 3) in eV/Å.
+    """Return the loss, and the force errors (N, 3) in eV/Å.
 
-    Errors count in units of `scale` (eV/Å).  Where energies are weighted and labelled, the energy error is that per
-    atom, in units of `scale` times one Å.  A standard deviation that the network learns is fitted to the errors as they
-    are.
+    Force errors are in units of `scale` (eV/Å).  If there are energy labels with a weight, the energy error per atom is
+    added, in units of `scale` times one Å.  A standard deviation that the network learns is fitted to the force errors,
+    which it does not change.
 
     Parameters
     ----------
-    network : with energies, where its graphs have labels of them
+    network : network; it must give energies if its graphs have energy labels
     labelled : one batch
-    settings : of the loss
-    scale : eV/Å
-    forward : a faster form of the network, which gives nothing but forces: taken where nothing else is needed
+    settings : training settings
+    scale : unit of force errors, eV/Å
+    forward : faster form of the network that gives forces only; it is used if no other output is needed
     """
     energy_label = labelled.energy if settings.energy_weight else None
     if forward is None or energy_label is not None or network.learns_std:
@@ -78,5 +78,5 @@ def _force_loss(error: torch.Tensor, kind: str | None) -> torch.Tensor:
 
 
 def _likelihood_loss(error: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
-    """Negative log-likelihood of errors (N, 3) under normal distributions of the widths (N,), per component."""
+    """Return the negative log-likelihood per component of errors (N, 3), for normal distributions of width (N,)."""
     return (std.log() + error.square().mean(dim=1) / (2 * std.square())).mean()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 
-# Not torch's LinearLR and CosineAnnealingLR in a row: they compute each factor from the one before, so that rounding
-# depends on the history.  Here it follows from the step alone, in a resumed training too.
+# LinearLR and CosineAnnealingLR of torch are not used: they compute each factor from the previous one, so rounding
+# depends on the history.  Here it depends only on the step, also in a resumed training.
 def warmup_cosine(step: int, n_steps: int, warmup_fraction: float) -> float:
-    """Factor on the learning rate at `step` of `n_steps`: rises to 1 over the warm-up, then falls to 0."""
+    """Return the factor on the learning rate at `step` of `n_steps`: it rises to 1 in the warm-up, then falls to 0."""
     n_warmup = max(1, round(warmup_fraction * n_steps))
     if step < n_warmup:
         return (step + 1) / n_warmup

@@ -1,4 +1,4 @@
-"""Spread: how far the bases disagree, before any calibration."""
+"""Raw uncertainties, before calibration: the committee spread, or a standard deviation that a meta-model learnt."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 
 def committee_spread(forces: np.ndarray) -> np.ndarray:
-    """Disagreement of the bases on the force on each atom, per component.
+    """Return the committee spread: how far the base models disagree on the force on each atom, per component.
 
-    ``sigma_i² = 1/(3 M) sum_m |F_mi - <F>_i|²``, with ``<F>_i`` the mean of the M bases: zero for one base.
+    ``sigma_i² = 1/(3 M) sum_m |F_mi - <F>_i|²``, where ``<F>_i`` is the mean of the M base models.  It is zero for a
+    single base model.
 
     Parameters
     ----------
@@ -35,30 +36,31 @@ def committee_spread(forces: np.ndarray) -> np.ndarray:
     return spread
 
 
-def force_spread(features: Features, meta: Any = None) -> tuple[np.ndarray, str]:
-    """The spread that is to be calibrated, and where it comes from.
+def raw_forces_std(features: Features, meta: Any = None) -> tuple[np.ndarray, str]:
+    """Return the raw uncertainty of forces, which is to be calibrated, and its kind.
 
     Parameters
     ----------
-    features : of any structures
-    meta : the meta-model, whose learnt spread is taken where it has one (`LearntUncertainty`)
+    features : features of any structures
+    meta : the meta-model; its learnt standard deviation is used if it has one (`LearntUncertainty`)
 
     Returns
     -------
-    (n_rows,) float64, eV/Å, and ``learnt``, ``committee`` or, with fewer than two bases, ``constant`` (ones)
+    raw : (n_rows,) float64, eV/Å
+    kind : ``learnt``, ``committee`` or, with fewer than two base models, ``constant`` (all values are one)
 
     Raises
     ------
     ElmlffError
-        A learnt spread of the wrong shape, or one that is negative or not finite.
+        The learnt standard deviation has the wrong shape, or has values that are negative or not finite.
     """
     learnt = meta.forces_std(features) if isinstance(meta, LearntUncertainty) else None
     if learnt is not None:
         learnt, n_rows = np.asarray(learnt, dtype=np.float64), features.forces.shape[1]
         if learnt.shape != (n_rows,) or not np.isfinite(learnt).all() or (learnt < 0).any():
             raise ElmlffError(
-                f"{type(meta).__name__}.forces_std returned an array of shape {learnt.shape}, expected ({n_rows},) "
-                "finite and non-negative values"
+                f"{type(meta).__name__}.forces_std returned an array of shape {learnt.shape}, expected shape "
+                f"({n_rows},) and values that are finite and not negative"
             )
         return learnt, "learnt"
     if len(features.models) < 2:
@@ -66,10 +68,11 @@ def force_spread(features: Features, meta: Any = None) -> tuple[np.ndarray, str]
     return committee_spread(features.forces), "committee"
 
 
-def energy_spread(features: Features, alignment: EnergyCombination) -> np.ndarray:
-    """Standard deviation over the bases of their aligned energies: (n_structures,), eV; ones for one base.
+def committee_energy_spread(features: Features, alignment: EnergyCombination) -> np.ndarray:
+    """Return the standard deviation of the aligned energies over the base models: (n_structures,), eV.
 
-    `alignment` carries the per-element offsets that bring the bases to one zero of energy; its weights are not used.
+    With a single base model all values are one.  `alignment` holds the per-element offsets that give the base models
+    one zero of energy; its weights are not used.
     """
     if len(alignment.models) == 1:
         return np.ones(len(features))

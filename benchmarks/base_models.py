@@ -1,6 +1,6 @@
-"""Base force fields for benchmarks: those `make demo` trained, or those a user names.
+"""Base models for benchmarks: those that `make demo` trained, or those that the user names.
 
-python benchmarks/features.py --base nep=nep.txt --base painn=painn.pt --data frames.extxyz
+python benchmarks/features.py --base-model nep=nep.txt --base-model painn=painn.pt --data frames.extxyz
 """
 
 from __future__ import annotations
@@ -20,31 +20,33 @@ from elmlff_core.settings.config import Config, ModelConfig
 
 VACUUM = 10.0  # Å, around molecules: beyond any cutoff
 TRAINED = Path("elmlff-models")
-# What elmlff trains of SchNetPack is no pickle, which is what SchNetPack's own calculator loads: name one of those.
+# The calculator of SchNetPack loads pickles only, but elmlff saves its networks without; name a pickle instead.
 UNKNOWN_TO_THEIR_BACKEND = ".safetensors"
 
 
 def parse(description: str | None, n_structures: int) -> tuple[list[NamedModel], list[Atoms]]:
-    """The bases and structures of the command line; the embedded example and its bases where none are named."""
+    """Return base models and structures of the command line; by default those of the embedded example."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", action="append", default=[], metavar="NAME=CHECKPOINT", help="NAME is a preset's.")
+    parser.add_argument(
+        "--base-model", action="append", default=[], metavar="NAME=CHECKPOINT", help="NAME is the name of a preset."
+    )
     parser.add_argument("--data", default="methane")
     arguments = parser.parse_args()
-    given = dict(text.split("=", 1) for text in arguments.base) or trained_here()
+    given = dict(text.split("=", 1) for text in arguments.base_model) or trained_here()
     if not given:
-        raise SystemExit("no base: run `make demo` first, or name one with --base nep=nep.txt")
+        raise SystemExit("no base model: run `make demo` first, or name one with --base-model nep=nep.txt")
     models = [named_model(name, settings(name, Path(path))) for name, path in given.items()]
     structures = read_structures(arguments.data)
     chosen = np.linspace(0, len(structures) - 1, min(n_structures, len(structures))).astype(int)
     picked = [structures[index] for index in chosen]
     for atoms in picked:
-        if not atoms.cell.rank:  # calorine's calculator takes none without a cell
+        if not atoms.cell.rank:  # the calculator of calorine needs a cell
             atoms.center(vacuum=VACUUM)
     return models, picked
 
 
 def trained_here() -> dict[str, str]:
-    """Name of each base that was trained in this folder -> its checkpoint."""
+    """Return the name of each base model that was trained in this folder, with its checkpoint."""
     found = {}
     for folder in sorted(TRAINED.glob("*")):
         checkpoint = trained_checkpoint(folder)
@@ -54,20 +56,20 @@ def trained_here() -> dict[str, str]:
 
 
 def settings(name: str, checkpoint: Path) -> ModelConfig:
-    """The settings of preset `name` with a checkpoint, trusted: who benchmarks it has it."""
+    """Return the settings of preset `name` with a checkpoint of the user, which is trusted."""
     return model_settings(Config(models={name: ModelConfig(checkpoint=checkpoint, trust=True)}), name)
 
 
 def own_calculator(model: NamedModel) -> Calculator:
-    """The ASE calculator of the model's own backend."""
+    """Return the ASE calculator of the backend of the model."""
     return OWN[model.plugin.name](str(model.checkpoint))
 
 
 def alone(model: NamedModel, structures: list[Atoms]) -> Callable[[], None]:
-    """The backend's evaluation of batches that lie ready, as large as elmlff makes them."""
+    """Return a function that evaluates batches of elmlff's size, made before, with the backend alone."""
     if model.plugin.name == "dp":
         return _potential_alone(model, structures)
-    if model.plugin.name == "nep":  # which takes one structure at a time
+    if model.plugin.name == "nep":  # NEP evaluates one structure at a time
         calculator = own_calculator(model)
         return lambda: [calculator.calculate(atoms) for atoms in structures]
     return _network_alone(model, structures)
