@@ -64,7 +64,8 @@ def splits(workplace: Path) -> Splits:
 
 def test_one_table_has_all_models(workplace: Path, rows: dict[str, Any]) -> None:
     assert {name: row["kind"] for name, row in rows.items()} == {
-        "lj": "base model", "emt": "base model", "mean of the base models": "baseline", "gat, geometry only": "baseline",
+        "lj": "base model", "emt": "base model", "mean of the base models": "baseline",
+        "gat, geometry only": "baseline",
         "stack (linear)": "stack", "stack (gat)": "stack",
     }  # fmt: skip
     stdout = (workplace / "stdout").read_text()
