@@ -67,9 +67,9 @@ class NamedModel:
         """The loaded base force field, in a worker process where the settings name an interpreter."""
         _require_here(self.plugin, self.config)
         if self.config.python is None:
-            return self.plugin.load(self._request)
+            return self.plugin.load(self.request)
         settings = WorkerSettings(self.config.python, self.config.timeout, self.config.threads)
-        return WorkerForceField(self._request, self.plugin, settings)
+        return WorkerForceField(self.request, self.plugin, settings)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -77,10 +77,11 @@ class NamedModel:
         # In a worker the environment counts too, and only the worker knows it.
         if self.plugin.fingerprint is None or self.in_worker:
             return self.force_field.fingerprint
-        return self.plugin.fingerprint(self._request)
+        return self.plugin.fingerprint(self.request)
 
     @property
-    def _request(self) -> LoadRequest:
+    def request(self) -> LoadRequest:
+        """What its adapter is asked to load."""
         # What elmlff trained itself holds no pickle, and needs no trust.
         return LoadRequest(self.name, self.checkpoint, self.options, self.config.trust)
 

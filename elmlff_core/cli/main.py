@@ -23,6 +23,7 @@ COMMANDS = {
     "train": "Train one base model.",
     "evaluate": "Errors of a stack on labelled structures.",
     "predict": "Forces and energies of structures by a stack.",
+    "trust": "Allow the base models of a stack to run their code on this machine.",
     "data": "List published datasets and get them.",
     "models": "List named models and presets, and whether they are trained.",
     "plugins": "List adapters and meta-models, and whether they work here.",

@@ -129,7 +129,7 @@ def _function(name: str) -> Callable[[], Any]:
             f"no executor is called '{name}'{did_you_mean(name, NAMES)}; one of your own is 'module:function'"
         )
     if (here := os.getcwd()) not in sys.path:
-        sys.path.insert(0, here)  # as `python` does, and the script `elmlff` does not
+        sys.path.append(here)  # last: a file there must not stand in for a package
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:

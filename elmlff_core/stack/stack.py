@@ -15,6 +15,7 @@ from ase import Atoms
 from elmlff_core.base_models.concurrency import for_each_model
 from elmlff_core.base_models.named import NamedModel, named_model
 from elmlff_core.base_models.prediction import predict_checked
+from elmlff_core.base_models.trust import allow, refuse_code, refuse_files_outside
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.prediction import Prediction
@@ -121,17 +122,25 @@ class Stack:
             "base_models": [_model_record(model, directory, bundle) for model in self.base_models],
         }
         write_json(directory / STACK_FILE, record, indent=1)
+        allow(self.base_models)  # what ran here to make the stack may run here again
 
 
-def load_stack(directory: str | Path) -> Stack:
+def load_stack(directory: str | Path, trust: bool = False) -> Stack:
     """Load a stack from the folder that `elmlff stack` wrote.
+
+    Parameters
+    ----------
+    directory : the folder
+    trust : allow base models of the stack to run code that its author put there (a pickled checkpoint, a calculator of
+        another package, another interpreter).  Stacks that were made on this machine by this user need no permission.
 
     Raises
     ------
     ElmlffError
-        No stack there, one of a newer format, or a base checkpoint that is missing or has changed.
+        No stack there, one of a newer format, a checkpoint that is missing or has changed, or code to run that the
+        user has not allowed.
     """
-    directory = Path(directory)
+    directory = Path(directory).expanduser()
     path = directory / STACK_FILE
     try:
         record = json.loads(path.read_text())
@@ -141,9 +150,13 @@ def load_stack(directory: str | Path) -> Stack:
         raise ElmlffError(f"cannot read {path}: {error}") from error
     if record["format_version"] > FORMAT_VERSION:
         raise ElmlffError(f"{path} has format {record['format_version']}, newer than this elmlff knows: upgrade elmlff")
+    models = [_load_model(entry, directory) for entry in record["base_models"]]
+    if not trust:
+        remedy = f"say --trust, or load_stack(..., trust=True), or once `elmlff trust {directory}`"
+        refuse_code(models, directory, remedy)
+        refuse_files_outside(models, directory, remedy)
     meta = make_meta(record["meta"]["name"], record["meta"]["options"])
     meta.load(directory / META_FOLDER)
-    models = [_load_model(entry, directory) for entry in record["base_models"]]
     uncertainty = _load_uncertainty(directory / UNCERTAINTY_FILE)
     return Stack(models, record["meta"]["name"], record["meta"]["options"], meta, uncertainty)
 
@@ -177,7 +190,6 @@ def _model_record(model: NamedModel, directory: Path, bundle: bool) -> dict[str,
     return {
         "name": model.name,
         "adapter": model.config.adapter,
-        "trust": model.config.trust,
         "worker": _worker_record(model.config),
         "options": model.options.model_dump(mode="json"),
         "checkpoint": checkpoint,
@@ -210,7 +222,7 @@ def _load_model(entry: dict[str, Any], directory: Path) -> NamedModel:
     settings = ModelConfig(
         adapter=entry["adapter"],
         checkpoint=checkpoint,
-        trust=entry["trust"],
+        trust=True,  # asked for as a whole, before any model of the stack is loaded
         options=entry["options"],
         **entry.get("worker", {}),
     )
