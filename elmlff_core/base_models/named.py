@@ -18,7 +18,7 @@ from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Prese
 from elmlff_core.contracts.progress import ProgressCallback
 from elmlff_core.contracts.protocols import BaseForceField, TrainingLength, TrainingRequest
 from elmlff_core.errors import ConfigError, DataError, ElmlffError, ForceFieldError, did_you_mean
-from elmlff_core.files import write_json
+from elmlff_core.files import read_json, write_json
 from elmlff_core.plugins.registry import registry, require
 from elmlff_core.settings.config import Config, ModelConfig
 from elmlff_core.settings.reading import validated
@@ -218,7 +218,13 @@ def training_directory(model: NamedModel, train: Dataset, valid: Dataset, seed: 
 def trained_checkpoint(directory: Path) -> Path | None:
     """The checkpoint of a finished training in `directory`, or None."""
     record = directory / TRAINED
-    return directory / json.loads(record.read_text())["checkpoint"] if record.exists() else None
+    if not record.exists():
+        return None
+    remedy = f"remove the folder {directory} to train again"
+    checkpoint = directory / str(read_json(record, ("checkpoint",), remedy)["checkpoint"])
+    if not checkpoint.is_file():
+        raise ForceFieldError(f"{record} names {checkpoint}, which is not there: {remedy}")
+    return checkpoint
 
 
 def train_model(

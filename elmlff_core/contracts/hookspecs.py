@@ -31,7 +31,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 class Options(BaseModel):
     """Base of an adapter's or meta-model's options: unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,9 @@ class WorkerProcesses(ProcessPoolExecutor):
 def _start_worker(n_threads: int) -> None:
     for name in THREAD_VARIABLES:
         os.environ[name] = str(n_threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the first one ends the others
+    # Ctrl-C, and a queue's SIGTERM, go to all processes; the first one ends the others.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

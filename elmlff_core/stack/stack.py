@@ -21,7 +21,7 @@ from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import MetaModel
 from elmlff_core.errors import ElmlffError
-from elmlff_core.files import sha256_of, write_json
+from elmlff_core.files import read_json, sha256_of, write_json
 from elmlff_core.fits.fit import META_FOLDER
 from elmlff_core.fits.meta_models import make_meta
 from elmlff_core.settings.config import ModelConfig
@@ -120,6 +120,7 @@ class Stack:
             "format_version": FORMAT_VERSION,
             "meta": {"name": self.meta_name, "options": self.meta_options},
             "base_models": [_model_record(model, directory, bundle) for model in self.base_models],
+            "files": {str(path.relative_to(directory)): sha256_of(path) for path in _own_files(directory)},
         }
         write_json(directory / STACK_FILE, record, indent=1)
         allow(self.base_models)  # what ran here to make the stack may run here again
@@ -142,14 +143,14 @@ def load_stack(directory: str | Path, trust: bool = False) -> Stack:
     """
     directory = Path(directory).expanduser()
     path = directory / STACK_FILE
-    try:
-        record = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ElmlffError(f"{directory} holds no stack: there is no {STACK_FILE} in it") from error
-    except (OSError, json.JSONDecodeError) as error:
-        raise ElmlffError(f"cannot read {path}: {error}") from error
+    if not path.exists():
+        raise ElmlffError(f"{directory} holds no stack: there is no {STACK_FILE} in it")
+    record = read_json(path, ("format_version", "meta", "base_models", "files"), "restore it, or stack again")
     if record["format_version"] > FORMAT_VERSION:
         raise ElmlffError(f"{path} has format {record['format_version']}, newer than this elmlff knows: upgrade elmlff")
+    for name, expected in record["files"].items():
+        if not (directory / name).is_file() or sha256_of(directory / name) != expected:
+            raise ElmlffError(f"{directory / name} is missing or has changed since the stack was saved: restore it")
     models = [_load_model(entry, directory) for entry in record["base_models"]]
     if not trust:
         remedy = f"say --trust, or load_stack(..., trust=True), or once `elmlff trust {directory}`"
@@ -159,6 +160,13 @@ def load_stack(directory: str | Path, trust: bool = False) -> Stack:
     meta.load(directory / META_FOLDER)
     uncertainty = _load_uncertainty(directory / UNCERTAINTY_FILE)
     return Stack(models, record["meta"]["name"], record["meta"]["options"], meta, uncertainty)
+
+
+def _own_files(directory: Path) -> list[Path]:
+    """The files of a stack beside ``stack.json`` and the checkpoints: fitted numbers, whose damage nobody would see."""
+    files = [path for path in sorted((directory / META_FOLDER).rglob("*")) if path.is_file()]
+    uncertainty = directory / UNCERTAINTY_FILE
+    return [*files, uncertainty] if uncertainty.exists() else files
 
 
 def _load_uncertainty(path: Path) -> Uncertainty | None:

@@ -244,3 +244,21 @@ def test_a_damaged_store_is_told(tmp_path: Path) -> None:
     store_path().write_text("[")
     with pytest.raises(ElmlffError, match="cannot read the trust store"):
         load_stack(folder)
+
+
+@pytest.mark.parametrize("name", ["meta/meta.safetensors", "uncertainty.json"])
+def test_a_damaged_file_of_a_stack_is_refused(name: str, tmp_path: Path) -> None:
+    """One flipped bit changes numbers, and nothing else would show it."""
+    from elmlff_core.uncertainty.uncertainty import Uncertainty
+
+    folder = write_stack(tmp_path / "run")
+    stack = load_stack(folder)
+    features = synthetic_features(12, n_models=1)
+    stack.uncertainty = Uncertainty.fit(features, stack.meta.predict(features), stack.meta)
+    stack.save(folder)
+    assert load_stack(folder).uncertainty is not None
+    damaged = bytearray((folder / name).read_bytes())
+    damaged[-9] ^= 1
+    (folder / name).write_bytes(damaged)
+    with pytest.raises(ElmlffError, match=f"{Path(name).name} is missing or has changed since the stack was saved"):
+        load_stack(folder)
