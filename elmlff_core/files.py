@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,33 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any, indent: int | None = None) -> None:
     """Make `value` as JSON the contents of `path`; ElmlffError where it cannot be written."""
     write_text(path, json.dumps(value, indent=indent))
+
+
+def read_json(path: Path, keys: Collection[str] = (), remedy: str = "restore it or remove it") -> dict[str, Any]:
+    """Read the JSON object in `path`, which elmlff wrote.
+
+    Parameters
+    ----------
+    path : of the file
+    keys : that it must have
+    remedy : what to do where it cannot be used, for the message
+
+    Raises
+    ------
+    ElmlffError
+        The file is missing, damaged, or no object with these keys; the message names it and says what to do.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ElmlffError(f"there is no file {path}: {remedy}") from error
+    except (OSError, ValueError, RecursionError) as error:  # wrong JSON and wrong UTF-8 are ValueErrors
+        raise ElmlffError(f"cannot read {path}: {type(error).__name__}: {error}; {remedy}") from error
+    if not isinstance(record, dict):
+        raise ElmlffError(f"{path} holds {type(record).__name__}, expected a JSON object: {remedy}")
+    if missing := sorted(set(keys) - set(record)):
+        raise ElmlffError(f"{path} lacks {', '.join(missing)}: {remedy}")
+    return record
 
 
 def sha256_of(path: Path) -> str:

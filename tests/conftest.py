@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from elmlff_core.contracts.prediction import Prediction
 
 pytest_plugins = ["tests.trained_models"]
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# A trust store of the tests' own, for the processes that they start too.
+os.environ.setdefault("ELMLFF_TRUST_STORE", str(Path(tempfile.mkdtemp(prefix="elmlff-trust-")) / "trust.json"))
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A background job of a shell ignores Ctrl-C, and so would every program that a test starts and interrupts.

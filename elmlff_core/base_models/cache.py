@@ -20,8 +20,9 @@ from elmlff_core.arrays import BLOCK_ROWS, cache_folder, new_array
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.errors import ElmlffError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PROPERTIES = ("forces", "energy", "stress")
+UNREADABLE = (OSError, KeyError, ValueError, RuntimeError)  # what h5py raises of damaged files
 Predict = Callable[[Sequence[Atoms]], Prediction]
 
 
@@ -51,10 +52,13 @@ class FeatureCache:
         path = self.path(model_fingerprint, dataset_fingerprint)
         if not path.exists():
             return None
-        with _lock(path), _opened(path, "r") as file:
-            if file is None or _n_done(file) < n_structures:
+        with _lock(path):
+            try:
+                with _opened(path, "r") as file:
+                    return None if file is None or _n_done(file) < n_structures else _read(file)
+            except UNREADABLE:  # a checksum does not fit: the disk or a copy has changed it
+                path.unlink()
                 return None
-            return _read(file)
 
     def holds(self, model_fingerprint: str, dataset_fingerprint: str, n_structures: int) -> bool:
         """Return whether the whole prediction is in the cache."""
@@ -94,7 +98,8 @@ class FeatureCache:
                 part = predict(chunk)
                 done += len(chunk)
                 # The file is closed after each chunk, so that a killed run leaves a file that the next run can open.
-                with h5py.File(path, "a") as file:
+                # The latest format also has checksums of its own tables.
+                with h5py.File(path, "a", libver="latest") as file:
                     _append(file, part, done)
             report(done)
             with h5py.File(path, "r") as file:
@@ -110,11 +115,12 @@ def _opened(path: Path, mode: str) -> Iterator[h5py.File | None]:
     """Open the file; yield None if it does not exist or a killed run left it unreadable."""
     try:
         file = h5py.File(path, mode)
-    except OSError:
+        known = file.attrs.get("format_version") == FORMAT_VERSION
+    except UNREADABLE:
         yield None
         return
     with file:
-        yield file if file.attrs.get("format_version") == FORMAT_VERSION else None
+        yield file if known else None
 
 
 def _n_done(file: h5py.File) -> int:
@@ -137,7 +143,9 @@ def _append(file: h5py.File, part: Prediction, n_done: int) -> None:
 
 def _write(file: h5py.File, name: str, array: np.ndarray, start: int) -> None:
     if name not in file:
-        file.create_dataset(name, shape=(0, *array.shape[1:]), maxshape=(None, *array.shape[1:]), dtype=array.dtype)
+        # A checksum with every chunk: damaged numbers are not read, but computed again.
+        shape, most = (0, *array.shape[1:]), (None, *array.shape[1:])
+        file.create_dataset(name, shape=shape, maxshape=most, dtype=array.dtype, fletcher32=True)
     stop = start + len(array)
     file[name].resize(stop, axis=0)
     file[name][start:stop] = array

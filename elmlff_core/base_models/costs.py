@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from elmlff_core.base_models.named import NamedModel
 from elmlff_core.base_models.prediction import predict_checked
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.progress import Reporter
-from elmlff_core.files import write_json
+from elmlff_core.files import read_json, write_json
 
 N_STRUCTURES = 16
 N_REPEATS = 2
@@ -24,7 +23,7 @@ def measured_costs(models: Sequence[NamedModel], dataset: Dataset, path: Path, r
 
     A measurement takes the shorter of two passes over a few structures, after a first pass that loads and compiles.
     """
-    known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+    known: dict[str, float] = read_json(path, (), "remove it, and it is measured again") if path.exists() else {}
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(N_STRUCTURES, len(dataset))).round().astype(np.int64))
     structures = dataset.subset(chosen).structures
     for model in models:

@@ -18,7 +18,7 @@ from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Prese
 from elmlff_core.contracts.progress import ProgressCallback
 from elmlff_core.contracts.protocols import BaseForceField, TrainingLength, TrainingRequest
 from elmlff_core.errors import ConfigError, DataError, ElmlffError, ForceFieldError, did_you_mean
-from elmlff_core.files import write_json
+from elmlff_core.files import read_json, write_json
 from elmlff_core.plugins.registry import registry, require
 from elmlff_core.settings.config import Config, ModelConfig
 from elmlff_core.settings.reading import validated
@@ -67,9 +67,9 @@ class NamedModel:
         """The loaded base force field, in a worker process where the settings name an interpreter."""
         _require_here(self.plugin, self.config)
         if self.config.python is None:
-            return self.plugin.load(self._request)
+            return self.plugin.load(self.request)
         settings = WorkerSettings(self.config.python, self.config.timeout, self.config.threads)
-        return WorkerForceField(self._request, self.plugin, settings)
+        return WorkerForceField(self.request, self.plugin, settings)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -77,10 +77,11 @@ class NamedModel:
         # In a worker the environment is part of the fingerprint, and only the worker knows it.
         if self.plugin.fingerprint is None or self.in_worker:
             return self.force_field.fingerprint
-        return self.plugin.fingerprint(self._request)
+        return self.plugin.fingerprint(self.request)
 
     @property
-    def _request(self) -> LoadRequest:
+    def request(self) -> LoadRequest:
+        """The request that its adapter loads."""
         # Checkpoints that elmlff trained itself hold no pickle, so no trust is needed.
         return LoadRequest(self.name, self.checkpoint, self.options, self.config.trust)
 
@@ -225,7 +226,13 @@ def training_directory(model: NamedModel, train: Dataset, valid: Dataset, seed: 
 def trained_checkpoint(directory: Path) -> Path | None:
     """Return the checkpoint of a finished training in `directory`, or None."""
     record = directory / TRAINED
-    return directory / json.loads(record.read_text())["checkpoint"] if record.exists() else None
+    if not record.exists():
+        return None
+    remedy = f"remove the folder {directory} to train again"
+    checkpoint = directory / str(read_json(record, ("checkpoint",), remedy)["checkpoint"])
+    if not checkpoint.is_file():
+        raise ForceFieldError(f"{record} names {checkpoint}, which is not there: {remedy}")
+    return checkpoint
 
 
 def train_model(

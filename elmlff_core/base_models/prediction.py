@@ -13,6 +13,7 @@ from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.progress import Progress, ProgressCallback, Reporter
+from elmlff_core.contracts.structures import check_geometry
 from elmlff_core.errors import ElmlffError, ForceFieldError
 from elmlff_core.worker.errors import WorkerError
 
@@ -55,6 +56,7 @@ def cached_prediction(
 
 def predict_checked(model: NamedModel, structures: Sequence[Atoms], first: int = 0) -> Prediction:
     """Call a base model once and check its arrays; ForceFieldError as in `cached_prediction`."""
+    check_geometry(structures, first)
     try:
         prediction = model.force_field.predict(structures)
     except WorkerError as error:

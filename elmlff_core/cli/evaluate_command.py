@@ -15,8 +15,9 @@ import click
 )
 @click.option("--energy-key", help="Name of the energy labels, where it is not the usual one.")
 @click.option("--forces-key", help="Name of the force labels, where it is not the usual one.")
+@click.option("--trust", is_flag=True, help="Allow base models of the stack to run code that its author put there.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def command(run: Path, data: str, energy_key: str | None, forces_key: str | None, as_json: bool) -> None:
+def command(run: Path, data: str, energy_key: str | None, forces_key: str | None, trust: bool, as_json: bool) -> None:
     """Errors of the stack in RUN, and of its base models, on labelled structures."""
     from elmlff_core.cli.console import ConsoleReporter, print_errors, standard_console
     from elmlff_core.contracts.progress import Reporter
@@ -27,7 +28,7 @@ def command(run: Path, data: str, energy_key: str | None, forces_key: str | None
     from elmlff_core.workflows.evaluate import evaluate_stack
 
     reporter = Reporter() if as_json else ConsoleReporter()  # JSON is for programs: nothing else on standard output
-    errors = evaluate_stack(load_stack(run), read_dataset(data, LabelKeys(energy_key, forces_key)), reporter)
+    errors = evaluate_stack(load_stack(run, trust), read_dataset(data, LabelKeys(energy_key, forces_key)), reporter)
     if as_json:
         click.echo(json.dumps(as_records(errors), indent=1))
     else:

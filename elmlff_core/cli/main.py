@@ -6,6 +6,7 @@ Commands are imported when called: `elmlff --help` must not wait for torch.
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 import warnings
 
@@ -23,6 +24,7 @@ COMMANDS = {
     "train": "Train one base model.",
     "evaluate": "Errors of a stack on labelled structures.",
     "predict": "Forces and energies of structures by a stack.",
+    "trust": "Allow the base models of a stack to run their code on this machine.",
     "data": "List published datasets and get them.",
     "models": "List named models and presets, and whether they are trained.",
     "plugins": "List adapters and meta-models, and whether they work here.",
@@ -65,12 +67,21 @@ def cli(debug: bool) -> None:
     """Stack several machine-learned force fields into one better one."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: what is under way ends as by Ctrl-C, so that it can be resumed."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line: errors in one line and exit code 1, tracebacks with ``--debug``."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     if not debug:  # advice to the authors of libraries and backends is no news to their users
         warnings.filterwarnings("ignore", module=r"(?!elmlff_|__main__$)")
+    signal.signal(signal.SIGTERM, _terminate)
     # Anywhere on the line, as users type it.
     arguments = ["--debug"] * debug + [argument for argument in arguments if argument != "--debug"]
     try:
@@ -79,9 +90,11 @@ def main(arguments: list[str] | None = None) -> None:
             sys.exit(code)
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:  # click turns the one into the other
         if debug:
             raise
+        if isinstance(error, Terminated) or isinstance(error.__cause__, Terminated):
+            _fail("ended by SIGTERM, as a queue does at its time limit; the same command resumes", 128 + signal.SIGTERM)
         _fail("interrupted; the same command resumes", 130)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()  # the help itself, in lines

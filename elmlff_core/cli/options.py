@@ -20,6 +20,7 @@ settings_options = [
     click.option("--budget", type=click.Choice(["quick", "paper"]), help="How long to train."),
     click.option("--seed", type=click.IntRange(min=0), help="Of initial weights and batches."),
     click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Override a setting."),
+    click.option("--trust", is_flag=True, help="Allow settings of another folder to run code that they name."),
 ]
 data_options = [
     click.option("--data", help="Labelled structures: file, deepmd/npy folder, 'methane', or a name of `data list`."),
@@ -77,8 +78,28 @@ def config_from(values: dict[str, Any]) -> Config:
         "meta": {"name": values["meta"]} if values.get("meta") else None,
         **{key: values.get(key) for key in ("budget", "seed", "geometry_only", "seeds", "folds")},
     }
-    path = values["config_file"]
-    return read_config(Path(path) if path else None, overlay, values["assignments"])
+    path = Path(values["config_file"]) if values["config_file"] else None
+    config = read_config(path, overlay, values["assignments"])
+    refuse_code_of_others(config, path, values["trust"])
+    return config
+
+
+def refuse_code_of_others(config: Config, path: Path | None, trust: bool) -> None:
+    """Refuse settings of a folder that is not the current one where they would run code that is not allowed.
+
+    ElmlffError names the model, what it would run, and how to allow it.
+    """
+    if path is None or trust:
+        return
+    from elmlff_core.base_models.named import resolve_model, with_base_models
+    from elmlff_core.base_models.trust import refuse_code
+
+    folder = path.resolve().parent
+    if folder == Path.cwd().resolve():
+        return
+    models = [resolve_model(config, name) for name in with_base_models(config).base_models]
+    given = [model for model in models if not model.needs_training]
+    refuse_code(given, folder, "say --trust")
 
 
 def names_in(text: str | None) -> list[str] | None:

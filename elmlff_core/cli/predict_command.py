@@ -11,7 +11,8 @@ import click
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--data", required=True, help="Structures; labels are not needed.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="An extxyz file to write.")
-def command(run: Path, data: str, output: Path) -> None:
+@click.option("--trust", is_flag=True, help="Allow base models of the stack to run code that its author put there.")
+def command(run: Path, data: str, output: Path, trust: bool) -> None:
     """Forces, and energies where base models give them, of structures by the stack in RUN, and how far they may be off.
 
     The standard deviation of force components is written as the array forces_std, in eV/Å, that of the energy as
@@ -23,6 +24,6 @@ def command(run: Path, data: str, output: Path) -> None:
     from elmlff_core.stack.stack import load_stack
 
     structures = read_structures(data)
-    found = load_stack(run).predict(structures)
+    found = load_stack(run, trust).predict(structures)
     write_predictions(structures, found, output, found.forces_std, found.energy_std)
     ConsoleReporter().say(f"{len(structures)} structures written to {output}")

@@ -14,6 +14,7 @@ from elmlff_core.cli.options import (
     options,
     placement_from,
     placement_options,
+    refuse_code_of_others,
     settings_options,
 )
 
@@ -54,6 +55,7 @@ def command(
     workers: int | None,
     config_file: str | None,
     assignments: tuple[str, ...],
+    trust: bool,
     output: Path | None,
     models_dir: Path | None,
     **values: Any,
@@ -76,6 +78,7 @@ def command(
     path = Path(config_file) if config_file else None
     overlay = {**values, "base_models": names_in(models)}
     config = study_config(found, study_data(found, origin, reporter), path, overlay, assignments)
+    refuse_code_of_others(config, path, trust)
     if subsets is None and sample is None:
         sample = found.sample(config.budget, 2 ** len(config.base_models) - 1)
     swept = SweepRequest(names_in(method) or [], subsets, sample, placement_from(executor, workers))

@@ -13,7 +13,7 @@ It must import no backend at module level: `elmlff plugins` lists it without any
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 class Options(BaseModel):
     """Base of an adapter's or meta-model's options: unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,9 @@ class ForceFieldPlugin:
     cutoff_option : name of the option that holds the cutoff in Å; listings show it where there is such an option
     thread_variables : environment variables whose product is the number of threads that its backend has at work at
         once, for ``elmlff doctor``
+    runs : descriptions of the code that loading or using a request would run beside the adapter's own, such as a
+        pickled checkpoint or a callable named in the options; empty where there is none.  It imports nothing.  None
+        where the adapter cannot tell: its models in stacks of others then need the user's trust
     """
 
     name: str
@@ -87,6 +90,7 @@ class ForceFieldPlugin:
     standalone: str = ""
     cutoff_option: str = "cutoff"
     thread_variables: tuple[str, ...] = ()
+    runs: Callable[[LoadRequest], Sequence[str]] | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,40 @@ import numpy as np
 from ase import Atoms
 
 from elmlff_core.arrays import GrowingArray, blocks, new_array, picked_rows, row_offsets
+from elmlff_core.errors import DataError
+
+# No simulation is larger: beyond, native code of backends and neighbour lists counts cells until it crashes.
+LARGEST_EXTENT = 1e5  # Å
+
+
+def check_geometry(structures: Sequence[Atoms], first: int = 0) -> None:
+    """Refuse positions and cells that no backend can take; an exploding simulation ends here, and not in native code.
+
+    Parameters
+    ----------
+    structures : of any sequence
+    first : index of ``structures[0]`` in the whole, for messages
+
+    Raises
+    ------
+    DataError
+        A position or cell vector that is not finite, or further out than 100,000 Å; names structure and atom.
+    """
+    for index, atoms in enumerate(structures):
+        positions = atoms.positions
+        finite = positions[np.isfinite(positions).all(axis=1)]
+        centre = np.median(finite, axis=0) if len(finite) else np.zeros(3)  # one atom far away does not move it
+        inside = np.isfinite(positions) & (np.abs(positions - centre) <= LARGEST_EXTENT)
+        if not inside.all():
+            atom = int(np.argwhere(~inside)[0][0])
+            raise DataError(
+                f"structure {first + index}: atom {atom} is at {positions[atom].tolist()} Å, not finite or more than "
+                f"{LARGEST_EXTENT:g} Å away from the others: has the simulation exploded?"
+            )
+        if not (np.abs(atoms.cell.array) <= LARGEST_EXTENT).all():
+            raise DataError(
+                f"structure {first + index} has the cell {atoms.cell.array.tolist()} Å, not finite or too large"
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,14 +81,20 @@ class GrowingDataset:
         return Dataset(
             structures=self.structures.whole(),
             forces=self.forces.whole(),
-            energy=_array_of(self.energies),
-            stress=_array_of(self.stresses),
+            energy=self._labels("energy", self.energies),
+            stress=self._labels("stress", self.stresses),
             source=self.source,
         )
 
-
-def _array_of(values: Sequence[Any]) -> np.ndarray | None:
-    return None if any(value is None for value in values) else np.array(values, dtype=np.float64)
+    def _labels(self, name: str, values: Sequence[Any]) -> np.ndarray | None:
+        """Labels that all structures have; None where none has, DataError where some have."""
+        missing = [index for index, value in enumerate(values) if value is None]
+        if name == "energy" and 0 < len(missing) < len(values):
+            raise DataError(
+                f"{len(missing)} of {len(values)} structures of {self.source} have no energy label, the first is "
+                f"structure {missing[0]}: add them, or remove those structures"
+            )
+        return None if missing else np.array(values, dtype=np.float64)
 
 
 def bare(atoms: Atoms) -> Atoms:

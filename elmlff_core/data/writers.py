@@ -12,7 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.data.labels import bare
-from elmlff_core.errors import DataError
+from elmlff_core.files import replacing
 
 
 def write_predictions(
@@ -34,8 +34,8 @@ def write_predictions(
 
     Raises
     ------
-    DataError
-        `path` cannot be written.
+    ElmlffError
+        `path` cannot be written; what was there before is still there.
     """
     predicted = []
     offsets = prediction.offsets
@@ -48,7 +48,5 @@ def write_predictions(
         if energy_std is not None:
             copy.info["energy_std"] = float(energy_std[index])
         predicted.append(copy)
-    try:
-        ase.io.write(path, predicted, format="extxyz")
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error}") from error
+    with replacing(path) as partial:
+        ase.io.write(partial, predicted, format="extxyz")

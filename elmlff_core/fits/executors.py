@@ -55,7 +55,9 @@ class WorkerProcesses(ProcessPoolExecutor):
 def _start_worker(n_threads: int) -> None:
     for name in THREAD_VARIABLES:
         os.environ[name] = str(n_threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends the workers
+    # Ctrl-C and the SIGTERM of a queue reach all processes; the parent ends the workers.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -129,7 +131,7 @@ def _function(name: str) -> Callable[[], Any]:
             f"no executor is called '{name}'{did_you_mean(name, NAMES)}; name your own as 'module:function'"
         )
     if (here := os.getcwd()) not in sys.path:
-        sys.path.insert(0, here)  # `python` does this, but the script `elmlff` does not
+        sys.path.append(here)  # last: a file there must not stand in for a package
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:

@@ -6,7 +6,6 @@ A run consists of several fits: one per meta-model and, for trained meta-models,
 from __future__ import annotations
 
 import csv
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Progress, Reporter
 from elmlff_core.contracts.protocols import CountsParameters, FitRequest, MetaModel, check_masks
-from elmlff_core.files import write_json
+from elmlff_core.files import read_json, write_json
 from elmlff_core.fits.meta_models import NamedMeta
 from elmlff_core.settings.config import Config
 from elmlff_core.settings.run_folder import RunFolder
@@ -143,7 +142,13 @@ def fit_or_load(fit: Fit, features: Mapping[str, Features], folder: Path, report
         meta.save(folder / META_FOLDER)
         # Written last, so that its presence means that the fit is complete.
         write_json(record, {"seconds": round(seconds, 3), "n_parameters": _n_parameters(meta)})
-    return Fitted(fit, meta, folder=folder, **json.loads(record.read_text()))
+    return Fitted(fit, meta, folder=folder, **_figures(record))
+
+
+def _figures(record: Path) -> dict[str, Any]:
+    """``seconds`` and ``n_parameters`` of a finished fit."""
+    found = read_json(record, ("seconds", "n_parameters"), f"remove the folder {record.parent} to fit again")
+    return {key: found[key] for key in ("seconds", "n_parameters")}
 
 
 def _fit(fit: Fit, meta: MetaModel, features: Mapping[str, Features], folder: Path, reporter: Reporter) -> float:

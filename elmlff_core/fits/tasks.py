@@ -7,7 +7,6 @@ only a shared folder.  The result of a finished task is read from its folder; an
 from __future__ import annotations
 
 import functools
-import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from elmlff_core.contracts.progress import Progress, ProgressCallback, Reporter
 from elmlff_core.errors import ConfigError, ElmlffError
 from elmlff_core.features.feature_file import load_features, save_features
 from elmlff_core.features.metrics import SPLITS, evaluated_splits, mean_rmse_per_frame
-from elmlff_core.files import write_json
+from elmlff_core.files import read_json, write_json
 from elmlff_core.fits.executors import PROCESSES, opened
 from elmlff_core.fits.fit import Fit, fit_or_load
 from elmlff_core.fits.meta_models import NamedMeta
@@ -79,7 +78,10 @@ class FitTask:
     def result(self) -> FitResult | None:
         """Return its result, or None if it is not finished."""
         path = self.folder / RESULT_FILE
-        return FitResult(**json.loads(path.read_text())) if path.exists() else None
+        if not path.exists():
+            return None
+        found = read_json(path, ("errors", "seconds", "n_parameters"), f"remove the folder {self.folder} to fit again")
+        return FitResult(found["errors"], found["seconds"], found["n_parameters"])
 
 
 @dataclass(frozen=True)

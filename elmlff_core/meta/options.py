@@ -1,10 +1,12 @@
 """Options of the neural meta-models; they are in a module of their own so that listing plugins imports no torch."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from elmlff_core.contracts.hookspecs import Options
+
+LARGEST_CUTOFF = 100.0  # Å; beyond, neighbour lists fill any memory
 
 
 class GATOptions(Options):
@@ -28,15 +30,15 @@ class GATOptions(Options):
     readout: Literal["pooled", "atom"] = "pooled"
     target: Literal["delta", "direct"] = "delta"
     rotate: bool | Literal["auto"] = "auto"
-    cutoff: float = Field(5.0, gt=0)
+    cutoff: float = Field(5.0, gt=0, le=LARGEST_CUTOFF)
     channels: tuple[int, ...] = Field((32, 64, 128, 128, 128, 256, 256, 256), min_length=1)
     heads: int = Field(4, ge=1)
     averaged_layers: int = Field(3, ge=0)
     residual: bool = True
 
 
-class EGATOptions(Options):
-    """Options of `egat`.
+class AttentionOptions(Options):
+    """Options of the equivariant meta-models.
 
     Attributes
     ----------
@@ -45,34 +47,45 @@ class EGATOptions(Options):
     layers : attention layers
     heads : attention heads; divides `width`
     n_radial : radial basis functions
+    """
+
+    cutoff: float = Field(5.0, gt=0, le=LARGEST_CUTOFF)
+    width: int = Field(64, ge=1)
+    layers: int = Field(3, ge=1)
+    heads: int = Field(8, ge=1)
+    n_radial: int = Field(10, ge=1)
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"heads is {self.heads}, which does not divide width {self.width}")
+        return self
+
+
+class EGATOptions(AttentionOptions):
+    """Options of `egat`.
+
+    Attributes
+    ----------
     remove_net_force : whether the mean force of each structure is subtracted.  This is right for isolated molecules and
         whole periodic cells, and wrong if some atoms of the system are not in the structure
     variance : whether a standard deviation of each force is also learnt, which then replaces the committee spread in
         uncertainties.  The forces do not depend on it
     """
 
-    cutoff: float = Field(5.0, gt=0)
-    width: int = Field(64, ge=1)
-    layers: int = Field(3, ge=1)
-    heads: int = Field(8, ge=1)
-    n_radial: int = Field(10, ge=1)
     remove_net_force: bool = False
     variance: bool = False
 
 
-class ConservativeOptions(Options):
+class ConservativeOptions(AttentionOptions):
     """Options of `conservative`.
 
     Attributes
     ----------
     weights : ``environment`` makes the weight of each base model depend on the environments of the atoms, averaged over
         the structure; ``fixed`` gives each base model the same weight in all structures
-    cutoff, width, layers, heads, n_radial : as for `egat`
     """
 
     weights: Literal["environment", "fixed"] = "environment"
-    cutoff: float = Field(5.0, gt=0)
     width: int = Field(48, ge=1)
     layers: int = Field(2, ge=1)
-    heads: int = Field(8, ge=1)
-    n_radial: int = Field(10, ge=1)

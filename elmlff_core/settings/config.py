@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 DEFAULT_FILE = Path("elmlff.toml")
 DEFAULT_META = "egat"
+MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # names of folders are made of them
 Budget = Literal["quick", "paper"]
 SplitMethod = Literal["random", "blocks", "clusters"]
 
@@ -19,7 +21,7 @@ SplitMethod = Literal["random", "blocks", "clusters"]
 class Section(BaseModel):
     """A table of elmlff.toml: unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
@@ -122,7 +124,7 @@ class Config(Section):
     """
 
     budget: Budget = "quick"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)  # NumPy takes no larger one
     geometry_only: bool = False
     seeds: int = Field(1, ge=1)
     folds: int | None = Field(None, ge=2)
@@ -132,6 +134,14 @@ class Config(Section):
     meta: dict[str, Any] = Field(default_factory=lambda: {"name": DEFAULT_META})
     training: TrainingConfig = TrainingConfig()
 
+    @field_validator("models")
+    @classmethod
+    def _names_can_be_folders(cls, models: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
+        for name in models:
+            if not MODEL_NAME.fullmatch(name):
+                raise ValueError(f"'{name}' cannot name a model: use letters, digits, '_', '-' and '.'")
+        return models
+
     @field_validator("base_models")
     @classmethod
     def _names_are_distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -139,6 +149,9 @@ class Config(Section):
             raise ValueError("name at least one model")
         if len(set(names)) < len(names):
             raise ValueError(f"a model is named twice: {', '.join(names)}")
+        for name in names:
+            if not MODEL_NAME.fullmatch(name):
+                raise ValueError(f"'{name}' cannot name a model: use letters, digits, '_', '-' and '.'")
         return names
 
     @field_validator("meta")

@@ -38,6 +38,7 @@ def read_config(
         path = DEFAULT_FILE
     if path is not None:
         raw = _anchored(_read_toml(path), path.parent)
+        validated(Config, raw, str(path))  # by itself: what goes over it would hide a wrong table
     raw = _overlay(_overlay(defaults or {}, raw), values or {})
     for assignment in assignments:
         raw = _overlay(raw, _parse_assignment(assignment))
@@ -60,6 +61,8 @@ def _explain(model: type[BaseModel], problem: Any, where: str) -> str:
     if problem["type"] == "missing":
         return f"'{key}' is missing in {where}"
     message = problem["msg"].removeprefix("Value error, ")
+    if not location:  # of several keys together
+        return f"{where}: {message}"
     return f"'{key}' in {where}: {message}, found {problem['input']!r}"
 
 
@@ -99,7 +102,7 @@ def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
             model["checkpoint"] = str(folder / Path(model["checkpoint"]).expanduser())
         # A bare name, "self" or "python3.12", is no path.
         if isinstance(model, dict) and isinstance(model.get("python"), str) and "/" in model["python"]:
-            model["python"] = str(folder / Path(model["python"]).expanduser())
+            model["python"] = str((folder / Path(model["python"]).expanduser()).absolute())
     return raw
 
 

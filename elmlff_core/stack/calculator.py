@@ -52,13 +52,14 @@ class StackCalculator(Calculator):
     Parameters
     ----------
     stack : a loaded stack, or the folder of one
+    trust : as for `load_stack`, where `stack` is a folder
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
 
-    def __init__(self, stack: Stack | str | Path, **arguments: Any) -> None:
+    def __init__(self, stack: Stack | str | Path, trust: bool = False, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self.stack = stack if isinstance(stack, Stack) else load_stack(stack)
+        self.stack = stack if isinstance(stack, Stack) else load_stack(stack, trust)
 
     def calculate(
         self,

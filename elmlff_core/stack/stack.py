@@ -15,12 +15,13 @@ from ase import Atoms
 from elmlff_core.base_models.concurrency import for_each_model
 from elmlff_core.base_models.named import NamedModel, named_model
 from elmlff_core.base_models.prediction import predict_checked
+from elmlff_core.base_models.trust import allow, refuse_code, refuse_files_outside
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import MetaModel
 from elmlff_core.errors import ElmlffError
-from elmlff_core.files import sha256_of, write_json
+from elmlff_core.files import read_json, sha256_of, write_json
 from elmlff_core.fits.fit import META_FOLDER
 from elmlff_core.fits.meta_models import make_meta
 from elmlff_core.settings.config import ModelConfig
@@ -119,33 +120,53 @@ class Stack:
             "format_version": FORMAT_VERSION,
             "meta": {"name": self.meta_name, "options": self.meta_options},
             "base_models": [_model_record(model, directory, bundle) for model in self.base_models],
+            "files": {str(path.relative_to(directory)): sha256_of(path) for path in _own_files(directory)},
         }
         write_json(directory / STACK_FILE, record, indent=1)
+        allow(self.base_models)  # what ran here to make the stack may run here again
 
 
-def load_stack(directory: str | Path) -> Stack:
+def load_stack(directory: str | Path, trust: bool = False) -> Stack:
     """Load a stack from the folder that `elmlff stack` wrote.
+
+    Parameters
+    ----------
+    directory : the folder
+    trust : allow base models of the stack to run code that its author put there (a pickled checkpoint, a calculator of
+        another package, another interpreter).  Stacks that were made on this machine by this user need no permission.
 
     Raises
     ------
     ElmlffError
-        No stack there, one of a newer format, or a base checkpoint that is missing or has changed.
+        No stack there, one of a newer format, a checkpoint that is missing or has changed, or code to run that the
+        user has not allowed.
     """
-    directory = Path(directory)
+    directory = Path(directory).expanduser()
     path = directory / STACK_FILE
-    try:
-        record = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ElmlffError(f"{directory} holds no stack: there is no {STACK_FILE} in it") from error
-    except (OSError, json.JSONDecodeError) as error:
-        raise ElmlffError(f"cannot read {path}: {error}") from error
+    if not path.exists():
+        raise ElmlffError(f"{directory} holds no stack: there is no {STACK_FILE} in it")
+    record = read_json(path, ("format_version", "meta", "base_models", "files"), "restore it, or stack again")
     if record["format_version"] > FORMAT_VERSION:
         raise ElmlffError(f"{path} has format {record['format_version']}, newer than this elmlff knows: upgrade elmlff")
+    for name, expected in record["files"].items():
+        if not (directory / name).is_file() or sha256_of(directory / name) != expected:
+            raise ElmlffError(f"{directory / name} is missing or has changed since the stack was saved: restore it")
+    models = [_load_model(entry, directory) for entry in record["base_models"]]
+    if not trust:
+        remedy = f"say --trust, or load_stack(..., trust=True), or once `elmlff trust {directory}`"
+        refuse_code(models, directory, remedy)
+        refuse_files_outside(models, directory, remedy)
     meta = make_meta(record["meta"]["name"], record["meta"]["options"])
     meta.load(directory / META_FOLDER)
-    models = [_load_model(entry, directory) for entry in record["base_models"]]
     uncertainty = _load_uncertainty(directory / UNCERTAINTY_FILE)
     return Stack(models, record["meta"]["name"], record["meta"]["options"], meta, uncertainty)
+
+
+def _own_files(directory: Path) -> list[Path]:
+    """The files of a stack beside ``stack.json`` and the checkpoints: fitted numbers, whose damage nobody would see."""
+    files = [path for path in sorted((directory / META_FOLDER).rglob("*")) if path.is_file()]
+    uncertainty = directory / UNCERTAINTY_FILE
+    return [*files, uncertainty] if uncertainty.exists() else files
 
 
 def _load_uncertainty(path: Path) -> Uncertainty | None:
@@ -177,7 +198,6 @@ def _model_record(model: NamedModel, directory: Path, bundle: bool) -> dict[str,
     return {
         "name": model.name,
         "adapter": model.config.adapter,
-        "trust": model.config.trust,
         "worker": _worker_record(model.config),
         "options": model.options.model_dump(mode="json"),
         "checkpoint": checkpoint,
@@ -210,7 +230,7 @@ def _load_model(entry: dict[str, Any], directory: Path) -> NamedModel:
     settings = ModelConfig(
         adapter=entry["adapter"],
         checkpoint=checkpoint,
-        trust=entry["trust"],
+        trust=True,  # asked for as a whole, before any model of the stack is loaded
         options=entry["options"],
         **entry.get("worker", {}),
     )

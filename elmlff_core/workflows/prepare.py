@@ -24,6 +24,7 @@ from elmlff_core.base_models.named import (
 )
 from elmlff_core.base_models.out_of_fold import Fold, Retraining, make_folds, out_of_fold
 from elmlff_core.base_models.prediction import dataset_features
+from elmlff_core.base_models.trust import code_of
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.data.splits import Splits, read_splits
@@ -167,7 +168,10 @@ def announce(inputs: Inputs, models_folder: Path, reporter: Reporter) -> None:
     )
     for model in inputs.base_models:
         if not model.needs_training:
-            reporter.say(f"{model.name}: adapter {model.plugin.name}, {model.checkpoint or 'no checkpoint needed'}")
+            runs = f"; runs {' and '.join(wants)}" if (wants := code_of(model)) else ""
+            reporter.say(
+                f"{model.name}: adapter {model.plugin.name}, {model.checkpoint or 'no checkpoint needed'}{runs}"
+            )
             continue
         length = model.length(len(splits.train_index))
         what = f"{length.steps} steps, {length.epochs:.3g} epochs"

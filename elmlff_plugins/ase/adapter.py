@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from elmlff_core.contracts.hookspecs import ForceFieldPlugin, PackageClash, hookimpl
+from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, PackageClash, hookimpl
 from elmlff_core.plugins.requirements import own_environment, unmet_versions
 from elmlff_plugins.ase.evaluation import ADAPTER, ASEForceField
 from elmlff_plugins.ase.options import ASEOptions
 
 # Packages of force fields that users install together with elmlff; their version pins often break other backends.
 NEIGHBOURS = ("mace-torch", "chgnet", "matgl", "sevenn", "nequip", "orb-models", "mattersim", "fairchem-core")
+
+
+# Calculators of ASE that compute in Python and take numbers alone: they run no other program and open no file.
+HARMLESS = ("ase.calculators.emt:EMT", "ase.calculators.lj:LennardJones", "ase.calculators.morse:MorsePotential")
+
+
+def named_callable(request: LoadRequest) -> list[str]:
+    """The callable that the options name, unless it is a harmless one with numbers as arguments."""
+    options: ASEOptions = request.options
+    numbers = all(isinstance(value, (bool, int, float)) for value in options.arguments.values())
+    if options.calculator in HARMLESS and numbers and request.checkpoint is None:
+        return []
+    return [f"the callable {options.calculator}"]
 
 
 @hookimpl
@@ -22,6 +35,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
         options=ASEOptions,
         load=ASEForceField,
         standalone="elmlff_plugins.ase.evaluation",
+        runs=named_callable,
     )
 
 

@@ -106,6 +106,11 @@ def deepmd_fingerprint(request: LoadRequest) -> str:
     return fingerprint("dp/1", "deepmd-kit", existing_checkpoint(request.checkpoint, request.name, ADAPTER))
 
 
+def checkpoint_program(request: LoadRequest) -> list[str]:
+    """Frozen models are programs: TorchScript, a TensorFlow graph, or a compiled library."""
+    return [] if request.checkpoint is None else [f"the program in the frozen model {request.checkpoint}"]
+
+
 class DeepMDTrainer:
     """Trains a Deep Potential with ``dp --pt train``."""
 
@@ -132,6 +137,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
         load=DeepMDForceField,
         trainer=DeepMDTrainer(),
         fingerprint=deepmd_fingerprint,
+        runs=checkpoint_program,
         requires=("deepmd.pt.infer.deep_eval",),
         extra="deepmd",
         cutoff_option="rcut",

@@ -155,6 +155,12 @@ def schnetpack_fingerprint(request: LoadRequest) -> str:
     return fingerprint("schnetpack/1", "schnetpack", checkpoint, request.options.precision)
 
 
+def checkpoint_pickle(request: LoadRequest) -> list[str]:
+    """SchNetPack's own files are pickles; elmlff's are safetensors, which hold numbers."""
+    checkpoint = request.checkpoint
+    return [] if checkpoint is None or checkpoint.suffix == SAFETENSORS else [f"the Python pickle {checkpoint}"]
+
+
 def _loader(adapter: str) -> Callable[[LoadRequest], SchNetPackForceField]:
     return lambda request: SchNetPackForceField(request, adapter)
 
@@ -174,6 +180,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
             load=_loader(adapter),
             trainer=SchNetPackTrainer(adapter),
             fingerprint=schnetpack_fingerprint,
+            runs=checkpoint_pickle,
             requires=("schnetpack",),
             extra="schnet",
         )

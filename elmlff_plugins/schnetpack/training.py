@@ -24,6 +24,7 @@ from elmlff_core.contracts.progress import Progress, ProgressCallback
 from elmlff_core.contracts.protocols import TrainingRequest
 from elmlff_core.errors import ForceFieldError
 from elmlff_core.files import replacing, write_text
+from elmlff_core.meta.training.checkpoints import WholeCheckpoints, readable_checkpoint
 from elmlff_core.plugins.toolkit import by_atomic_number, element_energies, summed_element_energies
 from elmlff_plugins.schnetpack.model import Architecture, Sample, SampleMaker, save_safetensors, set_precision
 
@@ -220,6 +221,7 @@ def _fit(task: ForceFieldTask, train: AtomsLoader, valid: AtomsLoader, request: 
         accelerator={"cuda": "gpu"}.get(request.options.device, request.options.device),
         devices=1,
         callbacks=[keep, _ProgressReport(request.progress, n_epochs)],
+        plugins=[WholeCheckpoints()],
         check_val_every_n_epoch=every,
         default_root_dir=directory,
         enable_model_summary=False,
@@ -234,10 +236,10 @@ def _fit(task: ForceFieldTask, train: AtomsLoader, valid: AtomsLoader, request: 
         with warnings.catch_warnings():
             # These warnings on loader workers and the checkpoint folder do not apply here.
             warnings.filterwarnings("ignore", module="pytorch_lightning")
-            trainer.fit(task, train, valid, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+            trainer.fit(task, train, valid, ckpt_path=readable_checkpoint(last), weights_only=True)
     except SystemExit as stop:
         # On Ctrl-C Lightning raises SystemExit, and the signal stays ignored.
         if isinstance(stop.__context__, KeyboardInterrupt):
             signal.signal(signal.SIGINT, on_interrupt)
-            raise KeyboardInterrupt from None
+            raise stop.__context__ from None
         raise

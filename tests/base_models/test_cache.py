@@ -114,3 +114,24 @@ def test_two_runs_at_once_compute_once(tmp_path):
     assert sorted(count for count, _ in results) == [0, 20]
     expected = predict(random_molecules(20)).forces
     assert all(np.array_equal(forces, expected) for _, forces in results)
+
+
+def test_damaged_numbers_are_computed_again(tmp_path):
+    """Each flipped byte is either seen by a checksum or harmless: what is read is what was computed."""
+    cache, structures = FeatureCache(tmp_path), mixed_sizes(30)
+    expected = compute(cache, structures, Counting())
+    path = cache.path("a" * 32, "d" * 32)
+    whole = path.read_bytes()
+    rng, n_seen = np.random.default_rng(0), 0
+    for place in rng.integers(len(whole) // 4, len(whole), 60):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        found = cache.read("a" * 32, "d" * 32, len(structures))
+        if found is None:
+            n_seen += 1
+            found = compute(cache, structures, Counting())
+        assert np.array_equal(found.forces, expected.forces)
+        assert np.array_equal(found.energy, expected.energy)
+        path.write_bytes(whole)
+    assert n_seen > 0

@@ -87,7 +87,9 @@ def test_stress_keeps_the_order_and_sign_of_ase(tmp_path):
     assert np.allclose(read_dataset(tmp_path / "x.extxyz").stress[0], stress)
 
 
-def test_an_energy_that_some_lack_is_dropped_as_a_whole():
-    first, second = labelled(forces=FORCES), labelled(forces=FORCES)
-    first.info["energy"] = 1.0
-    assert dataset_from_structures([first, second], "x").energy is None
+def test_energies_that_some_structures_lack_are_not_dropped_in_silence():
+    structures = [labelled(forces=FORCES) for _ in range(3)]
+    for atoms in structures[::2]:
+        atoms.info["energy"] = 1.0
+    with pytest.raises(DataError, match="1 of 3 structures of x have no energy label, the first is structure 1"):
+        dataset_from_structures(structures, "x")

@@ -23,6 +23,7 @@ from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.network import Network
 from elmlff_core.graphs.orientation import random_orthogonal
 from elmlff_core.meta.training.best_state import BestState
+from elmlff_core.meta.training.checkpoints import WholeCheckpoints, readable_checkpoint
 from elmlff_core.meta.training.compilation import compiled, worth_compiling
 from elmlff_core.meta.training.loss import Forward, Labelled, training_loss
 from elmlff_core.meta.training.schedule import warmup_cosine
@@ -88,12 +89,13 @@ def train_network(
             trainer.fit(
                 module,
                 DataLoader(batches, sampler=sampler, batch_size=None),
-                ckpt_path=str(checkpoint) if checkpoint.exists() else None,
+                ckpt_path=readable_checkpoint(checkpoint),
                 weights_only=True,
             )
     except SystemExit as stop:  # on Ctrl-C Lightning raises this, and ignores the signal from then on
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        raise KeyboardInterrupt from stop
+        interruption = stop.__context__
+        raise interruption if isinstance(interruption, KeyboardInterrupt) else KeyboardInterrupt from None
     network.load_state_dict(best.state)
     checkpoint.unlink(missing_ok=True)
     return network.cpu().eval()
@@ -209,6 +211,7 @@ def _trainer(settings: TrainingConfig, directory: Path, best: BestState) -> pl.T
         precision={"float32": "32-true", "bfloat16": "bf16-mixed"}[settings.precision],
         devices=1,
         callbacks=[best, checkpoints],
+        plugins=[WholeCheckpoints()],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -7,7 +7,6 @@ subset alone would reach: the network shares its parameters among all of them.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from elmlff_core.contracts.progress import Progress, Reporter
 from elmlff_core.errors import ConfigError
 from elmlff_core.features.linear_combination import NormalEquations
 from elmlff_core.features.metrics import evaluated_splits, mean_rmse_per_frame
-from elmlff_core.files import write_json
+from elmlff_core.files import read_json, write_json
 from elmlff_core.fits.fit import Fit, fit_or_load
 from elmlff_core.fits.meta_models import NamedMeta
 from elmlff_core.plugins.registry import registry
@@ -88,7 +87,9 @@ def _evaluated(
     reporter: Reporter,
 ) -> dict[str, dict[str, Any]]:
     """Name of a subset -> ``errors`` and ``seconds``; written after each subset, so that a kill costs one."""
-    found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+    found: dict[str, dict[str, Any]] = {}
+    if path.exists():
+        found = read_json(path, (), "remove it, and subsets are evaluated again")
     left = [index for index, subset in enumerate(subsets) if subset_name(subset) not in found]
     predictions = {split: meta.predict_masked(features, masks, left) for split, features in splits.items()}
     with reporter.progress("evaluating subsets") as progress:

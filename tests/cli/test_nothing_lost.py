@@ -1,0 +1,119 @@
+"""SIGTERM, two runs of one folder, and damaged files of a run: nothing is lost, and each is said in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from elmlff_core.settings.run_folder import RunFolder
+from tests.cli.small_data import elmlff, environment, n_lines, write_small_data
+
+LONG = ("stack", "--meta", "gat", "--set", "training.epochs=4000", "--output", "long")
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lost")
+    write_small_data(folder)
+    return folder
+
+
+@pytest.fixture
+def running(workplace: Path) -> Iterator[subprocess.Popen[str]]:
+    """A long run that has trained for some epochs."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "elmlff_core", *LONG],
+        cwd=workplace, env=environment(workplace), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    curve, holder = workplace / "long" / "fit" / "gat" / "learning_curve.csv", workplace / "long" / ".lock-holder"
+    deadline = time.monotonic() + 100
+    while n_lines(curve) < 10 or str(process.pid) not in holder.read_text():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_sigterm_ends_a_training_soon_and_it_resumes(workplace: Path, running: subprocess.Popen[str]) -> None:
+    running.send_signal(signal.SIGTERM)
+    _, stderr = running.communicate(timeout=20)
+    assert running.returncode == 143
+    assert stderr.strip() == "elmlff: ended by SIGTERM, as a queue does at its time limit; the same command resumes"
+    lines = n_lines(workplace / "long" / "fit" / "gat" / "learning_curve.csv")
+    assert lines >= 10
+
+
+def test_a_second_run_of_the_same_folder_is_refused(workplace: Path, running: subprocess.Popen[str]) -> None:
+    stderr = elmlff(workplace, *LONG, code=1).stderr
+    assert f"process {running.pid} on " in stderr
+    assert "works in long: wait until it ends, or choose another --output" in stderr
+
+
+def test_a_run_lets_go_of_its_folder(tmp_path: Path) -> None:
+    from elmlff_core.settings.config import Config
+
+    first = RunFolder.open(tmp_path / "run", "key", Config())
+    again = RunFolder.open(tmp_path / "run", "key", Config())  # the same process may come back
+    assert first == again
+    del first, again
+    code = (
+        "from pathlib import Path; from elmlff_core.settings.config import Config\nfrom "
+        f"elmlff_core.settings.run_folder import RunFolder; RunFolder.open(Path({str(tmp_path / 'run')!r}), 'key', "
+        "Config())"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
+
+
+@pytest.fixture(scope="module")
+def finished(workplace: Path) -> Path:
+    elmlff(workplace, "stack", "--meta", "mean,linear", "--output", "done")
+    return workplace / "done"
+
+
+DAMAGES = {
+    "empty": b"", "null": b"null", "a list": b"[1]", "half": b'{"key": "ab', "binary": b"\xff\x00\x80",
+    "no keys": b"{}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["run.json", "metrics.json", "stack.json", "uncertainty.json"])
+def test_a_damaged_file_is_named(finished: Path, name: str, damage: str) -> None:
+    path = finished / name
+    whole = path.read_bytes()
+    path.write_bytes(DAMAGES[damage])
+    command = ("evaluate", "done", "--data", "few.extxyz") if name in ("stack.json", "uncertainty.json") else (
+        "stack", "--meta", "mean,linear", "--output", "done"
+    )  # fmt: skip
+    try:
+        stderr = elmlff(finished.parent, *command, code=1).stderr
+    finally:
+        path.write_bytes(whole)
+    assert name in stderr
+    assert "unexpected" not in stderr
+    assert len(stderr.strip().splitlines()) == 1
+
+
+def test_an_output_that_is_a_file_is_refused(workplace: Path) -> None:
+    (workplace / "taken").write_text("mine")
+    assert "taken is a file: name a folder" in elmlff(workplace, "stack", "--output", "taken", code=1).stderr
+    assert (workplace / "taken").read_text() == "mine"
+
+
+def test_a_trained_model_that_is_gone_is_said(tmp_path: Path) -> None:
+    from elmlff_core.base_models.named import trained_checkpoint
+    from elmlff_core.errors import ForceFieldError
+
+    (tmp_path / "trained.json").write_text(json.dumps({"checkpoint": "gone.pth"}))
+    with pytest.raises(ForceFieldError, match=r"names .*gone\.pth, which is not there: remove the folder"):
+        trained_checkpoint(tmp_path)
