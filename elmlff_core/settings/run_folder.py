@@ -1,4 +1,4 @@
-"""RunFolder: what a run writes and where, and whether a folder holds this run, another, or none."""
+"""RunFolder: the files that a run writes, and a check whether a folder holds this run, another run, or none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RunFolder:
     Attributes
     ----------
     path : the folder
-    key : hex digest of settings, data and given checkpoints: the same key is the same run
+    key : hex digest of settings, data and given checkpoints; runs with the same key are the same run
     """
 
     path: Path
@@ -34,12 +34,12 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path, key: str, config: Config) -> RunFolder:
-        """Make the folder, or come back to it; ConfigError where it holds another run or anything else."""
+        """Create the folder or reopen it; raise ConfigError if it holds another run or other files."""
         record = path / RUN_FILE
         if record.exists():
             if json.loads(record.read_text())["key"] != key:
                 raise ConfigError(
-                    f"{path} holds another run (its {CONFIG_FILE} or data differ): choose another --output, "
+                    f"{path} holds another run (its {CONFIG_FILE} or data are different): choose another --output, "
                     "or remove that folder"
                 )
         elif path.exists() and any(path.iterdir()):
@@ -51,22 +51,22 @@ class RunFolder:
 
     @property
     def fit(self) -> Path:
-        """Folders of the fits of meta-models: checkpoints, logs, and what came of them."""
+        """Folder with one folder per fit of a meta-model: checkpoints, logs and results."""
         return self.path / "fit"
 
     @property
     def stacks(self) -> Path:
-        """Folders of the stacks, one of which is the run's own, where several meta-models were asked for."""
+        """Folder with one folder per stack, where several meta-models were asked for; one of them is the run's own."""
         return self.path / "stacks"
 
     def finished(self) -> dict[str, Any] | None:
-        """The metrics of a finished run, or None."""
+        """Return the metrics of a finished run, or None."""
         path = self.path / METRICS_FILE
         return json.loads(path.read_text()) if path.exists() else None
 
 
 def _without_none(value: Any) -> Any:
-    """TOML has no null: a key that is not set is left out."""
+    """Leave out keys without a value, because TOML has no null."""
     if isinstance(value, dict):
         return {key: _without_none(item) for key, item in value.items() if item is not None}
     return value
