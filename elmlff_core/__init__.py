@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StackCalculator", "build_stack", "load_stack", "read_config"]
 
-_HOMES = {
+_MODULES = {
     "StackCalculator": "elmlff_core.stack.calculator",
     "load_stack": "elmlff_core.stack.stack",
     "read_config": "elmlff_core.settings.reading",
@@ -27,7 +27,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Looked up when used: the command line imports this package, and must not wait for torch.
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+    # Imported on first use: the command line imports this package and must not wait for torch.
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'elmlff_core' has no attribute '{name}'")

@@ -1,7 +1,9 @@
-"""The errors elmlff raises: one base class, few children.
+"""The errors that elmlff raises: one base class and a few subclasses.
 
-A message says what failed, where (model, file, structure, atom), what was found against what was expected, and what to
-do next.  The command line prints it in one line and exits with 1; ``--debug`` shows the traceback.
+A message gives what failed, where (model, file, structure, atom), what was found, what was expected, and what to do
+next.  The command line prints the message and exits with code 1; ``--debug`` shows the traceback.
+
+Workers under other interpreters import this file, so it keeps to Python 3.9.
 """
 
 import difflib
@@ -9,7 +11,7 @@ from collections.abc import Iterable
 
 
 class ElmlffError(Exception):
-    """Anything a user can mend."""
+    """Base class of all errors that a user can fix."""
 
 
 class DataError(ElmlffError):
@@ -17,7 +19,7 @@ class DataError(ElmlffError):
 
 
 class ConfigError(ElmlffError):
-    """A setting that is unknown, missing or contradicts another."""
+    """A setting that is unknown or missing, or that contradicts another setting."""
 
 
 class PluginError(ElmlffError):
@@ -29,7 +31,7 @@ class ForceFieldError(ElmlffError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` for the nearest of `known`, else the list of what is known."""
+    """Return the end of a message: ``; did you mean 'x'?`` with the most similar known name, or all known names."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(known) or 'none'}"

@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all.
+"""Writing files so that each is complete or not there at all.
 
-What is written goes into a partial file beside the wanted one, which takes its place when all of it is on the disk.  A
-killed run, a full disk or a second writer then leave the old file or the new one, and never half of one.
+Text or bytes are written to a partial file in the same folder, which replaces the target once it is complete on disk.
+After a killed run, a full disk or a second writer, the target is the old file or the new one, never half of a file.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from elmlff_core.errors import ElmlffError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A partial file to be written, which replaces `path` where the block ends well and is removed where it does not.
+    """Yield a partial file to write; it replaces `path` at the end of the block, or is removed if the block fails.
 
-    Its name is like no other, so that writers on several machines that share a folder do not meet: the last one wins.
+    The name of the partial file is unique, so that writers on several machines that share a folder do not use the same
+    one.  The last writer wins.
 
     Raises
     ------
     ElmlffError
-        The system refuses the block's writing or the replacement: no permission, no room, no such folder.
+        The file cannot be written or replaced: no permission, no space, no such folder.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
@@ -43,18 +44,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Make `data` the contents of `path`; ElmlffError where it cannot be written."""
+    """Write `data` to `path`; raise ElmlffError if that fails."""
     with replacing(path) as partial:
         partial.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Make `text`, in UTF-8, the contents of `path`; ElmlffError where it cannot be written."""
+    """Write `text` to `path` in UTF-8; raise ElmlffError if that fails."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any, indent: int | None = None) -> None:
-    """Make `value` as JSON the contents of `path`; ElmlffError where it cannot be written."""
+    """Write `value` to `path` as JSON; raise ElmlffError if that fails."""
     write_text(path, json.dumps(value, indent=indent))
 
 
@@ -86,12 +87,12 @@ def read_json(path: Path, keys: Collection[str] = (), remedy: str = "restore it 
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of the contents of `path`, which is read in blocks."""
+    """Return the SHA-256 hex digest of the contents of `path`; the file is read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flush(path: Path) -> None:
-    """Have the contents on the disk before the name is: after a power cut, a renamed file could be empty otherwise."""
+    """Write the contents to disk before the file is renamed: after a power cut it could otherwise be empty."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())

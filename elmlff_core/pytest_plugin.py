@@ -1,6 +1,6 @@
 """The conformance kit as pytest fixtures, for tests of adapters and meta-models.
 
-Loaded into every pytest run of an environment that has elmlff: nothing of elmlff is imported before a fixture is used.
+pytest loads this file in every run where elmlff is installed, so it imports nothing of elmlff before a fixture is used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def check_force_field(request: pytest.FixtureRequest) -> Callable[..., Report]:
-    """`elmlff_core.testing.check_force_field`, whose report is shown with a failed test, and with ``-rP``."""
+    """`elmlff_core.testing.check_force_field`; pytest shows its report with a failed test, and with ``-rP``."""
     from elmlff_core.testing import check_force_field
 
     return _reporting(check_force_field, request)
@@ -24,7 +24,7 @@ def check_force_field(request: pytest.FixtureRequest) -> Callable[..., Report]:
 
 @pytest.fixture
 def check_meta_model(request: pytest.FixtureRequest) -> Callable[..., Report]:
-    """`elmlff_core.testing.check_meta_model`, whose report is shown with a failed test, and with ``-rP``."""
+    """`elmlff_core.testing.check_meta_model`; pytest shows its report with a failed test, and with ``-rP``."""
     from elmlff_core.testing import check_meta_model
 
     return _reporting(check_meta_model, request)

@@ -1,4 +1,7 @@
-"""What a process asks of its machine: cores, threads and memory."""
+"""Cores, threads and memory of the running process.
+
+Workers under other interpreters import this file, so it keeps to Python 3.9.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ import os
 import sys
 from pathlib import Path
 
-# Of mallopt(3), as in malloc.h.
+# Parameters of mallopt(3), as defined in malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def n_cores() -> int:
-    """Cores that this process may use: those it is bound to, or fewer where a container limits its share."""
+    """Return the number of cores that this process may use: those it is bound to, or the limit of a container."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -24,19 +27,19 @@ def n_cores() -> int:
 
 
 def threads_for(n_processes: int) -> int:
-    """Threads for each of several processes, so that all of them have no more than there are cores.
+    """Return the number of threads for each of several processes that share the cores.
 
-    What the user said in OMP_NUM_THREADS is kept.
+    OMP_NUM_THREADS takes precedence where the user has set it.
     """
     given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     return int(given) if given.isdecimal() and int(given) > 0 else max(1, n_cores() // n_processes)
 
 
 def set_up_process() -> None:
-    """Before long work: as many threads as there are cores, and memory that is kept for the next step.
+    """Prepare the process for long computations: one thread per core, and freed memory kept for the next step.
 
-    Threads are told to torch alone and not to the environment: trainers in processes of their own are fastest with one
-    thread, and would take a variable for the user's word, which OMP_NUM_THREADS is.
+    The number of threads is set in torch and not in the environment.  Trainers in separate processes inherit the
+    environment, they are fastest with one thread, and they treat OMP_NUM_THREADS as the user's choice.
     """
     import torch
 
@@ -46,14 +49,15 @@ def set_up_process() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed blocks of up to 32 MB, unless the environment says how it should allocate.
+    """Let glibc keep freed blocks of up to 32 MB, unless environment variables configure its allocator.
 
-    It would give them back to the system, and get them again page by page in the next step: a quarter of the time of a
-    training step of `egat` with batches of 32 structures.  Larger blocks do go back: kept, they leave holes that the
-    next large one does not fit in, and a step takes twice the memory.
+    By default glibc returns such blocks to the system and gets them back page by page in the next step, which takes a
+    quarter of the time of a training step of `egat` with batches of 32 structures.  Larger blocks are still returned:
+    if they were kept, the next large block would not fit into the holes they leave, and a step would take twice the
+    memory.
     """
-    said = any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
-    mallopt = None if said or sys.platform != "linux" else getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # other C libraries have none
+    is_set = any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    mallopt = None if is_set or sys.platform != "linux" else getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # other C libraries do not have mallopt
         mallopt(M_MMAP_THRESHOLD, 2**25)
         mallopt(M_TRIM_THRESHOLD, 2**28)

@@ -1,4 +1,4 @@
-"""What tests share: a cache of their own, paths of data that is not shipped, and small features with known answers."""
+"""Shared fixtures: a separate cache, the folder of the paper's data, and small features with a known reference."""
 
 from __future__ import annotations
 
@@ -21,18 +21,21 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 os.environ.setdefault("ELMLFF_TRUST_STORE", str(Path(tempfile.mkdtemp(prefix="elmlff-trust-")) / "trust.json"))
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A background job of a shell ignores Ctrl-C, and so would every program that a test starts and interrupts.
+    # A background job of a shell ignores Ctrl-C, and so would the programs that tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def shared_folder() -> Path:
-    """The paper's data and checkpoints, which are not part of the project: beside the checkout, or $ELMLFF_SHARED."""
+    """Return the folder of the paper's data and checkpoints: $ELMLFF_SHARED, or the folder "shared" beside this one.
+
+    They are not part of the project.
+    """
     return Path(os.environ.get("ELMLFF_SHARED", REPOSITORY.parent / "shared"))
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Tests never read or fill the user's feature cache."""
+    """Use a temporary cache, so that tests never read or write the user's feature cache."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("ELMLFF_CACHE", str(folder))
     return folder
@@ -40,15 +43,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of the paper's data; skips where it is absent."""
+    """Return the folder of the paper's data, or skip the test if it does not exist."""
     folder = shared_folder()
     if not (folder / "data").is_dir():
-        pytest.skip(f"the paper's data are not at {folder}: set ELMLFF_SHARED to where they are")
+        pytest.skip(f"the paper's data are not in {folder}: set ELMLFF_SHARED to their folder")
     return folder
 
 
 def random_molecules(n_structures: int, seed: int = 0, symbols: str = "CH4") -> list[Atoms]:
-    """Molecules with random positions in a few Å."""
+    """Make molecules with random positions within a few Å."""
     rng = np.random.default_rng(seed)
     molecules = [Atoms(symbols) for _ in range(n_structures)]
     for atoms in molecules:
@@ -59,7 +62,7 @@ def random_molecules(n_structures: int, seed: int = 0, symbols: str = "CH4") -> 
 def synthetic_features(
     n_structures: int = 24, n_models: int = 3, seed: int = 0, symbols: str = "CH4", noise: float = 0.05
 ) -> Features:
-    """Features whose reference forces are random and whose bases err by a smooth function of them."""
+    """Make features with random reference forces, and base models with errors that are a smooth function of them."""
     rng = np.random.default_rng(seed)
     structures = random_molecules(n_structures, seed, symbols)
     n_atoms = np.array([len(atoms) for atoms in structures])

@@ -1,4 +1,4 @@
-"""Structures, labels and tiny trained models, for the tests of the adapters and of physics."""
+"""Structures, labels and tiny trained models for the tests of adapters and of physics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from elmlff_core.contracts.progress import Progress
 from elmlff_core.contracts.protocols import BaseForceField, TrainingRequest
 
 ADAPTER_MODULES = {"dp": "deepmd", "schnet": "schnetpack", "painn": "schnetpack", "nep": "nep", "ase": "ase"}
-# Smaller than any that is of use, large enough to have every part.
+# Too small for real use, but with every component of the full models.
 TINY: dict[str, dict[str, Any]] = {
     "dp": {"steps": 60, "neuron": [4, 8], "fitting_neuron": [16, 16], "axis_neuron": 2, "rcut": 4.0, "batch_size": 4},
     "schnet": {"steps": 12, "n_atom_basis": 16, "n_interactions": 2, "batch_size": 8, "cutoff": 4.0},
@@ -29,16 +29,16 @@ TINY: dict[str, dict[str, Any]] = {
 
 
 def find_plugin(adapter: str) -> ForceFieldPlugin:
-    """The adapter's record; skips the test where its backend is not installed."""
+    """Return the record of the adapter, or skip the test if its backend is not installed."""
     module = importlib.import_module(f"elmlff_plugins.{ADAPTER_MODULES[adapter]}.adapter")
-    record = next(one for one in module.elmlff_force_fields() if one.name == adapter)
+    record = next(found for found in module.elmlff_force_fields() if found.name == adapter)
     for needed in (*record.requires, *(("neppo",) if adapter == "nep" else ())):
         pytest.importorskip(needed, reason=f"adapter {adapter} needs {needed}")
     return record
 
 
 def labelled(structures: Sequence[Atoms]) -> Dataset:
-    """Structures labelled by effective medium theory, energies shifted to the size of total energies."""
+    """Label structures by effective medium theory, with energies shifted to the magnitude of total energies."""
     calculator = EMT()
     forces, energy = [], []
     for atoms in structures:
@@ -53,7 +53,7 @@ def labelled(structures: Sequence[Atoms]) -> Dataset:
 
 
 def rattled(name: str, n: int, seed: int, **keywords: Any) -> list[Atoms]:
-    """Distorted copies of a molecule of ASE's collection, 0.05 Å in each coordinate."""
+    """Make copies of a molecule of ASE with random displacements of 0.05 Å in each coordinate."""
     rng = np.random.default_rng(seed)
     molecules = [molecule(name, **keywords) for _ in range(n)]
     for atoms in molecules:
@@ -63,18 +63,18 @@ def rattled(name: str, n: int, seed: int, **keywords: Any) -> list[Atoms]:
 
 @pytest.fixture(scope="session")
 def tiny_data() -> tuple[Dataset, Dataset]:
-    """Training and validation structures: methane and ethylene without a cell, methane in a periodic box."""
+    """Make training and validation structures: methane and ethylene without a cell, methane in a periodic cell."""
 
-    def mixed(n: int, seed: int) -> Dataset:
-        boxed = rattled("CH4", n, seed, cell=[7.0, 7.5, 8.0], pbc=True)
-        return labelled([*rattled("CH4", n, seed + 1), *rattled("C2H4", n, seed + 2), *boxed])
+    def make(n: int, seed: int) -> Dataset:
+        periodic = rattled("CH4", n, seed, cell=[7.0, 7.5, 8.0], pbc=True)
+        return labelled([*rattled("CH4", n, seed + 1), *rattled("C2H4", n, seed + 2), *periodic])
 
-    return mixed(8, seed=0), mixed(3, seed=10)
+    return make(8, seed=0), make(3, seed=10)
 
 
 @pytest.fixture(scope="session")
 def training_request(tiny_data: tuple[Dataset, Dataset]) -> Callable[..., TrainingRequest]:
-    """Makes requests to train a tiny model of an adapter on `tiny_data`."""
+    """Return a function that makes requests to train a tiny model of an adapter on `tiny_data`."""
 
     def make(
         adapter: str, directory: Path, progress: Callable[[Progress], None] = lambda _: None, **options: Any
@@ -89,7 +89,7 @@ def training_request(tiny_data: tuple[Dataset, Dataset]) -> Callable[..., Traini
 
 @pytest.fixture(scope="session")
 def load() -> Callable[..., BaseForceField]:
-    """Loads a checkpoint with an adapter; skips the test where its backend is not installed."""
+    """Return a function that loads a checkpoint with an adapter, or skips the test if its backend is not installed."""
 
     def call(
         adapter: str, checkpoint: Path | None, name: str = "model", trust: bool = False, **options: Any
@@ -102,7 +102,7 @@ def load() -> Callable[..., BaseForceField]:
 
 @pytest.fixture(scope="session")
 def resumed_dp(training_request: Callable[..., TrainingRequest], tmp_path_factory: Any) -> tuple[Path, int]:
-    """A Deep Potential whose training was interrupted once: its checkpoint, and the step of the interruption."""
+    """Train a Deep Potential with one interruption; return its checkpoint and the step of the interruption."""
     trainer = find_plugin("dp").trainer
     assert trainer is not None
     directory = tmp_path_factory.mktemp("dp")
@@ -126,7 +126,7 @@ def trained(
     tmp_path_factory: Any,
     request: pytest.FixtureRequest,
 ) -> Callable[[str], BaseForceField]:
-    """The tiny model of an adapter, trained once; networks of SchNetPack evaluate in float64."""
+    """Return a function that gives the tiny model of an adapter, trained once; SchNetPack models use float64."""
     models: dict[str, BaseForceField] = {}
 
     def get(adapter: str) -> BaseForceField:
@@ -146,7 +146,7 @@ def trained(
 
 @pytest.fixture(scope="session")
 def methanol(shared: Path) -> Dataset:
-    """Every 150th frame of the paper's methanol on Cu(100)."""
+    """Read every 150th frame of the paper's data for methanol on Cu(100)."""
     system = shared / "data" / "methanol-cu100" / "train"
     symbols = (system / "type_map.raw").read_text().split()
     numbers = Atoms([symbols[index] for index in np.loadtxt(system / "type.raw", dtype=int)]).numbers

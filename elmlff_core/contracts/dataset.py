@@ -18,23 +18,23 @@ from elmlff_core.errors import DataError
 
 @dataclass(frozen=True)
 class Dataset:
-    """Structures with reference forces, and energies and stresses where given.
+    """Structures with reference forces, and with reference energies and stresses where given.
 
-    Forces lie in one array, which may be larger than memory, see `elmlff_core.arrays`; `forces_of` gives those of one
-    structure, and `from_lists` takes one array per structure.
+    All forces are in one array, which may be larger than memory (see `elmlff_core.arrays`).  `forces_of` gives the
+    forces of one structure, and `from_lists` takes one array per structure.
 
     Attributes
     ----------
-    structures : positions in Å, cells in Å; labels are not among their calculators
-    forces : (n_rows, 3) float64, eV/Å, with the atoms of all structures in their order
+    structures : positions in Å, cells in Å; they carry no calculators with labels
+    forces : (n_rows, 3) float64, eV/Å; rows are the atoms of all structures, in order
     energy : (n_structures,) float64, eV, or None
     stress : (n_structures, 6) float64, eV/Å³, ASE's Voigt order and sign, or None
-    source : where it came from, for messages
+    source : where the data came from, for messages
 
     Raises
     ------
     DataError
-        There is not one row of forces for each atom.
+        The number of rows of `forces` is not the number of atoms.
     """
 
     structures: Sequence[Atoms]
@@ -48,8 +48,8 @@ class Dataset:
         if found != expected:
             shape = f"forces of shape {found}" if found else f"a {type(self.forces).__name__} of forces"
             raise DataError(
-                f"{self.source or 'a dataset'} was given {shape}, expected an array of shape {expected}, one row for "
-                "each atom; Dataset.from_lists takes one array per structure"
+                f"{self.source or 'a dataset'} was given {shape}, expected an array of shape {expected} with one row "
+                "per atom; Dataset.from_lists takes one array per structure"
             )
 
     @classmethod
@@ -61,12 +61,12 @@ class Dataset:
         stress: Sequence[np.ndarray] | np.ndarray | None = None,
         source: str = "",
     ) -> Dataset:
-        """Collect one array per structure: forces (n_atoms, 3) in eV/Å, energies in eV, stresses (6,) in eV/Å³.
+        """Join one array per structure: forces (n_atoms, 3) in eV/Å, energies in eV, stresses (6,) in eV/Å³.
 
         Raises
         ------
         DataError
-            Naming the first structure that has not as many forces as atoms.
+            A structure has more or fewer forces than atoms; the message names the first one.
         """
         labels = Prediction.from_lists(forces, energy, stress)
         for index, (atoms, found) in enumerate(zip(structures, labels.n_atoms, strict=True)):
@@ -80,27 +80,27 @@ class Dataset:
 
     @cached_property
     def n_atoms(self) -> np.ndarray:
-        """(n_structures,) int64"""
+        """Number of atoms of each structure: (n_structures,) int64."""
         return n_atoms_of(self.structures)
 
     @cached_property
     def labels(self) -> Prediction:
-        """Forces, and energies and stresses where given: the arrays themselves, not copied."""
+        """The labels as a `Prediction` that shares the arrays of this dataset."""
         return Prediction(self.n_atoms, self.forces, self.energy, self.stress)
 
     def forces_of(self, index: int) -> np.ndarray:
-        """Forces on the atoms of structure `index`: (n_atoms, 3) float64, eV/Å."""
+        """Return the forces on the atoms of structure `index`: (n_atoms, 3) float64, eV/Å."""
         return self.labels.forces_of(index)
 
     @cached_property
     def elements(self) -> frozenset[str]:
-        """Chemical symbols that occur."""
+        """Chemical symbols of all elements in the dataset."""
         numbers = {int(number) for atoms in self.structures for number in np.unique(atoms.numbers)}
         return frozenset(Atoms(numbers=sorted(numbers)).get_chemical_symbols())
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex digest of what force fields see: elements, positions, cells and periodicity, in order."""
+        """Hex digest of the structures alone: elements, positions, cells and periodicity, in order."""
         digest = hashlib.sha256()
         for atoms in self.structures:
             digest.update(np.asarray(atoms.numbers, dtype="<i8").tobytes())
@@ -111,22 +111,22 @@ class Dataset:
 
     @cached_property
     def labels_fingerprint(self) -> str:
-        """Hex digest of structures and labels: what a training depends on."""
+        """Hex digest of structures and labels, on which the result of a training depends."""
         digest = hashlib.sha256(self.fingerprint.encode())
         for array in (self.forces, self.energy, self.stress):
             if array is not None:
-                for part in _bytes_of(array):
-                    digest.update(part)
+                for block in _bytes_of(array):
+                    digest.update(block)
         return digest.hexdigest()
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
-        """The structures at `indices`, in that order."""
+        """Return the structures at `indices`, in that order, with their labels."""
         indices = np.asarray(indices, dtype=np.int64)
         labels = self.labels.subset(indices)
         return Dataset(subset_of(self.structures, indices), labels.forces, labels.energy, labels.stress, self.source)
 
 
 def _bytes_of(array: np.ndarray) -> Iterator[bytes]:
-    """The numbers of `array` in order, block by block."""
+    """Yield the bytes of `array` as little-endian float64, block by block."""
     for start in range(0, len(array), BLOCK_ROWS):
         yield np.asarray(array[start : start + BLOCK_ROWS], dtype="<f8").tobytes()

@@ -1,4 +1,4 @@
-"""Features: what the bases predict for some structures, beside the reference labels where there are any."""
+"""Features: the predictions of the base models for some structures, with the reference labels where there are any."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from elmlff_core.errors import DataError, ElmlffError
 
 @dataclass(frozen=True)
 class Features:
-    """Base predictions over structures; per-atom rows are concatenated in the order of the structures.
+    """Predictions of base models for structures; per-atom rows are concatenated in the order of the structures.
 
-    Arrays may be larger than memory, see `elmlff_core.arrays`: what looks at many structures goes over their `blocks`.
+    Arrays may be larger than memory (see `elmlff_core.arrays`), so code that processes many structures uses `blocks`.
 
     Attributes
     ----------
-    structures : what was predicted
-    models : names of the bases
-    forces : (n_models, n_rows, 3) float64, eV/Å, with n_rows the sum of the numbers of atoms
-    energies : model -> (n_structures,) float64, eV, of the bases that give energies; zeros of energy differ
-    reference : labels, with energy and stress where there are any, or None where the structures have none
+    structures : the structures
+    models : names of the base models
+    forces : (n_models, n_rows, 3) float64, eV/Å; n_rows is the total number of atoms
+    energies : model -> (n_structures,) float64, eV, for base models that predict energies; their zeros of energy differ
+    reference : labels, with energy and stress where given, or None if the structures have no labels
     source : where the structures came from, for messages
-    stresses : model -> (n_structures, 6) float64, eV/Å³, ASE's Voigt order and sign, of the bases that give stresses
+    stresses : model -> (n_structures, 6) float64, eV/Å³, ASE's Voigt order and sign, where base models predict them
     """
 
     structures: Sequence[Atoms]
@@ -45,7 +45,7 @@ class Features:
     def from_predictions(
         cls, structures: Sequence[Atoms], predictions: Mapping[str, Prediction], dataset: Dataset | None = None
     ) -> Features:
-        """Stack one prediction per model; `dataset` gives the labels of the same structures, which are not copied."""
+        """Join one prediction per model; `dataset` gives the labels of the same structures, which are not copied."""
         forces = new_array((len(predictions), int(n_atoms_of(structures).sum()), 3))
         for row, prediction in zip(forces, predictions.values(), strict=True):
             row[:] = prediction.forces
@@ -53,10 +53,10 @@ class Features:
             structures=structures,
             models=tuple(predictions),
             forces=forces,
-            energies={name: part.energy for name, part in predictions.items() if part.energy is not None},
+            energies={name: one.energy for name, one in predictions.items() if one.energy is not None},
             reference=None if dataset is None else dataset.labels,
             source="" if dataset is None else dataset.source,
-            stresses={name: part.stress for name, part in predictions.items() if part.stress is not None},
+            stresses={name: one.stress for name, one in predictions.items() if one.stress is not None},
         )
 
     def __len__(self) -> int:
@@ -64,51 +64,52 @@ class Features:
 
     @cached_property
     def n_atoms(self) -> np.ndarray:
-        """(n_structures,) int"""
+        """Number of atoms of each structure: (n_structures,) int."""
         return n_atoms_of(self.structures)
 
     @cached_property
     def atomic_numbers(self) -> np.ndarray:
-        """(n_rows,) int64"""
+        """Atomic number of each atom: (n_rows,) int64."""
         return atomic_numbers_of(self.structures)
 
     @cached_property
     def elements(self) -> np.ndarray:
-        """Atomic numbers that occur: (n_elements,) int, ascending."""
+        """Atomic numbers of all elements in the structures: (n_elements,) int, ascending."""
         return np.flatnonzero(np.bincount(self.atomic_numbers))
 
     @property
     def reference_forces(self) -> np.ndarray:
-        """(n_rows, 3), eV/Å; DataError where the structures have no labels."""
+        """Reference forces: (n_rows, 3), eV/Å; raises DataError if the structures have no labels."""
         if self.reference is None:
             raise DataError("these structures have no reference forces")
         return self.reference.forces
 
     def check_elements(self, known: np.ndarray | Sequence[int]) -> None:
-        """ElmlffError on an element whose atomic number is not among those `known` from training structures."""
+        """Raise ElmlffError on an element whose atomic number is not in `known`, the elements of the training data."""
         if unknown := np.setdiff1d(self.elements, known).tolist():
-            raise ElmlffError(
-                f"elements with atomic numbers {unknown} were not in the structures the stack learnt from"
-            )
+            raise ElmlffError(f"elements with atomic numbers {unknown} are not in the training data of the stack")
 
     @cached_property
     def offsets(self) -> np.ndarray:
-        """First row of each structure in the per-atom arrays, and their end: (n_structures + 1,) int64."""
+        """First row of each structure in the per-atom arrays, and the end of the last: (n_structures + 1,) int64."""
         return row_offsets(self.n_atoms)
 
     def rows(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Rows in the per-atom arrays of the structures at `indices`, in that order: (n_rows,) int64."""
+        """Return the rows of the structures at `indices` in the per-atom arrays, in that order: (n_rows,) int64."""
         return rows_of(self.offsets, np.asarray(indices, dtype=np.int64))
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Features:
-        """The structures at `indices`, in that order."""
+        """Return the features of the structures at `indices`, in that order, as new arrays."""
         indices = np.asarray(indices, dtype=np.int64)
         forces = picked_rows(self.forces, self.offsets, indices, axis=1)
         reference = None if self.reference is None else self.reference.subset(indices)
         return self._with(indices, subset_of(self.structures, indices), forces, reference)
 
     def blocks(self, n_rows: int = BLOCK_ROWS) -> Iterator[tuple[slice, Features]]:
-        """Consecutive structures of at most `n_rows` atoms, or one structure: their rows, and they alone, as views."""
+        """Yield blocks of consecutive structures: their rows, and their features as views.
+
+        A block has at most `n_rows` atoms, unless it is one larger structure.
+        """
         for block, rows in blocks(self.n_atoms, n_rows):
             reference = None if self.reference is None else self.reference.part(block, rows)
             yield rows, self._with(block, self.structures[block], self.forces[:, rows], reference)
@@ -120,7 +121,7 @@ class Features:
         forces: np.ndarray,
         reference: Prediction | None,
     ) -> Features:
-        """Some of the structures, with what belongs to their atoms; `index` says which they are."""
+        """Return the features of some of the structures, those at `index`, with the given per-atom arrays."""
         return Features(
             structures=structures,
             models=self.models,
@@ -132,7 +133,10 @@ class Features:
         )
 
     def of_models(self, models: Sequence[str]) -> Features:
-        """The same structures with the predictions of `models` alone, in that order; of none, (0, n_rows, 3)."""
+        """Return the same structures with the predictions of `models` alone, in that order.
+
+        Without any model, `forces` has shape (0, n_rows, 3).  Raises ElmlffError if one of them has no features.
+        """
         if missing := [name for name in models if name not in self.models]:
             raise ElmlffError(f"no features of {', '.join(missing)}; there are: {', '.join(self.models)}")
         if tuple(models) == self.models:
@@ -155,22 +159,22 @@ class Features:
         )
 
     def base_prediction(self, model: str) -> Prediction:
-        """What one base predicts, as a Prediction."""
+        """Return the forces and energies that one base model predicts, as a Prediction."""
         return Prediction(self.n_atoms, self.forces[self.models.index(model)], self.energies.get(model))
 
 
 def in_blocks(features: Features, predict: Callable[[Features], Prediction]) -> Prediction:
-    """What `predict` says of the structures, asked for a block of them at a time."""
+    """Call `predict` for one block of structures at a time, and join the predictions."""
     forces = new_array((int(features.n_atoms.sum()), 3))
     energies, stresses = [], []
     for rows, block in features.blocks():
-        part = predict(block)
-        forces[rows] = part.forces
-        energies.append(part.energy)
-        stresses.append(part.stress)
+        prediction = predict(block)
+        forces[rows] = prediction.forces
+        energies.append(prediction.energy)
+        stresses.append(prediction.stress)
     return Prediction(features.n_atoms, forces, _joined(energies), _joined(stresses))
 
 
-def _joined(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    given = [part for part in parts if part is not None]
-    return np.concatenate(given) if given and len(given) == len(parts) else None
+def _joined(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    given = [array for array in arrays if array is not None]
+    return np.concatenate(given) if given and len(given) == len(arrays) else None

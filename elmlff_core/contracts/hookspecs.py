@@ -1,4 +1,4 @@
-"""The whole extension surface: four hooks, each yielding typed records.
+"""The interface for plugins: four hooks, each of which yields typed records.
 
 A plugin is a module named in the entry-point group ``elmlff`` that defines one or more of the hooks::
 
@@ -8,7 +8,7 @@ A plugin is a module named in the entry-point group ``elmlff`` that defines one 
     def elmlff_force_fields():
         yield ForceFieldPlugin(name="mine", summary="...", options=Options, load=load)
 
-It must import no backend at module level: `elmlff plugins` lists it without any.
+The module must not import a backend at module level: `elmlff plugins` lists plugins without importing backends.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 class Options(BaseModel):
-    """Base of an adapter's or meta-model's options: unknown keys are refused."""
+    """Base class for the options of an adapter or a meta-model; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -58,25 +58,27 @@ class ForceFieldPlugin:
 
     Attributes
     ----------
-    name : of the adapter, as in ``adapter = "dp"``
+    name : name of the adapter, as in ``adapter = "dp"``
     summary : one line
     options : pydantic model of its options (a subclass of `Options`)
-    load : makes a base force field; imports the backend when called
-    trainer : trains one, or None for adapters that only load
-    fingerprint : the fingerprint of what `load` would make, without importing the backend: where all predictions are
-        cached, nothing else of the base is needed.  None where the loaded one has to be asked
-    requires : modules it needs.  Of a dotted name listings look for the package alone, without importing it;
-        ``elmlff plugins --check`` and ``elmlff doctor`` import the whole, best what the adapter itself imports
+    load : returns a base force field; imports the backend when called
+    trainer : trains a base force field, or None for adapters that only load
+    fingerprint : returns the fingerprint of the force field that `load` would return, without importing the backend:
+        where all predictions are cached, nothing else is needed.  None if the force field has to be loaded for it
+    requires : modules it needs.  Of a dotted name, listings look only for the top-level package, without importing it;
+        ``elmlff plugins --check`` and ``elmlff doctor`` import the full name.  Best give the modules that the adapter
+        itself imports
     extra : the extra of the plugin's own package that installs them, as in ``pip install "elmlff[deepmd]"``, or ""
     standalone : module with a function ``load`` like the one here, for workers under interpreters without elmlff, or
-        "" where the adapter needs elmlff.  It may import numpy, ase, its own package, `elmlff_core.errors` and
-        `elmlff_core.contracts.prediction`, and runs under Python 3.9; it is given the options as plain attributes.
-    cutoff_option : name of the option that holds the cutoff in Å; listings show it where there is such an option
-    thread_variables : environment variables whose product is the number of threads that its backend has at work at
-        once, for ``elmlff doctor``
-    runs : descriptions of the code that loading or using a request would run beside the adapter's own, such as a
-        pickled checkpoint or a callable named in the options; empty where there is none.  It imports nothing.  None
-        where the adapter cannot tell: its models in stacks of others then need the user's trust
+        "" if the adapter needs elmlff.  It may import numpy, ase, its own package, `elmlff_core.errors`,
+        `elmlff_core.contracts.prediction` and `elmlff_core.plugins.toolkit`, and must run under Python 3.9; it gets
+        the options as plain attributes
+    cutoff_option : name of the option that holds the cutoff in Å; listings show it if there is such an option
+    thread_variables : environment variables whose product is the number of threads that the backend runs at the same
+        time, for ``elmlff doctor``
+    runs : function from a request to descriptions of the code that loading or using it would run beside the adapter's
+        own, such as a pickled checkpoint or a callable named in the options; empty if there is none.  It imports
+        nothing.  None if the adapter cannot tell: its models in stacks of others then need the user's trust
     """
 
     name: str
@@ -99,15 +101,15 @@ class MetaModelPlugin:
 
     Attributes
     ----------
-    name : of the meta-model, as in ``--meta gat``
+    name : name of the meta-model, as in ``--meta gat``
     summary : one line
     options : pydantic model of its options (a subclass of `Options`)
-    make : the meta-model, not fitted, from validated options
-    budgets : options that a budget (``quick``, ``paper``) means unless they are given
-    trained : whether it is trained in epochs (and so has a training length) or in closed form
-    training : what it wants of the training settings (`TrainingConfig`) that are not given, as ``{"batch_size": 8}``
+    make : returns the meta-model, not fitted, for validated options
+    budgets : options that each budget (``quick``, ``paper``) sets, unless the user gives them
+    trained : whether it is trained in epochs (and so has a training length) or fitted in closed form
+    training : its own defaults for the training settings (`TrainingConfig`), such as ``{"batch_size": 8}``
     requires, extra : as for `ForceFieldPlugin`
-    maskable : whether it can be fitted with base models hidden at random, as an amortised sweep does
+    maskable : whether it can be fitted with base models hidden at random, as the method `masked` of a sweep does
     """
 
     name: str
@@ -124,19 +126,19 @@ class MetaModelPlugin:
 
 @dataclass(frozen=True)
 class Preset:
-    """A base model that is configured already: naming it is enough to train and stack it.
+    """A configured base model: its name is enough to train and stack it.
 
     Attributes
     ----------
-    name : of the model, as in ``--models dp1``
-    adapter : name of the adapter, which may be that of another plugin
+    name : name of the model, as in ``--models dp1``
+    adapter : name of the adapter, which may belong to another plugin
     summary : one line
-    options : of the adapter; the architecture
-    budgets : ``quick`` and ``paper``, each the options to lay over `options`: how long and how to train
-    default : whether it is stacked where the user names no base model.  Think twice before you set it: who installs the
-        plugin then stacks another set of base models than before
-    order : its place in listings and among the default base models, lowest first; presets of the same order follow each
-        other as they were registered
+    options : options of the adapter that define the architecture
+    budgets : for ``quick`` and ``paper``, the options that replace those in `options`: how long and how to train
+    default : whether it is stacked if the user names no base models.  Set it with care: after the plugin is installed,
+        the default stack has another set of base models than before
+    order : its place in listings and among the default base models, lowest first; presets of the same order are listed
+        in the order of registration
     """
 
     name: str
@@ -150,14 +152,14 @@ class Preset:
 
 @dataclass(frozen=True)
 class PackageClash:
-    """Packages that cannot share an environment, or one that cannot work as it is installed; for ``elmlff doctor``.
+    """Packages that cannot share an environment, or a package that cannot work as installed; for ``elmlff doctor``.
 
     Attributes
     ----------
-    subject : what clashes, as in ``mace-torch and deepmd-kit``
-    find : tells what is wrong here, one fault a line, or "" where nothing is.  It looks at metadata of packages alone
-        (`elmlff_core.plugins.requirements` helps) and imports none of them
-    remedy : what to do about it, one line
+    subject : the packages that clash, as in ``mace-torch and deepmd-kit``
+    find : returns the faults found in this environment, one per line, or "".  It reads only the metadata of packages
+        (see `elmlff_core.plugins.requirements`) and does not import them
+    remedy : how to fix it, one line
     """
 
     subject: str
@@ -170,20 +172,20 @@ class HookSpecs:
 
     @hookspec
     def elmlff_force_fields(self) -> Iterable[ForceFieldPlugin]:
-        """Adapters for families of base force fields."""
+        """Yield adapters for families of base force fields."""
         return ()
 
     @hookspec
     def elmlff_meta_models(self) -> Iterable[MetaModelPlugin]:
-        """Meta-models that learn from base predictions."""
+        """Yield meta-models, which learn from the predictions of base models."""
         return ()
 
     @hookspec
     def elmlff_presets(self) -> Iterable[Preset]:
-        """Base models that users can name without configuring them."""
+        """Yield base models that users can name without configuring them."""
         return ()
 
     @hookspec
     def elmlff_package_clashes(self) -> Iterable[PackageClash]:
-        """Clashes of packages that the author of a plugin knows of."""
+        """Yield clashes of packages that the author of the plugin knows."""
         return ()

@@ -1,4 +1,7 @@
-"""Prediction: what a force field says of some structures, as arrays checked once."""
+"""Prediction: energies, forces and stresses that a force field predicts, as checked arrays.
+
+Workers under other interpreters import this file, so it and all it imports keep to Python 3.9, numpy and ase.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,13 @@ class Prediction:
     """Energies, forces and stresses of a sequence of structures.
 
     Per-atom arrays are concatenated in the order of the structures, so that structures of different sizes need no
-    padding; structure ``i`` owns rows ``offsets[i]:offsets[i + 1]``.
+    padding; structure ``i`` has the rows ``offsets[i]:offsets[i + 1]``.
 
     Attributes
     ----------
     n_atoms : (n_structures,) int
     forces : (sum of n_atoms, 3) float64, eV/Å
-    energy : (n_structures,) float64, eV, or None where the model gives none
+    energy : (n_structures,) float64, eV, or None if the model predicts no energy
     stress : (n_structures, 6) float64, eV/Å³, Voigt order xx yy zz yz xz xy and sign as in ASE, or None
     """
 
@@ -35,20 +38,20 @@ class Prediction:
 
     @cached_property
     def offsets(self) -> np.ndarray:
-        """First row of each structure in the per-atom arrays, and their end: (n_structures + 1,) int64."""
+        """First row of each structure in the per-atom arrays, and the end of the last: (n_structures + 1,) int64."""
         return row_offsets(self.n_atoms)
 
     def forces_of(self, index: int) -> np.ndarray:
-        """Forces on the atoms of structure `index`: (n_atoms, 3), eV/Å."""
+        """Return the forces on the atoms of structure `index`: (n_atoms, 3), eV/Å."""
         return self.forces[self.offsets[:-1][index] : self.offsets[1:][index]]
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Prediction:
-        """What is said of the structures at `indices`, in that order, as new arrays."""
+        """Return the predictions for the structures at `indices`, in that order, as new arrays."""
         indices = np.asarray(indices, dtype=np.int64)
         return self._with(indices, picked_rows(self.forces, self.offsets, indices))
 
     def part(self, structures: slice, rows: slice) -> Prediction:
-        """What is said of consecutive `structures`, whose atoms have these `rows`, as views."""
+        """Return the predictions for consecutive `structures`, whose atoms are the given `rows`, as views."""
         return self._with(structures, self.forces[rows])
 
     def _with(self, index: np.ndarray | slice, forces: np.ndarray) -> Prediction:
@@ -57,7 +60,7 @@ class Prediction:
         return Prediction(self.n_atoms[index], forces, energy, stress)
 
     def without_energy(self) -> Prediction:
-        """The forces alone: energies of different families have different zeros and cannot be compared."""
+        """Return the forces alone: energies of different families have different zeros and cannot be compared."""
         return Prediction(self.n_atoms, self.forces)
 
     @classmethod
@@ -67,7 +70,7 @@ class Prediction:
         energy: Sequence[float] | np.ndarray | None = None,
         stress: Sequence[np.ndarray] | np.ndarray | None = None,
     ) -> Prediction:
-        """Collect one array per structure: forces (n_atoms, 3) in eV/Å, energies in eV, stresses (6,) in eV/Å³."""
+        """Join one array per structure: forces (n_atoms, 3) in eV/Å, energies in eV, stresses (6,) in eV/Å³."""
         return cls(
             n_atoms=np.array([len(part) for part in forces], dtype=np.int64),
             forces=np.concatenate([np.asarray(part, dtype=np.float64) for part in forces])
@@ -79,7 +82,7 @@ class Prediction:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Prediction]) -> Prediction:
-        """Join predictions of consecutive structures; a property that any part lacks is dropped."""
+        """Join predictions of consecutive structures; a property that one of them lacks is dropped."""
 
         def join(name: str) -> np.ndarray | None:
             arrays = [getattr(part, name) for part in parts]
@@ -91,7 +94,7 @@ class Prediction:
         return cls(n_atoms, forces, join("energy"), join("stress"))
 
     def checked(self, structures: Sequence[Atoms], model: str, first: int = 0) -> Prediction:
-        """Self, once its arrays fit `structures` and are finite.
+        """Check that the arrays fit `structures` and are finite, and return self.
 
         Parameters
         ----------
@@ -102,11 +105,11 @@ class Prediction:
         Raises
         ------
         ForceFieldError
-            Naming model, structure and atom, on a wrong shape or a NaN or infinite value.
+            A shape is wrong, or a value is NaN or infinite; the message names the model, the structure and the atom.
         """
         if len(self.n_atoms) != len(structures):
             raise ForceFieldError(
-                f"model '{model}' answered for {len(self.n_atoms)} structures, expected {len(structures)}"
+                f"model '{model}' returned predictions for {len(self.n_atoms)} structures, expected {len(structures)}"
             )
         for index, (found, atoms) in enumerate(zip(self.n_atoms, structures, strict=True)):
             if found != len(atoms):
@@ -130,6 +133,6 @@ class Prediction:
                     where = f"atom {row - self.offsets[index]} of structure {first + index}"
                 raise ForceFieldError(
                     f"model '{model}' returned a non-finite {name} for {where}: "
-                    "the structure may lie far outside what the model was trained on"
+                    "the structure may be far outside the training data of the model"
                 )
         return self

@@ -1,4 +1,4 @@
-"""How far long work is, and how a run tells it: silent here, on screen in the command line."""
+"""Progress of long computations, and how it is reported: silently by default, on screen in the command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a long piece of work is: `done` of `total` units, and a short figure to show beside it."""
+    """Progress of a long computation: `done` of `total` units, and a short text to show beside it."""
 
     done: int
     total: int
@@ -20,17 +20,17 @@ ProgressCallback = Callable[[Progress], None]
 
 
 class Reporter:
-    """Says nothing: what the Python API uses unless given another."""
+    """A reporter that shows nothing; the Python API uses it unless another one is given."""
 
     def say(self, text: str) -> None:
-        """A line for the user."""
+        """Show one line of information."""
 
     def warn(self, text: str) -> None:
-        """A line the user should not miss."""
+        """Show one line of warning."""
 
     @contextmanager
     def progress(self, title: str) -> Iterator[ProgressCallback]:
-        """Show a long piece of work; the callback takes `Progress`."""
+        """Show the progress of a long computation; the callback takes a `Progress`."""
 
         def ignore(_: Progress) -> None: ...
 

@@ -1,4 +1,4 @@
-"""The three contracts: BaseForceField, TrainableAdapter and MetaModel; and what a meta-model may offer beside.
+"""The three contracts BaseForceField, TrainableAdapter and MetaModel, and optional contracts of meta-models.
 
 | key    | shape          | unit                                          |
 |--------|----------------|-----------------------------------------------|
@@ -26,16 +26,16 @@ from elmlff_core.errors import ElmlffError
 
 @runtime_checkable
 class BaseForceField(Protocol):
-    """Anything that predicts energy and forces of structures.
+    """A model that predicts energies and forces of structures.
 
-    Arrays in, arrays out: no backend object crosses this seam, so that a base may live in another process.
+    It takes structures and returns arrays, never objects of a backend, so that a base model can run in another process.
 
     Attributes
     ----------
-    name : the user's name for it, ``dp1``
-    elements : chemical symbols it knows, or None where it takes any
-    cutoff : Å, or None where it has none or does not tell
-    fingerprint : hex digest of checkpoint bytes, adapter and backend version; keys the feature cache
+    name : the user's name for it, such as ``dp1``
+    elements : chemical symbols it was trained on, or None if it accepts any element
+    cutoff : Å, or None if it has no cutoff or the cutoff is not known
+    fingerprint : hex digest of checkpoint bytes, adapter and backend version; the key of its cached predictions
     """
 
     name: str
@@ -44,13 +44,13 @@ class BaseForceField(Protocol):
     fingerprint: str
 
     def predict(self, structures: Sequence[Atoms]) -> Prediction:
-        """Energies and forces of a whole batch in one call: backends are fast only in batches."""
+        """Predict energies and forces of a whole batch in one call, because backends are fast only in batches."""
         ...
 
 
 @dataclass(frozen=True)
 class TrainingLength:
-    """What a budget means for a given training set."""
+    """The length of a training for a given training set."""
 
     steps: int
     epochs: float
@@ -63,11 +63,11 @@ class TrainingRequest:
     Attributes
     ----------
     name : the model's name
-    train, valid : labelled structures; nothing else is seen in training
+    train, valid : labelled structures; the training uses no other data
     options : the adapter's options model, training lengths included
-    directory : exists, belongs to this training alone; an interrupted training resumes from what it left there
-    seed : of initial weights and batches
-    progress : to be called with every step or report
+    directory : an existing folder for this training alone; an interrupted training resumes from the files in it
+    seed : seed of initial weights and batches
+    progress : to be called at every step or report
     """
 
     name: str
@@ -84,11 +84,11 @@ class TrainableAdapter(Protocol):
     """Trains a base force field with the backend's own trainer."""
 
     def length(self, options: Any, n_structures: int) -> TrainingLength:
-        """Steps and epochs that `options` mean for a training set of `n_structures`."""
+        """Return the steps and epochs that `options` give for a training set of `n_structures`."""
         ...
 
     def train(self, request: TrainingRequest) -> Path:
-        """Train and return the checkpoint, a file inside ``request.directory``."""
+        """Train a base force field and return its checkpoint, a file inside ``request.directory``."""
         ...
 
 
@@ -100,11 +100,12 @@ class FitRequest:
     ----------
     train, valid : features with reference labels; the test set is never among them
     training : epochs, learning rate and so on; closed-form models ignore it
-    directory : for checkpoints and logs; an interrupted fit resumes from what it left there
-    seed : of initial weights and batches
-    progress : to be called with every epoch
-    masks : `elmlff_core.graphs.masks.BaseMasks`, which hide some of the bases of each structure, other ones in every
-        epoch; for meta-models that take them (`TakesMasks`).  Graphs stand above contracts: the type cannot be said
+    directory : for checkpoints and logs; an interrupted fit resumes from the files in it
+    seed : seed of initial weights and batches
+    progress : to be called at every epoch
+    masks : `elmlff_core.graphs.masks.BaseMasks`, which hide some of the base models for each structure, different ones
+        in every epoch; for meta-models that accept them (`TakesMasks`).  The type is Any because this module cannot
+        import from `elmlff_core.graphs`
     """
 
     train: Features
@@ -117,14 +118,14 @@ class FitRequest:
 
 
 class MetaModel(Protocol):
-    """Maps the bases' predictions on a structure, with its graph, to forces (and energy)."""
+    """A model that maps the predictions of base models for a structure, with its graph, to forces (and energy)."""
 
     def fit(self, request: FitRequest) -> None:
-        """Learn from ``request.train``; choose among states by ``request.valid``."""
+        """Fit to ``request.train``; choose among states of the training by ``request.valid``."""
         ...
 
     def predict(self, features: Features) -> Prediction:
-        """Forces of every structure in `features`, whose labels are not looked at."""
+        """Predict the forces of every structure in `features`; labels in `features` are not used."""
         ...
 
     def save(self, directory: Path) -> None:
@@ -132,26 +133,26 @@ class MetaModel(Protocol):
         ...
 
     def load(self, directory: Path) -> None:
-        """Read what `save` wrote."""
+        """Read the state that `save` wrote."""
         ...
 
 
 @runtime_checkable
 class LearntUncertainty(Protocol):
-    """A meta-model that also learns how far its forces may be off; optional."""
+    """Optional contract of a meta-model that also learns the uncertainty of its forces."""
 
     def forces_std(self, features: Features) -> np.ndarray | None:
-        """Standard deviation of each force component on each atom: (n_rows,), eV/Å, or None where it was not learnt."""
+        """Predict the standard deviation of a force component on each atom: (n_rows,), eV/Å, or None if not learnt."""
         ...
 
 
 @runtime_checkable
 class CountsParameters(Protocol):
-    """A meta-model that tells how large it is; optional.
+    """Optional contract of a meta-model that reports its size.
 
     Attributes
     ----------
-    n_parameters : trainable numbers, once it is fitted or loaded
+    n_parameters : number of trainable parameters, once it is fitted or loaded
     """
 
     n_parameters: int
@@ -159,21 +160,21 @@ class CountsParameters(Protocol):
 
 @runtime_checkable
 class TakesMasks(Protocol):
-    """A meta-model that can be fitted once for every subset of the bases; optional.
+    """Optional contract of a meta-model that can be fitted once for all subsets of the base models.
 
     Attributes
     ----------
-    takes_masks : whether it does; a class may offer the method below to children of which not all do
+    takes_masks : whether it accepts masks; a class may define the method below although not all its subclasses do
     """
 
     takes_masks: bool
 
     def predict_masked(self, features: Features, masks: Any, subsets: Iterable[int]) -> Iterator[np.ndarray]:
-        """Forces with each of `subsets`, rows of `masks`, in place of all bases: (n_rows, 3) each, eV/Å."""
+        """Yield the forces predicted from each of `subsets` of the base models, rows of `masks`: (n_rows, 3), eV/Å."""
         ...
 
 
 def check_masks(meta: object, masks: Any) -> None:
-    """ElmlffError where there are `masks` and `meta` does not take any."""
+    """Raise ElmlffError if `masks` are given and `meta` does not accept any."""
     if masks is not None and not (isinstance(meta, TakesMasks) and meta.takes_masks):
         raise ElmlffError(f"{type(meta).__name__} cannot be fitted with base models masked: leave the masks out")

@@ -1,4 +1,4 @@
-"""Structures: many of them as flat arrays, which take a third of the memory of as many `Atoms`, or none at all."""
+"""Structures: flat arrays for many structures, which take a third of the memory of `Atoms`, or no memory if on disk."""
 
 from __future__ import annotations
 
@@ -48,16 +48,19 @@ def check_geometry(structures: Sequence[Atoms], first: int = 0) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Structures(Sequence[Atoms]):
-    """A sequence of `Atoms`, each made when it is looked at: changing one changes nothing here.
+    """A sequence of `Atoms`, stored as flat arrays.
+
+    Each access makes a new `Atoms`, so that changing it does not change the sequence.  Subsets share the arrays of all
+    n_all structures and select n of them.
 
     Attributes
     ----------
-    numbers : (n_rows,) int64, of all structures that belong together
+    numbers : (n_rows,) int64, atomic numbers of all n_all structures
     positions : (n_rows, 3) float64, Å
     cells : (n_all, 3, 3) float64, Å
     pbc : (n_all, 3) bool
-    starts : (n_all + 1,) int64, first row of each, and the end of the last
-    places : (n,) int64, which of all this sequence is of
+    starts : (n_all + 1,) int64, first row of each structure, and the end of the last
+    places : (n,) int64, indices of the structures in this sequence
     """
 
     numbers: np.ndarray
@@ -69,7 +72,7 @@ class Structures(Sequence[Atoms]):
 
     @classmethod
     def of(cls, structures: Iterable[Atoms]) -> Structures:
-        """Elements, positions, cells and periodicity of `structures`, which may be an iterator."""
+        """Store the elements, positions, cells and periodicity of `structures`, which may be an iterator."""
         growing = GrowingStructures()
         for atoms in structures:
             growing.append(atoms)
@@ -79,7 +82,7 @@ class Structures(Sequence[Atoms]):
     def from_arrays(
         cls, n_atoms: np.ndarray, numbers: np.ndarray, positions: np.ndarray, cells: np.ndarray, pbc: np.ndarray
     ) -> Structures:
-        """Structures of `n_atoms` (n,) int atoms each, whose rows follow each other; nothing is copied."""
+        """Use existing arrays of n structures with `n_atoms` (n,) int atoms each, in order; nothing is copied."""
         return cls(numbers, positions, cells, pbc, row_offsets(n_atoms), np.arange(len(n_atoms)))
 
     def __len__(self) -> int:
@@ -102,18 +105,18 @@ class Structures(Sequence[Atoms]):
         return (self[index] for index in range(len(self)))
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Structures:
-        """The structures at `indices`, in that order; nothing is copied."""
+        """Return the structures at `indices`, in that order; nothing is copied."""
         chosen = self.places[np.asarray(indices, dtype=np.int64)]
         return Structures(self.numbers, self.positions, self.cells, self.pbc, self.starts, chosen)
 
     @property
     def n_atoms(self) -> np.ndarray:
-        """(n,) int64"""
+        """Number of atoms of each structure: (n,) int64."""
         return self.starts[self.places + 1] - self.starts[self.places]
 
     @property
     def atomic_numbers(self) -> np.ndarray:
-        """(sum of n_atoms,) int64, in the order of the structures."""
+        """Atomic numbers of all atoms, in the order of the structures: (sum of n_atoms,) int64."""
         return self.numbers if self._are_all else picked_rows(self.numbers, self.starts, self.places)
 
     @property
@@ -121,7 +124,7 @@ class Structures(Sequence[Atoms]):
         return np.array_equal(self.places, np.arange(len(self.cells)))
 
     def compact(self) -> Structures:
-        """The same, with arrays that hold these structures alone, in their order; self where they do already."""
+        """Return the same sequence with arrays that hold only these structures, in order; self if they do already."""
         if self._are_all:
             return self
         return Structures.from_arrays(
@@ -134,7 +137,7 @@ class Structures(Sequence[Atoms]):
 
 
 class GrowingStructures:
-    """Structures that are appended until it is known how many there are."""
+    """Structures collected by appending, when their number is not known beforehand."""
 
     def __init__(self) -> None:
         self.numbers, self.positions = GrowingArray((), np.int64), GrowingArray((3,), np.float64)
@@ -142,7 +145,7 @@ class GrowingStructures:
         self.starts = [0]
 
     def append(self, atoms: Atoms) -> None:
-        """Add one; labels, constraints and what else it carries stay behind."""
+        """Append one structure, without its labels, constraints and other data."""
         self.numbers.append(atoms.numbers)
         self.positions.append(atoms.positions)
         self.cells.append(atoms.cell.array[None])
@@ -150,7 +153,7 @@ class GrowingStructures:
         self.starts.append(self.starts[-1] + len(atoms))
 
     def whole(self) -> Structures:
-        """All of them; nothing can be appended afterwards."""
+        """Return all structures; nothing can be appended afterwards."""
         return Structures(
             self.numbers.whole(), self.positions.whole(), self.cells.whole(), self.pbc.whole(),
             np.array(self.starts), np.arange(len(self.starts) - 1),
@@ -158,24 +161,24 @@ class GrowingStructures:
 
 
 def subset_of(structures: Sequence[Atoms], indices: Sequence[int] | np.ndarray) -> Sequence[Atoms]:
-    """The structures at `indices` of any sequence, in that order."""
+    """Return the structures at `indices` of any sequence, in that order."""
     return structures.subset(indices) if isinstance(structures, Structures) else [structures[i] for i in indices]
 
 
 def n_atoms_of(structures: Sequence[Atoms]) -> np.ndarray:
-    """Atoms of each structure of any sequence: (n_structures,) int64."""
+    """Return the number of atoms of each structure of any sequence: (n_structures,) int64."""
     if isinstance(structures, Structures):
         return structures.n_atoms
     return np.array([len(atoms) for atoms in structures], dtype=np.int64)
 
 
 def flat_structures(structures: Sequence[Atoms]) -> Structures:
-    """Any sequence as `Structures` whose arrays hold them alone, in their order."""
+    """Return any sequence as `Structures` whose arrays hold only these structures, in order."""
     return structures.compact() if isinstance(structures, Structures) else Structures.of(structures)
 
 
 def atomic_numbers_of(structures: Sequence[Atoms]) -> np.ndarray:
-    """Atomic numbers of the atoms of any sequence, in order: (n_rows,) int64."""
+    """Return the atomic numbers of all atoms of any sequence, in order: (n_rows,) int64."""
     if isinstance(structures, Structures):
         return structures.atomic_numbers
     n_atoms = n_atoms_of(structures)

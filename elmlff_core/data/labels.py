@@ -1,4 +1,4 @@
-"""Labels: find reference energies, forces and stresses on ASE structures, and refuse what cannot be learnt from."""
+"""Find reference energies, forces and stresses on ASE structures, and refuse labels that cannot be used."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from elmlff_core.errors import DataError
 
 @dataclass(frozen=True)
 class LabelKeys:
-    """Names of the labels in the files; None looks for ``REF_energy``/``REF_forces``, then ``energy``/``forces``."""
+    """Names of the labels in the files; None means ``REF_energy``/``REF_forces``, then ``energy``/``forces``."""
 
     energy: str | None = None
     forces: str | None = None
 
 
 def dataset_from_structures(structures: Iterable[Atoms], source: str, keys: LabelKeys | None = None) -> Dataset:
-    """Structures, which may come one by one, with their labels as a checked Dataset.
+    """Make a checked Dataset from structures with labels.
 
     Parameters
     ----------
-    structures : with labels in ``arrays``/``info`` or on a single-point calculator
+    structures : with labels in ``arrays``/``info`` or on a single-point calculator; may be an iterator
     source : where they came from, for messages
-    keys : names of the labels, where they are not the usual ones
+    keys : names of the labels, if they are not the usual ones
 
     Raises
     ------
     DataError
-        No structures; no force labels on one; forces of the wrong shape; NaN or infinite labels or positions.
+        There are no structures; a structure has no force labels; forces have the wrong shape; labels or positions are
+        NaN or infinite.
     """
     keys = keys or LabelKeys()
     growing = GrowingDataset(source)
@@ -47,7 +48,7 @@ def dataset_from_structures(structures: Iterable[Atoms], source: str, keys: Labe
 
 
 class GrowingDataset:
-    """Labelled structures that are appended until it is known how many there are, each checked as it comes."""
+    """Labelled structures collected by appending; each is checked when it is appended."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -56,7 +57,13 @@ class GrowingDataset:
         self.stresses: list[np.ndarray | None] = []
 
     def append(self, atoms: Atoms, forces: np.ndarray, energy: float | None, stress: np.ndarray | None) -> None:
-        """Add one; DataError names source, structure and atom where something does not fit or is not finite."""
+        """Append one structure with its labels.
+
+        Raises
+        ------
+        DataError
+            A shape is wrong, or a value is not finite; the message names the source, the structure and the atom.
+        """
         where = f"structure {len(self.energies)} of {self.source}"
         if len(atoms) == 0:
             raise DataError(f"{where} has no atoms")
@@ -75,7 +82,7 @@ class GrowingDataset:
         self.stresses.append(stress)
 
     def whole(self) -> Dataset:
-        """All of them, with energies and stresses where all have them; DataError where there are none."""
+        """Return the dataset, with energies or stresses only if all structures have them; DataError if it is empty."""
         if not self.energies:
             raise DataError(f"{self.source} holds no structures")
         return Dataset(
@@ -98,7 +105,7 @@ class GrowingDataset:
 
 
 def bare(atoms: Atoms) -> Atoms:
-    """Elements, positions, cell and periodicity alone: labels must not travel with what force fields see."""
+    """Copy elements, positions, cell and periodicity alone: force fields must not get structures with labels."""
     return Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
@@ -110,7 +117,7 @@ def _forces(atoms: Atoms, index: int, source: str, keys: LabelKeys) -> np.ndarra
     if "forces" in names and (found := _from_calculator(atoms, "forces")) is not None:
         return np.array(found, dtype=np.float64)
     raise DataError(
-        f"structure {index} of {source} has no force labels under {' or '.join(names)}; per-atom arrays there: "
+        f"structure {index} of {source} has no force labels under {' or '.join(names)}; its per-atom arrays: "
         f"{', '.join(sorted(set(atoms.arrays) - {'numbers', 'positions'})) or 'none'}; name yours with --forces-key"
     )
 
@@ -124,7 +131,7 @@ def _energy(atoms: Atoms, index: int, source: str, keys: LabelKeys) -> float | N
         return _from_calculator(atoms, "energy")
     if keys.energy:
         raise DataError(
-            f"structure {index} of {source} has no '{keys.energy}'; info keys there: "
+            f"structure {index} of {source} has no '{keys.energy}'; its info keys: "
             f"{', '.join(sorted(atoms.info)) or 'none'}"
         )
     return None
@@ -141,11 +148,11 @@ def _stress(atoms: Atoms) -> np.ndarray | None:
 
 
 def _from_calculator(atoms: Atoms, name: str):  # type: ignore[no-untyped-def]  # float or array, as the property is
-    """A label that the file format put on a single-point calculator; never computed here."""
+    """Return a label that the reader stored on a single-point calculator; nothing is computed."""
     if atoms.calc is None:
         return None
     try:
-        if name == "forces":  # a slab's fixed atoms have forces too
+        if name == "forces":  # also the forces on the fixed atoms of a slab
             return atoms.get_forces(apply_constraint=False)
         return atoms.calc.get_property(name, atoms, allow_calculation=False)
     except PropertyNotImplementedError:

@@ -1,4 +1,4 @@
-"""Readers: labelled structures from anything ASE reads, deepmd/npy folders, or an embedded or published set by name."""
+"""Read labelled structures from files that ASE reads, deepmd/npy folders, and embedded or published datasets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.data.labels import GrowingDataset, LabelKeys, dataset_from_structures
 from elmlff_core.data.published.catalogue import load_catalogue
-from elmlff_core.data.published.local_copy import part_folder
+from elmlff_core.data.published.local_copy import split_folder
 from elmlff_core.errors import DataError, did_you_mean
 
 EMBEDDED = {"methane": "methane.extxyz"}
@@ -30,15 +30,15 @@ def read_dataset(source: str | Path, keys: LabelKeys | None = None) -> Dataset:
     Parameters
     ----------
     source : name of an embedded example, a file that ASE reads, a deepmd/npy folder (one system or a tree of them), or
-        name of a published dataset that `elmlff data get` has fetched: ``NAME`` is its training part, ``NAME/test``
-        its test part.  A file or folder of that name comes first.
-    keys : names of the labels, where they are not the usual ones
+        name of a published dataset that `elmlff data get` has fetched: ``NAME`` is its training split, ``NAME/test``
+        its test split.  A file or folder of that name takes precedence.
+    keys : names of the labels, if they are not the usual ones
 
     Raises
     ------
     DataError
         The source does not exist, cannot be read, or fails the checks of `dataset_from_structures`; a published
-        dataset is not here, or not as it was published.
+        dataset has not been fetched, or its files differ from the published ones.
     """
     if str(source) in EMBEDDED and not Path(source).exists():
         resource = files("elmlff_core") / "data" / "embedded" / EMBEDDED[str(source)]
@@ -53,7 +53,7 @@ def read_dataset(source: str | Path, keys: LabelKeys | None = None) -> Dataset:
 
 
 def read_structures(source: str | Path) -> list[Atoms]:
-    """Structures alone, labels not required: what `elmlff predict` runs on. DataError as in `read_dataset`."""
+    """Read structures for `elmlff predict`; labels are not required.  Raises DataError as `read_dataset` does."""
     path = Path(source).expanduser()
     if path.is_file():
         return list(_read_with_ase(path))
@@ -61,24 +61,24 @@ def read_structures(source: str | Path) -> list[Atoms]:
 
 
 def _read_published(source: str) -> Dataset:
-    """A part of a published dataset, by its name; DataError where nothing has that name."""
+    """Read one split of a published dataset by its name; raise DataError if nothing has that name."""
     catalogue = load_catalogue()
-    name, _, part = source.partition("/")
+    name, _, split = source.partition("/")
     dataset = catalogue.find(name)
-    if dataset is None or name in EMBEDDED:  # 'methane/test' would look as if it were of the embedded 'methane'
+    if dataset is None or name in EMBEDDED:  # 'methane/test' would look like a split of the embedded 'methane'
         known = [*EMBEDDED, *catalogue.names]
         hint = did_you_mean(name, known) if name and Path(source).parent.name in ("", name) else ""
-        hint = f"; did you mean '{dataset.name}/{part}'?" if dataset else hint
+        hint = f"; did you mean '{dataset.name}/{split}'?" if dataset else hint
         raise DataError(f"no file, folder, embedded example or published dataset is called '{source}'{hint}")
-    part = part or next(iter(dataset.parts))
-    if part not in dataset.parts:
-        raise DataError(f"'{dataset.name}' has no part '{part}'{did_you_mean(part, dataset.parts)}")
-    folder, called = part_folder(dataset, part)
-    return replace(read_deepmd(folder), source=called)
+    split = split or next(iter(dataset.parts))
+    if split not in dataset.parts:
+        raise DataError(f"'{dataset.name}' has no split '{split}'{did_you_mean(split, dataset.parts)}")
+    folder, title = split_folder(dataset, split)
+    return replace(read_deepmd(folder), source=title)
 
 
 def _read_with_ase(path: Path) -> Iterator[Atoms]:
-    """One structure after another; DataError where there are none, or the file cannot be read to its end."""
+    """Yield one structure after another; raise DataError if there are none, or the file cannot be read to its end."""
     structures = ase.io.iread(path, index=":")
     n_read = 0
     while True:
@@ -86,7 +86,7 @@ def _read_with_ase(path: Path) -> Iterator[Atoms]:
             atoms = next(structures)
         except StopIteration:
             break
-        except Exception as error:  # every format of ASE fails in its own way
+        except Exception as error:  # each format of ASE raises its own exceptions
             reason = str(error).splitlines()[0] if str(error) else "it may be empty or truncated"
             raise DataError(f"cannot read {path}: {type(error).__name__}: {reason}") from error
         n_read += 1
@@ -101,11 +101,11 @@ def read_deepmd(path: Path) -> Dataset:
     Raises
     ------
     DataError
-        No system below `path`, a system without force labels, or an array that cannot be read or does not fit.
+        There is no system below `path`; a system has no force labels; an array cannot be read or has a wrong shape.
     """
     systems = sorted(found.parent for found in path.rglob("type.raw"))
     if not systems:
-        raise DataError(f"{path} is no deepmd/npy folder: no type.raw in it or below it")
+        raise DataError(f"{path} is not a deepmd/npy folder: no type.raw in it or below it")
     growing = GrowingDataset(str(path))
     for system in systems:
         for frame in _read_deepmd_system(system):
@@ -114,25 +114,27 @@ def read_deepmd(path: Path) -> Dataset:
 
 
 def _read_deepmd_system(path: Path) -> Iterator[tuple[Atoms, np.ndarray, float, np.ndarray | None]]:
-    """Structure, forces, energy and stress of each frame."""
-    import dpdata  # 0.5 s to import, and only this format needs it
+    """Yield the structure, forces, energy and stress of each frame."""
+    import dpdata  # takes 0.5 s, and only this format needs it
 
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # dpdata announces what it reads
+        with contextlib.redirect_stdout(io.StringIO()):  # dpdata prints messages
             logging.getLogger("dpdata").setLevel(logging.ERROR)
             system = dpdata.LabeledSystem(str(path), fmt="deepmd/npy")
-    except Exception as error:  # NumPy, dpdata and the file system each fail in their own way
+    except Exception as error:  # NumPy, dpdata and the file system each raise their own exceptions
         raise DataError(f"cannot read the deepmd/npy system {path}: {error or 'an array is missing'}") from error
     data = system.data
     if "forces" not in data:
         raise DataError(f"the deepmd/npy system {path} has no force labels: there is no force.npy in its sets")
     symbols = [data["atom_names"][kind] for kind in data["atom_types"]]
     if any(name.startswith("Type_") for name in symbols):
-        raise DataError(f"{path} has no type_map.raw, so that its elements are unknown: write one symbol a line")
+        raise DataError(
+            f"{path} has no type_map.raw, so that its elements are unknown: write one chemical symbol per line into it"
+        )
     periodic = not data.get("nopbc", False)
     energies, forces = np.asarray(data["energies"], np.float64), np.asarray(data["forces"], np.float64)
     stress: np.ndarray | list[None] = [None] * len(energies)
-    if periodic and "virials" in data:  # stress is minus the virial over the volume
+    if periodic and "virials" in data:  # the stress is minus the virial divided by the volume
         volume = np.abs(np.linalg.det(data["cells"]))[:, None, None]
         stress = full_3x3_to_voigt_6_stress(-data["virials"].reshape(-1, 3, 3) / volume)
     for positions, cell, *labels in zip(data["coords"], data["cells"], forces, energies, stress, strict=True):

@@ -1,4 +1,4 @@
-"""Clusters of similar structures: what must stay on one side of a split for its test error to mean anything."""
+"""Clusters of similar structures, which must not be divided between splits or the test error would be too low."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from elmlff_core.contracts.structures import subset_of
 from elmlff_core.data.structure_distance import SameAtoms, distances, key
 from elmlff_core.errors import DataError
 
-# No cluster holds more than this share of all structures, or there would be nothing left to deal out.
+# Largest fraction of all structures in one cluster; with larger clusters there would be too few of them to split.
 LARGEST_SHARE = 0.05
-# All pairs are compared: memory for that many structures of one composition is about 2 GB.
+# All pairs are compared, which takes about 2 GB of memory for this number of structures of one composition.
 MOST_STRUCTURES = 15_000
 
 
 def similarity_clusters(structures: Sequence[Atoms]) -> np.ndarray:
-    """The cluster of each structure: (n_structures,) int64.
+    """Assign each structure to a cluster of similar structures: (n_structures,) int64.
 
-    Single linkage by the RMSD of positions: within a cluster there is a path of near steps between any two structures,
-    and structures of different clusters are further apart than the longest such step.  That step is the longest for
-    which no cluster holds more than a twentieth of all structures.  Structures that differ in composition or order of
-    atoms are never in one cluster.
+    Clusters come from single linkage by the RMSD of positions.  Any two structures of a cluster are connected by a
+    chain of structures with distances up to a threshold, and structures of different clusters are further apart than
+    the threshold.  The threshold is the largest for which no cluster has more than 5 % of all structures.  Structures
+    that differ in composition or in the order of atoms are never in one cluster.
 
     Raises
     ------
     DataError
-        More than 15,000 structures of one composition.
+        There are more than 15,000 structures of one composition.
     """
     groups: dict[tuple[bytes, bytes], list[int]] = {}
     for index, atoms in enumerate(structures):
@@ -40,7 +40,7 @@ def similarity_clusters(structures: Sequence[Atoms]) -> np.ndarray:
         if len(members) > MOST_STRUCTURES:
             raise DataError(
                 f"{len(members)} structures of {structures[members[0]].get_chemical_formula()} are too many to be "
-                f"compared pair by pair, at most {MOST_STRUCTURES}: use --split blocks, or give test structures"
+                f"compared pair by pair (at most {MOST_STRUCTURES}): use --split blocks, or give test structures"
             )
         found = _linked(subset_of(structures, members), largest)
         labels[members] = found + n_clusters
@@ -49,7 +49,7 @@ def similarity_clusters(structures: Sequence[Atoms]) -> np.ndarray:
 
 
 def _linked(structures: Sequence[Atoms], largest: int) -> np.ndarray:
-    """Single-linkage clusters of comparable structures, from zero, none with more than `largest` members."""
+    """Return single-linkage clusters of comparable structures, numbered from 0, with at most `largest` members each."""
     from scipy.cluster.hierarchy import fcluster, linkage
 
     if len(structures) == 1:
@@ -62,5 +62,5 @@ def _linked(structures: Sequence[Atoms], largest: int) -> np.ndarray:
     ]
     tree = linkage(np.concatenate(rows), "single")
     too_large = np.flatnonzero(tree[:, 3] > largest)
-    step = np.nextafter(tree[too_large[0], 2], -np.inf) if len(too_large) else np.inf
-    return np.asarray(fcluster(tree, step, "distance"), dtype=np.int64) - 1
+    threshold = np.nextafter(tree[too_large[0], 2], -np.inf) if len(too_large) else np.inf
+    return np.asarray(fcluster(tree, threshold, "distance"), dtype=np.int64) - 1

@@ -1,7 +1,8 @@
-"""Splits: cut test and validation structures out of a dataset, and training structures into folds.
+"""Split a dataset into training, validation and test structures, and training structures into folds.
 
-Consecutive frames of a trajectory resemble each other: a random split puts near-duplicates on both sides, a split in
-contiguous blocks does not.  Where the order of the trajectory is lost, whole clusters of similar structures do.
+Consecutive frames of a trajectory are similar: a random split puts near-duplicates into both splits, a split in
+contiguous blocks does not.  If the order of the trajectory is lost, splits of whole clusters of similar structures
+avoid near-duplicates too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from elmlff_core.data.similarity import similarity_clusters
 from elmlff_core.errors import DataError
 from elmlff_core.settings.config import DataConfig, SplitMethod
 
-N_BLOCKS = 20  # each block is 5 % of the trajectory: long against its correlation, short against its length
+N_BLOCKS = 20  # each block is 5 % of the trajectory: longer than its correlation time, much shorter than the whole
 
 
 def split_indices(
@@ -28,21 +29,21 @@ def split_indices(
     rng: np.random.Generator,
     clusters: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of what stays and of what is cut out, each ascending.
+    """Choose structures to hold out; return the indices of the remaining and of the held-out ones, each ascending.
 
     Parameters
     ----------
-    n_structures : how many there are
-    fraction : to cut out, 0 < fraction < 1; at least one structure stays and one is cut out
-    method : ``random`` picks structures, ``blocks`` contiguous blocks of them, ``clusters`` whole clusters
-    rng : makes the choice
-    clusters : (n_structures,) int, the cluster of each structure, for ``clusters``; none is cut in two, so that more
-        may be cut out than asked for
+    n_structures : number of structures
+    fraction : fraction to hold out, 0 < fraction < 1; at least one structure remains and at least one is held out
+    method : ``random`` picks single structures, ``blocks`` contiguous blocks of them, ``clusters`` whole clusters
+    rng : random number generator for the choice
+    clusters : (n_structures,) int, the cluster of each structure, for ``clusters``; clusters are not divided, so that
+        more than the fraction may be held out
 
     Raises
     ------
     DataError
-        Fewer than two structures, or only one cluster.
+        There are fewer than two structures, or only one cluster.
     """
     if n_structures < 2:
         raise DataError(f"{n_structures} structure cannot be split in two: give more data")
@@ -52,7 +53,7 @@ def split_indices(
     if method == "clusters":
         if len(blocks) < 2:
             raise DataError("all structures are in one cluster of similar ones: nothing can be held out by clusters")
-        ends = np.cumsum([len(block) for block in blocks])[:-1]  # the last cluster always stays
+        ends = np.cumsum([len(block) for block in blocks])[:-1]  # the last cluster is never held out
         n_cut = int(ends[min(int(np.searchsorted(ends, n_cut)), len(ends) - 1)])
     return np.sort(order[n_cut:]), np.sort(order[:n_cut])
 
@@ -64,19 +65,20 @@ def split_folds(
     rng: np.random.Generator,
     clusters: np.ndarray | None = None,
 ) -> list[np.ndarray]:
-    """Indices of each of `n_folds` folds, each ascending; together they are all structures.
+    """Divide all structures into `n_folds` folds, and return the indices of each, ascending.
 
     Parameters
     ----------
-    n_structures : how many there are
-    n_folds : at least two
-    method, clusters : as in `split_indices`; no block or cluster is shared by two folds, whose sizes may differ by one
-    rng : makes the choice
+    n_structures : number of structures
+    n_folds : number of folds, at least two
+    method, clusters : as in `split_indices`; no block or cluster is divided between folds, whose numbers of blocks or
+        clusters differ by at most one
+    rng : random number generator for the choice
 
     Raises
     ------
     DataError
-        Fewer structures than folds.
+        There are fewer structures, or fewer clusters, than folds.
     """
     if n_structures < n_folds:
         raise DataError(f"{n_structures} training structures cannot be cut into {n_folds} folds: ask for fewer folds")
@@ -89,11 +91,11 @@ def split_folds(
 def _shuffled_blocks(
     n_structures: int, method: SplitMethod, rng: np.random.Generator, n_blocks: int, clusters: np.ndarray | None
 ) -> list[np.ndarray]:
-    """All indices, cut into runs that stay together, in the order in which they are dealt out."""
+    """Divide all indices into groups that stay together, and return the groups in random order."""
     if method == "random":
-        return np.split(rng.permutation(n_structures), range(1, n_structures))  # each structure by itself
+        return np.split(rng.permutation(n_structures), range(1, n_structures))  # groups of one structure
     if method == "clusters":
-        assert clusters is not None, "say which cluster each structure is in"
+        assert clusters is not None, "the method 'clusters' needs the cluster of each structure"
         blocks = [np.flatnonzero(clusters == cluster) for cluster in np.unique(clusters)]
     else:
         blocks = np.array_split(np.arange(n_structures), min(n_blocks, n_structures))
@@ -102,15 +104,15 @@ def _shuffled_blocks(
 
 @dataclass(frozen=True)
 class Splits:
-    """One or two sources, and the indices into them.
+    """Training, validation and test structures, as indices into one or two datasets.
 
     Attributes
     ----------
-    source : what training and validation structures come from, and test structures where `test_source` is None
-    test_source : given test structures, or None
+    source : dataset of the training and validation structures, and of the test structures if `test_source` is None
+    test_source : separate test dataset, or None
     train_index, valid_index : (n,) int64, into `source`
     test_index : (n,) int64, into `test_source` or `source`
-    clusters : (n_source,) int64, the cluster of similar structures that each is in, where the split goes by them
+    clusters : (n_source,) int64, the cluster of each structure, if the dataset is split by clusters
     """
 
     source: Dataset
@@ -127,17 +129,17 @@ class Splits:
 
     @cached_property
     def valid(self) -> Dataset:
-        """Validation structures, always cut from the training data."""
+        """Validation structures, always taken from the training data."""
         return self.source.subset(self.valid_index)
 
     @cached_property
     def test(self) -> Dataset:
-        """Test structures: touched in evaluation alone."""
+        """Test structures, used only in the evaluation."""
         return (self.test_source or self.source).subset(self.test_index)
 
 
 def read_splits(data: DataConfig) -> Splits:
-    """Read and split; DataError where the data cannot be used."""
+    """Read the data and split them; raise DataError if they cannot be used."""
     keys = LabelKeys(data.energy_key, data.forces_key)
     source = read_dataset(data.train, keys)
     clusters = similarity_clusters(source.structures) if data.split == "clusters" else None

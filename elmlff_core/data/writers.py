@@ -1,4 +1,4 @@
-"""Predictions as a file that ASE reads: extxyz with energy and forces, and how far they may be off."""
+"""Write predictions to an extxyz file that ASE reads: energies and forces, and their uncertainties."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def write_predictions(
 
     Parameters
     ----------
-    structures : what was predicted
-    prediction : of all of them
-    path : of the extxyz file
-    forces_std : (n_rows,), eV/Å, standard deviations of force components, written as an array of the atoms
-    energy_std : (n_structures,), eV, written as a number of the structure
+    structures : structures of the prediction
+    prediction : prediction for all of them
+    path : the extxyz file to write
+    forces_std : (n_rows,), eV/Å, standard deviations of force components, written as a per-atom array
+    energy_std : (n_structures,), eV, standard deviations of energies, written into the ``info`` of each structure
 
     Raises
     ------

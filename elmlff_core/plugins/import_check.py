@@ -1,4 +1,4 @@
-"""Import a module, or make a meta-model, in a process of its own: a crash there is reported, not suffered."""
+"""Import a module, or make a meta-model, in a separate process, so that a crash can be reported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 TIMEOUT = 300.0  # s; importing TensorFlow on a cold network disk has taken more than a minute
 
-# Run in the child.  They answer on a line of its own after a mark, for backends print banners on standard output.
+# Programs of the child process.  The answer is a marked line of its own, because backends print to standard output.
 _FRAME = """
 import json, sys, traceback
 if sys.path[:1] == [""]:
@@ -44,16 +44,16 @@ _MARK = "elmlff-answer:"
 
 @dataclass(frozen=True)
 class ImportCheck:
-    """What came of an import.
+    """The result of an import.
 
     Attributes
     ----------
-    module : what was imported
+    module : the imported module
     failure : "" or the reason in one line
-    version : of the module, "" where it does not tell
-    torch : version of PyTorch that came with it, None where it does not use PyTorch
-    cuda : names of the GPUs that PyTorch sees there; None where it does not use PyTorch
-    traceback : standard error of the child
+    version : version of the module, "" if it has none
+    torch : version of PyTorch that the module imports, None if it does not use PyTorch
+    cuda : names of the GPUs that PyTorch finds, None if the module does not use PyTorch
+    traceback : standard error of the child process
     """
 
     module: str
@@ -65,7 +65,7 @@ class ImportCheck:
 
 
 def check_import(module: str, python: str = sys.executable) -> ImportCheck:
-    """Import `module` by the interpreter `python` in a process of its own."""
+    """Import `module` with the interpreter `python` in a separate process."""
     failure, answer, errors = _run(_IMPORT, module, python)
     if failure:
         return ImportCheck(module, failure, traceback=errors)
@@ -74,24 +74,24 @@ def check_import(module: str, python: str = sys.executable) -> ImportCheck:
 
 
 def check_meta_model(name: str) -> ImportCheck:
-    """Make the meta-model `name` with default options in a process of its own."""
+    """Make the meta-model `name` with default options in a separate process."""
     failure, _, errors = _run(_MAKE, name, sys.executable)
     return ImportCheck(name, failure, traceback=errors)
 
 
 def _run(body: str, argument: str, python: str) -> tuple[str, dict[str, Any], str]:
-    """The failure in one line or "", what the child answered, and its standard error."""
+    """Run a program; return the failure in one line or "", the answer of the child, and its standard error."""
     command = [python, "-c", _FRAME.format(body=body.strip("\n")), argument]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, errors="replace")
     except subprocess.TimeoutExpired:
-        return f"not done after {TIMEOUT:.0f} s", {}, ""
+        return f"not finished after {TIMEOUT:.0f} s", {}, ""
     except OSError as error:
         return f"cannot start {python}: {error}", {}, ""
     lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
     if lines:
         answer = json.loads(lines[-1].removeprefix(_MARK))
         return answer.get("failure", ""), answer, done.stderr
-    # os._exit, a signal, or no memory: there is nothing but the code to tell
-    signal = f"crashed with signal {-done.returncode}" if done.returncode < 0 else f"ended with code {done.returncode}"
-    return f"Python {signal}", {}, done.stderr
+    # After os._exit, a signal or a lack of memory, only the exit code is known.
+    ending = f"crashed with signal {-done.returncode}" if done.returncode < 0 else f"ended with code {done.returncode}"
+    return f"Python {ending}", {}, done.stderr

@@ -1,4 +1,4 @@
-"""Load one plugin in isolation: whatever it does wrong becomes a `Failure`, never an exception."""
+"""Load one plugin in isolation: any error in it becomes a `Failure`, never an exception."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAME = re.compile(r"[A-Za-z][\w.-]*")
 
 
 def origin_of(entry_point: EntryPoint) -> Origin:
-    """The distribution and module of an entry point."""
+    """Return the distribution and module of an entry point."""
     distribution = entry_point.dist
     if distribution is None:
         return Origin("unknown", "", entry_point.value)
@@ -38,19 +38,19 @@ def origin_of(entry_point: EntryPoint) -> Origin:
 
 
 def load_plugin(entry_point: EntryPoint, origin: Origin) -> list[tuple[Kind, Contribution]] | Failure:
-    """Import a plugin and collect what its hooks offer; a Failure where anything goes wrong."""
+    """Import a plugin and collect the records that its hooks yield, or return a Failure if there is any error."""
     try:
-        # What a plugin prints must not land in the middle of JSON.
+        # The output of a plugin must not mix with JSON on standard output.
         with redirect_stdout(sys.stderr):
             return list(_records(entry_point))
     except KeyboardInterrupt:
-        raise  # the user's, not the plugin's
+        raise  # from the user, not from the plugin
     except BaseException as error:  # SystemExit too: a plugin that exits at import must not end elmlff
         return Failure(entry_point.name, origin, one_line(error), traceback.format_exc())
 
 
 def one_line(error: BaseException) -> str:
-    """An exception in one line: its type and the text, shortened."""
+    """Describe an exception in one line: its type and its text, shortened."""
     text = " ".join(str(error).split())
     if isinstance(error, PluginError):
         return text
@@ -61,7 +61,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _records(entry_point: EntryPoint) -> Iterator[tuple[Kind, Contribution]]:
-    """What one plugin offers, after checking its hooks in a plugin manager of its own."""
+    """Yield the records of one plugin, after a check of its hooks in a separate plugin manager."""
     plugin = entry_point.load()
     _refuse_misspelt(plugin)
     manager = pluggy.PluginManager(PROJECT)
@@ -85,10 +85,10 @@ def _records(entry_point: EntryPoint) -> Iterator[tuple[Kind, Contribution]]:
 
 
 def _refuse_misspelt(plugin: object) -> None:
-    """Functions that look like hooks of elmlff but are none would otherwise be passed over in silence."""
+    """Refuse functions with names like hooks of elmlff that are not hooks: pluggy would silently ignore them."""
     for name in dir(plugin):
         if name.startswith(f"{PROJECT}_") and name not in HOOKS and callable(getattr(plugin, name)):
-            raise PluginError(f"'{name}' is no hook of elmlff{did_you_mean(name, HOOKS)}")
+            raise PluginError(f"'{name}' is not a hook of elmlff{did_you_mean(name, HOOKS)}")
 
 
 def _refuse_without_hooks(plugin: object, manager: pluggy.PluginManager) -> None:
@@ -109,7 +109,7 @@ def _iterated(answer: Any, hook: str) -> Iterator[Any]:
 
 
 def _check_fields(record: Contribution) -> None:
-    """PluginError where a field of `record` would fail only when used."""
+    """Raise PluginError on a field of `record` that would otherwise fail only in use."""
     if isinstance(record, PackageClash):
         _check_clash(record)
         return
@@ -152,7 +152,7 @@ def _check_adapter(record: ForceFieldPlugin) -> None:
 
 
 def _are_names(names: Any) -> bool:
-    # A lone string would be taken for a sequence of one-letter names.
+    # A string alone would be read as a sequence of one-letter names.
     return not isinstance(names, str) and all(isinstance(name, str) for name in names)
 
 
@@ -176,6 +176,6 @@ def _check_preset(preset: Preset) -> None:
 def _check_clash(clash: PackageClash) -> None:
     for field in ("subject", "remedy"):
         if not isinstance(getattr(clash, field), str) or not getattr(clash, field):
-            raise _unfit(clash, field, "a string that says something")
+            raise _unfit(clash, field, "a string that is not empty")
     if not callable(clash.find):
         raise _unfit(clash, "find", "a callable")

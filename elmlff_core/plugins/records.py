@@ -1,4 +1,4 @@
-"""Records: what a plugin offers, where it comes from, and why it failed."""
+"""Records of plugins: what a plugin provides, its origin, and the reason why it failed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from elmlff_core.contracts.hookspecs import ForceFieldPlugin, MetaModelPlugin, P
 
 Kind = Literal["adapter", "meta-model", "preset", "package clash"]
 
-# What runs: it has options, and may need a backend.
+# Records of models, which have options and may need a backend.
 Record = ForceFieldPlugin | MetaModelPlugin
-# All that a hook may yield.
+# All types that a hook may yield.
 Contribution = Record | Preset | PackageClash
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a plugin comes from: distribution, its version, and the module."""
+    """The origin of a plugin: its distribution, the version, and the module."""
 
     distribution: str
     version: str
@@ -33,11 +33,11 @@ class Failure:
 
     Attributes
     ----------
-    name : of the entry point, or of the record where that is known
-    origin : where it comes from
+    name : name of the entry point, or of the record where that is known
+    origin : the plugin's origin
     reason : one line
-    traceback : "" where no exception was raised
-    kind : of the record, None for a plugin that failed before it told
+    traceback : "" if no exception was raised
+    kind : kind of the record, or None if the plugin failed before it was known
     """
 
     name: str

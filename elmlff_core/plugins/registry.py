@@ -1,7 +1,7 @@
-"""Plugins: what is installed, what failed, and look-up by name with "did you mean".
+"""The registry of plugins: those installed, those that failed, and look-up by name.
 
-Every entry point of the group ``elmlff`` is loaded on its own (`elmlff_core.plugins.loading`).  One that raises, or
-whose hooks do not fit, is kept as a failure with its reason; it never breaks another command.
+Every entry point of the group ``elmlff`` is loaded separately (`elmlff_core.plugins.loading`).  A plugin that raises an
+exception, or whose hooks are not valid, is recorded as a failure with its reason and does not disturb other commands.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from elmlff_core.plugins.requirements import install_hint, missing_requirements,
 
 @dataclass
 class Registry:
-    """What the installed plugins offer, and which of them failed.
+    """The records of the installed plugins, and the plugins that failed.
 
     Attributes
     ----------
-    force_fields, meta_models, presets : name -> what is called so, and where it comes from
-    clashes : of packages, that plugins know of
-    failures : plugins, and single records of them, that cannot be used
+    force_fields, meta_models, presets : name -> the record and its origin
+    clashes : clashes of packages that plugins know
+    failures : plugins, or single records of them, that cannot be used
     """
 
     force_fields: dict[str, tuple[ForceFieldPlugin, Origin]] = field(default_factory=dict)
@@ -37,38 +37,38 @@ class Registry:
     failures: list[Failure] = field(default_factory=list)
 
     def force_field(self, name: str) -> ForceFieldPlugin:
-        """The adapter called `name`; PluginError, with the nearest name, where there is none."""
+        """Return the adapter called `name`; PluginError suggests the most similar name if there is none."""
         return self._find("adapter", name, self.force_fields)
 
     def meta_model(self, name: str) -> MetaModelPlugin:
-        """The meta-model called `name`; PluginError, with the nearest name, where there is none."""
+        """Return the meta-model called `name`; PluginError suggests the most similar name if there is none."""
         return self._find("meta-model", name, self.meta_models)
 
     def preset(self, name: str) -> Preset:
-        """The preset called `name`; PluginError, with the nearest name, where there is none."""
+        """Return the preset called `name`; PluginError suggests the most similar name if there is none."""
         return self._find("preset", name, self.presets)
 
     def records(self) -> Iterator[tuple[Kind, Record, Origin]]:
-        """Adapters and then meta-models, those too that lack only their backend."""
+        """Yield adapters and then meta-models, including those whose backend is not installed."""
         for force_field, origin in self.force_fields.values():
             yield "adapter", force_field, origin
         for meta_model, origin in self.meta_models.values():
             yield "meta-model", meta_model, origin
 
     def origin(self, record: Record) -> Origin | None:
-        """Where `record` comes from, None where it is not of this registry."""
+        """Return the origin of `record`, or None if it is not in this registry."""
         return next((origin for _, known, origin in self.records() if known is record), None)
 
     def add(self, loaded: list[tuple[Kind, Contribution, Origin]]) -> None:
-        """Register what was loaded; a name that two packages claim goes to neither, except that elmlff keeps its own.
+        """Register loaded records; a name that two packages use is given to neither, except that elmlff keeps its own.
 
-        Which of two outside packages came first would depend on the spelling of their names: installing one must not
-        silently change what a stack means, so that using such a name is an error that names both.
+        Installing a package must not silently change the meaning of a name in a stack, and the order of loading depends
+        only on the names of the packages.  The use of such a name is therefore an error, which names both packages.
         """
         claims: dict[tuple[Kind, str], list[tuple[Record | Preset, Origin]]] = defaultdict(list)
         for kind, record, origin in loaded:
             if isinstance(record, PackageClash):
-                self.clashes.append((record, origin))  # two packages may know the same clash
+                self.clashes.append((record, origin))  # two packages may report the same clash
             else:
                 claims[kind, record.name].append((record, origin))
         for (kind, name), claimants in claims.items():
@@ -91,7 +91,7 @@ class Registry:
             self.presets[record.name] = (record, origin)
 
     def refuse_failed(self, kind: Kind, name: str) -> None:
-        """PluginError where a `kind` called `name` is offered and cannot be used."""
+        """Raise PluginError if a `kind` called `name` is installed but cannot be used."""
         for failure in self.failures:
             if name == failure.name and failure.kind in (kind, None):
                 raise PluginError(f"{kind} '{name}' of {failure.origin} cannot be used: {failure.reason}")
@@ -114,7 +114,7 @@ def _claimed(kind: Kind, name: str, origin: Origin, origins: list[Origin], is_ow
 
 @cache
 def registry() -> Registry:
-    """Load every installed plugin once, each on its own; elmlff's own first, the others by name."""
+    """Load every installed plugin once, each separately: those of elmlff first, then the others by name."""
     points = [(point, origin_of(point)) for point in entry_points(group=PROJECT)]
     points.sort(key=lambda pair: (pair[1].distribution != PROJECT, pair[1].distribution, pair[0].name, pair[0].value))
     found = Registry()
@@ -130,23 +130,23 @@ def registry() -> Registry:
 
 
 def unusable(record: Record, origin: Origin | None = None) -> str:
-    """Why `record` cannot work here, in one line with the line that mends it, or "": found without importing anything.
+    """Return why `record` cannot work here, with the command that fixes it, in one line, or "".
 
-    Looks whether the modules it needs can be found, and whether the versions that its package's extra asks for are
-    those installed.
+    Checks without importing anything whether the modules that it needs can be found, and whether the installed versions
+    satisfy the extra of its package.
     """
     origin = origin or registry().origin(record)
     package = origin.distribution if origin else PROJECT
     if missing := missing_requirements(record):
         return f"{', '.join(missing)} not installed: {install_hint(record, package)}"
-    # What elmlff needs without any extra is no matter of one of its plugins.
-    asks = record.extra or package != PROJECT
-    if asks and (unmet := unmet_versions(package, record.extra)):
+    # The requirements of elmlff itself, without any extra, do not belong to one of its plugins.
+    has_requirements = record.extra or package != PROJECT
+    if has_requirements and (unmet := unmet_versions(package, record.extra)):
         return f"{'; '.join(unmet)}: {install_hint(record, package)}"
     return ""
 
 
 def require(record: Record) -> None:
-    """Raise PluginError with the install line where `record` cannot work here."""
+    """Raise PluginError, with the command that fixes it, if `record` cannot work here."""
     if problem := unusable(record):
         raise PluginError(f"'{record.name}' cannot be used here: {problem}")

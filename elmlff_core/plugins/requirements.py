@@ -1,4 +1,4 @@
-"""What packages need and whether it is installed here, from their metadata alone: nothing is imported."""
+"""Requirements of packages, and whether they are installed, from metadata alone: nothing is imported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from elmlff_core.contracts.hookspecs import PROJECT, ForceFieldPlugin, MetaModel
 
 
 def installed_version(distribution: str) -> str | None:
-    """Version of an installed distribution, or None."""
+    """Return the version of an installed distribution, or None."""
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -20,7 +20,7 @@ def installed_version(distribution: str) -> str | None:
 
 
 def is_importable(module: str) -> bool:
-    """Whether `module` can be found; of a dotted name the first part, since looking for the rest would import it."""
+    """Whether `module` can be found; of a dotted name only the first part, because a full search would import it."""
     try:
         return importlib.util.find_spec(module.partition(".")[0]) is not None
     except (ImportError, ValueError):
@@ -28,21 +28,21 @@ def is_importable(module: str) -> bool:
 
 
 def missing_requirements(record: ForceFieldPlugin | MetaModelPlugin) -> list[str]:
-    """Packages of modules that `record` needs and that are not installed, without importing any."""
+    """Return the packages that `record` needs and that are not installed, without importing any."""
     return [module.partition(".")[0] for module in record.requires if not is_importable(module)]
 
 
 def install_hint(record: ForceFieldPlugin | MetaModelPlugin, package: str = PROJECT) -> str:
-    """The line that installs what `record` of `package` needs."""
+    """Return the command that installs the requirements of `record` from `package`."""
     if record.extra:
         return f'pip install "{package}[{record.extra}]"'
     if package != PROJECT:
-        return f"pip install {package}"  # pip adds what an installed package lacks
+        return f"pip install {package}"  # pip also installs missing requirements of an installed package
     return "pip install " + " ".join(module.partition(".")[0] for module in record.requires)
 
 
 def own_environment(package: str) -> str:
-    """The way out that always works where packages clash: an environment of its own for `package`."""
+    """Return the advice that always works for clashing packages: a separate environment for `package`."""
     folder = f"{package}-env"
     return (
         f"give it an environment of its own (python -m venv {folder} && {folder}/bin/pip install {package} ase numpy) "
@@ -51,7 +51,7 @@ def own_environment(package: str) -> str:
 
 
 def requirements_of(distribution: str, extras: Iterable[str] = ()) -> Iterator[Requirement]:
-    """Requirements of an installed distribution that hold on this Python, with `extras` or without any."""
+    """Yield the requirements of an installed distribution that apply to this Python, with `extras` or without any."""
     try:
         lines = requires(distribution) or []
     except PackageNotFoundError:
@@ -61,20 +61,20 @@ def requirements_of(distribution: str, extras: Iterable[str] = ()) -> Iterator[R
         try:
             requirement = Requirement(line)
         except InvalidRequirement:
-            continue  # of a packager's making, not the user's
+            continue  # an error of the packager, which the user cannot fix
         if requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in wanted):
             yield requirement
 
 
 def unmet_versions(distribution: str, extra: str = "") -> list[str]:
-    """Installed versions that do not fit what `distribution`, with `extra` where given, asks for; one line each.
+    """List installed versions that do not satisfy the requirements of `distribution`, or of its `extra`; one line each.
 
-    What is not installed at all is not listed: a module may come from elsewhere than its usual distribution.
+    Packages that are not installed are not listed: a module may come from another than its usual distribution.
     """
     unmet = []
     for requirement in requirements_of(distribution, [extra] if extra else []):
         found = installed_version(requirement.name)
         if found is not None and not requirement.specifier.contains(found, prereleases=True):
-            asking = f"{distribution}[{extra}]" if extra else distribution
-            unmet.append(f"{requirement.name} {found} is installed, {asking} needs {requirement.specifier}")
+            dependent = f"{distribution}[{extra}]" if extra else distribution
+            unmet.append(f"{requirement.name} {found} is installed, {dependent} needs {requirement.specifier}")
     return unmet

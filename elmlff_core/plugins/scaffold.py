@@ -1,4 +1,4 @@
-"""Write the package of a new adapter, which installs and passes the conformance kit before a line is changed."""
+"""Write the package of a new adapter, which can be installed and passes the conformance kit as it is."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def write_adapter_package(name: str, directory: Path | None = None) -> Path:
 
     Parameters
     ----------
-    name : of the adapter: lower-case letters and digits, joined by '-' or '_'
-    directory : must not exist; None takes ``<name>`` in the current folder
+    name : name of the adapter: lower-case letters and digits, joined by '-' or '_'
+    directory : folder to create, which must not exist; None takes ``<name>`` in the current folder
 
     Returns
     -------
@@ -30,7 +30,7 @@ def write_adapter_package(name: str, directory: Path | None = None) -> Path:
     Raises
     ------
     ElmlffError
-        The name does not fit or is taken, or the folder exists.
+        The name is not valid or is taken, or the folder exists or cannot be written.
     """
     if not NAME.fullmatch(name):
         raise ElmlffError(
@@ -46,11 +46,11 @@ def write_adapter_package(name: str, directory: Path | None = None) -> Path:
         "distribution": "elmlff-" + "-".join(words),
         "classname": "".join(word.capitalize() for word in words),
     }
-    if is_importable(values["module"]):  # elmlff_core, for one
+    if is_importable(values["module"]):  # such as elmlff_core
         raise ElmlffError(f"module {values['module']} exists in this environment: choose another name than '{name}'")
     directory = Path(name) if directory is None else directory
     if directory.exists():
-        raise ElmlffError(f"{directory} exists: nothing is written over; choose another --output")
+        raise ElmlffError(f"{directory} exists and is not overwritten: choose another --output")
     targets = {
         "pyproject.toml.txt": "pyproject.toml",
         "README.md.txt": "README.md",
@@ -58,7 +58,7 @@ def write_adapter_package(name: str, directory: Path | None = None) -> Path:
         "test.py.txt": f"test_{values['module']}.py",
     }
     templates = files("elmlff_core") / "templates" / "adapter"
-    # Everything is filled in before anything is written.
+    # All templates are filled in before the first file is written.
     texts = {
         target: Template((templates / source).read_text()).substitute(values) for source, target in targets.items()
     }

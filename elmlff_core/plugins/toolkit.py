@@ -19,7 +19,7 @@ from ase.geometry import complete_cell
 
 from elmlff_core.errors import ElmlffError, ForceFieldError
 
-if TYPE_CHECKING:  # workers in other environments have no data to read
+if TYPE_CHECKING:  # workers in other environments do not read data
     from elmlff_core.contracts.dataset import Dataset
 
 
@@ -31,12 +31,12 @@ def backend_errors(model: str, adapter: str, action: str) -> Iterator[None]:
     ----------
     model : name of the model
     adapter : name of the adapter
-    action : what was being done, as in "cannot `load model.pth`"
+    action : the attempted action, for the message "cannot <action>", such as ``load model.pth``
 
     Raises
     ------
     ForceFieldError
-        With the backend's exception as its cause; elmlff's own errors pass unchanged.
+        The backend raised an exception, which is the cause of this one; elmlff's own errors pass unchanged.
     """
     try:
         yield
@@ -50,7 +50,7 @@ def backend_errors(model: str, adapter: str, action: str) -> Iterator[None]:
 
 
 def distribution_version(distribution: str) -> str:
-    """Installed version of a distribution, found without importing it; "" where there is none."""
+    """Return the installed version of a distribution without importing it, or "" if it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -58,23 +58,23 @@ def distribution_version(distribution: str) -> str:
 
 
 def existing_checkpoint(checkpoint: Path | None, model: str, adapter: str) -> Path:
-    """The absolute path of a checkpoint; ForceFieldError where none is given or it is no file."""
+    """Return the absolute path of a checkpoint; raise ForceFieldError if none is given or it is not a file."""
     if checkpoint is None:
-        raise ForceFieldError(f"model '{model}' needs a checkpoint: adapter '{adapter}' loads nothing without one")
+        raise ForceFieldError(f"model '{model}' needs a checkpoint: adapter '{adapter}' cannot load without one")
     if not checkpoint.is_file():
         raise ForceFieldError(f"the checkpoint of model '{model}' is missing: there is no file {checkpoint}")
     return checkpoint.resolve()
 
 
 def fingerprint(adapter: str, distribution: str, checkpoint: Path | None, *settings: object) -> str:
-    """Hex digest of an adapter, its version, the backend's version, the checkpoint's bytes and `settings`.
+    """Return a hex digest of the adapter, its version, the backend's version, the checkpoint's bytes and `settings`.
 
     Parameters
     ----------
-    adapter : name and version of the adapter's own code, ``dp/1``: the version rises when its predictions change
-    distribution : the backend's, whose installed version counts
-    checkpoint : whose bytes count, not its path
-    settings : anything else that changes predictions; their `repr` must tell them apart
+    adapter : name and version of the adapter's own code, such as ``dp/1``; increase the version when predictions change
+    distribution : distribution of the backend; its installed version enters the digest
+    checkpoint : file whose bytes enter the digest; its path does not
+    settings : anything else that changes predictions; different settings must have a different `repr`
     """
     digest = hashlib.sha256()
     for part in (adapter, distribution, distribution_version(distribution), *map(repr, settings)):
@@ -90,17 +90,17 @@ def fingerprint(adapter: str, distribution: str, checkpoint: Path | None, *setti
 
 
 def by_atomic_number(symbols: Iterable[str]) -> list[str]:
-    """Chemical symbols in the order of the periodic table."""
+    """Sort chemical symbols in the order of the periodic table."""
     return sorted(symbols, key=atomic_numbers.__getitem__)
 
 
 def check_elements(structures: Sequence[Atoms], elements: Collection[str] | None, model: str) -> None:
-    """Refuse structures with an element that the model does not know; None knows any.
+    """Refuse structures with an element that the model does not know; with `elements` None, all are accepted.
 
     Raises
     ------
     ForceFieldError
-        Naming the structure, the element and the known ones.
+        An element is not among `elements`; the message names the structure, the element and the known elements.
     """
     if elements is None:
         return
@@ -115,10 +115,10 @@ def check_elements(structures: Sequence[Atoms], elements: Collection[str] | None
 
 
 def element_energies(dataset: Dataset) -> np.ndarray:
-    """Energy that least squares ascribe to an atom of each element: (119,) float64, eV, by atomic number.
+    """Fit one energy per element to the energies of `dataset` by least squares: (119,) float64, eV, by atomic number.
 
-    Where compositions do not vary enough to tell elements apart, this is the solution of smallest norm; it reproduces
-    the energies of the data all the same.
+    Where the compositions do not vary enough to determine the energies of all elements, this is the solution of
+    smallest norm; it fits the energies of the data equally well.
     """
     energies = np.zeros(len(chemical_symbols))
     if dataset.energy is None or len(dataset) == 0:
@@ -130,30 +130,30 @@ def element_energies(dataset: Dataset) -> np.ndarray:
 
 
 def summed_element_energies(structures: Sequence[Atoms], energies: np.ndarray) -> np.ndarray:
-    """Sum of `element_energies` over the atoms of each structure: (n_structures,) float64, eV."""
+    """Sum `element_energies` over the atoms of each structure: (n_structures,) float64, eV."""
     return np.array([energies[atoms.numbers].sum() for atoms in structures], dtype=np.float64)
 
 
 def in_vacuum(atoms: Atoms, cutoff: float) -> Atoms:
-    """`atoms` with vacuum in its non-periodic directions, so that no atom sees an image across them.
+    """Add vacuum in the non-periodic directions of `atoms`, so that no atom has an image within the cutoff there.
 
-    A cell vector of a non-periodic direction is replaced by one normal to the two others, as long as the structure is
-    thick plus twice the cutoff; images are then two cutoffs apart.  Positions stay as they are.
+    The cell vector of a non-periodic direction is replaced by one normal to the two others.  Its length is the
+    thickness of the structure plus twice the cutoff, so that images are two cutoffs apart.  Positions do not change.
 
     Parameters
     ----------
-    atoms : any periodicity; not changed, and returned itself where all directions are periodic
+    atoms : any periodicity; not changed, and returned as it is if all directions are periodic
     cutoff : Å
 
     Returns
     -------
     Atoms
-        Without labels and constraints, periodic in all directions.
+        Structure without labels and constraints, periodic in all directions.
     """
     if atoms.pbc.all():
         return atoms
     vectors = np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)  # (3, 3)
-    # Zero vectors become unit vectors normal to the others.
+    # complete_cell replaces zero vectors by unit vectors normal to the others.
     cell = complete_cell(vectors)  # (3, 3)
     for direction in np.flatnonzero(~atoms.pbc):
         normal = cell[direction]
@@ -163,9 +163,10 @@ def in_vacuum(atoms: Atoms, cutoff: float) -> Atoms:
 
 
 class NeighbourFinder:
-    """Finds all pairs of atoms within a cutoff, both i-j and j-i, images included.
+    """Neighbour list of all pairs of atoms within a cutoff, both i-j and j-i, including periodic images.
 
-    Vesin is the fastest of the finders at hand on small structures (30 µs for methane), and takes mixed periodicity.
+    It uses vesin, the fastest of the available libraries for small structures (30 µs for methane), which also supports
+    mixed periodicity.
 
     Parameters
     ----------
@@ -173,17 +174,17 @@ class NeighbourFinder:
     """
 
     def __init__(self, cutoff: float) -> None:
-        from vesin import NeighborList  # not in workers of other environments
+        from vesin import NeighborList  # not installed where a worker runs under another interpreter
 
         self._finder = NeighborList(cutoff=cutoff, full_list=True)
 
     def pairs(self, atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Pairs of `atoms`.
+        """Find all pairs of `atoms`.
 
         Returns
         -------
         centre, neighbour : (n_pairs,) int64, indices of atoms
-        offset : (n_pairs, 3) float64, Å, to be added to the neighbour's position
+        offset : (n_pairs, 3) float64, Å, to be added to the position of the neighbour
         """
         cell = atoms.cell.complete().array if atoms.pbc.any() else np.zeros((3, 3))
         centre, neighbour, image = self._finder.compute(atoms.positions, cell, atoms.pbc.tolist(), "ijS")

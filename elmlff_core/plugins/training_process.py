@@ -1,4 +1,4 @@
-"""A backend's own trainer as a child process: logged, watched, and never left behind."""
+"""Run the trainer of a backend as a child process, with a log and progress, and always end it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ TAIL_LINES = 15
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 5.0
 
-# More threads than cores cost a factor of ten on small systems, and one is fastest there; what the user set wins.
+# Small systems train fastest with one thread; more threads than cores are ten times slower.  Variables that the user
+# has set take precedence.
 SINGLE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "DP_INTRA_OP_PARALLELISM_THREADS": "1",
     "DP_INTER_OP_PARALLELISM_THREADS": "1",
 }
 
-# Run by the child before it becomes the trainer: the kernel then kills it when this process dies, even by SIGKILL.
-# Only Linux can do that (prctl 1 is PR_SET_PDEATHSIG); a `preexec_fn` would not be safe in a process with threads.
+# The child runs this before the trainer, so that the kernel kills it when this process ends, even after SIGKILL.
+# Only Linux supports this (prctl 1 is PR_SET_PDEATHSIG); `preexec_fn` would not be safe in a process with threads.
 _BIND_TO_PARENT = """
 import ctypes, os, signal, sys
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     if os.getppid() != int(sys.argv[1]):
-        sys.exit("the parent is gone")
+        sys.exit("the parent process has ended")
 os.execv(sys.argv[2], sys.argv[2:])
 """
 
@@ -39,20 +40,20 @@ os.execv(sys.argv[2], sys.argv[2:])
 def run_trainer(arguments: Sequence[str], directory: Path, model: str, adapter: str, poll: Callable[[], None]) -> None:
     """Run ``python *arguments`` in `directory` until it ends.
 
-    Its output goes to ``training.log`` there.  When this process is interrupted or killed, so is the child with
-    everything it started.
+    The output is appended to ``training.log`` in that folder.  When this process is interrupted, the child and all
+    processes that it started are ended; when this process is killed, the kernel kills the child.
 
     Parameters
     ----------
-    arguments : for this Python interpreter
+    arguments : arguments for the Python interpreter
     directory : working directory of the child
     model, adapter : names, for messages
-    poll : called a few times a second, to report progress
+    poll : called a few times per second, to report progress
 
     Raises
     ------
     ForceFieldError
-        When the child fails, with the last lines of its log.
+        The child failed; the message ends with the last lines of its log.
     """
     log = directory / LOG_NAME
     command = [sys.executable, "-I", "-c", _BIND_TO_PARENT, str(os.getpid()), sys.executable, *arguments]
@@ -84,12 +85,12 @@ def run_trainer(arguments: Sequence[str], directory: Path, model: str, adapter: 
 
 
 def tail(log: Path, n_lines: int = TAIL_LINES) -> str:
-    """The last lines of a log."""
+    """Return the last lines of a log."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-n_lines:])
 
 
 def _terminate(child: subprocess.Popen[bytes]) -> None:
-    """End the child's whole session: politely, then not."""
+    """End all processes of the child's session: first by SIGTERM, then by SIGKILL."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         if child.poll() is not None:
             return

@@ -1,4 +1,4 @@
-"""elmlff.toml: what a run is made of, validated."""
+"""The settings of a run, as read from elmlff.toml and validated."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ SplitMethod = Literal["random", "blocks", "clusters"]
 
 
 class Section(BaseModel):
-    """A table of elmlff.toml: unknown keys are refused."""
+    """Base class of the tables of elmlff.toml; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
-    """Where structures and labels come from, and how they are split.
+    """The sources of structures and labels, and how they are split.
 
-    `train` and `test` are files, deepmd/npy folders or names of embedded examples.  Without `test`, `test_fraction` of
-    the training data is held out.  Validation is always cut from what remains.
+    `train` and `test` are files, deepmd/npy folders or names of embedded examples or published datasets.  Without
+    `test`, the fraction `test_fraction` of the data is held out for testing.  Validation structures are always taken
+    from the remaining training data.
     """
 
     train: str = "methane"
@@ -42,14 +43,14 @@ class DataConfig(Section):
 
 
 class ModelConfig(Section):
-    """One named base force field: adapter, checkpoint (trained where there is none) and the adapter's options.
+    """The settings of one base model: its adapter, its checkpoint (trained if none is given) and the adapter's options.
 
-    A model with the name of a preset starts from the preset.  `trust` allows unpickling of a checkpoint, which can run
-    any code its author put there.
+    A model with the name of a preset starts from the preset.  `trust` allows unpickling of the checkpoint, which can
+    run any code in it.
 
-    `python` runs the model in a worker process: under another interpreter, by path or name, or "self", under this one.
-    A worker that does not load or answer a batch within `timeout` seconds is given up.  `threads` are those of the
-    worker's numerical libraries; by default as many as here.
+    With `python` the model runs in a worker process.  The value is the path or the name of another interpreter, or
+    "self" for the current one.  A worker that does not load, or does not answer a batch, within `timeout` seconds is
+    killed.  `threads` is the number of threads of the worker's numerical libraries, by default that of this process.
     """
 
     adapter: str = ""
@@ -71,24 +72,24 @@ PAPER_TRAINING: dict[str, Any] = {
 
 
 class TrainingConfig(Section):
-    """How a neural meta-model is trained; closed-form ones ignore it.
+    """The training settings of neural meta-models; closed-form meta-models ignore them.
 
-    What is None is chosen by the budget (`epochs`) or the meta-model (all else).  Training stops early after
-    `patience` epochs without a better validation error.
+    A value of None is replaced by the budget's (`epochs`) or the meta-model's own default (all others).  Training stops
+    early after `patience` epochs without a lower validation error.
 
     Attributes
     ----------
     batch_size : structures
-    learning_rate : its highest value
-    loss : ``mse``, the mean squared force component, or ``norm``, the mean norm of the force error, in which frames
-        with large errors weigh less
-    averaging : decay of the moving average of weights that is validated and kept; 0 takes the weights as they are
-    energy_weight : share of the energy error in the loss of meta-models that learn an energy
-    device : ``auto`` takes a CUDA GPU where there is one
+    learning_rate : the highest learning rate
+    loss : ``mse``, the mean squared error of force components, or ``norm``, the mean norm of the force errors, which
+        gives less weight to frames with large errors
+    averaging : decay of the moving average of weights that is validated and kept; 0 keeps the weights themselves
+    energy_weight : weight of the energy error in the loss, for meta-models that learn an energy
+    device : ``auto`` uses a CUDA GPU if there is one
     precision : ``bfloat16`` multiplies matrices in that precision and keeps weights in float32; for GPUs
-    fused : whether the optimiser updates all weights in one kernel; ``auto``: on a GPU
-    compile : whether torch.compile makes one program of the network, which takes about a minute and a C++ compiler.
-        ``auto``: where the meta-model gains by it, and the training is long
+    fused : whether the optimiser updates all weights in one kernel; ``auto`` does so on a GPU
+    compile : whether to compile the network with torch.compile, which takes about a minute and needs a C++ compiler;
+        ``auto`` does so where the meta-model is faster with it and the training is long
     """
 
     epochs: int | None = Field(None, ge=0)
@@ -105,22 +106,22 @@ class TrainingConfig(Section):
     compile: bool | Literal["auto"] = "auto"
 
     def with_defaults(self, defaults: Mapping[str, Any]) -> TrainingConfig:
-        """The same with what is None taken from `defaults`, a meta-model's own, and then from the paper's."""
+        """Replace values of None by `defaults`, those of a meta-model, and where it has none by the paper's."""
         filled = {**PAPER_TRAINING, **defaults}
         return self.model_copy(update={key: value for key, value in filled.items() if getattr(self, key) is None})
 
 
 class Config(Section):
-    """Everything a run is made of.
+    """All settings of a run.
 
-    `seed` is of initial weights and batches; trained meta-models are fitted with `seeds` of them, one after the other.
-    `geometry_only` also fits each trained meta-model without base models.  `folds` retrains the base models on training
-    structures minus one fold, for out-of-fold features.
+    `seed` sets initial weights and batches.  Trained meta-models are fitted once for each of `seeds` consecutive seeds.
+    `geometry_only` also fits each trained meta-model without base models.  `folds` retrains the base models with one
+    fold of the training structures left out at a time, for out-of-fold features.
 
-    `meta` names one meta-model or several, ``name = "linear,gat"`` or a list of names.  The other keys are the options
-    of the one, or tables of options under the names of several.
+    `meta` names one or several meta-models, as ``name = "linear,gat"`` or a list of names.  For one meta-model, the
+    other keys are its options; for several, they are tables of options under their names.
 
-    `base_models` names the base models; empty where the user names none, for `with_base_models` to fill in.
+    `base_models` names the base models.  It is empty if the user names none; `with_base_models` then fills it in.
     """
 
     budget: Budget = "quick"
@@ -170,19 +171,19 @@ class Config(Section):
         return _names(self.meta.get("name", DEFAULT_META))
 
     def digest(self) -> str:
-        """Hex digest of the settings: two runs with the same one are the same run."""
+        """Return a hex digest of the settings: runs with the same digest are the same run."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def without_seeds(config: Config) -> Config:
-    """The same with one seed: what is kept in a folder for each seed is the same run with any number of them."""
+    """Return the settings with one seed, because the folder of one seed is the same for any number of seeds."""
     return config.model_copy(update={"seeds": 1})
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    """Names in a list, or in a string with commas between them."""
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
-        raise ValueError("'name' is a name, names with commas between them, or a list of names")
-    return tuple(part.strip() for part in parts if part.strip())
+    """Return the names in a list, or in a string separated by commas."""
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ValueError("'name' must be a name, names separated by commas, or a list of names")
+    return tuple(name.strip() for name in names if name.strip())

@@ -1,4 +1,4 @@
-"""Reading settings: a file, what goes over it, and errors that name the key and the nearest known one."""
+"""Read settings from a file and the command line; errors name the key and the most similar known key."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def read_config(
     assignments: Sequence[str] = (),
     defaults: Mapping[str, Any] | None = None,
 ) -> Config:
-    """Settings from a file, overlaid by `values`, then by ``--set`` `assignments`.
+    """Read settings from a file; `values` replace those of the file, and `assignments` from ``--set`` replace both.
 
     Parameters
     ----------
     path : elmlff.toml; None takes the one in the current folder, if any.  Paths in it are relative to its folder.
-    values : nested settings; entries that are None are left out
-    assignments : ``key.subkey=value``, the value in TOML or, failing that, a string
-    defaults : nested settings that all others go over
+    values : nested settings; entries that are None are ignored
+    assignments : ``key.subkey=value``; a value that is not valid TOML is taken as a string
+    defaults : nested settings that are replaced by all others
 
     Raises
     ------
     ConfigError
-        The file is missing or no TOML; an unknown key, with a suggestion; a value that does not fit.
+        The file is missing or not valid TOML; a key is unknown (with a suggestion); a value is not valid.
     """
     raw: dict[str, Any] = {}
     if path is None and DEFAULT_FILE.exists():
@@ -46,7 +46,7 @@ def read_config(
 
 
 def validated[Model: BaseModel](model: type[Model], raw: Mapping[str, Any], where: str) -> Model:
-    """`raw` as a `model`; ConfigError names the key, what was found, and the nearest known key."""
+    """Validate `raw` as a `model`; ConfigError names the key, the value found, and the most similar known key."""
     try:
         return model.model_validate(dict(raw))
     except ValidationError as error:
@@ -91,7 +91,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Paths in a file are relative to its folder, so that it works from anywhere."""
+    """Resolve paths relative to the folder of the file, so that it can be used from any folder."""
     data = raw.get("data")
     if isinstance(data, dict):
         for key in ("train", "test"):
@@ -100,7 +100,7 @@ def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     for model in raw.get("models", {}).values() if isinstance(raw.get("models"), dict) else ():
         if isinstance(model, dict) and isinstance(model.get("checkpoint"), str):
             model["checkpoint"] = str(folder / Path(model["checkpoint"]).expanduser())
-        # A bare name, "self" or "python3.12", is no path.
+        # A name without "/", such as "self" or "python3.12", is not a path.
         if isinstance(model, dict) and isinstance(model.get("python"), str) and "/" in model["python"]:
             model["python"] = str((folder / Path(model["python"]).expanduser()).absolute())
     return raw

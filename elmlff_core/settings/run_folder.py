@@ -1,4 +1,4 @@
-"""RunFolder: what a run writes and where, and whether a folder holds this run, another, or none."""
+"""RunFolder: the files that a run writes, and a check whether a folder holds this run, another run, or none."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class RunFolder:
     Attributes
     ----------
     path : the folder
-    key : hex digest of settings, data and given checkpoints: the same key is the same run
-    lock : held as long as the run goes on, or None
+    key : hex digest of settings, data and given checkpoints; runs with the same key are the same run
+    lock : held while the run goes on, or None
     """
 
     path: Path
@@ -39,12 +39,12 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path, key: str, config: Config) -> RunFolder:
-        """Make the folder, or come back to it.
+        """Create the folder or reopen it.
 
         Raises
         ------
         ConfigError
-            `path` is a file, holds another run or anything else, or another process works in it.
+            `path` is a file, or holds another run or other files, or another process works in it.
         """
         record = path / RUN_FILE
         if path.exists() and not path.is_dir():
@@ -52,7 +52,7 @@ class RunFolder:
         if record.exists():
             if read_json(record, ("key",), f"remove the folder {path}, or choose another --output")["key"] != key:
                 raise ConfigError(
-                    f"{path} holds another run (its {CONFIG_FILE} or data differ): choose another --output, "
+                    f"{path} holds another run (its {CONFIG_FILE} or data are different): choose another --output, "
                     "or remove that folder"
                 )
         elif path.exists() and any(found.name != LOCK_FILE for found in path.iterdir()):
@@ -65,24 +65,24 @@ class RunFolder:
 
     @property
     def fit(self) -> Path:
-        """Folders of the fits of meta-models: checkpoints, logs, and what came of them."""
+        """Folder with one folder per fit of a meta-model: checkpoints, logs and results."""
         return self.path / "fit"
 
     @property
     def stacks(self) -> Path:
-        """Folders of the stacks, one of which is the run's own, where several meta-models were asked for."""
+        """Folder with one folder per stack, where several meta-models were asked for; one of them is the run's own."""
         return self.path / "stacks"
 
     def finished(self) -> dict[str, Any] | None:
-        """The metrics of a finished run, or None."""
+        """Return the metrics of a finished run, or None."""
         path, keys = self.path / METRICS_FILE, ("errors", "summary", "notes")
         return read_json(path, keys, f"remove {path}, and the same command makes it again") if path.exists() else None
 
 
 def _locked(path: Path) -> FileLock:
-    """The lock of a run folder; ConfigError where another process holds it.
+    """Return the lock of a run folder; raise ConfigError if another process holds it.
 
-    It is one object in this process, and goes with the last run that holds it, however that ends.
+    There is one lock per folder in this process; it is released with the last run that holds it, however that ends.
     """
     lock = FileLock(path / LOCK_FILE, timeout=0, is_singleton=True)
     try:
@@ -98,7 +98,7 @@ def _locked(path: Path) -> FileLock:
 
 
 def _without_none(value: Any) -> Any:
-    """TOML has no null: a key that is not set is left out."""
+    """Leave out keys without a value, because TOML has no null."""
     if isinstance(value, dict):
         return {key: _without_none(item) for key, item in value.items() if item is not None}
     return value

@@ -1,1 +1,1 @@
-"""Base force fields in processes of their own, under this Python interpreter or another."""
+"""Base models in separate processes, under this Python interpreter or another."""

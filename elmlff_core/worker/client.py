@@ -1,4 +1,4 @@
-"""WorkerForceField: a base force field that lives in a worker process, under this interpreter or another."""
+"""WorkerForceField: a base model that runs in a worker process, under this interpreter or another."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ LOST = (WorkerDiedError, WorkerTimeoutError, WorkerClosedError, ProtocolError)
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """How a worker is run.
+    """The settings of a worker.
 
     Attributes
     ----------
-    python : its interpreter, a path or a name on the PATH; "self" is this one
-    timeout : s, for loading and for each batch
-    threads : of its numerical libraries; None leaves them as they are here
+    python : its interpreter, a path or a name on the PATH; "self" is the current interpreter
+    timeout : time limit in s for loading and for each batch
+    threads : number of threads of its numerical libraries; None takes that of this process
     """
 
     python: str
@@ -49,21 +49,21 @@ class WorkerSettings:
 
 
 class WorkerForceField:
-    """A base force field in a worker process, started here and started again where it dies.
+    """A base model in a worker process, which is started here and restarted if it ends unexpectedly.
 
-    Predictions are those of the force field itself, bit by bit, where both have the same number of threads.  One batch
-    is under way at a time; other threads wait.
+    Predictions are identical, bit by bit, to those in the current process if both use the same number of threads.  One
+    batch is processed at a time; calls from other threads wait.
 
     Parameters
     ----------
-    request : as for the adapter itself
+    request : the request that the adapter itself would get
     plugin : the adapter
-    settings : how the worker is run
+    settings : the settings of the worker
 
     Raises
     ------
     WorkerError
-        The interpreter cannot be started, lacks what the adapter needs, or cannot load the force field.
+        The interpreter cannot be started, lacks packages that the adapter needs, or cannot load the force field.
     """
 
     def __init__(self, request: LoadRequest, plugin: ForceFieldPlugin, settings: WorkerSettings) -> None:
@@ -75,7 +75,7 @@ class WorkerForceField:
         self._process: WorkerProcess | None = None
         self._finalizer: Callable[[], Any] | None = None
         self._n_requests = 0
-        # Structures in one request: all of a batch, until one turns out to be too large for the worker's memory.
+        # Most structures in one request; it is reduced when a batch is too large for the worker's memory.
         self._batch_limit = sys.maxsize
         ready = self._start()
         self.elements: frozenset[str] | None = None if ready["elements"] is None else frozenset(ready["elements"])
@@ -83,29 +83,30 @@ class WorkerForceField:
         self.fingerprint = _fingerprint(ready)
 
     def predict(self, structures: Sequence[Atoms]) -> Prediction:
-        """Energies, forces and stresses as the base gives them; a batch too large for its memory goes in parts.
+        """Predict energies, forces and stresses; a batch too large for the worker's memory is divided.
 
         Raises
         ------
         WorkerError
-            The worker died twice over a batch, gave no answer in time, ran out of memory over a single structure,
-            answered what is no answer, or the base failed; it names the structures, counted from the first given.
+            The worker ended unexpectedly twice for one batch, did not answer in time, ran out of memory for a single
+            structure, or sent an invalid answer; or the base model failed.  The message gives the indices of the
+            structures in `structures`.
         """
-        parts: list[Prediction] = []
+        predictions: list[Prediction] = []
         start = 0
         with self._lock:
-            while start < len(structures) or not parts:
+            while start < len(structures) or not predictions:
                 batch = structures[start : start + self._batch_limit]
                 prediction = self._predict_batch(batch, range(start, start + len(batch)))
                 if prediction is None:
                     self._batch_limit = len(batch) // 2
                     continue
-                parts.append(prediction)
+                predictions.append(prediction)
                 start += len(batch)
-        return parts[0] if len(parts) == 1 else Prediction.concatenate(parts)
+        return predictions[0] if len(predictions) == 1 else Prediction.concatenate(predictions)
 
     def close(self) -> None:
-        """End the worker, at once where it is at work in another thread; the next prediction starts another."""
+        """End the worker, immediately if another thread is using it; the next prediction starts a new worker."""
         process = self._process
         if process is None:
             return
@@ -128,7 +129,7 @@ class WorkerForceField:
         self.close()
 
     def _predict_batch(self, batch: Sequence[Atoms], indices: range) -> Prediction | None:
-        """The prediction, or None where the worker's memory is too small for so many structures at a time."""
+        """Return the prediction, or None if the worker's memory is too small for so many structures at a time."""
         try:
             answer = self._answer(lambda number: pack_structures(batch, number))
             if answer.kind == "result":
@@ -142,7 +143,7 @@ class WorkerForceField:
         raise self._failure(answer, indices)
 
     def _answer(self, make: Callable[[int], Message]) -> Message:
-        """The answer to a message; where the worker died before or over it, it is started again, once."""
+        """Return the answer to a message; if the worker has ended or ends during the request, restart it once."""
         if self._process is not None and self._process.is_usable:
             try:
                 return self._exchange(make)
@@ -152,9 +153,9 @@ class WorkerForceField:
         return self._exchange(make)
 
     def _exchange(self, make: Callable[[int], Message]) -> Message:
-        """Send the message that `make` makes for a request number, and wait for its answer.
+        """Send the message that `make` returns for a request number, and wait for its answer.
 
-        The worker is killed where anything but an answer comes, an interruption by the user included.
+        The worker is killed if there is no valid answer, and also if the user interrupts the request.
         """
         assert self._process is not None
         self._n_requests += 1
@@ -172,7 +173,7 @@ class WorkerForceField:
         return answer
 
     def _start(self) -> Mapping[str, Any]:
-        """Start the worker and have it load the force field; what it says it loaded."""
+        """Start the worker and let it load the force field; return the header of its answer."""
         executable = find_interpreter(self._settings.python)
         if executable is None:
             raise WorkerError(f"{self._label}: there is no Python interpreter {self._settings.python}")
@@ -182,7 +183,7 @@ class WorkerForceField:
         except OSError as error:
             raise WorkerError(f"{self._label} cannot be started: {error}") from error
         self._process = process
-        # Ends it when this object is dropped or Python exits; the worker's lifeline is for all other ends.
+        # Ends the worker when this object is deleted or Python exits; the lifeline covers all other cases.
         self._finalizer = weakref.finalize(self, process.stop, GRACE_SECONDS).detach
         try:
             ready = self._exchange(lambda number: Message({**self._opening, "request": number}))
@@ -200,7 +201,7 @@ class WorkerForceField:
         if (found := _fingerprint(ready)) != self.fingerprint:
             self._stop()
             raise WorkerError(
-                f"{self._label} was started again and is another force field than before (fingerprint {found[:12]}, "
+                f"{self._label} is another force field after a restart than before (fingerprint {found[:12]}, "
                 f"expected {self.fingerprint[:12]}): its checkpoint or its environment has changed; run again"
             )
 
@@ -212,33 +213,33 @@ class WorkerForceField:
             self._process = None
 
     def _lost(self, error: Exception, indices: range | None = None) -> WorkerError:
-        """The error of a worker that gave no answer or no sensible one, with what it printed last; it is ended."""
+        """End a worker without a valid answer, and return the error with its last output."""
         tail = self._process.tail() if self._process is not None else ""
         self._stop()
         seconds = f"{self._settings.timeout:g} s"
         if isinstance(error, WorkerDiedError):
-            what = f"{error} while it loaded" if indices is None else f"{error}, after it had been started again once"
+            what = f"{error} while it loaded" if indices is None else f"{error}, after it had been restarted once"
         elif isinstance(error, WorkerTimeoutError):
             what = (
                 f"{'did not load' if indices is None else 'gave no answer'} within {seconds} and was killed "
                 f"(raise 'timeout' under [models.{self.name}] if it needs longer)"
             )
         elif isinstance(error, WorkerClosedError):
-            what = "was closed while at work"
+            what = "was closed during a request"
         else:
-            what = f"answered garbage and was killed: {error}"
-        details = f"; it printed last:\n{tail}" if tail else "; it printed nothing"
+            what = f"sent an invalid answer and was killed: {error}"
+        details = f"; its last output was:\n{tail}" if tail else "; it printed nothing"
         return WorkerError(f"{self._label} {what}", indices, details)
 
     def _failure(self, answer: Message, indices: range | None = None) -> WorkerError:
-        """The error that the worker reported, with its traceback as cause."""
+        """Return the error that the worker reported, with its traceback as cause."""
         header = answer.header
         reason = f"{header.get('type')}: {header.get('message')}"
         if header.get("memory"):
             what = f"{self._label} ran out of memory: {reason}"
         elif header.get("setup"):
             what = f"{self._label} cannot be used: {header.get('message')}"
-        elif header.get("elmlff"):  # the message names model and adapter already
+        elif header.get("elmlff"):  # the message already contains model and adapter
             what = f"{header.get('message')}; in the worker {self._settings.python}"
         else:
             what = f"{self._label} failed: {reason}"
@@ -248,7 +249,7 @@ class WorkerForceField:
 
 
 def _opening(request: LoadRequest, plugin: ForceFieldPlugin, settings: WorkerSettings) -> dict[str, Any]:
-    """The header of the message ``open``."""
+    """Return the header of the message ``open``."""
     is_self = settings.python == SELF
     standalone = "" if is_self else plugin.standalone
     return {
@@ -259,7 +260,7 @@ def _opening(request: LoadRequest, plugin: ForceFieldPlugin, settings: WorkerSet
         "checkpoint": None if request.checkpoint is None else str(request.checkpoint.absolute()),
         "trust": request.trust,
         "options": request.options.model_dump(mode="json"),
-        # The same interpreter with the same path finds what this one finds.
+        # With the same path, the worker under the same interpreter finds the same modules.
         "sys_path": [str(entry) for entry in sys.path] if is_self else None,
         "standalone": standalone,
         "packages": _package_file(standalone) if standalone else {},
@@ -267,16 +268,16 @@ def _opening(request: LoadRequest, plugin: ForceFieldPlugin, settings: WorkerSet
 
 
 def _package_file(module: str) -> dict[str, str]:
-    """The file of the top-level package, or module, that `module` is in; found without importing it."""
+    """Find the file of the top-level package, or module, that contains `module`, without importing it."""
     top = module.partition(".")[0]
     spec = importlib.util.find_spec(top)
     if spec is None or spec.origin is None:
-        raise PluginError(f"'{top}', named as standalone by an adapter, is no package with an __init__.py")
+        raise PluginError(f"'{top}', which an adapter names as standalone, is not a package with an __init__.py")
     return {top: spec.origin}
 
 
 def _fingerprint(ready: Mapping[str, Any]) -> str:
-    """The base's own, and with it that of the environment where it is another."""
+    """Return the fingerprint of the base model, combined with that of its environment if it is not elmlff's own."""
     if not ready["environment"]:
         return str(ready["fingerprint"])
     return hashlib.sha256(f"{ready['fingerprint']}\n{ready['environment']}".encode()).hexdigest()

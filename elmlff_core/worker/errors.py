@@ -1,4 +1,4 @@
-"""What can go wrong with a worker: between its two ends, and as it is told to the user."""
+"""Errors of workers: those of the communication, and the error that the user gets."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from elmlff_core.errors import ForceFieldError
 
 
 class WorkerDiedError(Exception):
-    """The process ended; the message says how."""
+    """The process ended; the message describes how."""
 
 
 class WorkerClosedError(Exception):
-    """The worker was closed from another thread while it was at work."""
+    """The worker was closed from another thread during a request."""
 
 
 class WorkerTimeoutError(Exception):
-    """No answer came in time."""
+    """The worker did not answer in time."""
 
 
 class RemoteTraceback(Exception):
@@ -25,13 +25,13 @@ class RemoteTraceback(Exception):
 
 
 class WorkerError(ForceFieldError):
-    """A worker that could not be started, failed on some structures, or was lost.
+    """A worker could not be started, failed for some structures, or ended unexpectedly.
 
     Parameters
     ----------
     what : the message, up to the structures
-    structures : indices of the structures it was at, or None where it was loading
-    details : what follows the structures in the message, such as what the worker printed last
+    structures : indices of the structures of the request, or None if the worker was loading
+    details : the message after the structures, such as the last output of the worker
     """
 
     def __init__(self, what: str, structures: range | None = None, details: str = "") -> None:
@@ -43,7 +43,7 @@ class WorkerError(ForceFieldError):
         super().__init__(f"{what}{where}{details}")
 
     def shifted(self, by: int) -> WorkerError:
-        """The same error, its structures counted from `by` structures earlier."""
+        """Return the same error with `by` added to the indices of its structures."""
         if self.structures is None:
             return self
         moved = range(self.structures.start + by, self.structures.stop + by)

@@ -1,4 +1,4 @@
-"""One worker process: started with pipes of its own, talked to against a deadline, and never left behind."""
+"""One worker process: started with its own pipes, asked with a time limit, and always ended."""
 
 from __future__ import annotations
 
@@ -24,31 +24,33 @@ SELF = "self"
 READ_BYTES = 1 << 20
 POLL_SECONDS = 1.0
 GRACE_SECONDS = 2.0
-TAIL_LINES = 25  # a trace of faulthandler, and what was said before it
+TAIL_LINES = 25  # a trace of faulthandler and the output before it
 TAIL_BYTES = 8192
-# A worker that prints with every structure must not fill the disk in a long run: only the end is ever shown.
+# The log is shortened at this size, so that a worker that prints for every structure does not fill the disk.  Only the
+# end of the log is ever shown.
 MAX_LOG_BYTES = 1 << 20
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-# Set by a parent for itself, they would lead another interpreter to the wrong standard library.
+# With these variables of the parent process, another interpreter would use the wrong standard library.
 FOREIGN_TO_OTHERS = ("PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
 
 
 def find_interpreter(python: str) -> str | None:
-    """The executable that the setting `python` means: a path, a name to be looked up, or "self"; None where none is."""
+    """Return the executable for the setting `python`, a path, a name or "self"; None if there is none."""
     return (sys.executable or None) if python == SELF else shutil.which(python)
 
 
 class WorkerProcess:
     """A running worker.
 
-    It has three pipes of its own: requests, replies, and a lifeline whose closing means its death.  Its standard output
-    and error go to an unnamed temporary file, so that whatever an MLFF prints does no harm and is there when it fails.
+    It has three pipes of its own: for requests, for replies, and a lifeline; when the lifeline is closed, the worker is
+    killed.  Its standard output and error go to an unnamed temporary file: output of an MLFF does not disturb the
+    messages, and error messages can show its end.
 
     Parameters
     ----------
-    executable : the interpreter, as `find_interpreter` gives it
-    is_self : whether it is elmlff's own
-    threads : of its numerical libraries; None leaves them as they are here
+    executable : the interpreter, from `find_interpreter`
+    is_self : whether it is the interpreter of elmlff itself
+    threads : number of threads of its numerical libraries; None takes that of this process
 
     Raises
     ------
@@ -58,7 +60,7 @@ class WorkerProcess:
 
     def __init__(self, executable: str, is_self: bool, threads: int | None) -> None:
         self._log = tempfile.TemporaryFile("w+b", buffering=0)  # noqa: SIM115 (lives as long as the worker)
-        # Appending, because the file may be emptied while the worker goes on writing.
+        # The worker appends to the file, because this process may empty it while the worker is writing.
         flags = fcntl.fcntl(self._log, fcntl.F_GETFL)
         fcntl.fcntl(self._log, fcntl.F_SETFL, flags | os.O_APPEND)
         theirs_requests, self._requests = os.pipe()
@@ -74,7 +76,9 @@ class WorkerProcess:
                 stderr=subprocess.STDOUT,
                 pass_fds=theirs,
                 env=_environment(is_self, threads),
-                start_new_session=True,  # Ctrl-C is for elmlff, which closes its workers; and one kill reaches them all
+                # In a session of its own it gets no Ctrl-C, after which elmlff closes its workers itself, and it can be
+                # killed together with its children.
+                start_new_session=True,
             )
         except BaseException:
             self._close_descriptors()
@@ -89,23 +93,24 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Process id."""
         return self._process.pid
 
     @property
     def is_usable(self) -> bool:
-        """Whether it runs, as far as is known, and belongs to this process and not to the one this was forked from."""
+        """Whether it runs, as far as is known, and was started by this process, not by the parent of a fork."""
         return not self._closed and self._owner == os.getpid() and self._process.poll() is None
 
     def exchange(self, frame: bytes, timeout: float) -> Message:
-        """Send a frame and wait for the answer.
+        """Send a frame and wait at most `timeout` seconds for the answer.
 
-        Writes and reads as the pipes allow, so that neither side can wait for the other for ever.
+        Writing and reading alternate as the pipes allow, so that the two processes cannot block each other.
 
         Raises
         ------
         WorkerDiedError, WorkerClosedError, WorkerTimeoutError, ProtocolError
-            After any of these the worker must be stopped: what it would say next is not known.
+            There is no valid answer.  After any of these errors the worker must be stopped, because its next message
+            could belong to this request.
         """
         deadline = time.monotonic() + timeout
         rest, reader = memoryview(frame), FrameReader()
@@ -124,18 +129,18 @@ class WorkerProcess:
                 reader.feed(data)
                 if (message := reader.message()) is not None:
                     if rest:
-                        raise ProtocolError("the worker answered before it was asked")
+                        raise ProtocolError("the worker answered before the request was complete")
                     self._trim_log()
                     return message
             elif self._requests in events:
                 rest = self._send(rest)
                 if not rest:
                     poll.unregister(self._requests)
-            elif self._process.poll() is not None:  # its children may hold the pipe open
+            elif self._process.poll() is not None:  # its children may keep the pipe open
                 raise self._ended()
 
     def stop(self, grace: float = 0.0) -> None:
-        """End it and whatever it started; by its own way out within `grace` seconds, where it is idle, else at once."""
+        """End the worker and its children; it is killed unless it exits by itself within `grace` seconds."""
         self._closed = True
         if self._owner != os.getpid():
             return
@@ -149,20 +154,20 @@ class WorkerProcess:
         self._close_descriptors()
 
     def kill(self) -> None:
-        """Kill it; a conversation under way in another thread then ends with WorkerClosedError."""
+        """Kill the worker; a request in another thread then ends with WorkerClosedError."""
         self._closed = True
-        if not self._killed:  # once: the process id may belong to another later
+        if not self._killed:  # only once, because another process may get the same id later
             self._killed = True
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # it and all of its children are gone
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it and its children have ended already
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def tail(self) -> str:
-        """The last lines it printed."""
+        """Return the last lines of its output."""
         return "\n".join(self._log_end().decode(errors="replace").splitlines()[-TAIL_LINES:])
 
     def forget(self) -> None:
-        """In a forked child: let go of the parent's pipes, which would keep the worker alive longer than the parent."""
+        """Close the parent's pipes in a forked child: open pipes would keep the worker alive after the parent ends."""
         self._closed = True
         self._close_descriptors()
 
@@ -175,7 +180,7 @@ class WorkerProcess:
             raise self._ended() from None
 
     def _ended(self) -> Exception:
-        """How it ended; killed where it closed its pipes but lives on."""
+        """Return the error that describes how the worker ended; kill it if it closed its pipes but still runs."""
         if self._closed:
             return WorkerClosedError()
         try:

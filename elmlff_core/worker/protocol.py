@@ -1,13 +1,14 @@
-"""The wire format between elmlff and its workers: framed messages of a JSON header and raw arrays; no pickles.
+"""The message format between elmlff and its workers: frames with a JSON header and raw arrays; no pickles.
 
-A frame is, in this order and little-endian::
+A frame consists of, in this order and little-endian::
 
     magic b"ELMW" | version u16 | zero u16 | header length u32 | payload length u64 | CRC-32 u32 | header | payload
 
-The header is a JSON object in UTF-8 whose ``arrays`` list name, dtype and shape of each array; the payload is their
-bytes, one after the other.  The checksum is over header and payload.
+The header is a JSON object in UTF-8; its key ``arrays`` lists the name, dtype and shape of each array.  The payload is
+the bytes of the arrays, one after the other.  The checksum covers header and payload.
 
-This file runs in the workers too: Python 3.9, and nothing but the standard library until an array is decoded.
+Workers under other interpreters import this file, so it keeps to Python 3.9, and to the standard library until an array
+is decoded.
 """
 
 from __future__ import annotations
@@ -26,24 +27,24 @@ if TYPE_CHECKING:
 VERSION = 1
 MAGIC = b"ELMW"
 PREFIX = struct.Struct("<4sHHIQI")
-# Far above any batch: only there so that a damaged prefix is told at once, not after reading exabytes.
+# Far larger than any batch: with these limits a damaged prefix is an error at once, not after reading exabytes.
 MAX_HEADER_BYTES = 1 << 30
 MAX_PAYLOAD_BYTES = 1 << 40
 DTYPES = frozenset({"<f8", "<f4", "<i8", "<i4", "<i2", "|i1", "|u1", "<u2", "<u4", "<u8", "|b1"})
 
 
 class ProtocolError(Exception):
-    """Bytes that are no message of this protocol and version."""
+    """The bytes are not a message of this protocol and version."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """What a frame holds.
+    """The content of a frame.
 
     Attributes
     ----------
-    header : JSON values; ``kind`` says what the message is
-    arrays : by name; read-only views of the frame's bytes where it was received
+    header : JSON values; ``kind`` is the kind of the message
+    arrays : by name; in a received message, read-only views of the bytes of the frame
     """
 
     header: Mapping[str, Any]
@@ -51,34 +52,34 @@ class Message:
 
     @property
     def kind(self) -> str:
-        """What the message is: ``open``, ``ready``, ``predict``, ``result`` or ``error``."""
+        """Kind of the message: ``open``, ``ready``, ``predict``, ``result`` or ``error``."""
         return str(self.header.get("kind", ""))
 
 
 def encode(message: Message) -> bytes:
-    """The frame of `message`; ProtocolError where an array's dtype cannot be sent."""
-    described, parts = [], []
+    """Return the frame of `message`; raise ProtocolError if the dtype of an array cannot be sent."""
+    described, contents = [], []
     for name, array in message.arrays.items():
         little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
         if little.dtype.str not in DTYPES:
             raise ProtocolError(f"array '{name}' of dtype {array.dtype} cannot be sent")
         described.append([name, little.dtype.str, list(little.shape)])
-        parts.append(little.tobytes())
+        contents.append(little.tobytes())
     header = json.dumps({**message.header, "arrays": described}).encode()
-    payload = b"".join(parts)
+    payload = b"".join(contents)
     checksum = zlib.crc32(payload, zlib.crc32(header))
     return b"".join((PREFIX.pack(MAGIC, VERSION, 0, len(header), len(payload), checksum), header, payload))
 
 
 class FrameReader:
-    """Puts one message together from bytes as they come in."""
+    """Assembles one message from bytes as they arrive."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._lengths: tuple[int, int, int] | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take some more bytes; ProtocolError as soon as they cannot be the beginning of a message."""
+        """Add bytes; raise ProtocolError as soon as they cannot be the beginning of a message."""
         self._buffer += data
         if not self._buffer.startswith(MAGIC[: len(self._buffer)]):
             raise ProtocolError(f"expected a message, found the bytes {bytes(self._buffer[:16])!r}")
@@ -86,7 +87,7 @@ class FrameReader:
             self._lengths = _lengths(bytes(self._buffer[: PREFIX.size]))
 
     def message(self) -> Message | None:
-        """The message once it is whole, else None; ProtocolError where it is damaged."""
+        """Return the message once it is complete, otherwise None; raise ProtocolError if it is damaged."""
         if self._lengths is None:
             return None
         header_length, payload_length, checksum = self._lengths
@@ -97,7 +98,7 @@ class FrameReader:
             raise ProtocolError(f"{len(self._buffer) - end} bytes follow the message, expected none")
         body = memoryview(bytes(self._buffer))[PREFIX.size :]
         if zlib.crc32(body) != checksum:
-            raise ProtocolError("the checksum of the message does not fit its bytes")
+            raise ProtocolError("the checksum of the message does not match its bytes")
         return _decode(body[:header_length], body[header_length:])
 
 

@@ -1,7 +1,7 @@
-"""What runs in a worker: loads one base force field, then answers batches of structures until its pipe is closed.
+"""The program of a worker: it loads one base force field and answers batches of structures until its pipe is closed.
 
-Launched by its path, under any Python of at least 3.9 that has numpy and ase beside its MLFF; elmlff need not be
-installed there.  Nothing but the standard library is imported until the first message has come.
+It is started by its path under any Python from 3.9 that has numpy, ase and its MLFF; elmlff need not be installed
+there.  Only the standard library is imported before the first message arrives.
 """
 
 from __future__ import annotations
@@ -32,30 +32,31 @@ OUT_OF_MEMORY = ("out of memory", "allocate memory", "resource_exhausted")
 
 
 def main(arguments: list[str]) -> None:
-    """Serve on the file descriptors named in `arguments`: requests, replies, lifeline."""
+    """Serve on the file descriptors given in `arguments`: requests, replies, lifeline."""
     if sys.version_info < OLDEST_PYTHON:
         sys.exit(f"a worker of elmlff needs Python {'.'.join(map(str, OLDEST_PYTHON))} or newer, this is {sys.version}")
     requests, replies, lifeline = map(int, arguments)
     for descriptor in (requests, replies, lifeline):
-        os.set_inheritable(descriptor, False)  # what the MLFF starts must not hold them open
+        os.set_inheritable(descriptor, False)  # processes that the MLFF starts must not keep them open
     die_with(lifeline)
     faulthandler.enable()
-    if hasattr(sys.stdout, "reconfigure"):  # so that nothing printed before a crash is lost
+    if hasattr(sys.stdout, "reconfigure"):  # so that no output before a crash is lost
         sys.stdout.reconfigure(line_buffering=True)
-    sys.argv[1:] = []  # MLFF packages that read a command line must not read ours
+    sys.argv[1:] = []  # MLFF packages that read the command line must not read this one
     here = Path(__file__).resolve()
-    # The folder of a script is first on the path, where protocol.py could stand in for some package's own.
+    # Python puts the folder of a script first on the path, where protocol.py could hide a module of an MLFF package.
     sys.path[:] = [entry for entry in sys.path if not entry or Path(entry).resolve() != here.parent]
     adopt("elmlff_core", str(here.parents[1] / "__init__.py"))
     serve(requests, replies)
 
 
 def die_with(lifeline: int) -> None:
-    """Have this process, and whatever it starts, killed when the other end of the pipe `lifeline` is closed.
+    """Let this process and its children be killed when the other end of the pipe `lifeline` is closed.
 
-    That end is closed however elmlff ends, by ``kill -9`` too.  On Linux the kernel itself kills the whole process
-    group, even while native code holds the interpreter.  (Its parent-death signal would do so as well when the thread
-    that started the worker ends, and would spare the worker's own children.)  Elsewhere a thread waits for the end.
+    That end is closed whenever elmlff ends, also by ``kill -9``.  On Linux the kernel kills the whole process group,
+    even while native code holds the interpreter.  (Its parent-death signal is not used: it would also kill the worker
+    when the thread that started it ends, and it would not kill the children of the worker.)  On other systems a thread
+    waits for the end of the pipe.
     """
     try:
         import fcntl
@@ -64,7 +65,7 @@ def die_with(lifeline: int) -> None:
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
         with contextlib.suppress(BlockingIOError):
-            if not os.read(lifeline, 1):  # closed before the kernel was told
+            if not os.read(lifeline, 1):  # it was closed before the signal was set up
                 os.killpg(0, signal.SIGKILL)
     except (ImportError, AttributeError, OSError):
         threading.Thread(target=_wait_for_end, args=(lifeline,), daemon=True).start()
@@ -77,7 +78,7 @@ def _wait_for_end(lifeline: int) -> None:
 
 
 def adopt(package: str, file: str) -> None:
-    """Make `package` importable from `file`, without putting its neighbours, another environment, on the path."""
+    """Make `package` importable from `file`, without adding the other packages in its folder to the path."""
     if package in sys.modules:
         return
     folder = [os.path.dirname(file)] if os.path.basename(file) == "__init__.py" else None
@@ -103,9 +104,9 @@ def serve(requests: int, replies: int) -> None:
             else:
                 answer = _predict(force_field, message)
             frame = encode(answer)
-        except Exception as error:  # a backend may raise anything: the other side says whose it is
+        except Exception as error:  # a backend may raise any exception; elmlff adds the names of model and adapter
             frame = encode(Message({**_failure(error), "kind": "error", "request": request}))
-            gc.collect()  # tracebacks hold on to the arrays of a batch that was too large
+            gc.collect()  # tracebacks keep the arrays of a batch that was too large in memory
         _write(replies, frame)
 
 
@@ -131,7 +132,7 @@ def _write(replies: int, frame: bytes) -> None:
 
 
 def _open(message: Message) -> tuple[Any, Message]:
-    """Load the force field that an ``open`` asks for; the answer says what it is."""
+    """Load the force field that a message ``open`` asks for; return it and the answer that describes it."""
     from elmlff_core.worker.protocol import Message
 
     header = message.header
@@ -148,18 +149,18 @@ def _open(message: Message) -> tuple[Any, Message]:
         "elements": None if force_field.elements is None else sorted(force_field.elements),
         "cutoff": force_field.cutoff,
         "fingerprint": force_field.fingerprint,
-        # A worker of elmlff's own interpreter shares its packages, and its features in the cache.
+        # A worker under elmlff's own interpreter uses the same packages, and so the same cached predictions.
         "environment": "" if header["sys_path"] is not None else environment_digest(),
     }
     return force_field, Message(answer)
 
 
 class WorkerSetupError(Exception):
-    """An environment that lacks what a worker needs; the message says what to do."""
+    """The environment lacks packages that the worker needs; the message gives the remedy."""
 
 
 def _loader(header: Any) -> Callable[[], Any]:
-    """What makes the force field: the adapter's standalone module, or elmlff with its plugins where installed."""
+    """Return a function that loads the force field, from the adapter's standalone module or from installed plugins."""
     for package, file in header["packages"].items():
         adopt(package, file)
     request = {"name": header["name"], "trust": header["trust"]}
@@ -187,7 +188,7 @@ def _require_elmlff(version: str, adapter: str) -> None:
     if found != version:
         there = f"has elmlff {found}" if found else "has no elmlff"
         raise WorkerSetupError(
-            f"it {there}, and adapter '{adapter}' needs elmlff {version} with its plugin there: "
+            f"it {there}, but adapter '{adapter}' needs elmlff {version} with its plugin there: "
             f"{sys.executable} -m pip install elmlff=={version}; adapter 'ase' needs only numpy and ase"
         )
 
@@ -200,7 +201,7 @@ def _predict(force_field: Any, message: Message) -> Message:
 
 
 def environment_digest() -> str:
-    """Hex digest of this Python's version and of all packages installed for it."""
+    """Return a hex digest of the Python version and of all installed packages."""
     packages = {
         f"{distribution.metadata['Name']}=={distribution.version}".lower()
         for distribution in importlib.metadata.distributions()
@@ -210,7 +211,7 @@ def environment_digest() -> str:
 
 
 def _failure(error: BaseException) -> dict[str, Any]:
-    """What went wrong, for the other side; ``elmlff`` says that the message names model and adapter already."""
+    """Describe an error for elmlff; ``elmlff`` is true if the message already contains model and adapter."""
     from elmlff_core.errors import ElmlffError
 
     return {
@@ -224,7 +225,7 @@ def _failure(error: BaseException) -> dict[str, Any]:
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether memory ran out, at whatever depth; backends say so in their own words."""
+    """Whether `error` or one of its causes is a lack of memory; each backend has its own message for it."""
     while error is not None:
         text = str(error).lower()
         if isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY):

@@ -1,6 +1,6 @@
-"""Structures and predictions as messages: what `BaseForceField.predict` takes and gives, as named arrays.
+"""Messages with the input and output of `BaseForceField.predict`: structures and predictions as named arrays.
 
-This file runs in the workers too: Python 3.9, numpy and ase.
+Workers under other interpreters import this file, so it keeps to Python 3.9, numpy and ase.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ EXTRA = "extra:"
 
 
 def pack_structures(structures: Sequence[Atoms], request: int) -> Message:
-    """The message ``predict``.
+    """Make the message ``predict``.
 
     Its arrays are ``n_atoms`` (n_structures,), ``numbers`` (n_rows,), ``positions`` (n_rows, 3) in Å, ``cells``
     (n_structures, 3, 3) in Å and ``pbc`` (n_structures, 3), with n_rows the sum of `n_atoms`.  Further per-atom arrays
-    (charges, magnetic moments, tags) and ``info`` go along, because a calculator may read them; labels and constraints
-    do not.
+    (charges, magnetic moments, tags) and ``info`` are included, because a calculator may read them; labels and
+    constraints are not.
 
     Raises
     ------
     ProtocolError
-        A structure carries something that is neither an array of numbers nor JSON.
+        A structure has data that are neither an array of numbers nor JSON.
     """
     arrays = {
         "n_atoms": np.array([len(atoms) for atoms in structures], dtype=np.int64),
@@ -46,7 +46,7 @@ def pack_structures(structures: Sequence[Atoms], request: int) -> Message:
 
 
 def unpack_structures(message: Message) -> list[Atoms]:
-    """What `pack_structures` packed."""
+    """Return the structures of a message from `pack_structures`."""
     arrays = message.arrays
     n_atoms = arrays["n_atoms"]
     ends = np.cumsum(n_atoms).tolist()
@@ -70,7 +70,7 @@ def unpack_structures(message: Message) -> list[Atoms]:
 
 
 def pack_prediction(prediction: Prediction, request: int) -> Message:
-    """The message ``result``: ``n_atoms``, ``forces``, and ``energy`` and ``stress`` where there are any."""
+    """Make the message ``result`` with ``n_atoms``, ``forces``, and ``energy`` and ``stress`` if there are any."""
     arrays = {"n_atoms": np.asarray(prediction.n_atoms, dtype=np.int64)}
     for name in ("forces", "energy", "stress"):
         if getattr(prediction, name) is not None:
@@ -79,7 +79,7 @@ def pack_prediction(prediction: Prediction, request: int) -> Message:
 
 
 def unpack_prediction(message: Message) -> Prediction:
-    """What `pack_prediction` packed; ProtocolError where an array is missing or of the wrong type."""
+    """Return the prediction of a message from `pack_prediction`; ProtocolError if an array is missing or invalid."""
     arrays = message.arrays
     expected = {"n_atoms": "<i8", "forces": "<f8", "energy": "<f8", "stress": "<f8"}
     for name, dtype in expected.items():
@@ -88,17 +88,17 @@ def unpack_prediction(message: Message) -> Prediction:
             raise ProtocolError(f"the answer holds no {name}")
         if array is not None and array.dtype.str != dtype:
             raise ProtocolError(f"the answer holds {name} of dtype {array.dtype}, expected {np.dtype(dtype)}")
-    # Copies: arrays of a message cannot be written to, and would keep the whole of it in memory.
+    # The arrays are copied, because those of a message are read-only and keep the whole message in memory.
     copies = {name: array.copy() for name, array in arrays.items() if name in expected}
     return Prediction(copies["n_atoms"], copies["forces"], copies.get("energy"), copies.get("stress"))
 
 
-def _joined(parts: Sequence[np.ndarray], shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    return np.concatenate([np.zeros((0, *shape), dtype), *parts]).astype(dtype, copy=False)
+def _joined(arrays: Sequence[np.ndarray], shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    return np.concatenate([np.zeros((0, *shape), dtype), *arrays]).astype(dtype, copy=False)
 
 
 def _pack_extras(structures: Sequence[Atoms]) -> tuple[list[Any], dict[str, np.ndarray]]:
-    """Per-atom arrays beyond elements and positions, those of one name and type joined into one."""
+    """Collect per-atom arrays other than elements and positions; those of the same name and type are joined."""
     groups: dict[tuple[str, str, tuple[int, ...]], list[int]] = defaultdict(list)
     for index, atoms in enumerate(structures):
         for name, array in atoms.arrays.items():
@@ -106,7 +106,9 @@ def _pack_extras(structures: Sequence[Atoms]) -> tuple[list[Any], dict[str, np.n
                 continue
             dtype = array.dtype.newbyteorder("<").str
             if dtype not in DTYPES:
-                raise ProtocolError(f"structure {index} carries the array '{name}' of {array.dtype}: remove it")
+                raise ProtocolError(
+                    f"structure {index} has an array '{name}' of type {array.dtype} that cannot be sent: remove it"
+                )
             groups[name, dtype, array.shape[1:]].append(index)
     extras: list[Any] = []
     arrays = {}
@@ -120,11 +122,11 @@ def _pack_info(info: dict[Any, Any], index: int) -> Any:
     try:
         return _pack_value(info)
     except TypeError as error:
-        raise ProtocolError(f"structure {index} carries info that cannot be sent ({error}): remove it") from error
+        raise ProtocolError(f"structure {index} has info that cannot be sent ({error}): remove it") from error
 
 
 def _pack_value(value: Any) -> Any:
-    """`value` as JSON; arrays and dictionaries are marked, so that they come out as what they were."""
+    """Convert `value` to JSON; arrays and dictionaries are marked, so that their types can be restored."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):

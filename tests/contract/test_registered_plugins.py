@@ -1,4 +1,4 @@
-"""The conformance kit over every registered adapter that needs no training here, and every meta-model."""
+"""The conformance kit for every registered adapter that needs no training here, and for every meta-model."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from elmlff_core.plugins.registry import registry, unusable
 from elmlff_core.testing import Tolerances, check_force_field, check_meta_model, example_structures
 from tests.conftest import shared_folder
 
-# Small enough to fit in seconds; everything else is the default.
+# Small enough to fit in seconds; all other options have their defaults.
 QUICK_OPTIONS: dict[str, dict[str, Any]] = {
     "gat": {"channels": [16, 16], "heads": 2, "averaged_layers": 1},
     "egat": {"width": 16, "layers": 2, "heads": 4},
     "conservative": {"width": 16, "layers": 2, "heads": 4},
 }
-# What a meta-model does not promise, by its own description.
+# Properties that a meta-model does not have according to its description.
 NOT_PROMISED = {"gat": ["rotation"], "median": ["rotation"]}
 CHECKPOINTS = {
     "nep": ("nep", "nep.txt"),
     "painn": ("painn", "painn.best_inference_model"),
     "sch1": ("schnet", "sch1.best_inference_model"),
 }
-# Adapters whose checkpoints come out of a training; tests/plugins trains one and checks it.
+# Adapters whose checkpoints need a training; the tests of the adapter train a model and check it.
 TRAINED_ELSEWHERE = {"dp"}
 
 
@@ -37,7 +37,7 @@ def load(adapter: str, checkpoint=None, **options: Any) -> BaseForceField:
     return plugin.load(LoadRequest("tested", checkpoint, plugin.options(**options), trust=True))
 
 
-def test_every_adapter_is_in_the_contract():
+def test_all_adapters_are_registered():
     assert set(registry().force_fields) >= {
         "ase",
         *(adapter for adapter, _ in CHECKPOINTS.values()),
@@ -66,8 +66,8 @@ def test_authors_checkpoints(name):
     check_force_field(
         load(adapter, checkpoint, **options),
         example_structures(["C", "Cu", "H", "O"]),
-        # 92 embeddings of SchNet and PaiNN do not tell which elements they were trained on.
-        skip={"unknown_element": "the checkpoint does not tell"} if adapter != "nep" else None,
+        # SchNet and PaiNN have embeddings for 92 elements, so the elements of the training data are not known.
+        skip={"unknown_element": "the checkpoint has no list of elements"} if adapter != "nep" else None,
         tolerances=Tolerances(finite_difference=1e-2),
     )
 
@@ -86,7 +86,7 @@ def test_gat_with_a_head_per_atom_takes_any_structure():
     report = check_meta_model(lambda: plugin.make(options), reported=["rotation"])
     for name in ("permutation", "other_sizes", "one_atom"):
         assert report[name].status == "passed"
-    # It learnt something, or the figures above would be those of the linear combination.
+    # The network has learnt something: the linear combination alone would have a rotation error of zero.
     assert report["rotation"].figure is not None
     assert np.isfinite(report["rotation"].figure.value)
     assert report["rotation"].figure.value > 1e-3

@@ -1,4 +1,4 @@
-"""Labels as flat arrays: in a dataset, in the features made of it, and in parts of both."""
+"""Labels as flat arrays: in a dataset, in its features, and in subsets of both."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def assert_labels(found: Prediction, dataset: Dataset, forces: list[np.ndarray],
     assert found.n_atoms.tolist() == [SIZES[index] for index in indices]
     np.testing.assert_array_equal(found.forces, np.concatenate([forces[index] for index in indices]))
     for name in ("energy", "stress"):
-        whole, part = getattr(dataset, name), getattr(found, name)
-        assert part is None if whole is None else np.array_equal(part, whole[indices])
+        whole, subset = getattr(dataset, name), getattr(found, name)
+        assert subset is None if whole is None else np.array_equal(subset, whole[indices])
 
 
-def test_lists_and_flat_arrays_are_the_same(structures, forces):
+def test_lists_and_flat_arrays_give_the_same_dataset(structures, forces):
     listed, flat = Dataset.from_lists(structures, forces), Dataset(structures, np.concatenate(forces))
     assert listed.forces.shape == (38, 3)
     assert listed.labels_fingerprint == flat.labels_fingerprint
@@ -62,7 +62,7 @@ def test_lists_and_flat_arrays_are_the_same(structures, forces):
         flat.forces_of(6)
 
 
-def test_forces_that_do_not_fit_are_refused(structures, forces):
+def test_forces_of_the_wrong_shape_are_refused(structures, forces):
     with pytest.raises(DataError, match="structure 1 of x has 6 atoms but forces on 5"):
         Dataset.from_lists(structures, [forces[0], forces[2], forces[1], *forces[3:]], source="x")
     with pytest.raises(DataError, match=r"x was given a list of forces, expected .*\(38, 3\).*from_lists takes"):
@@ -73,17 +73,17 @@ def test_forces_that_do_not_fit_are_refused(structures, forces):
 
 @pytest.mark.parametrize("block_rows", [1, 7, 2**14])
 @pytest.mark.parametrize("indices", [[], [4], [5, 0, 0, 3], [0, 1, 2, 3, 4, 5]])
-def test_parts_have_their_labels(monkeypatch, dataset, forces, indices, block_rows):
+def test_subsets_have_their_labels(monkeypatch, dataset, forces, indices, block_rows):
     monkeypatch.setattr(arrays.blocks, "__defaults__", (block_rows,))
-    part = dataset.subset(indices)
-    assert part.source == "given"
+    subset = dataset.subset(indices)
+    assert subset.source == "given"
     if indices:
-        assert_labels(part.labels, dataset, forces, indices)
-        assert [len(atoms) for atoms in part.structures] == part.n_atoms.tolist()
+        assert_labels(subset.labels, dataset, forces, indices)
+        assert [len(atoms) for atoms in subset.structures] == subset.n_atoms.tolist()
         assert_labels(features_of(dataset).subset(indices).reference, dataset, forces, indices)
-        np.testing.assert_array_equal(features_of(dataset).subset(indices).forces[1], 2 * part.forces)
+        np.testing.assert_array_equal(features_of(dataset).subset(indices).forces[1], 2 * subset.forces)
     else:
-        assert part.forces.shape == (0, 3)
+        assert subset.forces.shape == (0, 3)
         assert features_of(dataset).subset(indices).forces.shape == (2, 0, 3)
 
 
@@ -92,7 +92,7 @@ def test_an_index_may_count_from_the_end(dataset, forces):
     assert features_of(dataset).rows([-1, 0]).tolist() == [*range(33, 38), *range(8)]
 
 
-def test_features_take_labels_as_they_are(dataset):
+def test_features_share_the_labels_of_the_dataset(dataset):
     reference = features_of(dataset).reference
     for name in ("forces", "energy", "stress"):
         assert getattr(reference, name) is getattr(dataset, name)
@@ -110,7 +110,7 @@ def test_blocks_of_features_have_their_labels(dataset, forces):
 
 
 def digest_of_lists(structures, forces, energy, stress) -> tuple[str, str]:
-    """The fingerprints as they were defined when forces were one array per structure: what caches are named by."""
+    """Compute both fingerprints by their definition from one array per structure; caches depend on these values."""
     seen = hashlib.sha256()
     for atoms in structures:
         seen.update(np.asarray(atoms.numbers, dtype="<i8").tobytes())
@@ -125,38 +125,38 @@ def digest_of_lists(structures, forces, energy, stress) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("block_rows", [1, 7, 2**14])
-def test_fingerprints_stay_what_they_were(monkeypatch, dataset, structures, forces, block_rows):
+def test_fingerprints_follow_their_definition(monkeypatch, dataset, structures, forces, block_rows):
     monkeypatch.setattr("elmlff_core.contracts.dataset.BLOCK_ROWS", block_rows)
     for kept in (dataset.structures, Structures.of(structures)):
         same = Dataset(kept, dataset.forces, dataset.energy, dataset.stress)
         expected = digest_of_lists(structures, forces, dataset.energy, dataset.stress)
         assert (same.fingerprint, same.labels_fingerprint) == expected
-    part = [5, 2, 2]
-    picked = [None if array is None else array[part] for array in (dataset.energy, dataset.stress)]
-    expected = digest_of_lists([structures[index] for index in part], [forces[index] for index in part], *picked)
-    found = dataset.subset(part)
+    indices = [5, 2, 2]
+    picked = [None if array is None else array[indices] for array in (dataset.energy, dataset.stress)]
+    expected = digest_of_lists([structures[index] for index in indices], [forces[index] for index in indices], *picked)
+    found = dataset.subset(indices)
     assert (found.fingerprint, found.labels_fingerprint) == expected
 
 
 def test_fingerprints_of_one_dataset():
-    """Digits of an earlier version, over numbers that every machine has alike."""
+    """Fingerprints are the same on every machine and in every version, because caches depend on them."""
     atoms = Atoms("CO", [[0, 0, 0], [0, 0, 1.125]], cell=[4, 5, 6], pbc=[True, False, True])
     dataset = Dataset.from_lists([atoms, atoms[[1]]], [np.eye(3)[:2], np.ones((1, 3))], [-1.5, 2.0], np.eye(6)[:2])
     assert dataset.fingerprint == "d06a368ea14a112408c5c8ad252fe24425c5a952e117b37f7cb4ec96098f258c"
     assert dataset.labels_fingerprint == "7043b7505f750e2535628aa08c5d27e3a847beca31af4d7e7f71fd96fbe036f9"
 
 
-def test_picking_needs_little_memory_beside_what_is_picked(tmp_path, monkeypatch):
-    """Labels of 8 MB and more lie in files, which are not counted: what is counted is a block."""
+def test_subsets_need_little_memory(tmp_path, monkeypatch):
+    """Large labels are in files, which do not count as memory; a subset needs the memory of one block."""
     monkeypatch.setattr(arrays, "MEMORY_BYTES", 2**20)
     atoms = example_structures(["Cu"])[0]
     structures = Structures.of([atoms] * 20_000)  # 160,000 atoms
     dataset = Dataset(structures, np.ones((160_000, 3)))
     indices = np.random.default_rng(0).permutation(20_000)
-    dataset.labels_fingerprint  # noqa: B018  # makes what is made once
+    dataset.labels_fingerprint  # noqa: B018  # fills the cached properties
     tracemalloc.start()
-    part = dataset.subset(indices)
+    subset = dataset.subset(indices)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert part.forces.sum() == 480_000
+    assert subset.forces.sum() == 480_000
     assert peak < 0.6 * dataset.forces.nbytes

@@ -1,4 +1,4 @@
-"""Sequences of structures as flat arrays."""
+"""Sequences of structures that are stored as flat arrays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def given():
     return example_structures(["C", "Cu", "H", "O"])
 
 
-def test_they_come_back_as_they_were(given):
+def test_structures_are_returned_unchanged(given):
     found = Structures.of(iter(given))
     assert len(found) == len(given)
     assert all(one == other for one, other in zip(found, given, strict=True))
@@ -23,7 +23,7 @@ def test_they_come_back_as_they_were(given):
         found[len(given)]
 
 
-def test_changing_one_changes_nothing(given):
+def test_changing_a_returned_structure_does_not_change_the_sequence(given):
     found = Structures.of(given)
     found[0].positions += 1.0
     found[0].numbers[:] = 1
@@ -31,7 +31,7 @@ def test_changing_one_changes_nothing(given):
 
 
 @pytest.mark.parametrize("n_structures", [1, 3])
-def test_what_was_given_may_change_afterwards(given, n_structures):
+def test_given_structures_are_copied(given, n_structures):
     same = given[0].copy()
 
     def moving():
@@ -52,14 +52,14 @@ def test_slices_and_subsets_are_sequences_of_the_same_kind(given):
     np.testing.assert_array_equal(found[1:].n_atoms, [len(atoms) for atoms in given[1:]])
 
 
-def test_helpers_take_any_sequence(given):
+def test_functions_accept_any_sequence(given):
     for structures in (given, Structures.of(given)):
         np.testing.assert_array_equal(n_atoms_of(structures), [len(atoms) for atoms in given])
         assert list(subset_of(structures, np.array([2, 0]))) == [given[2], given[0]]
         assert atomic_numbers_of(structures).tolist() == [number for atoms in given for number in atoms.numbers]
 
 
-def test_flat_structures_hold_themselves_alone(given):
+def test_flat_structures_hold_only_their_own_arrays(given):
     whole = Structures.of(given)
     assert flat_structures(whole) is whole
     for some, expected in (
@@ -74,7 +74,7 @@ def test_flat_structures_hold_themselves_alone(given):
         assert flat.cells.shape == (len(expected), 3, 3)
 
 
-def test_structures_are_made_of_arrays_as_they_are(given):
+def test_structures_from_arrays_share_them(given):
     whole = Structures.of(given)
     same = Structures.from_arrays(whole.n_atoms, whole.numbers, whole.positions, whole.cells, whole.pbc)
     assert list(same) == given

@@ -1,4 +1,4 @@
-"""A small published dataset of our own making: its repository on disk, its catalogue, and a server that can fail."""
+"""A small published dataset for tests: its repository on disk, its catalogue, and a server that can fail."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ REMOTE = {"train": "study/training_data", "test": "study/validation_data"}
 
 
 def blob(content: bytes) -> str:
-    """As `git hash-object` has it."""
+    """Return the hash that `git hash-object` gives."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 class FakeRepository:
-    """Serves `root` at `url`.
+    """A server for the folder `root` at `url`.
 
     Attributes
     ----------
-    requested : paths asked for, in order
-    cut : paths of which half is sent before the connection is closed
-    refused : paths that are answered with 503
+    requested : requested paths, in order
+    cut : paths of which only half is sent before the connection is closed
+    refused : paths that are answered with status 503
     """
 
     def __init__(self, folder: Path, short_name: str = "fluid") -> None:
@@ -39,25 +39,25 @@ class FakeRepository:
         self.requested: list[str] = []
         self.cut: set[str] = set()
         self.refused: set[str] = set()
-        parts = {name: self._write_part(name, seed) for seed, name in enumerate(FRAMES)}
+        splits = {name: self._write_split(name, seed) for seed, name in enumerate(FRAMES)}
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.write_catalogue(parts)
+        self.write_catalogue(splits)
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
     def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
 
-    def write_catalogue(self, parts: dict[str, Any]) -> None:
+    def write_catalogue(self, splits: dict[str, Any]) -> None:
         dataset = {
             "name": f"paper-{self.short_name}", "short_name": self.short_name, "summary": "a fluid", "n_atoms": 3,
             "labels": ["energy", "forces"], "source": "https://example.org/fluid", "revision": "0" * 40,
-            "url": self.url, "licence": "MIT", "parts": parts,
+            "url": self.url, "licence": "MIT", "parts": splits,
         }  # fmt: skip
         self.catalogue.write_text(json.dumps({"format_version": 1, "datasets": [dataset]}))
 
-    def _write_part(self, name: str, seed: int) -> dict[str, Any]:
+    def _write_split(self, name: str, seed: int) -> dict[str, Any]:
         rng = np.random.default_rng(seed)
         folder = self.root / REMOTE[name]
         for set_name, n_frames in FRAMES[name].items():

@@ -1,4 +1,4 @@
-"""Labels are found under the usual names or the user's, and what cannot be learnt from is refused by name."""
+"""Labels are found under the usual names or the user's, and invalid labels are refused."""
 
 import ase.io
 import numpy as np
@@ -31,13 +31,13 @@ def test_usual_names_are_found(name):
     assert np.array_equal(dataset_from_structures([labelled(**{name: FORCES})], "x").forces, FORCES)
 
 
-def test_reference_name_goes_before_the_calculators():
+def test_reference_names_take_precedence_over_a_calculator():
     atoms = labelled(REF_forces=FORCES)
     atoms.calc = SinglePointCalculator(atoms, forces=-FORCES)
     assert np.array_equal(dataset_from_structures([atoms], "x").forces, FORCES)
 
 
-def test_a_users_name_is_taken_and_no_other():
+def test_the_users_names_are_used_and_no_others():
     atoms = labelled(mine=FORCES, REF_forces=-FORCES)
     atoms.info["my_energy"] = 3.0
     dataset = dataset_from_structures([atoms], "x", LabelKeys("my_energy", "mine"))
@@ -45,7 +45,7 @@ def test_a_users_name_is_taken_and_no_other():
     assert dataset.energy.tolist() == [3.0]
 
 
-def test_forces_are_taken_without_constraints():
+def test_forces_are_read_without_constraints():
     atoms = dimer()
     atoms.calc = SinglePointCalculator(atoms, forces=FORCES)
     atoms.set_constraint(FixAtoms([1]))
@@ -61,7 +61,7 @@ def test_missing_forces_are_refused_and_never_computed():
         dataset_from_structures([dimer()], "x")
 
 
-def test_non_finite_labels_are_refused_by_structure_and_atom():
+def test_errors_on_non_finite_labels_name_structure_and_atom():
     bad = FORCES.copy()
     bad[1, 2] = np.nan
     with pytest.raises(DataError, match="structure 1 of x has non-finite force labels on atom 1"):
@@ -87,7 +87,7 @@ def test_stress_keeps_the_order_and_sign_of_ase(tmp_path):
     assert np.allclose(read_dataset(tmp_path / "x.extxyz").stress[0], stress)
 
 
-def test_energies_that_some_structures_lack_are_not_dropped_in_silence():
+def test_missing_energies_of_some_structures_are_refused():
     structures = [labelled(forces=FORCES) for _ in range(3)]
     for atoms in structures[::2]:
         atoms.info["energy"] = 1.0

@@ -1,4 +1,4 @@
-"""Published datasets: fetched, copied, resumed, refused, and read by name."""
+"""Published datasets: download, copy, resuming, refusal of changed files, and reading by name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from elmlff_core.data.readers import read_dataset, read_structures
 from elmlff_core.errors import DataError, ElmlffError
 from tests.data.fake_repository import FakeRepository, blob
 
-N_FILES = 2 * 2 + 3 * 4  # types of two parts, four arrays of three sets
+N_FILES = 2 * 2 + 3 * 4  # two files of types for two splits, four arrays for three sets
 FORCE = "study/training_data/set.001/force.npy"
 
 
@@ -45,18 +45,18 @@ def files_in(folder: Path) -> set[str]:
 
 
 def tampered(content: bytes) -> bytes:
-    """The same but for one bit."""
+    """Change one bit."""
     return content[:-1] + bytes([content[-1] ^ 1])
 
 
-def test_hash_is_gits(tmp_path):
+def test_the_hash_agrees_with_git(tmp_path):
     (tmp_path / "empty").touch()
     (tmp_path / "hello").write_bytes(b"hello\n")
     assert git_blob(tmp_path / "empty") == "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
     assert git_blob(tmp_path / "hello") == "ce013625030ba8dba906f756967f9e9ca394464a"
 
 
-def test_get_fetches_every_file_and_read_finds_it_by_name(repository, fluid):
+def test_all_files_are_fetched_and_can_be_read_by_name(repository, fluid):
     copy = obtain(fluid)
     assert copy.complete
     assert copy.folder == Path(os.environ["ELMLFF_DATA"]) / "datasets" / "paper-fluid"
@@ -72,7 +72,7 @@ def test_get_fetches_every_file_and_read_finds_it_by_name(repository, fluid):
     assert np.array_equal([atoms.positions.ravel() for atoms in test], coordinates)
 
 
-def test_what_is_here_needs_no_network_and_no_writing(repository, fluid):
+def test_a_complete_copy_needs_no_network_and_is_not_written(repository, fluid):
     folder = obtain(fluid).folder
     (folder / ".lock").unlink()
     repository.close()
@@ -105,7 +105,7 @@ def test_an_interrupted_get_keeps_finished_files_and_fetches_the_rest(repository
     assert len(repository.requested) == N_FILES - len(finished)
 
 
-def test_two_at_once_fetch_each_file_once(repository, fluid):
+def test_two_calls_at_the_same_time_fetch_each_file_once(repository, fluid):
     copies = []
     threads = [threading.Thread(target=lambda: copies.append(obtain(fluid))) for _ in range(2)]
     for thread in threads:
@@ -123,7 +123,7 @@ def test_a_truncated_answer_is_refused(repository, fluid):
     with pytest.raises(DataError, match=rf"{FORCE}.* {size // 2} of {size} bytes"):
         obtain(fluid)
     repository.cut.clear()
-    path.write_bytes(path.read_bytes()[:-8])  # the server's own copy is cut: the announced length is right
+    path.write_bytes(path.read_bytes()[:-8])  # the file on the server is truncated, and the announced length is right
     with pytest.raises(DataError, match=rf"{FORCE} .*truncated: {size - 8} bytes .* {size} bytes with {expected}"):
         obtain(fluid)
     assert not any("force" in name for name in files_in(default_folder(fluid) / "train" / "set.001"))
@@ -138,7 +138,7 @@ def test_a_tampered_answer_is_refused(repository, fluid):
     assert not any("force" in name for name in files_in(default_folder(fluid) / "train" / "set.001"))
 
 
-def test_refusals_and_silence_of_the_network_say_what_to_do(repository, fluid):
+def test_errors_of_the_network_give_a_remedy(repository, fluid):
     (repository.root / FORCE).unlink()
     with pytest.raises(DataError, match=rf"{repository.url}/{FORCE}: the server answers 404 .*--from"):
         obtain(fluid)
@@ -150,7 +150,7 @@ def test_refusals_and_silence_of_the_network_say_what_to_do(repository, fluid):
         obtain(fluid)
 
 
-def test_a_damaged_file_here_is_named_and_left_alone(repository, fluid):
+def test_a_damaged_local_file_is_named_and_not_changed(repository, fluid):
     path = obtain(fluid).folder / "train" / "set.001" / "force.npy"
     damaged = path.read_bytes()[:-8]
     path.write_bytes(damaged)
@@ -159,24 +159,24 @@ def test_a_damaged_file_here_is_named_and_left_alone(repository, fluid):
             attempt()
     assert path.read_bytes() == damaged
     path.unlink()
-    with pytest.raises(DataError, match=r"set\.001 is no whole set"):
+    with pytest.raises(DataError, match=r"set\.001 is not a complete set"):
         read_dataset("paper-fluid")
     assert obtain(fluid).complete
 
 
-def test_frames_that_were_not_published_are_not_read_as_published(repository, fluid):
+def test_frames_that_were_not_published_are_refused(repository, fluid):
     folder = obtain(fluid).folder / "train"
     shutil.copytree(folder / "set.000", folder / "set.007")
     with pytest.raises(DataError, match=r"set\.007 .*not published"):
         read_dataset("paper-fluid")
 
 
-def test_from_a_clone_of_the_repository(repository, fluid):
+def test_copying_from_a_clone_of_the_repository(repository, fluid):
     assert obtain(fluid, origin=repository.root).complete
     assert repository.requested == []
 
 
-def test_from_what_another_get_has_fetched(repository, fluid, tmp_path):
+def test_copying_from_another_local_copy(repository, fluid, tmp_path):
     folder = obtain(fluid, tmp_path / "elsewhere" / "fluid").folder
     repository.close()
     assert obtain(fluid, tmp_path / "a", origin=folder).complete
@@ -184,7 +184,7 @@ def test_from_what_another_get_has_fetched(repository, fluid, tmp_path):
 
 
 def half(repository: FakeRepository, folder: Path) -> Path:
-    """A folder with the second training set alone, which is called set.000 there."""
+    """Make a folder with only the second training set, under the name set.000."""
     training = repository.root / "study/training_data"
     shutil.copytree(training / "set.001", folder / "fluid" / "train" / "set.000")
     for name in ("type.raw", "type_map.raw"):
@@ -192,7 +192,7 @@ def half(repository: FakeRepository, folder: Path) -> Path:
     return folder
 
 
-def test_from_a_half_says_which_half(repository, fluid, tmp_path):
+def test_an_incomplete_copy_names_its_sets(repository, fluid, tmp_path):
     copy = obtain(fluid, origin=half(repository, tmp_path / "half"))
     assert (copy.complete, copy.n_frames, copy.n_frames_of("train")) == (False, 4, 4)
     dataset = read_dataset("paper-fluid")
@@ -201,12 +201,12 @@ def test_from_a_half_says_which_half(repository, fluid, tmp_path):
     assert np.array_equal(np.reshape(dataset.forces, (4, 9)), expected)
     with pytest.raises(DataError, match=r"'paper-fluid/test' is not in .*`elmlff data get paper-fluid`"):
         read_dataset("paper-fluid/test")
-    assert obtain(fluid).complete  # the rest from the network
+    assert obtain(fluid).complete  # the missing files come from the network
     assert len(repository.requested) == N_FILES - 6
     assert len(read_dataset("paper-fluid")) == 11
 
 
-def test_from_a_folder_with_a_damaged_file(repository, fluid, tmp_path):
+def test_copying_from_a_folder_with_a_damaged_file(repository, fluid, tmp_path):
     path = half(repository, tmp_path / "half") / "fluid" / "train" / "set.000" / "coord.npy"
     original = path.read_bytes()
     for damaged, found in ((original[:-8], "truncated"), (tampered(original), "not the published file")):
@@ -216,8 +216,8 @@ def test_from_a_folder_with_a_damaged_file(repository, fluid, tmp_path):
     assert examine(fluid, default_folder(fluid)).here == frozenset()
 
 
-def test_from_a_folder_without_a_whole_set(repository, fluid, tmp_path):
-    class Listening(Reporter):
+def test_copying_from_a_folder_without_a_complete_set(repository, fluid, tmp_path):
+    class WarningRecorder(Reporter):
         warnings: list[str] = []  # noqa: RUF012
 
         def warn(self, text: str) -> None:
@@ -225,17 +225,17 @@ def test_from_a_folder_without_a_whole_set(repository, fluid, tmp_path):
 
     folder = half(repository, tmp_path / "half")
     (folder / "fluid" / "train" / "set.000" / "energy.npy").unlink()
-    with pytest.raises(DataError, match=r"no whole set of paper-fluid .*study/training_data or .*fluid/train"):
-        obtain(fluid, origin=folder, reporter=Listening())
-    assert any("set.000/force.npy is left out" in text for text in Listening.warnings)
-    with pytest.raises(DataError, match="no whole set"):
+    with pytest.raises(DataError, match=r"no complete set of paper-fluid .*study/training_data or .*fluid/train"):
+        obtain(fluid, origin=folder, reporter=WarningRecorder())
+    assert any("set.000/force.npy is left out" in text for text in WarningRecorder.warnings)
+    with pytest.raises(DataError, match="no complete set"):
         obtain(fluid, origin=tmp_path)
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         obtain(fluid, origin=tmp_path / "nowhere")
 
 
 def test_progress_counts_bytes(repository, fluid):
-    class Counting(Reporter):
+    class StepRecorder(Reporter):
         def __init__(self) -> None:
             self.steps: list[Progress] = []
 
@@ -243,7 +243,7 @@ def test_progress_counts_bytes(repository, fluid):
         def progress(self, title: str) -> Iterator[ProgressCallback]:
             yield self.steps.append
 
-    reporter = Counting()
+    reporter = StepRecorder()
     obtain(fluid, reporter=reporter)
     total = sum((repository.root / file.remote).stat().st_size for file in fluid.files())
     done = [step.done for step in reporter.steps]
@@ -262,27 +262,27 @@ def test_a_folder_that_cannot_be_written(repository, fluid, tmp_path):
         obtain(fluid, tmp_path / "taken")
 
 
-def test_names_have_suggestions(repository, fluid, tmp_path, monkeypatch):
+def test_errors_on_unknown_names_suggest_a_name(repository, fluid, tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"did you mean 'paper-fluid'"):
         read_dataset("paper-fluids")
-    with pytest.raises(DataError, match=r"no part 'tset'; did you mean 'test'"):
+    with pytest.raises(DataError, match=r"no split 'tset'; did you mean 'test'"):
         read_dataset("paper-fluid/tset")
     with pytest.raises(DataError, match=r"did you mean 'fluid'"):
         load_catalogue().named("fluids")
     monkeypatch.delenv("ELMLFF_CATALOGUE")
     with pytest.raises(DataError, match="did you mean 'paper-methane/test'"):
         read_dataset("methane/test")
-    assert len(read_dataset("methane")) == 1200  # the embedded one
+    assert len(read_dataset("methane")) == 1200  # the embedded example
 
 
-def test_a_folder_of_the_same_name_comes_first(repository, fluid, tmp_path, monkeypatch):
+def test_a_folder_of_the_same_name_takes_precedence(repository, fluid, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     obtain(fluid)
     shutil.copytree(repository.root / "study/validation_data", tmp_path / "paper-fluid")
     assert len(read_dataset("paper-fluid")) == 3
 
 
-def test_a_catalogue_of_ones_own_is_checked(repository, monkeypatch):
+def test_the_users_catalogue_is_checked(repository, monkeypatch):
     text = repository.catalogue.read_text()
     repository.catalogue.write_text(text[:-1])
     with pytest.raises(DataError, match="cannot read the catalogue"):
@@ -294,7 +294,7 @@ def test_a_catalogue_of_ones_own_is_checked(repository, monkeypatch):
         load_catalogue()
 
 
-def test_the_papers_data_at_hand(shared, tmp_path, monkeypatch):
+def test_the_available_data_of_the_paper(shared, tmp_path, monkeypatch):
     monkeypatch.delenv("ELMLFF_CATALOGUE", raising=False)
     monkeypatch.setenv("ELMLFF_DATA", str(tmp_path))
     catalogue = load_catalogue()
@@ -310,7 +310,7 @@ def test_the_papers_data_at_hand(shared, tmp_path, monkeypatch):
     assert dataset.stress is not None
 
 
-def test_the_catalogue_is_the_papers_manifest(shared, monkeypatch):
+def test_the_catalogue_agrees_with_the_manifest_of_the_paper(shared, monkeypatch):
     monkeypatch.delenv("ELMLFF_CATALOGUE", raising=False)
     manifest = json.loads((shared / "data" / "manifest.json").read_text())
     published = {entry["path"]: entry["git_blob"] for entry in manifest["files"]}
@@ -318,5 +318,5 @@ def test_the_catalogue_is_the_papers_manifest(shared, monkeypatch):
         assert (dataset.source, dataset.revision) == (manifest["repository"], manifest["revision"])
         assert dataset.url.endswith(manifest["revision"])
         listed = {file.remote: file.facts.git_blob for file in dataset.files()}
-        folders = tuple(f"{part.folder}/" for part in dataset.parts.values())
+        folders = tuple(f"{split.folder}/" for split in dataset.parts.values())
         assert listed == {path: digest for path, digest in published.items() if path.startswith(folders)}

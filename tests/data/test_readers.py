@@ -10,7 +10,7 @@ from elmlff_core.errors import DataError
 
 
 def write_deepmd(folder, symbols, n_frames, nopbc=False, virial=False, seed=0):
-    """A deepmd/npy system with random labels, written by hand; returns its arrays."""
+    """Write a deepmd/npy system with random labels, without dpdata, and return its arrays."""
     rng = np.random.default_rng(seed)
     kinds = sorted(set(symbols))
     (folder / "set.000").mkdir(parents=True)
@@ -31,12 +31,12 @@ def write_deepmd(folder, symbols, n_frames, nopbc=False, virial=False, seed=0):
     return arrays
 
 
-def test_embedded_example_is_what_its_card_says():
+def test_the_embedded_example_agrees_with_its_description():
     dataset = read_dataset("methane")
     assert len(dataset) == 1200
     assert dataset.elements == {"C", "H"}
     assert not dataset.structures[0].pbc.any()
-    # Exact derivatives of a translation-invariant energy: no net force.
+    # Exact derivatives of a translation-invariant energy give no net force.
     net = np.array([forces.sum(axis=0) for forces in dataset.forces.reshape(1200, 5, 3)])
     assert np.abs(net).max() < 1e-6
 
@@ -50,7 +50,7 @@ def test_tree_of_systems_of_different_sizes(tmp_path):
     assert np.array_equal(dataset.forces_of(2).ravel(), first["force"][2])
     assert dataset.structures[4].get_chemical_symbols() == ["O", "H", "H"]
     assert dataset.structures[0].pbc.all()
-    # stress = -virial / volume, in Voigt order xx yy zz yz xz xy, of the symmetric part
+    # The stress is minus the symmetric part of the virial over the volume, in Voigt order xx yy zz yz xz xy.
     virial = first["virial"][0].reshape(3, 3)
     virial = (virial + virial.T) / 2
     expected = -np.array([virial[0, 0], virial[1, 1], virial[2, 2], virial[1, 2], virial[0, 2], virial[0, 1]]) / 990
@@ -83,7 +83,7 @@ def test_truncated_and_mismatched_arrays_are_refused(tmp_path):
         read_dataset(tmp_path / "nan")
 
 
-def test_what_is_not_there_or_not_readable_is_named(tmp_path):
+def test_errors_name_missing_and_unreadable_sources(tmp_path):
     with pytest.raises(DataError, match="did you mean 'methane'"):
         read_dataset("metane")
     with pytest.raises(DataError, match="no file, folder, embedded example or published dataset"):
@@ -117,7 +117,7 @@ def test_formats_of_ase(tmp_path):
         assert np.array_equal(dataset.forces_of(1), np.ones((2, 3))), name
 
 
-def test_structures_alone_need_no_labels(tmp_path):
+def test_structures_can_be_read_without_labels(tmp_path):
     ase.io.write(tmp_path / "x.xyz", [Atoms("CO", [[0, 0, 0], [0, 0, 1.1]])] * 2)
     assert len(read_structures(tmp_path / "x.xyz")) == 2
 

@@ -1,4 +1,4 @@
-"""Clusters of similar structures, and splits that keep them whole."""
+"""Clusters of similar structures, and splits that do not divide them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from elmlff_core.settings.config import DataConfig
 
 
 def walks(n_walks: int, n_steps: int, symbols: str = "CH4", seed: int = 0) -> list[Atoms]:
-    """Independent random walks of a molecule in short steps, one after another."""
+    """Make independent random walks of a molecule in short steps, one after another."""
     rng = np.random.default_rng(seed)
     structures = []
     for _ in range(n_walks):
@@ -30,7 +30,7 @@ def together(labels: np.ndarray) -> np.ndarray:
     return labels[:, None] == labels
 
 
-def test_walks_are_found_again_when_shuffled():
+def test_clusters_are_the_walks_after_shuffling():
     n_walks, n_steps = 25, 8
     order = np.random.default_rng(1).permutation(n_walks * n_steps)
     structures = walks(n_walks, n_steps)
@@ -38,19 +38,19 @@ def test_walks_are_found_again_when_shuffled():
     assert np.array_equal(together(labels), together(order // n_steps))
 
 
-def test_other_atoms_are_other_clusters():
+def test_structures_with_different_atoms_are_in_different_clusters():
     labels = similarity_clusters([*walks(1, 2, "CH4"), *walks(1, 2, "H4C"), *walks(1, 40, "OH2")])
     assert len(set(labels[:2]) & set(labels[2:4])) == 0
     assert len(set(labels[:4]) & set(labels[4:])) == 0
 
 
-def test_no_cluster_is_larger_than_a_twentieth():
+def test_no_cluster_has_more_than_five_percent_of_the_structures():
     labels = similarity_clusters(walks(2, 100))
     assert np.bincount(labels).max() <= 10
 
 
 def test_clusters_are_single_linkage():
-    """Structures of different clusters are further apart than neighbours within any, by all pairs."""
+    """Structures of different clusters are further apart than nearest neighbours within any cluster."""
     structures = walks(30, 4, seed=3)
     labels = similarity_clusters(structures)
     same = SameAtoms.of(structures)
@@ -63,12 +63,12 @@ def test_clusters_are_single_linkage():
             assert pairs[np.ix_(inside, inside)].min(axis=1).max() <= apart
 
 
-def test_no_cluster_is_cut_in_two():
+def test_no_cluster_is_divided():
     clusters = np.repeat(np.arange(10), 7)
     rng = np.random.default_rng(0)
-    kept, cut = split_indices(70, 0.25, "clusters", rng, clusters)
-    assert len(cut) == 21  # the least number of whole clusters that is a quarter
-    assert not set(clusters[kept]) & set(clusters[cut])
+    kept, held_out = split_indices(70, 0.25, "clusters", rng, clusters)
+    assert len(held_out) == 21  # the smallest number of whole clusters with at least a quarter of the structures
+    assert not set(clusters[kept]) & set(clusters[held_out])
     folds = split_folds(70, 3, "clusters", rng, clusters)
     assert sorted(np.concatenate(folds)) == list(range(70))
     assert sum(len(set(clusters[fold])) for fold in folds) == 10
@@ -78,7 +78,7 @@ def test_no_cluster_is_cut_in_two():
         split_folds(70, 11, "clusters", rng, clusters)
 
 
-def test_parts_are_whole_clusters(tmp_path):
+def test_splits_are_whole_clusters(tmp_path):
     import ase.io
     from ase.calculators.singlepoint import SinglePointCalculator
 
@@ -86,11 +86,11 @@ def test_parts_are_whole_clusters(tmp_path):
     for atoms in structures:
         atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.zeros((5, 3)))
     ase.io.write(tmp_path / "walks.extxyz", structures)
-    parts = read_splits(DataConfig(train=str(tmp_path / "walks.extxyz"), split="clusters"))
-    walk = [set(index // 4) for index in (parts.train_index, parts.valid_index, parts.test_index)]
-    assert walk[0].isdisjoint(walk[1] | walk[2])
-    assert walk[1].isdisjoint(walk[2])
-    assert len(parts.test_index) == 20
+    splits = read_splits(DataConfig(train=str(tmp_path / "walks.extxyz"), split="clusters"))
+    train, valid, test = (set(index // 4) for index in (splits.train_index, splits.valid_index, splits.test_index))
+    assert train.isdisjoint(valid | test)
+    assert valid.isdisjoint(test)
+    assert len(splits.test_index) == 20
 
 
 def test_too_many_structures_are_refused(monkeypatch):

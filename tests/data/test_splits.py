@@ -1,4 +1,4 @@
-"""Splits: nothing on both sides, nothing lost, blocks contiguous, and seeds that decide."""
+"""Splits: every structure is in exactly one split, blocks are contiguous, and seeds decide the choice."""
 
 import numpy as np
 import pytest
@@ -10,15 +10,15 @@ from elmlff_core.settings.config import DataConfig
 
 @pytest.mark.parametrize("method", ["random", "blocks"])
 @pytest.mark.parametrize("n_structures", [2, 7, 100, 1001])
-def test_partition(method, n_structures):
-    stay, cut = split_indices(n_structures, 0.2, method, np.random.default_rng(0))
-    assert sorted([*stay, *cut]) == list(range(n_structures))
-    assert len(cut) == max(1, round(0.2 * n_structures))
+def test_every_structure_is_kept_or_held_out(method, n_structures):
+    kept, held_out = split_indices(n_structures, 0.2, method, np.random.default_rng(0))
+    assert sorted([*kept, *held_out]) == list(range(n_structures))
+    assert len(held_out) == max(1, round(0.2 * n_structures))
 
 
 def test_blocks_are_contiguous():
-    _, cut = split_indices(1000, 0.2, "blocks", np.random.default_rng(0))
-    assert (np.diff(cut) > 1).sum() <= 4  # 200 of 1000 structures in at most five runs
+    _, held_out = split_indices(1000, 0.2, "blocks", np.random.default_rng(0))
+    assert (np.diff(held_out) > 1).sum() <= 4  # 200 of 1000 structures in at most five contiguous ranges
 
 
 def test_one_structure_cannot_be_split():
@@ -26,28 +26,28 @@ def test_one_structure_cannot_be_split():
         split_indices(1, 0.2, "random", np.random.default_rng(0))
 
 
-def test_parts_do_not_overlap_and_follow_their_seed():
-    parts = read_splits(DataConfig())
-    indices = [*parts.train_index, *parts.valid_index, *parts.test_index]
+def test_splits_do_not_overlap_and_depend_on_their_seed():
+    splits = read_splits(DataConfig())
+    indices = [*splits.train_index, *splits.valid_index, *splits.test_index]
     assert sorted(indices) == list(range(1200))
-    assert len(parts.test) == 240
-    assert len(parts.valid) == 96
-    assert np.array_equal(read_splits(DataConfig()).test_index, parts.test_index)
-    assert not np.array_equal(read_splits(DataConfig(split_seed=1)).test_index, parts.test_index)
+    assert len(splits.test) == 240
+    assert len(splits.valid) == 96
+    assert np.array_equal(read_splits(DataConfig()).test_index, splits.test_index)
+    assert not np.array_equal(read_splits(DataConfig(split_seed=1)).test_index, splits.test_index)
 
 
 @pytest.mark.parametrize("method", ["random", "blocks"])
 @pytest.mark.parametrize(("n_structures", "n_folds"), [(5, 5), (100, 3), (1000, 30)])
-def test_folds_share_nothing_and_lose_nothing(method, n_structures, n_folds):
+def test_every_structure_is_in_exactly_one_fold(method, n_structures, n_folds):
     folds = split_folds(n_structures, n_folds, method, np.random.default_rng(0))
     assert len(folds) == n_folds
     assert sorted(np.concatenate(folds)) == list(range(n_structures))
-    spread = max(map(len, folds)) - min(map(len, folds))
-    assert spread <= (1 if method == "random" else -(-n_structures // max(20, n_folds)) + 1)
+    difference = max(map(len, folds)) - min(map(len, folds))
+    assert difference <= (1 if method == "random" else -(-n_structures // max(20, n_folds)) + 1)
 
 
 def test_folds_in_blocks_are_made_of_whole_blocks():
-    """1000 structures in 20 blocks of 50: neighbours are in different folds only where a block ends."""
+    """With 1000 structures in 20 blocks of 50, the fold changes only at the ends of blocks."""
     folds = split_folds(1000, 3, "blocks", np.random.default_rng(0))
     fold_of = np.empty(1000)
     for number, fold in enumerate(folds):

@@ -1,4 +1,4 @@
-"""A virtual environment of its own with elmlff and plugins installed in it, seen through their entry points alone."""
+"""Virtual environments with elmlff and plugins installed, which are found only by their entry points."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 WITHOUT_BUILD = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
 
-# Plugins that misbehave: distribution, name of the entry point, and the module.
+# Broken plugins: distribution, name of the entry point, and the module.
 BROKEN = {
     "elmlff-raises": ("raises", "raise ImportError('libfoo.so.3: cannot open shared object file')"),
     "elmlff-exits": ("exits", "import sys; print('going'); sys.exit(3)"),
@@ -57,23 +57,23 @@ RECORD = """
 from elmlff_core.contracts.hookspecs import ForceFieldPlugin, Options, hookimpl
 @hookimpl
 def elmlff_force_fields():
-    yield ForceFieldPlugin("{name}", "one of several", Options, print, requires={requires})
+    yield ForceFieldPlugin("{name}", "an adapter for tests", Options, print, requires={requires})
 """
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment with elmlff in it."""
+    """A virtual environment with elmlff."""
 
     python: Path
 
     def install(self, source: Path, target: Path) -> None:
-        """Install a package from a copy, for building writes beside the source."""
+        """Install a package from a copy, because the build writes into the folder of the source."""
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "build"))
         self.run("-m", "pip", "install", *WITHOUT_BUILD, str(target))
 
     def run(self, *arguments: str, folder: Path | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Python with `arguments`, away from the checkout."""
+        """Run Python with `arguments` in a folder outside the checkout."""
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         done = subprocess.run(
             [str(self.python), *arguments], cwd=folder or self.python.parent, env=environment, check=False,
@@ -84,12 +84,12 @@ class Environment:
         return done
 
     def elmlff(self, *arguments: str, folder: Path | None = None, check: bool = True):
-        """The installed console script."""
+        """Run the installed command `elmlff`."""
         return self.run(str(self.python.with_name("elmlff")), *arguments, folder=folder, check=check)
 
 
 def make_environment(folder: Path) -> Environment:
-    """elmlff as a user has it: not editable, from what a wheel holds. Dependencies are those of the running Python."""
+    """Install elmlff from a wheel, not editable, as users do; dependencies are those of the running Python."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
     python = folder / "venv" / "bin" / "python"
     environment = Environment(python)
@@ -105,7 +105,7 @@ def make_environment(folder: Path) -> Environment:
 
 
 def write_plugin(folder: Path, distribution: str, entry: str, code: str) -> Path:
-    """A plugin package of one module."""
+    """Write a plugin package with one module."""
     module = distribution.replace("-", "_")
     if code.isidentifier():
         code = RECORD.format(name=code, requires=("not_to_be_found",) if code == "needy" else ())
@@ -122,7 +122,7 @@ def write_plugin(folder: Path, distribution: str, entry: str, code: str) -> Path
 
 @pytest.fixture(scope="session")
 def sound(tmp_path_factory) -> Environment:
-    """elmlff and the example adapter."""
+    """Make an environment with elmlff and the example adapter."""
     folder = tmp_path_factory.mktemp("sound")
     environment = make_environment(folder)
     environment.install(REPOSITORY / "examples" / "adapter-emt", folder / "adapter-emt")
@@ -130,9 +130,9 @@ def sound(tmp_path_factory) -> Environment:
 
 
 @pytest.fixture(scope="session")
-def infested(tmp_path_factory) -> Environment:
-    """elmlff and every plugin that misbehaves."""
-    folder = tmp_path_factory.mktemp("infested")
+def with_broken_plugins(tmp_path_factory) -> Environment:
+    """Make an environment with elmlff and all broken plugins."""
+    folder = tmp_path_factory.mktemp("broken")
     environment = make_environment(folder)
     sources = [
         str(write_plugin(folder / distribution, distribution, entry, code))

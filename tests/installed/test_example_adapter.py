@@ -1,4 +1,4 @@
-"""The example adapter and the package that `elmlff new-adapter` writes, installed as a user installs them."""
+"""The example adapter and the package that `elmlff new-adapter` writes, installed as users install them."""
 
 import json
 import re
@@ -21,13 +21,13 @@ def test_the_example_adapter_can_be_checked(sound):
     assert "adapter 'emt': OK: ase" in sound.elmlff("plugins", "--check", "emt").stdout
 
 
-def test_the_example_adapter_makes_a_base(sound, tmp_path):
-    (tmp_path / "elmlff.toml").write_text('stack = ["metal"]\n[models.metal]\nadapter = "emt"\n')
+def test_the_example_adapter_makes_a_base_model(sound, tmp_path):
+    (tmp_path / "elmlff.toml").write_text('base_models = ["metal"]\n[models.metal]\nadapter = "emt"\n')
     done = sound.elmlff("models", "--check", "metal", folder=tmp_path)
     assert done.stdout == "model 'metal': OK: elements Ag, Al, Au, Cu, Ni, Pd, Pt; cutoff not told\n"
 
 
-def test_a_new_adapter_installs_and_passes_at_once(sound, tmp_path):
+def test_a_new_adapter_can_be_installed_and_passes_its_tests(sound, tmp_path):
     sound.elmlff("new-adapter", "soft-spheres", folder=tmp_path)
     package = tmp_path / "soft-spheres"
     sound.install(package, tmp_path / "copy")
@@ -37,8 +37,8 @@ def test_a_new_adapter_installs_and_passes_at_once(sound, tmp_path):
     sound.run("-m", "pip", "uninstall", "--yes", "elmlff-soft-spheres")
 
 
-def test_pytest_plugin_is_light(sound, tmp_path):
-    # It is loaded into every pytest run of the environment, whoever's.
+def test_the_pytest_plugin_imports_little(sound, tmp_path):
+    # pytest loads it in every run in this environment, also for projects that do not use elmlff.
     (tmp_path / "test_modules.py").write_text(
         "import sys\ndef test(): assert not {'torch', 'ase', 'numpy', 'elmlff_core.testing'} & set(sys.modules)"
     )

@@ -1,4 +1,4 @@
-"""The registry: presets and clashes of packages that plugins offer, what is refused, and names that two claim."""
+"""The registry: presets and package clashes of plugins, refused records, and names that two packages use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ICE = PackageClash("ice and fire", lambda: "", "part them")
 
 
 def load(monkeypatch: pytest.MonkeyPatch, **hooks):
-    """What loading a module with these hooks gives."""
+    """Load a module with these hooks."""
     module = types.ModuleType("offered")
     for name, answer in hooks.items():
         setattr(module, name, hookimpl(_answering(answer)))
@@ -74,14 +74,14 @@ def test_one_preset_in_place_of_several_is_refused(monkeypatch):
     assert failure.reason == "elmlff_presets returned one Preset: yield it, or return a list of them"
 
 
-def test_a_module_without_hooks_is_told_which_there_are(monkeypatch):
+def test_the_error_for_a_module_without_hooks_names_all_hooks(monkeypatch):
     assert load(monkeypatch).reason == (
         "it defines no hook of elmlff; the hooks are elmlff_force_fields, elmlff_meta_models, elmlff_presets and "
         "elmlff_package_clashes"
     )
 
 
-def test_a_preset_that_two_packages_offer_is_neithers():
+def test_a_preset_name_that_two_packages_use_is_given_to_neither():
     found = Registry()
     found.add([("preset", WET, ONE), ("preset", WET, TWO)])
     assert found.presets == {}
@@ -97,11 +97,11 @@ def test_elmlff_keeps_its_own_preset():
     assert [(failure.kind, failure.origin) for failure in found.failures] == [("preset", ONE)]
 
 
-def test_a_preset_may_be_called_as_an_adapter_is():
+def test_a_preset_may_have_the_name_of_an_adapter():
     assert registry().preset("nep").adapter == registry().force_field("nep").name
 
 
-def test_presets_stand_in_their_order_and_those_of_the_same_as_they_came():
+def test_presets_are_sorted_by_order_and_then_by_registration():
     found = Registry()
     given = [Preset(name, "x", "", {}, order=order) for name, order in (("a", 2), ("b", 0), ("c", 1), ("d", 0))]
     found.add([("preset", preset, ONE) for preset in given])

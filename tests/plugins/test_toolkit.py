@@ -1,4 +1,4 @@
-"""What adapters share: vacuum boxes, neighbour lists, element energies, presets."""
+"""The toolkit of adapters: vacuum, neighbour lists and element energies; and the presets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from elmlff_core.plugins.toolkit import (
 CELL = np.array([[4.0, 0, 0], [3.0, 4.0, 0], [1.0, 1.0, 7.0]])
 
 
-def test_periodic_structures_stay_as_they_are() -> None:
+def test_periodic_structures_are_not_changed() -> None:
     atoms = Atoms("H", cell=CELL, pbc=True)
     assert in_vacuum(atoms, 5.0) is atoms
 
@@ -38,7 +38,7 @@ def test_no_pair_crosses_the_vacuum(pbc: tuple[bool, bool, bool], cell: np.ndarr
     assert not atoms.pbc.all()
     np.testing.assert_array_equal(boxed.positions, atoms.positions)
     expected, found = (sorted(neighbor_list("d", one, 9.9)) for one in (atoms, boxed))
-    assert len(found) >= len(expected)  # up to two cutoffs there may be images, within one there are none
+    assert len(found) >= len(expected)  # within two cutoffs there may be images, within one there are none
     np.testing.assert_allclose(*(sorted(neighbor_list("d", one, 5.0)) for one in (atoms, boxed)), atol=1e-9)
 
 
@@ -52,7 +52,7 @@ def test_no_pair_crosses_the_vacuum(pbc: tuple[bool, bool, bool], cell: np.ndarr
         ((False, False, False), np.zeros((3, 3))),
     ],
 )
-def test_pairs_are_those_of_ase(pbc: tuple[bool, bool, bool], cell: np.ndarray) -> None:
+def test_pairs_agree_with_ase(pbc: tuple[bool, bool, bool], cell: np.ndarray) -> None:
     rng = np.random.default_rng(6)
     atoms = Atoms("C7", positions=rng.uniform(-5, 5, (7, 3)), cell=cell, pbc=pbc)
     centre, neighbour, offset = NeighbourFinder(5.0).pairs(atoms)
@@ -63,7 +63,7 @@ def test_pairs_are_those_of_ase(pbc: tuple[bool, bool, bool], cell: np.ndarray) 
     np.testing.assert_allclose(found_rows, expected_rows, atol=1e-8)
 
 
-def test_element_energies_are_found_from_varied_compositions() -> None:
+def test_element_energies_are_determined_by_varied_compositions() -> None:
     structures = [molecule(name) for name in ("CH4", "C2H4", "H2O", "CH3OH")]
     assigned = np.zeros(119)
     assigned[[1, 6, 8]] = [-13.6, -1030.0, -2041.0]
@@ -72,7 +72,7 @@ def test_element_energies_are_found_from_varied_compositions() -> None:
     np.testing.assert_allclose(element_energies(dataset), assigned, atol=1e-8)
 
 
-def test_element_energies_of_one_composition_add_up() -> None:
+def test_element_energies_of_one_composition_sum_to_the_mean_energy() -> None:
     structures = [molecule("CH4")] * 3
     dataset = Dataset(structures, np.zeros((15, 3)), np.array([-40.0, -41.0, -42.0]))
     np.testing.assert_allclose(summed_element_energies(structures, element_energies(dataset)), -41.0)
@@ -84,7 +84,7 @@ def test_symbols_follow_the_periodic_table() -> None:
 
 @pytest.mark.parametrize("name", registry().presets)
 @pytest.mark.parametrize("budget", ["quick", "paper"])
-def test_presets_fit_their_adapters(name: str, budget: str) -> None:
+def test_presets_have_valid_options_of_their_adapters(name: str, budget: str) -> None:
     preset = registry().preset(name)
     record = registry().force_field(preset.adapter)
     options = record.options(**{**preset.options, **preset.budgets[budget]})
@@ -94,10 +94,10 @@ def test_presets_fit_their_adapters(name: str, budget: str) -> None:
     assert set(preset.budgets) == {"quick", "paper"}
 
 
-def test_a_slab_keeps_its_plane() -> None:
+def test_a_slab_keeps_its_periodic_cell_vectors() -> None:
     slab = fcc100("Cu", (2, 2, 3), vacuum=None)
     slab.pbc = (True, True, False)
     boxed = in_vacuum(slab, 6.0)
     np.testing.assert_allclose(boxed.cell.array[:2], slab.cell.array[:2])
-    # Three layers of copper, a = 3.61 Å, are a thick, and two cutoffs of vacuum lie on them.
+    # Three layers of copper (a = 3.61 Å) have a thickness of a; the vacuum is two cutoffs.
     assert boxed.cell.array[2] == pytest.approx([0, 0, 3.61 + 12.0])

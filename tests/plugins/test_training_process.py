@@ -1,4 +1,4 @@
-"""The trainer's process: its log in the error, and no process left behind."""
+"""The process of a trainer: the error shows its log, and it always ends."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_end_of_the_log_is_in_the_error(tmp_path: Path) -> None:
     assert "first" not in str(caught.value)
 
 
-def test_threads_are_one_unless_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_is_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DP_INTRA_OP_PARALLELISM_THREADS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     code = "import os; print(os.environ['OMP_NUM_THREADS'], os.environ['DP_INTRA_OP_PARALLELISM_THREADS'])"
@@ -57,7 +57,7 @@ def test_threads_are_one_unless_set(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "training.log").read_text().splitlines()[-1] == "3 1"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_an_interrupt_ends_the_child_and_its_children(tmp_path: Path) -> None:
     code = (
         "import os, subprocess, sys, time; "
@@ -76,8 +76,8 @@ def test_an_interrupt_ends_the_child_and_its_children(tmp_path: Path) -> None:
         assert wait_for(lambda pid=pid: not is_alive(int(pid)))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can bind a child to its parent's life")
-def test_the_child_dies_with_a_killed_parent(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can kill a child when its parent ends")
+def test_the_child_is_killed_when_its_parent_is_killed(tmp_path: Path) -> None:
     code = "import os, time; open('pid', 'w').write(f'{os.getpid()} .'); time.sleep(60)"
     parent = subprocess.Popen(
         [

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files are complete or not there at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_is_written_can_be_read(tmp_path):
+def test_written_files_can_be_read(tmp_path):
     write_text(tmp_path / "text", "5 Å\n")
     assert (tmp_path / "text").read_bytes() == b"5 \xc3\x85\n"
     write_bytes(tmp_path / "bytes", b"\x00\xff")
@@ -30,7 +30,7 @@ def test_what_is_written_can_be_read(tmp_path):
     assert names(tmp_path) == ["bytes", "json", "text"]
 
 
-def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
+def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path):
     path = tmp_path / "file"
     write_text(path, "old")
     with replacing(path) as partial:
@@ -57,7 +57,7 @@ def test_an_interruption_leaves_the_old_file(tmp_path, stop):
     assert names(tmp_path) == ["file"]
 
 
-def test_what_is_no_json_leaves_the_old_file(tmp_path):
+def test_a_value_that_is_not_json_leaves_the_old_file(tmp_path):
     write_json(tmp_path / "file", [1])
     with pytest.raises(TypeError):
         write_json(tmp_path / "file", [1, {2}])
@@ -81,7 +81,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, call):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_disk_that_fills_up_while_writing_is_said(tmp_path):
+def test_a_disk_that_becomes_full_during_writing_is_an_error(tmp_path):
     with (
         pytest.raises(ElmlffError, match=r"cannot write .*file: No space left on device"),
         replacing(tmp_path / "file"),
@@ -90,7 +90,7 @@ def test_a_disk_that_fills_up_while_writing_is_said(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_a_folder_that_is_not_there_is_said(tmp_path):
+def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(ElmlffError, match=r"cannot write .*gone/file: No such file or directory"):
         write_text(tmp_path / "gone" / "file", "x")
 
@@ -100,7 +100,7 @@ def write_often(path: Path, letter: str) -> None:
         write_text(path, letter * 100_000)
 
 
-def test_of_writers_at_once_one_wins(tmp_path):
+def test_several_writers_at_the_same_time_leave_one_complete_file(tmp_path):
     path = tmp_path / "file"
     write_text(path, "a" * 100_000)
     context = multiprocessing.get_context("spawn")
@@ -118,12 +118,12 @@ def test_of_writers_at_once_one_wins(tmp_path):
     assert names(tmp_path) == ["file"]
 
 
-def test_one_process_may_write_a_file_twice_at_once(tmp_path):
+def test_one_process_may_write_a_file_twice_at_the_same_time(tmp_path):
     path = tmp_path / "file"
     with replacing(path) as first, replacing(path) as second:
         first.write_text("first")
         second.write_text("second")
-    assert path.read_text() == "first"  # whose block ended last
+    assert path.read_text() == "first"  # its block ended last
     assert names(tmp_path) == ["file"]
 
 

@@ -1,4 +1,4 @@
-"""What a process asks of its machine."""
+"""Cores, threads and memory of the running process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-# A step of 16 MB, again and again: pages that the system had to give for it, by the second half of the steps.
+# Allocates 16 MB in each of ten steps, and prints the page faults of the last five steps.
 PROGRAM = """
 import resource
 import numpy as np
@@ -33,9 +33,9 @@ def page_faults(**variables: str) -> int:
     return int(result.stdout)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
-def test_freed_memory_is_kept_unless_the_user_says_otherwise():
+@pytest.mark.skipif(sys.platform != "linux", reason="needs glibc")
+def test_freed_memory_is_kept_unless_the_user_configures_the_allocator():
     pages = 5 * 2**24 // os.sysconf("SC_PAGE_SIZE")
     assert page_faults() < 0.05 * pages
-    # NumPy asks for huge pages where it can, which would hide the others.
+    # By default NumPy uses huge pages, which would reduce the number of page faults.
     assert page_faults(MALLOC_MMAP_THRESHOLD_="65536", NUMPY_MADVISE_HUGEPAGE="0") > 0.9 * pages

@@ -1,6 +1,6 @@
-"""The order of the rooms: each imports only from those below it, and no file imports itself by way of others.
+"""The order of the rooms: each room imports only from those below it, and there are no circular imports.
 
-All imports count, those inside functions and for type checkers too.
+All imports count, including those inside functions and those for type checkers.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 CORE, PLUGINS = "elmlff_core", "elmlff_plugins"
 BACKENDS = {"deepmd", "schnetpack", "calorine", "neppo", "mace", "chgnet", "tensorflow", "_nepy"}
-# From the ground up.  A room stands above all that it imports.
+# From the lowest to the highest.  A room is above all rooms that it imports.
 ROOMS = (
     "errors", "arrays", "resources", "files",
     "contracts", "settings", "plugins", "data", "worker", "features", "base_models", "graphs", "meta", "fits",
     "uncertainty", "stack", "evaluation", "report", "workflows", "testing", "doctor", "cli",
 )  # fmt: skip
-# Faces of the package: they hand on what is inside.
-FACES = {"__init__", "__main__", "pytest_plugin"}
+# Entry points of the package, which may import from all rooms.
+ENTRY_POINTS = {"__init__", "__main__", "pytest_plugin"}
 WORKFLOWS = ("prepare", "evaluate", "stack", "sweep", "ablation", "reproduction")
 
 
 def modules(package: str) -> dict[str, Path]:
-    """Dotted name -> file of every module of `package`."""
+    """Return dotted name -> file for every module of `package`."""
     found = {}
     for path in (REPOSITORY / package).rglob("*.py"):
         parts = path.relative_to(REPOSITORY).with_suffix("").parts
@@ -40,7 +40,7 @@ MODULES = modules(CORE) | modules(PLUGINS)
 
 
 def imported(path: Path) -> set[str]:
-    """Modules that a file imports, whole names; of elmlff, the modules themselves and not what is in them."""
+    """Return the full names of the modules that a file imports; for elmlff, the modules without the names in them."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -55,13 +55,13 @@ IMPORTS = {name: imported(path) for name, path in MODULES.items()}
 
 
 def room(module: str) -> str:
-    """The room that a module of the core is in: a folder, or a file at the root."""
+    """Return the room of a module of the core: a folder, or a file at the root."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
 
 
-def floors(graph: dict[str, set[str]]) -> dict[str, int]:
-    """The floor of each room: one above the highest that it imports; the ground is 1."""
+def levels(graph: dict[str, set[str]]) -> dict[str, int]:
+    """Return the level of each room: one above the highest level that it imports; the lowest is 1."""
     found: dict[str, int] = {}
     for name in graphlib.TopologicalSorter(graph).static_order():
         found[name] = 1 + max((found[below] for below in graph.get(name, ())), default=0)
@@ -69,7 +69,7 @@ def floors(graph: dict[str, set[str]]) -> dict[str, int]:
 
 
 def rooms_below() -> dict[str, set[str]]:
-    """Room -> rooms of the core that it imports, the faces among them; the plugins are one more room."""
+    """Return room -> rooms of the core that it imports, including entry points; the plugins are one more room."""
     graph: dict[str, set[str]] = {}
     for name, targets in IMPORTS.items():
         own = PLUGINS if name.startswith(PLUGINS) else room(name)
@@ -80,35 +80,35 @@ def rooms_below() -> dict[str, set[str]]:
 
 def test_every_room_has_a_place():
     rooms = {room(name) for name in MODULES if name.startswith(CORE)}
-    assert rooms - FACES == set(ROOMS)
+    assert rooms - ENTRY_POINTS == set(ROOMS)
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith(CORE) and room(name) not in FACES])
-def test_a_room_imports_from_those_below_alone(name):
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith(CORE) and room(name) not in ENTRY_POINTS])
+def test_a_room_imports_only_from_those_below(name):
     place = ROOMS.index(room(name))
     for target in IMPORTS[name] & set(MODULES):
         below = room(target)
-        assert below not in FACES, f"{name} imports {target}, which imports everything"
-        assert ROOMS.index(below) <= place, f"{name} imports {target}, which stands above it"
+        assert below not in ENTRY_POINTS, f"{name} imports {target}, which imports from all rooms"
+        assert ROOMS.index(below) <= place, f"{name} imports {target}, which is above it"
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name.startswith(f"{CORE}.workflows.")])
-def test_a_workflow_imports_from_those_before_it_alone(name):
+def test_a_workflow_imports_only_from_those_before_it(name):
     place = WORKFLOWS.index(name.split(".")[2])
     for target in IMPORTS[name] & set(MODULES):
         if target.startswith(f"{CORE}.workflows."):
             assert WORKFLOWS.index(target.split(".")[2]) <= place, f"{name} imports {target}"
 
 
-def test_no_file_imports_itself_by_way_of_others():
+def test_there_are_no_circular_imports():
     graph = {name: targets & set(MODULES) - {name} for name, targets in IMPORTS.items()}
-    tuple(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+    tuple(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names the modules
 
 
-def test_the_house_has_few_storeys_and_a_small_root():
-    found = floors(rooms_below())
+def test_there_are_few_levels_and_few_modules_at_the_root():
+    found = levels(rooms_below())
     at_the_root = [path.stem for path in (REPOSITORY / CORE).glob("*.py")]
-    print(f"{len(found)} rooms on {max(found.values())} floors, {len(at_the_root)} modules at the root")
+    print(f"{len(found)} rooms on {max(found.values())} levels, {len(at_the_root)} modules at the root")
     assert max(found.values()) <= 12, sorted(found.items(), key=lambda pair: pair[1])
     assert len(at_the_root) <= 8, at_the_root
 

@@ -1,4 +1,4 @@
-"""Calculators that misbehave, each in the way its name says; imported by workers through their path."""
+"""Calculators that fail or misbehave in the way their names describe; workers import this file by its path."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ class Spring(Calculator):
         self.results = {"energy": 0.5 * float(np.sum(atoms.positions**2)), "forces": -atoms.positions}
 
     def before(self, atoms: Any) -> None:
-        """What happens before each structure."""
+        """Run before each structure."""
 
 
 class Stopwatch(Spring):
-    """Takes `seconds` for each structure, and notes when it began and ended."""
+    """Takes `seconds` for each structure, and writes the times of start and end to `log`."""
 
     def __init__(self, log: str, seconds: float) -> None:
         super().__init__()
         self._log, self._seconds = Path(log), seconds
 
     def before(self, atoms: Any) -> None:
-        began = time.time()
+        start = time.time()
         time.sleep(self._seconds)
         with self._log.open("a") as file:
-            file.write(f"{began} {time.time()}\n")
+            file.write(f"{start} {time.time()}\n")
 
 
 class Dying(Spring):
-    """Kills its process at one structure, marked by an ``info``; with a `once` file only where that is absent."""
+    """Kills its process at a structure with ``info["fatal"]``; with `once`, only if that file does not exist yet."""
 
     def __init__(self, once: str = "", signal_number: int = signal.SIGSEGV) -> None:
         super().__init__()
@@ -57,12 +57,12 @@ class Dying(Spring):
             return
         if self._once:
             Path(self._once).touch()
-        print("the last words of the calculator")
+        print("the last output of the calculator")
         os.kill(os.getpid(), self._signal)
 
 
 class Hanging(Spring):
-    """Sleeps for ever at a marked structure; a `child` of its own does so from the start."""
+    """Sleeps for 10 minutes at a structure with ``info["fatal"]``; with `child`, it also starts a child that sleeps."""
 
     def __init__(self, child: bool = False) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Hanging(Spring):
 
 
 class Stuck(Spring):
-    """Hangs in native code that never gives the interpreter back, at a marked structure."""
+    """Hangs in native code that does not release the interpreter, at a structure with ``info["fatal"]``."""
 
     def before(self, atoms: Any) -> None:
         if atoms.info.get("fatal"):
@@ -84,7 +84,7 @@ class Stuck(Spring):
 
 
 class Garbling(Spring):
-    """Writes bytes that are no message into every pipe it can write to."""
+    """Writes bytes that are not a message into every pipe that it can write to."""
 
     def __init__(self, text: str = "step 1: energy -1.0\n") -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class Garbling(Spring):
 
 
 class Chatty(Spring):
-    """Prints `size` characters with every structure, by Python, by native code and by a child."""
+    """Prints `size` characters for every structure from Python, and a line each from native code and from a child."""
 
     def __init__(self, size: int = 100) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class Chatty(Spring):
 
 
 class Hungry(Spring):
-    """Needs `mib` MiB for each structure as long as its batch lasts, and gets `limit_mib` beyond what is in use."""
+    """Keeps `mib` MiB for each structure until the end of a batch, with a limit of `limit_mib` MiB above its use."""
 
     def __init__(self, mib: int, limit_mib: int) -> None:
         super().__init__()
@@ -122,12 +122,12 @@ class Hungry(Spring):
 
     def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
         super().calculate(atoms, properties, system_changes)
-        # The adapter keeps the energies of a batch until it is done.
+        # The adapter keeps the energies until the end of the batch.
         self.results["energy"] = HeavyEnergy(self.results["energy"], np.ones(self._mib << 17))
 
 
 class HeavyEnergy(float):
-    """A number with something large behind it."""
+    """A number that keeps a large array in memory."""
 
     def __new__(cls, value: float, ballast: np.ndarray) -> HeavyEnergy:
         energy = super().__new__(cls, value)
@@ -136,7 +136,7 @@ class HeavyEnergy(float):
 
 
 class Magnetic(Spring):
-    """The energy is the sum of initial moments and charges and of ``info["charge"]``."""
+    """A calculator whose energy is the sum of initial magnetic moments, initial charges and ``info["charge"]``."""
 
     def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
         super().calculate(atoms, properties, system_changes)
@@ -153,13 +153,13 @@ def is_pipe(entry: Path) -> bool:
 
 
 def exits() -> None:
-    """Ends the process instead of making a calculator."""
+    """End the process instead of making a calculator."""
     print("no licence found")
     sys.exit(3)
 
 
 class ImportLister(Spring):
-    """Prints the files of elmlff that have been imported, as JSON."""
+    """Prints the files of all imported modules of elmlff, as JSON."""
 
     def before(self, atoms: Any) -> None:
         files = [getattr(module, "__file__", None) for name, module in sys.modules.items() if name.startswith("elmlff")]

@@ -1,4 +1,4 @@
-"""Workers to be tested, other environments, and what is left of processes."""
+"""Fixtures for tests of workers: models in workers, other environments, and checks of running processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAKE_SECONDS = 300
 
 
 def spring(n_structures: int, n_atoms: int = 5, **marks: int) -> list[Atoms]:
-    """Random structures; ``fatal=3`` marks structure 3 by ``info["fatal"]``."""
+    """Make random structures; ``fatal=3`` marks structure 3 by ``info["fatal"]``."""
     rng = np.random.default_rng(0)
     structures = [Atoms("H" * n_atoms, rng.normal(size=(n_atoms, 3))) for _ in range(n_structures)]
     for mark, index in marks.items():
@@ -32,7 +32,7 @@ def spring(n_structures: int, n_atoms: int = 5, **marks: int) -> list[Atoms]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; a zombie, which waits only to be reaped, does not."""
+    """Whether a process runs; zombie processes do not count."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
@@ -40,7 +40,7 @@ def is_alive(pid: int) -> bool:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    """Whether `condition` comes true in time."""
+    """Wait until `condition` is true; return whether that happened in time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():
@@ -50,7 +50,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
 
 
 def children() -> set[int]:
-    """Living processes that this one started, and not yet ended."""
+    """Return the ids of running processes that this process started."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -65,27 +65,27 @@ def children() -> set[int]:
 
 @pytest.fixture
 def worker() -> Iterator[Callable[..., NamedModel]]:
-    """Makes models whose calculator, of calculators.py here, runs in a worker; ends them, and checks that."""
+    """Return a function that makes models with a calculator in a worker; check afterwards that all workers end."""
     before = children()
-    made: list[NamedModel] = []
+    models: list[NamedModel] = []
 
     def make(calculator: str, python: str | None = "self", timeout: float = 60.0, **arguments: Any) -> NamedModel:
         options = {"calculator": calculator if ":" in calculator else f"{CALCULATORS}:{calculator}"}
         settings = ModelConfig(
             adapter="ase", python=python, timeout=timeout, options={**options, "arguments": arguments}
         )
-        made.append(named_model("base model", settings))
-        return made[-1]
+        models.append(named_model("tested", settings))
+        return models[-1]
 
     yield make
-    for model in made:
+    for model in models:
         model.close()
-    assert wait_until(lambda: children() <= before), "a worker was left behind"
+    assert wait_until(lambda: children() <= before), "a worker is still running"
 
 
 @pytest.fixture(scope="session")
 def bare_python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An interpreter of an environment with numpy and ase alone: elmlff is not there, nor pydantic or pluggy."""
+    """Make an environment with only numpy and ase, without elmlff and its requirements; return its interpreter."""
     folder = tmp_path_factory.mktemp("bare") / "env"
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=MAKE_SECONDS)
     python = folder / "bin" / "python"
@@ -98,6 +98,6 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def calculators_for_others(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Name of the module tests/worker/calculators.py for interpreters that do not have these tests."""
+    """Return the name of the module tests/worker/calculators.py for interpreters that cannot import `tests`."""
     monkeypatch.setenv("PYTHONPATH", str(FORCE_FIELDS))
     return "calculators"

@@ -1,4 +1,4 @@
-"""Bases in workers predict at the same time, and stacks run with them."""
+"""Base models in workers predict at the same time, and stacks can use them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def dataset(n_structures):
 
 
 class Recorder(Reporter):
-    """Keeps what the bars showed."""
+    """Records the steps of progress under their titles."""
 
     def __init__(self):
         self.shown = {}
@@ -51,10 +51,10 @@ class Recorder(Reporter):
 
 
 @two_cores
-def test_two_workers_are_at_work_at_once(tmp_path):
+def test_two_workers_predict_at_the_same_time(tmp_path):
     logs = [tmp_path / "a", tmp_path / "b"]
     models = [model(log.name, "Stopwatch", log=str(log), seconds=0.2) for log in logs]
-    for one in models:  # as checking their elements does in a run
+    for one in models:  # in a run, the check of elements loads them first
         _ = one.force_field
     reporter = Recorder()
     features = dataset_features(models, dataset(4), FeatureCache(tmp_path / "cache"), reporter)
@@ -70,7 +70,7 @@ def test_two_workers_are_at_work_at_once(tmp_path):
 
 
 @two_cores
-def test_a_base_here_is_at_work_beside_one_in_a_worker(tmp_path, monkeypatch):
+def test_a_base_model_here_and_one_in_a_worker_predict_at_the_same_time(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     logs = [tmp_path / "a", tmp_path / "b"]
     models = [
@@ -102,7 +102,7 @@ def test_the_failure_of_one_ends_the_others():
     for one in models:
         _ = one.force_field
     started = time.monotonic()
-    with pytest.raises(ForceFieldError, match=r"model 'bad' .* answered garbage"):
+    with pytest.raises(ForceFieldError, match=r"model 'bad' .* sent an invalid answer"):
         for_each_model(models, lambda one: predict_checked(one, spring(2)))
     assert time.monotonic() - started < 10
     assert wait_until(lambda: not any(map(is_alive, children() - before)))
@@ -110,7 +110,7 @@ def test_the_failure_of_one_ends_the_others():
 
 @pytest.fixture
 def stacked(tmp_path):
-    """A fitted stack of two bases in workers, saved; the first is right, the other too."""
+    """Make and save a fitted stack of two base models in workers, both with exact forces."""
     models = [model("a", "Spring"), model("b", "Stopwatch", log=os.devnull, seconds=0)]
     data = dataset(12)
     features = dataset_features(models, data, FeatureCache(tmp_path / "cache"), Reporter())
@@ -122,10 +122,10 @@ def stacked(tmp_path):
     stack.close()
 
 
-def test_a_stack_comes_back_with_its_workers(stacked):
+def test_a_stack_is_loaded_with_its_workers(stacked):
     stack, folder = stacked
     loaded = load_stack(folder)
-    for one, other in zip(loaded.models, stack.models, strict=True):
+    for one, other in zip(loaded.base_models, stack.base_models, strict=True):
         assert one.config.model_copy(update={"options": other.config.options}) == other.config
         assert one.options == other.options
     structures = spring(3)
@@ -146,7 +146,7 @@ def test_the_calculator_of_a_stack_with_workers(stacked):
     calculator.stack.close()
 
 
-def test_a_relative_interpreter_is_kept_absolute(tmp_path, monkeypatch):
+def test_a_relative_path_of_an_interpreter_is_saved_as_absolute(tmp_path, monkeypatch):
     import sys
 
     (tmp_path / "python").symlink_to(sys.executable)

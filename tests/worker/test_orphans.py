@@ -1,4 +1,4 @@
-"""However elmlff ends, its workers and what they started end with it."""
+"""Workers and their children end with elmlff, however it ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.worker.conftest import spring
 calculator, arguments, marks, in_thread = {calculator!r}, {arguments!r}, {marks!r}, {in_thread!r}
 options = {{"calculator": f"tests.worker.calculators:{{calculator}}", "arguments": arguments}}
 model = named_model("base model", ModelConfig(adapter="ase", python="self", options=options))
-if in_thread:  # which has ended when the worker is used
+if in_thread:  # the thread ends before the worker is used
     thread = threading.Thread(target=lambda: model.force_field)
     thread.start()
     thread.join()
@@ -36,7 +36,7 @@ sys.stdin.read()
 
 @contextmanager
 def started(calculator, arguments=None, marks=None, in_thread=False):
-    """A process that predicts with a worker and then waits for its input to be closed."""
+    """Start a process that predicts with a worker and then waits until its input is closed."""
     program = PROGRAM.format(calculator=calculator, arguments=arguments or {}, marks=marks or {}, in_thread=in_thread)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen([sys.executable, "-c", program], cwd=REPOSITORY, text=True, **pipes) as process:
@@ -47,7 +47,7 @@ def started(calculator, arguments=None, marks=None, in_thread=False):
 
 
 def descendants(pid):
-    """`pid` and the processes it started, and those they started."""
+    """Return `pid` and all its direct and indirect child processes."""
     found = {pid}
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
@@ -59,13 +59,13 @@ def descendants(pid):
 @pytest.mark.parametrize(
     ("calculator", "arguments", "marks"),
     [("Hanging", {"child": True}, {}), ("Hanging", {"child": True}, {"fatal": 1}), ("Stuck", {}, {"fatal": 1})],
-    ids=["idle", "at work", "in native code"],
+    ids=["idle", "in a request", "in native code"],
 )
-def test_killed(number, calculator, arguments, marks):
+def test_workers_end_when_elmlff_is_killed(number, calculator, arguments, marks):
     with started(calculator, arguments, marks) as program:
         pid = int(program.stdout.readline())
         if marks:
-            # Time to be in the middle of it.
+            # The request is in progress after this time.
             assert not wait_until(lambda: program.poll() is not None, 0.5)
         else:
             assert program.stdout.readline() == "predicted\n"
@@ -76,7 +76,7 @@ def test_killed(number, calculator, arguments, marks):
         assert wait_until(lambda: not any(map(is_alive, family)), 5.0)
 
 
-def test_ended_in_good_order():
+def test_workers_end_when_elmlff_exits():
     with started("Hanging", {"child": True}) as program:
         family = descendants(int(program.stdout.readline()))
         assert program.stdout.readline() == "predicted\n"
@@ -85,7 +85,7 @@ def test_ended_in_good_order():
         assert wait_until(lambda: not any(map(is_alive, family)), 5.0)
 
 
-def test_a_worker_outlives_the_thread_that_started_it():
+def test_a_worker_runs_on_after_the_thread_that_started_it():
     with started("Spring", in_thread=True) as program:
         program.stdout.readline()
         assert program.stdout.readline() == "predicted\n"

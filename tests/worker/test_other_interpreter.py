@@ -1,4 +1,4 @@
-"""Bases under an interpreter that has numpy and ase, and neither elmlff nor what it needs."""
+"""Base models under an interpreter with numpy and ase, but without elmlff and its requirements."""
 
 from __future__ import annotations
 
@@ -22,34 +22,36 @@ from tests.worker.conftest import spring
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EMT = "ase.calculators.emt:EMT"
-RUNS_THERE = [
-    *("elmlff_core/__init__.py", "elmlff_core/errors.py", "elmlff_core/prediction.py", "elmlff_core/data/__init__.py"),
-    *("elmlff_core/machine.py", "elmlff_core/worker/__init__.py", "elmlff_core/worker/server.py"),
-    *("elmlff_core/worker/protocol.py", "elmlff_core/worker/structures.py", "elmlff_plugins/__init__.py"),
-    *("elmlff_plugins/ase_evaluation.py", "elmlff_plugins/backend_errors.py", "elmlff_plugins/elements.py"),
-    "elmlff_plugins/fingerprint.py",
+# Modules of elmlff that a worker under another interpreter imports.
+WORKER_MODULES = [
+    *("elmlff_core/__init__.py", "elmlff_core/arrays.py", "elmlff_core/errors.py", "elmlff_core/resources.py"),
+    *("elmlff_core/contracts/__init__.py", "elmlff_core/contracts/prediction.py"),
+    *("elmlff_core/plugins/__init__.py", "elmlff_core/plugins/toolkit.py"),
+    *("elmlff_core/worker/__init__.py", "elmlff_core/worker/server.py"),
+    *("elmlff_core/worker/protocol.py", "elmlff_core/worker/structures.py"),
+    *("elmlff_plugins/__init__.py", "elmlff_plugins/ase/__init__.py", "elmlff_plugins/ase/evaluation.py"),
 ]
 
 
-def test_the_environment_is_bare(bare_python):
+def test_the_environment_has_no_elmlff(bare_python):
     code = "import importlib.util as i; print([m for m in ('elmlff_core', 'pydantic', 'pluggy') if i.find_spec(m)])"
     result = subprocess.run([bare_python, "-c", code], capture_output=True, text=True, check=True, cwd="/")
     assert result.stdout.strip() == "[]"
 
 
-def test_same_results_as_here(worker, bare_python):
+def test_predictions_are_the_same_as_in_this_process(worker, bare_python):
     structures = [bulk("Cu", cubic=True) * (2, 2, n) for n in (1, 2)]
     for seed, atoms in enumerate(structures):
         atoms.rattle(0.1, seed=seed)
     here, there = worker(EMT, python=None), worker(EMT, python=bare_python)
     found, expected = predict_checked(there, structures), predict_checked(here, structures)
     for name in ("forces", "energy", "stress"):
-        # Another build of numpy may round otherwise.
+        # Another build of numpy may round differently.
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=0, atol=1e-12)
     assert there.force_field.fingerprint != here.force_field.fingerprint
 
 
-def test_the_fingerprint_follows_the_environment(worker, bare_python):
+def test_the_fingerprint_depends_on_the_environment(worker, bare_python):
     before = worker(EMT, python=bare_python).force_field.fingerprint
     assert worker(EMT, python=bare_python).force_field.fingerprint == before
     site = subprocess.run(
@@ -66,12 +68,12 @@ def test_the_fingerprint_follows_the_environment(worker, bare_python):
         added.rmdir()
 
 
-def test_failures_are_told_there_too(worker, bare_python, calculators_for_others, tmp_path):
+def test_failures_under_another_interpreter_are_reported(worker, bare_python, calculators_for_others, tmp_path):
     model = worker(f"{calculators_for_others}:Dying", python=bare_python)
     with pytest.raises(WorkerError, match="killed by SIGSEGV") as caught:
         predict_checked(model, spring(4, fatal=1))
     assert bare_python in str(caught.value)
-    assert "the last words of the calculator" in str(caught.value)
+    assert "the last output of the calculator" in str(caught.value)
     with pytest.raises(WorkerError, match="there is no module 'mace'; install"):
         _ = worker("mace.calculators:MACECalculator", python=bare_python).force_field
 
@@ -84,19 +86,17 @@ def test_a_checkpoint_is_passed_by_its_absolute_path(bare_python, calculators_fo
         "arguments": {"seconds": 0},
         "checkpoint_argument": "log",
     }
-    model = named_model(
-        "base model", ModelConfig(adapter="ase", checkpoint="notes", python=bare_python, options=options)
-    )
+    model = named_model("tested", ModelConfig(adapter="ase", checkpoint="notes", python=bare_python, options=options))
     predict_checked(model, spring(2))
     model.close()
     assert len((tmp_path / "notes").read_text().splitlines()) == 2
 
 
-def test_an_adapter_that_needs_elmlff_says_so(bare_python, tmp_path):
+def test_the_error_names_an_adapter_that_needs_elmlff(bare_python, tmp_path):
     checkpoint = tmp_path / "nep.txt"
     checkpoint.touch()
     model = named_model("nep1", ModelConfig(adapter="nep", checkpoint=checkpoint, python=bare_python))
-    with pytest.raises(WorkerError, match=r"has no elmlff, and adapter 'nep' needs elmlff .* -m pip install elmlff=="):
+    with pytest.raises(WorkerError, match=r"has no elmlff, but adapter 'nep' needs elmlff .* -m pip install elmlff=="):
         _ = model.force_field
 
 
@@ -104,29 +104,29 @@ def test_an_environment_without_ase(tmp_path):
     folder = tmp_path / "empty"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = str(folder / "bin" / "python")
-    model = named_model("base model", ModelConfig(adapter="ase", python=python, options={"calculator": EMT}))
+    model = named_model("tested", ModelConfig(adapter="ase", python=python, options={"calculator": EMT}))
     with pytest.raises(WorkerError, match=r"cannot be used: install numpy and ase there: .*pip install numpy ase"):
         _ = model.force_field
 
 
-def test_no_interpreter():
-    with pytest.raises(ForceFieldError, match="model 'base': there is no Python interpreter /nowhere/python"):
-        named_model("base model", ModelConfig(adapter="ase", python="/nowhere/python", options={"calculator": EMT}))
+def test_a_missing_interpreter():
+    with pytest.raises(ForceFieldError, match="model 'tested': there is no Python interpreter /nowhere/python"):
+        named_model("tested", ModelConfig(adapter="ase", python="/nowhere/python", options={"calculator": EMT}))
 
 
-def test_an_interpreter_that_is_none():
-    model = named_model("base model", ModelConfig(adapter="ase", python="/bin/true", options={"calculator": EMT}))
+def test_a_program_that_is_not_an_interpreter():
+    model = named_model("tested", ModelConfig(adapter="ase", python="/bin/true", options={"calculator": EMT}))
     with pytest.raises(WorkerError, match="ended with exit code 0 while it loaded"):
         _ = model.force_field
 
 
-def test_an_adapter_whose_backend_is_only_there(monkeypatch):
+def test_an_adapter_with_a_backend_only_in_the_other_environment(monkeypatch):
     from elmlff_core.plugins.registry import registry as plugins
 
     monkeypatch.setattr(plugins, "missing_requirements", lambda record: ["backend"])
     with pytest.raises(PluginError, match="backend not installed"):
-        named_model("base model", ModelConfig(adapter="ase", python="self", options={"calculator": EMT}))
-    named_model("base model", ModelConfig(adapter="ase", python=sys.executable, options={"calculator": EMT}))
+        named_model("tested", ModelConfig(adapter="ase", python="self", options={"calculator": EMT}))
+    named_model("tested", ModelConfig(adapter="ase", python=sys.executable, options={"calculator": EMT}))
 
 
 def test_paths_in_the_settings_are_relative_to_their_file(tmp_path, monkeypatch):
@@ -151,16 +151,16 @@ def test_paths_in_the_settings_are_relative_to_their_file(tmp_path, monkeypatch)
     assert config.models["near"].timeout == 30.0
 
 
-@pytest.mark.parametrize("module", RUNS_THERE)
-def test_what_runs_there_is_python_3_9(module):
+@pytest.mark.parametrize("module", WORKER_MODULES)
+def test_worker_modules_are_valid_python_3_9(module):
     ast.parse((REPOSITORY / module).read_text(), feature_version=(3, 9))
 
 
-def test_nothing_else_of_elmlff_runs_there(bare_python, calculators_for_others):
-    """The list above is whole: what a worker has imported after a prediction, as it says itself."""
+def test_a_worker_imports_no_other_module_of_elmlff(bare_python, calculators_for_others):
+    """`WORKER_MODULES` is complete: after a prediction the worker has imported no other file of elmlff."""
     options = {"calculator": f"{calculators_for_others}:ImportLister"}
-    model = named_model("base model", ModelConfig(adapter="ase", python=bare_python, options=options))
+    model = named_model("tested", ModelConfig(adapter="ase", python=bare_python, options=options))
     predict_checked(model, spring(1))
     found = json.loads(model.force_field._process.tail().splitlines()[-1])
     model.close()
-    assert set(found) <= {str(REPOSITORY / module) for module in RUNS_THERE}
+    assert set(found) <= {str(REPOSITORY / module) for module in WORKER_MODULES}

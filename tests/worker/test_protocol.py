@@ -1,4 +1,4 @@
-"""The wire format: what goes in comes out, and damage is told."""
+"""The message format: messages are restored exactly, and damaged frames are errors."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def decode(frame, step=1 << 20):
 
 
 def by_hand(header, payload=b"", magic=b"ELMW", version=1):
-    """A frame as docs/worker-protocol.md describes it, made without the code under test."""
+    """Make a frame as described in docs/worker-protocol.md, without the tested code."""
     head = json.dumps(header).encode()
     prefix = magic + struct.pack("<HHIQI", version, 0, len(head), len(payload), zlib.crc32(head + payload))
     return prefix + head + payload
 
 
 @pytest.mark.parametrize("step", [1, 7, 1 << 20])
-def test_what_goes_in_comes_out(step):
+def test_messages_are_restored(step):
     message = decode(encode(Message(HEADER, ARRAYS)), step)
     assert message.kind == "predict"
     assert message.header == HEADER
@@ -47,14 +47,14 @@ def test_a_frame_made_by_hand():
     assert message.arrays["n"] == 7
 
 
-def test_other_layouts_of_arrays():
+def test_arrays_of_other_byte_order_and_layout():
     arrays = {"big": np.arange(3, dtype=">f8"), "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3))}
     message = decode(encode(Message(HEADER, arrays)))
     for name, array in arrays.items():
         np.testing.assert_array_equal(message.arrays[name], array)
 
 
-def test_what_cannot_be_sent():
+def test_arrays_of_text_are_refused():
     with pytest.raises(ProtocolError, match="'names' of dtype <U1 cannot be sent"):
         encode(Message(HEADER, {"names": np.array(["x"])}))
 
@@ -77,6 +77,6 @@ def test_what_cannot_be_sent():
         (b"ELMW" + struct.pack("<HHIQI", 1, 0, 2**31, 0, 0), "impossible lengths"),
     ],
 )
-def test_damage_is_told(frame, reason):
+def test_damaged_frames_are_errors(frame, reason):
     with pytest.raises(ProtocolError, match=reason):
         decode(frame)

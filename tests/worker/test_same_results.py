@@ -1,4 +1,4 @@
-"""A base in a worker gives bit by bit what it gives in this process."""
+"""A base model in a worker gives the same predictions, bit by bit, as in this process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def equal(found, expected):
             np.testing.assert_array_equal(one, other)
 
 
-def mixed_structures():
+def various_structures():
     slab = fcc111("Cu", (3, 3, 2), vacuum=6.0)
     slab.set_constraint(FixAtoms([0, 1]))
     structures = [bulk("Cu", cubic=True) * (2, 2, 2), slab, molecule("CH3OH"), Atoms("Cu", cell=[3.0] * 3, pbc=True)]
@@ -41,8 +41,8 @@ def mixed_structures():
 
 def test_a_calculator_of_ase(worker):
     here, there = worker(EMT, python=None), worker(EMT)
-    equal(predict_checked(there, mixed_structures()), predict_checked(here, mixed_structures()))
-    periodic = mixed_structures()[:1]
+    equal(predict_checked(there, various_structures()), predict_checked(here, various_structures()))
+    periodic = various_structures()[:1]
     prediction = predict_checked(there, periodic)
     equal(prediction, predict_checked(here, periodic))
     assert prediction.stress is not None
@@ -56,15 +56,15 @@ def test_authors_checkpoints(adapter, shared, monkeypatch, request):
     pytest.importorskip(backend)
     import torch
 
-    # One thread on both sides: sums over several threads differ in the last digit from one call to the next. The
-    # worker takes the number from the environment when it starts; this process has its torch already.
+    # Both processes use one thread, because sums over several threads differ in the last digit between calls.  The
+    # worker reads the number from the environment when it starts; in this process torch has been imported already.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     n_threads = torch.get_num_threads()
     request.addfinalizer(lambda: torch.set_num_threads(n_threads))
     torch.set_num_threads(1)
     checkpoint = shared / "models" / "methanol-cu100" / file
     here, there = (
-        named_model("base model", ModelConfig(adapter=adapter, checkpoint=checkpoint, trust=True, python=python))
+        named_model("tested", ModelConfig(adapter=adapter, checkpoint=checkpoint, trust=True, python=python))
         for python in (None, "self")
     )
     structures = read_structures(str(shared / "data" / "methanol-cu100" / "train"))[:6]
@@ -74,7 +74,7 @@ def test_authors_checkpoints(adapter, shared, monkeypatch, request):
     there.close()
 
 
-def test_what_structures_carry_reaches_the_calculator(worker):
+def test_further_arrays_and_info_reach_the_calculator(worker):
     structures = spring(3)
     structures[0].set_initial_magnetic_moments([1, 0, 0, 0, 0.5])
     structures[2].set_initial_charges([0.25] * 5)
@@ -85,10 +85,10 @@ def test_what_structures_carry_reaches_the_calculator(worker):
     equal(found, expected)
 
 
-def test_what_cannot_be_sent_is_named(worker):
+def test_the_error_names_data_that_cannot_be_sent(worker):
     structures = spring(3)
     structures[1].info["object"] = object()
-    with pytest.raises(WorkerError, match=r"structure 1 carries info that cannot be sent \(a value of type object\)"):
+    with pytest.raises(WorkerError, match=r"structure 1 has info that cannot be sent \(a value of type object\)"):
         predict_checked(worker("Spring"), structures)
 
 
@@ -101,7 +101,7 @@ def test_no_structures_and_no_atoms(worker):
     )
 
 
-def test_a_batch_far_larger_than_a_pipe(worker):
+def test_a_batch_larger_than_the_buffer_of_a_pipe(worker):
     structures = spring(40, n_atoms=20_000)
     prediction = predict_checked(worker("Spring"), structures)
     np.testing.assert_array_equal(prediction.forces, -np.concatenate([atoms.positions for atoms in structures]))

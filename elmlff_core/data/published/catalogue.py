@@ -1,7 +1,7 @@
-"""Catalogue: datasets that others have published, file by file, with the revision and the hashes they are pinned to.
+"""The catalogue of published datasets: their files, and the revisions and hashes that identify them.
 
-The data are not part of elmlff; the catalogue is.  ``$ELMLFF_CATALOGUE`` names another one of the same form, such as
-that of a mirror or of one's own group.
+The data are not part of elmlff; the catalogue is.  ``$ELMLFF_CATALOGUE`` names another catalogue of the same format,
+for example for a mirror or for the data of your own group.
 """
 
 from __future__ import annotations
@@ -19,31 +19,34 @@ from pydantic import BaseModel, ConfigDict, Field
 from elmlff_core.errors import DataError, did_you_mean
 from elmlff_core.settings.reading import validated
 
-# One component of a path below the folder of a dataset: it cannot lead out of it.
+# One component of a path in the folder of a dataset; it cannot lead out of that folder.
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 
 
-class Entry(BaseModel):
-    """A table of the catalogue: unknown keys are refused."""
+class CatalogueTable(BaseModel):
+    """Base class of the tables of the catalogue; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Facts(Entry):
-    """Of one file: the hash decides what it has to be, the size (bytes) is for progress and messages."""
+# The registry of pooch is not used: it identifies a file by a hash of its contents alone, while the revision of the
+# repository pins each file by git's blob hash, which also covers the size.  No other hash could be computed for the
+# catalogue, because some of its files were not at hand.
+class Facts(CatalogueTable):
+    """Hash and size of one file: the hash identifies it, the size (bytes) is for progress and messages."""
 
     git_blob: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
     size: int
 
 
-class FrameSet(Entry):
-    """One ``set.*`` of a deepmd/npy folder."""
+class FrameSet(CatalogueTable):
+    """One ``set.*`` folder of a deepmd/npy folder."""
 
     frames: int
     files: dict[FileName, Facts]
 
 
-class Part(Entry):
+class PublishedSplit(CatalogueTable):
     """Training or test structures: one deepmd/npy system, and its `folder` in the repository."""
 
     folder: str
@@ -52,7 +55,7 @@ class Part(Entry):
 
     @property
     def n_frames(self) -> int:
-        """Frames of all sets."""
+        """Number of frames in all sets."""
         return sum(frames.frames for frames in self.sets.values())
 
 
@@ -62,30 +65,31 @@ class PublishedFile:
 
     Attributes
     ----------
-    path : below the folder of the dataset, ``train/set.000/force.npy``
-    remote : in the repository
-    part : ``train``
-    set_name : ``set.000``; empty for the types of atoms, which all sets of a part share
-    facts : what it has to be
+    path : path in the folder of the dataset, such as ``train/set.000/force.npy``
+    remote : path in the repository
+    split : name of the split, such as ``train``
+    set_name : name of the set, such as ``set.000``; empty for the types of atoms, which all sets of a split share
+    facts : expected hash and size
     """
 
     path: str
     remote: str
-    part: str
+    split: str
     set_name: str
     facts: Facts
 
 
-class PublishedDataset(Entry):
-    """A dataset with its parts.
+class PublishedDataset(CatalogueTable):
+    """A published dataset with its splits.
 
     Attributes
     ----------
-    name : unlike any embedded example's
-    short_name : what `elmlff data get` takes too
+    name : full name, different from the names of all embedded examples
+    short_name : another name that `elmlff data get` accepts
     labels : energy, forces, stress
-    source, revision : the repository, and the commit in it
-    url : where the files of that commit are served
+    source, revision : the repository and its commit
+    url : address of the files of that commit
+    parts : the splits, by name
     """
 
     name: FileName
@@ -97,26 +101,26 @@ class PublishedDataset(Entry):
     revision: str
     url: str
     licence: str
-    parts: dict[FileName, Part]
+    parts: dict[FileName, PublishedSplit]
 
     @property
     def n_frames(self) -> int:
-        """Frames of all parts."""
-        return sum(part.n_frames for part in self.parts.values())
+        """Number of frames in all splits."""
+        return sum(split.n_frames for split in self.parts.values())
 
     def files(self) -> Iterator[PublishedFile]:
-        """Every file, training structures first."""
-        for name, part in self.parts.items():
-            for file, facts in part.types.items():
-                yield PublishedFile(f"{name}/{file}", f"{part.folder}/{file}", name, "", facts)
-            for set_name, frames in part.sets.items():
+        """Yield every file, training structures first."""
+        for name, split in self.parts.items():
+            for file, facts in split.types.items():
+                yield PublishedFile(f"{name}/{file}", f"{split.folder}/{file}", name, "", facts)
+            for set_name, frames in split.sets.items():
                 for file, facts in frames.files.items():
                     path = f"{set_name}/{file}"
-                    yield PublishedFile(f"{name}/{path}", f"{part.folder}/{path}", name, set_name, facts)
+                    yield PublishedFile(f"{name}/{path}", f"{split.folder}/{path}", name, set_name, facts)
 
 
-class Catalogue(Entry):
-    """All published datasets that are known by name."""
+class Catalogue(CatalogueTable):
+    """All published datasets that elmlff can get by name."""
 
     format_version: Literal[1]
     datasets: tuple[PublishedDataset, ...]
@@ -127,11 +131,11 @@ class Catalogue(Entry):
         return [dataset.name for dataset in self.datasets]
 
     def find(self, name: str) -> PublishedDataset | None:
-        """The dataset of that full or short name, if any."""
+        """Return the dataset with this full or short name, or None."""
         return next((dataset for dataset in self.datasets if name in (dataset.name, dataset.short_name)), None)
 
     def named(self, name: str) -> PublishedDataset:
-        """The dataset of that full or short name; DataError with a suggestion where there is none."""
+        """Return the dataset with this full or short name; DataError suggests a name if there is none."""
         dataset = self.find(name)
         if dataset is None:
             known = [*self.names, *(dataset.short_name for dataset in self.datasets)]
@@ -140,12 +144,12 @@ class Catalogue(Entry):
 
 
 def load_catalogue() -> Catalogue:
-    """The catalogue of elmlff, or the one that ``$ELMLFF_CATALOGUE`` names.
+    """Load the catalogue of elmlff, or the one that ``$ELMLFF_CATALOGUE`` names.
 
     Raises
     ------
     ElmlffError
-        A catalogue of one's own that cannot be read or does not have the form.
+        The catalogue named by ``$ELMLFF_CATALOGUE`` cannot be read or does not have the expected format.
     """
     own = os.environ.get("ELMLFF_CATALOGUE")
     try:
@@ -153,7 +157,7 @@ def load_catalogue() -> Catalogue:
         text = (Path(own) if own else shipped).read_text(encoding="utf-8")
         raw = json.loads(text)
         if not isinstance(raw, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("it is not a JSON object")
     except (OSError, ValueError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise DataError(f"cannot read the catalogue {own}, named by ELMLFF_CATALOGUE: {error}") from error
     return validated(Catalogue, raw, own or "the catalogue")

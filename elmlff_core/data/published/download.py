@@ -1,4 +1,4 @@
-"""Download: one file over HTTP, with failures told apart in one line."""
+"""Download one file over HTTP, with one line of explanation for each kind of failure."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from elmlff_core.errors import DataError
 if TYPE_CHECKING:
     from requests import Response
 
-TIMEOUT = 30.0  # s without a byte
+TIMEOUT = 30.0  # s without data
 CHUNK = 1 << 16  # bytes between reports
-KEPT = "finished files are kept, the same command gets the rest"
+KEPT = "finished files are kept, and the same command gets the rest"
 
 
-class _Bytes:
-    """What pooch takes for a progress bar: it counts the bytes of one file, and tells."""
+class _ByteCounter:
+    """A progress bar for pooch that counts the bytes of one file and reports them."""
 
     def __init__(self, report: Callable[[int], None]) -> None:
-        self.total = 0  # set by pooch to what the server announces, which may be of compressed content
+        self.total = 0  # pooch sets it to the length that the server announces, which may be that of compressed content
         self.done = 0
         self.report = report
 
@@ -36,31 +36,33 @@ class _Bytes:
 
 
 def download(url: str, target: Path, size: int, report: Callable[[int], None]) -> None:
-    """Write what `url` serves to `target`; its content is for the caller to check.
+    """Download `url` to `target`; the caller must check the contents.
 
     Parameters
     ----------
-    url : of one file
-    target : to write; left unfinished where the connection breaks
-    size : expected, bytes, for messages
-    report : called with the bytes that have come
+    url : address of one file
+    target : file to write; it is incomplete if the connection breaks
+    size : expected size, bytes, for messages
+    report : called with the number of bytes received so far
 
     Raises
     ------
     DataError
-        No connection, an answer that is no success, or an answer that ends too early.
+        There is no connection, the server refuses the request, or the connection breaks.
     """
-    import pooch  # 0.2 s with requests, and only downloads need it
+    import pooch  # takes 0.2 s with requests, and only downloads need it
     import requests
 
+    counter = _ByteCounter(report)
     try:
-        pooch.HTTPDownloader(progressbar=_Bytes(report), chunk_size=CHUNK, timeout=TIMEOUT)(url, str(target), None)
+        pooch.HTTPDownloader(progressbar=counter, chunk_size=CHUNK, timeout=TIMEOUT)(url, str(target), None)
     except requests.HTTPError as error:
         raise DataError(
             f"{url}: {_refusal(error.response)}, expected {size} bytes; {_remedy(error.response)}"
         ) from error
     except requests.exceptions.ChunkedEncodingError as error:
-        raise DataError(f"{url}: the connection broke after {_came(error, target)} of {size} bytes; {KEPT}") from error
+        received = _n_received(error, target)
+        raise DataError(f"{url}: the connection broke after {received} of {size} bytes; {KEPT}") from error
     except requests.RequestException as error:
         raise DataError(
             f"cannot reach {urlsplit(url).netloc} for {url}, expected {size} bytes: {_reason(error)}; check the "
@@ -69,7 +71,9 @@ def download(url: str, target: Path, size: int, report: Callable[[int], None]) -
 
 
 def _refusal(response: Response | None) -> str:
-    return "no answer" if response is None else f"the server answers {response.status_code} {response.reason}".strip()
+    if response is None:
+        return "no answer"
+    return f"the server answers {response.status_code} {response.reason}".strip()
 
 
 def _remedy(response: Response | None) -> str:
@@ -78,8 +82,8 @@ def _remedy(response: Response | None) -> str:
     return "it may have been moved or withdrawn: name a folder that has the data with --from"
 
 
-def _came(error: BaseException, target: Path) -> int:
-    """Bytes that came: by urllib3's count, as it keeps back what does not fill a chunk."""
+def _n_received(error: BaseException, target: Path) -> int:
+    """Return the number of bytes received: the count of urllib3, because the file lacks the last incomplete chunk."""
     for inner in error.args:
         for detail in getattr(inner, "args", ()):
             if isinstance(count := getattr(detail, "partial", None), int):
@@ -88,7 +92,7 @@ def _came(error: BaseException, target: Path) -> int:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost reason: requests and urllib3 wrap the system's words in their own, with addresses of objects."""
+    """Return the message of the innermost error: requests and urllib3 add texts with addresses of objects to it."""
     while inner := getattr(error, "reason", None) or next(iter(error.args), None):
         if not isinstance(inner, BaseException):
             break

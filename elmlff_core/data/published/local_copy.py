@@ -1,4 +1,4 @@
-"""LocalCopy: which files of a published dataset are in a folder, and whether they are what was published."""
+"""LocalCopy: the files of a published dataset in a folder, and whether they are identical to the published ones."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from elmlff_core.errors import DataError
 
 
 def default_folder(dataset: PublishedDataset) -> Path:
-    """Where the dataset is kept: below ``$ELMLFF_DATA``, or the platform's folder for data."""
+    """Return the folder of the dataset: below ``$ELMLFF_DATA``, or below the platform's folder for data."""
     return Path(os.environ.get("ELMLFF_DATA") or platformdirs.user_data_dir("elmlff")) / "datasets" / dataset.name
 
 
 def git_blob(path: Path) -> str:
-    """Hex digest by which git knows the content: SHA-1 of ``blob``, the size, a zero byte, and the bytes.
+    """Return git's blob hash of a file: the SHA-1 hex digest of ``blob``, the size, a zero byte, and the bytes.
 
     Raises
     ------
@@ -38,23 +38,23 @@ def git_blob(path: Path) -> str:
 
 
 def fault(path: Path, facts: Facts) -> str:
-    """What of the file at `path` is not as published, found against expected; empty where all is."""
+    """Describe how the file at `path` differs from the published one, found and expected; "" if it does not."""
     found = git_blob(path)
     if found == facts.git_blob:
         return ""
     size = path.stat().st_size
-    verdict = "is truncated" if size < facts.size else "is not the published file"
-    return f"{verdict}: {size} bytes with git hash {found}, expected {facts.size} bytes with {facts.git_blob}"
+    difference = "is truncated" if size < facts.size else "is not the published file"
+    return f"{difference}: {size} bytes with git hash {found}, expected {facts.size} bytes with {facts.git_blob}"
 
 
 @dataclass(frozen=True)
 class LocalCopy:
-    """What of `dataset` is in `folder`.
+    """The files of `dataset` in `folder`.
 
     Attributes
     ----------
-    here : paths of files that are there and as published
-    faults : what is wrong with files that are there and are not, by path
+    here : paths of files that are present and identical to the published ones
+    faults : path -> description of the fault, for files that are present but differ from the published ones
     """
 
     dataset: PublishedDataset
@@ -64,26 +64,26 @@ class LocalCopy:
 
     @property
     def missing(self) -> list[PublishedFile]:
-        """Files that are not there."""
+        """Files that are not present."""
         return [file for file in self.dataset.files() if file.path not in self.here and file.path not in self.faults]
 
     @property
     def complete(self) -> bool:
-        """Whether every file is there, as published."""
+        """Whether every file is present and identical to the published one."""
         return not self.missing and not self.faults
 
     @property
     def n_frames(self) -> int:
-        """Frames of all sets that are there as a whole."""
-        return sum(self.n_frames_of(part) for part in self.dataset.parts)
+        """Number of frames in all complete sets."""
+        return sum(self.n_frames_of(split) for split in self.dataset.parts)
 
-    def n_frames_of(self, part: str) -> int:
-        """Frames of the sets of one part that are there as a whole."""
-        sets = self.dataset.parts[part].sets
-        return sum(sets[name].frames for name in whole_sets(self.dataset, self.here)[part])
+    def n_frames_of(self, split: str) -> int:
+        """Return the number of frames in the complete sets of one split."""
+        sets = self.dataset.parts[split].sets
+        return sum(sets[name].frames for name in whole_sets(self.dataset, self.here)[split])
 
     def require_no_faults(self) -> None:
-        """DataError, naming the first file that is not as published."""
+        """Raise DataError if a file differs from the published one; the message names the first such file."""
         for path, problem in self.faults.items():
             raise DataError(
                 f"{self.folder / path} {problem}; remove it, and `elmlff data get {self.dataset.name}` fetches it again"
@@ -91,12 +91,12 @@ class LocalCopy:
 
 
 def examine(dataset: PublishedDataset, folder: Path) -> LocalCopy:
-    """Read and hash what is in `folder`; nothing is written.
+    """Read and hash the files in `folder`; nothing is written.
 
     Raises
     ------
     DataError
-        A file that is there cannot be read.
+        A file cannot be read.
     """
     present = {file.path: fault(folder / file.path, file.facts) for file in dataset.files() if _is_file(folder, file)}
     here = frozenset(path for path, problem in present.items() if not problem)
@@ -111,40 +111,41 @@ def _is_file(folder: Path, file: PublishedFile) -> bool:
 
 
 def whole_sets(dataset: PublishedDataset, paths: Iterable[str]) -> dict[str, list[str]]:
-    """Names of the sets, by part, all of whose files, types of atoms included, are among `paths`."""
+    """Return the names of complete sets, by split: all their files, including types of atoms, are among `paths`."""
     paths = set(paths)
     return {
         name: [
             set_name
-            for set_name, frames in part.sets.items()
+            for set_name, frames in split.sets.items()
             if paths.issuperset(f"{name}/{set_name}/{file}" for file in frames.files)
-            and paths.issuperset(f"{name}/{file}" for file in part.types)
+            and paths.issuperset(f"{name}/{file}" for file in split.types)
         ]
-        for name, part in dataset.parts.items()
+        for name, split in dataset.parts.items()
     }
 
 
-def part_folder(dataset: PublishedDataset, part: str) -> tuple[Path, str]:
-    """Folder of one part of a dataset that is here, for a reader, and what to call it in messages.
+def split_folder(dataset: PublishedDataset, split: str) -> tuple[Path, str]:
+    """Return the folder of one split in the local copy of a dataset, and its name for messages.
 
     Raises
     ------
     DataError
-        No set of it is here as a whole; a file is not as published; the folder holds sets that were not published.
+        No set of the split is complete; a file differs from the published one; the folder has sets that were not
+        published.
     """
     copy = examine(dataset, default_folder(dataset))
     copy.require_no_faults()
-    name = f"{dataset.name}/{part}"
-    n_frames, n_published = copy.n_frames_of(part), dataset.parts[part].n_frames
+    name = f"{dataset.name}/{split}"
+    n_frames, n_published = copy.n_frames_of(split), dataset.parts[split].n_frames
     if not n_frames:
         raise DataError(f"'{name}' is not in {copy.folder}: `elmlff data get {dataset.name}` fetches it")
-    folder = copy.folder / part
-    whole = whole_sets(dataset, copy.here)[part]
-    if odd := sorted(found.name for found in folder.glob("set.*") if found.name not in whole):
+    folder = copy.folder / split
+    complete = whole_sets(dataset, copy.here)[split]
+    if others := sorted(found.name for found in folder.glob("set.*") if found.name not in complete):
         raise DataError(
-            f"{folder / odd[0]} is no whole set of {name}: `elmlff data get {dataset.name}` fetches what is missing of "
-            "a published one; remove one that was not published"
+            f"{folder / others[0]} is not a complete set of {name}: if it was published, `elmlff data get "
+            f"{dataset.name}` fetches its missing files; if it was not published, remove it"
         )
     if n_frames < n_published:
-        name += f" ({', '.join(whole)} alone: {n_frames} of {n_published} frames)"
+        name += f" ({', '.join(complete)} alone: {n_frames} of {n_published} frames)"
     return folder, name

@@ -1,4 +1,4 @@
-"""Obtain: get a published dataset, over the network or out of a folder, every file checked before it has its name."""
+"""Get a published dataset from the network or from a folder, and check every file before it gets its final name."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def obtain(
     origin: Path | None = None,
     reporter: Reporter | None = None,
 ) -> LocalCopy:
-    """Put into `folder` what of `dataset` is not there yet.
+    """Get the files of `dataset` that are not in `folder` yet.
 
-    A file that was finished stays, so that the same call goes on where an interrupted one stopped; one that is there
-    and is not as published is never written over.  Where all is there nothing is written and no network is needed.
+    Finished files are kept, so that a second call resumes an interrupted one.  A file that differs from the published
+    one is never overwritten.  If all files are present, nothing is written and no network is needed.
 
     Parameters
     ----------
-    dataset : what to get
-    folder : to put it in; `default_folder` where None
-    origin : a folder to copy from instead of the network; what is not in it is left out, and said
-    reporter : told of progress
+    dataset : the dataset to get
+    folder : target folder; None takes `default_folder`
+    origin : a folder to copy from instead of the network; files of incomplete sets are left out with a warning
+    reporter : shows the progress
 
     Raises
     ------
     DataError
-        A file that is not as published, there or on its way; no answer from the network; nothing in `origin`; a folder
-        that cannot be written.
+        A file, local or received, differs from the published one; the network does not answer; `origin` has no complete
+        set; the folder cannot be written.
     """
     folder = folder or default_folder(dataset)
     reporter = reporter or Reporter()
@@ -53,14 +53,14 @@ def obtain(
     fetches = dict(_fetches(copy, origin, reporter))
     if fetches:
         with _locked(folder):
-            # Another process may have got some of it while this one waited.
+            # Another process may have got some of the files while this one waited for the lock.
             missing = [file for file in examine(dataset, folder).missing if file.path in fetches]
             _fetch_all(missing, fetches, folder, f"{dataset.name}: getting {len(missing)} files", reporter)
     return examine(dataset, folder)
 
 
 def _fetches(copy: LocalCopy, origin: Path | None, reporter: Reporter) -> Iterator[tuple[str, Fetch]]:
-    """How to get each missing file, by its path."""
+    """Yield for each missing file its path and a function that gets it."""
     if origin is None:
         for file in copy.missing:
             yield file.path, _downloading(copy.dataset, file)
@@ -70,8 +70,8 @@ def _fetches(copy: LocalCopy, origin: Path | None, reporter: Reporter) -> Iterat
     for path in sorted(found.keys() - usable):
         reporter.warn(f"{found[path]} is left out: other files of its set are not in {origin}")
     if not found or not usable:
-        expected = " or ".join(_part_folders(copy.dataset, next(iter(copy.dataset.parts))))
-        raise DataError(f"no whole set of {copy.dataset.name} is in {origin}: expected one below {expected} in it")
+        expected = " or ".join(_split_folders(copy.dataset, next(iter(copy.dataset.parts))))
+        raise DataError(f"no complete set of {copy.dataset.name} is in {origin}: expected one below {expected} in it")
     for file in copy.missing:
         if file.path in usable:
             yield file.path, _copying(found[file.path])
@@ -106,26 +106,26 @@ def _fetch_all(
 
 
 def _fetch(file: PublishedFile, target: Path, fetch: Fetch, report: Callable[[int], None]) -> None:
-    """Get one file under another name, check it, and only then give it its own."""
+    """Get one file under a temporary name, check it, and rename it."""
     partial = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         fetch(partial, report)
         if problem := fault(partial, file.facts):
             raise DataError(
-                f"{file.remote} as it came {problem}; nothing was kept of it: try again, or get the repository another "
-                "way and name its folder with --from"
+                f"{file.remote} as received {problem}; it was removed: try again, or get the repository in another way "
+                "and name its folder with --from"
             )
         os.replace(partial, target)
     except OSError as error:
         raise DataError(f"cannot write {target}: {error}; --output or ELMLFF_DATA name another folder") from error
     finally:
-        with contextlib.suppress(OSError):  # the folder itself may be what fails
+        with contextlib.suppress(OSError):  # the folder may be the cause of the failure
             partial.unlink()
 
 
 def _locked(folder: Path) -> FileLock:
-    """One process at a time writes: the others wait, then find the files there."""
+    """Return a lock so that one process writes at a time; the others wait and then find the files present."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".lock").touch()
@@ -135,20 +135,20 @@ def _locked(folder: Path) -> FileLock:
 
 
 def _found_in(origin: Path, dataset: PublishedDataset) -> dict[str, Path]:
-    """Files of the dataset below `origin`, by content: sets may be numbered otherwise than in the repository.
+    """Find files of the dataset below `origin` by their contents: sets may have other numbers than in the repository.
 
     Raises
     ------
     DataError
-        `origin` is no folder; a file stands where one of the dataset should, and is none of it.
+        `origin` is not a folder; a file in the place of one of the dataset has other contents than all of them.
     """
     if not origin.is_dir():
         raise DataError(
-            f"{origin} is no folder: --from takes a copy of the repository {dataset.source}, or of the data"
+            f"{origin} is not a folder: --from takes a copy of the repository {dataset.source}, or of the data"
         )
     files = list(dataset.files())
     known = {file.facts.git_blob for file in files}
-    blob = cache(git_blob)  # a file is a candidate for several
+    blob = cache(git_blob)  # the same file is compared with several published ones
     found = {}
     for file in files:
         for path in _candidates(origin, dataset, file):
@@ -161,33 +161,33 @@ def _found_in(origin: Path, dataset: PublishedDataset) -> dict[str, Path]:
 
 
 def _candidates(origin: Path, dataset: PublishedDataset, file: PublishedFile) -> Iterator[Path]:
-    """Files that may be this one: in its place, then of the same name in sets of other numbers."""
-    for folder in _part_folders(dataset, file.part):
+    """Yield paths that may hold this file: the path itself, then the same name in sets with other numbers."""
+    for folder in _split_folders(dataset, file.split):
         if (origin / folder).is_dir():
-            inside = Path(file.path).relative_to(file.part)
+            inside = Path(file.path).relative_to(file.split)
             others = sorted((origin / folder).glob(f"set.*/{inside.name}")) if file.set_name else []
             yield from filter(Path.is_file, [origin / folder / inside, *others])
             return
 
 
-def _part_folders(dataset: PublishedDataset, part: str) -> tuple[str, ...]:
-    """Where a part may be below a folder to copy from: as in the repository, or as `obtain` lays it out."""
-    return dataset.parts[part].folder, f"{dataset.name}/{part}", f"{dataset.short_name}/{part}", part
+def _split_folders(dataset: PublishedDataset, split: str) -> tuple[str, ...]:
+    """Return the possible paths of a split in a folder to copy from: those of the repository and of `obtain`."""
+    return dataset.parts[split].folder, f"{dataset.name}/{split}", f"{dataset.short_name}/{split}", split
 
 
 def _nearest(path: Path, file: PublishedFile, files: list[PublishedFile]) -> PublishedFile:
-    """What a damaged file most likely was: that of the same name and part whose size is nearest."""
+    """Guess the published file that a damaged file was: same name, same split, and the most similar size."""
     size, name = path.stat().st_size, Path(file.path).name
-    alike = [other for other in files if other.part == file.part and Path(other.path).name == name]
-    return min(alike, key=lambda other: abs(other.facts.size - size))
+    candidates = [other for other in files if other.split == file.split and Path(other.path).name == name]
+    return min(candidates, key=lambda other: abs(other.facts.size - size))
 
 
 def _of_whole_sets(dataset: PublishedDataset, paths: Iterable[str]) -> set[str]:
-    """Those of `paths` that belong to a set which is among them as a whole."""
+    """Return those of `paths` that belong to complete sets."""
     paths = set(paths)
-    whole = whole_sets(dataset, paths)
+    complete = whole_sets(dataset, paths)
     return {
         file.path
         for file in dataset.files()
-        if file.path in paths and (file.set_name in whole[file.part] if file.set_name else whole[file.part])
+        if file.path in paths and (file.set_name in complete[file.split] if file.set_name else complete[file.split])
     }
