@@ -11,6 +11,8 @@ import os
 import sys
 from pathlib import Path
 
+# The environment variables that torch and numpy read.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # Parameters of mallopt(3), as defined in malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from elmlff_core.base_models.named import NamedModel
 from elmlff_core.contracts.progress import Progress, ProgressCallback
-from elmlff_core.resources import n_cores
+from elmlff_core.resources import n_cores, threads_for
 
 
 def n_at_once(models: Sequence[NamedModel]) -> int:
@@ -93,5 +92,4 @@ def _threads(model: NamedModel) -> int:
     """Return the threads of a base model: its own setting, else the setting of this process, else all cores."""
     if model.in_worker and model.config.threads is not None:
         return model.config.threads
-    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return int(given) if given.isdecimal() and int(given) > 0 else n_cores()
+    return threads_for(1)

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from elmlff_core.errors import ConfigError, did_you_mean
+from elmlff_core.resources import THREAD_VARIABLES
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 PROCESSES, SERIAL = "processes", "serial"
 NAMES = (PROCESSES, SERIAL)
 

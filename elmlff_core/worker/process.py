@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+from elmlff_core.resources import THREAD_VARIABLES
 from elmlff_core.worker import server
 from elmlff_core.worker.errors import WorkerClosedError, WorkerDiedError, WorkerTimeoutError
 from elmlff_core.worker.protocol import FrameReader, Message, ProtocolError
@@ -29,7 +30,6 @@ TAIL_BYTES = 8192
 # The log is shortened at this size, so that a worker that prints for every structure does not fill the disk.  Only the
 # end of the log is ever shown.
 MAX_LOG_BYTES = 1 << 20
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # With these variables of the parent process, another interpreter would use the wrong standard library.
 FOREIGN_TO_OTHERS = ("PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
 
