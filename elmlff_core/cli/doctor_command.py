@@ -1,4 +1,4 @@
-"""`elmlff doctor`: check the installation for problems before a run meets them."""
+"""`elmlff doctor`: check the installation for problems."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def summary(errors: Sequence[ModelErrors]) -> str:
     comparisons = [_comparison(stack, title, group) for title, group in named if group]
     is_best = all(stack.headline < (1 - NO_DIFFERENCE) * model.headline for model in compared)
     opening = f"{stack.name}{_chosen(errors)}: test error {with_seed_std(stack, 'test', 'rmse_per_frame')} eV/Å, "
-    closing = "." if is_best else ": stacking does not lower the error here."
+    closing = "." if is_best else ": the stack is not the best model here."
     return opening + " and ".join(comparisons) + closing + _gain(stack, errors)
 
 

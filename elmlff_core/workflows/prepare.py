@@ -102,7 +102,7 @@ def read_inputs(config: Config) -> Inputs:
     Raises
     ------
     ElmlffError
-        Data, settings or plugins cannot be used; the message says what to do.
+        Data, settings or plugins cannot be used; the message explains what to do.
     """
     set_up_process()
     config = with_base_models(config)

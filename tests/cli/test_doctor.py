@@ -15,7 +15,7 @@ from elmlff_core.plugins import requirements
 from elmlff_core.plugins.records import Origin
 from elmlff_core.plugins.registry import Registry, registry
 from elmlff_core.resources import n_cores
-from elmlff_plugins.deepmd.adapter import adapter as deepmd
+from elmlff_plugins.deepmd import adapter as deepmd
 
 
 def levels(findings) -> dict[str, str]:

@@ -33,7 +33,7 @@ def fitted(meta: str, *test: float, kind: str = "stack", chosen: bool = False) -
 LINEAR = ModelErrors("linear combination", "baseline", errors(0.30), meta="linear")
 
 
-def test_a_stack_with_a_lower_error() -> None:
+def test_a_stack_that_is_the_best_model() -> None:
     models = [base("dp1", 0.5), base("nep", 0.4), LINEAR, fitted("gat", 0.24, chosen=True)]
     assert summary(models) == (
         "stack (gat): test error 0.2400 eV/Å, 40.0 % below the best base model (nep, 0.4000) and 20.0 % below the best "
@@ -41,17 +41,17 @@ def test_a_stack_with_a_lower_error() -> None:
     )
 
 
-def test_a_stack_without_a_lower_error() -> None:
+def test_a_stack_that_is_not_the_best_model() -> None:
     assert summary([base("nep", 0.4), LINEAR, fitted("gat", 0.33, chosen=True)]) == (
         "stack (gat): test error 0.3300 eV/Å, 17.5 % below the best base model (nep, 0.4000) and 10.0 % above the best "
-        "baseline (linear combination, 0.3000): stacking does not lower the error here."
+        "baseline (linear combination, 0.3000): the stack is not the best model here."
     )
 
 
-def test_a_stack_that_stays_at_the_linear_combination_does_not_lower_the_error() -> None:
+def test_a_stack_that_stays_at_the_linear_combination_is_not_the_best_model() -> None:
     models = [base("nep", 0.4), LINEAR, fitted("gat", 0.2999, chosen=True)]
     assert summary(models).endswith(
-        "and the same as the best baseline (linear combination, 0.3000): stacking does not lower the error here."
+        "and the same as the best baseline (linear combination, 0.3000): the stack is not the best model here."
     )
 
 
@@ -59,12 +59,12 @@ def test_a_linear_combination_among_the_meta_models_is_a_baseline() -> None:
     linear = ModelErrors("stack (linear)", "stack", errors(0.30), meta="linear")
     found = summary([base("nep", 0.4), linear, fitted("gat", 0.33, chosen=True)])
     assert found.startswith("stack (gat), best of 2 stacks on validation: test error 0.3300")
-    assert "10.0 % above the best baseline (stack (linear), 0.3000): stacking does not lower the error here." in found
+    assert "10.0 % above the best baseline (stack (linear), 0.3000): the stack is not the best model here." in found
 
 
 def test_another_stack_with_a_lower_test_error_is_not_compared() -> None:
     """The stack is chosen by validation error; test errors must not be used."""
-    assert "does not lower" not in summary([base("nep", 0.4), fitted("egat", 0.1), fitted("gat", 0.2, chosen=True)])
+    assert "not the best model" not in summary([base("nep", 0.4), fitted("egat", 0.1), fitted("gat", 0.2, chosen=True)])
 
 
 def test_the_contribution_of_base_models_with_several_seeds() -> None:
@@ -89,7 +89,7 @@ def test_base_models_that_do_not_lower_the_error() -> None:
     assert (
         "The base models do not lower the error: it is 0.0500 eV/Å above that of gat, geometry only (0.1500)." in found
     )
-    assert "stacking does not lower the error here" in found
+    assert "the stack is not the best model here" in found
 
 
 def test_mean_and_sample_deviation_over_seeds() -> None:

@@ -57,7 +57,7 @@ def ablate(
     Raises
     ------
     ElmlffError
-        Data, settings, plugins or base models cannot be used; the message says what to do.
+        Data, settings, plugins or base models cannot be used; the message explains what to do.
     """
     placement, reporter = placement or Placement(), reporter or Reporter()
     check_executor(placement.executor)

@@ -86,7 +86,7 @@ def reproduce(
     Raises
     ------
     ElmlffError
-        Data, settings, plugins or base models cannot be used; the message says what to do.
+        Data, settings, plugins or base models cannot be used; the message explains what to do.
     """
     reporter = reporter or Reporter()
     config = with_base_models(config)

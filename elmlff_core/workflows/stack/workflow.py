@@ -62,7 +62,7 @@ def build_stack(
     Raises
     ------
     ElmlffError
-        Data, settings, plugins or base models cannot be used; the message says what to do.
+        Data, settings, plugins or base models cannot be used; the message explains what to do.
     """
     reporter = reporter or Reporter()
     inputs = read_inputs(config)

@@ -108,7 +108,7 @@ def sweep(
     Raises
     ------
     ElmlffError
-        Data, settings, plugins or base models cannot be used; the message says what to do.
+        Data, settings, plugins or base models cannot be used; the message explains what to do.
     """
     request, reporter = request or SweepRequest(), reporter or Reporter()
     request.check()
