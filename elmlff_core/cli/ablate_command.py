@@ -1,4 +1,4 @@
-"""`elmlff ablate`: what the parts of the paper's network are worth."""
+"""`elmlff ablate`: compare the paper's network with versions that lack residuals or layers."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from elmlff_core.cli.options import (
     settings_options,
 )
 
-seeds_option = click.option("--seeds", type=click.IntRange(min=1), help="Fit each variant with so many seeds.")
+seeds_option = click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds for each variant.")
 
 
 @click.command("ablate")
 @options(base_model_options, [seeds_option], placement_options, data_options, settings_options, folder_options)
 def command(executor: str, workers: int | None, output: Path | None, models_dir: Path | None, **values: Any) -> None:
-    """Fit gat whole, without residuals, and without its last one to five layers.
+    """Fit the whole gat network, then without residuals and without its last one to five layers.
 
-    The same command again resumes an interrupted ablation.
+    Run the same command again to resume an interrupted ablation.
     """
     config = config_from({**values, "meta": "gat"})
     from elmlff_core.cli.console import ConsoleReporter, print_table, standard_console

@@ -1,4 +1,4 @@
-"""What the command line shows: lines, tables, and progress bars on terminals."""
+"""Output of the command line: lines, tables, and progress bars on terminals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ LINE_INTERVAL = 20.0  # s between progress lines where there is no terminal
 
 
 class ConsoleReporter(Reporter):
-    """Speaks on standard output; bars with time left on a terminal, a line now and then elsewhere."""
+    """Report on standard output.
+
+    A terminal shows progress bars with the remaining time; other outputs get a progress line from time to time.
+    """
 
     def __init__(self) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
@@ -84,55 +87,53 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
 
-TITLES = {"rmse_per_frame": "RMSE per frame", "rmse": "RMSE", "mae": "MAE"}
-
-
 def print_errors(console: Console, errors: Sequence[ModelErrors], splits: Sequence[str]) -> None:
-    """Force errors in eV/Å: all metrics for the first split, the paper's metric for the others beside it.
+    """Print force errors in eV/Å: all metrics of the first split, the paper's metric of the other splits.
 
-    Where meta-models were fitted with several seeds, the mean and the standard deviation over them; where any was
-    fitted, the minutes it took and its parameters.
+    Meta-models fitted with several seeds have the mean and the standard deviation over the seeds.  If any meta-model
+    was fitted, the table also has the time of the fit and the number of parameters.
     """
+    from elmlff_core.evaluation.model_errors import METRIC_TITLES
     from elmlff_core.evaluation.summary import with_seed_std
 
-    # The first split has all metrics; of the others the paper's is enough to tell whether the model has memorised.
-    columns = [(splits[0], metric) for metric in TITLES] + [(split, "rmse_per_frame") for split in splits[1:]]
+    # One metric of the other splits is enough to see whether the model has memorised the training structures.
+    columns = [(splits[0], metric) for metric in METRIC_TITLES] + [(split, "rmse_per_frame") for split in splits[1:]]
     table = Table(title="force errors in eV/Å", title_justify="left", caption=_caption(errors), caption_justify="left")
     table.add_column("model")
     for split, metric in columns:
-        table.add_column(f"{split}\n{TITLES[metric]}", justify="right", min_width=7)
-    timed = any(row.seconds is not None for row in errors)
+        table.add_column(f"{split}\n{METRIC_TITLES[metric]}", justify="right", min_width=7)
+    timed = any(model.seconds is not None for model in errors)
     for title in ("minutes", "parameters") if timed else ():
         table.add_column(title, justify="right")
-    several = sum(row.kind == "stack" for row in errors) > 1
+    several = sum(model.kind == "stack" for model in errors) > 1
     previous = None
-    for row in errors:
-        if previous not in (None, row.kind):
+    for model in errors:
+        if previous not in (None, model.kind):
             table.add_section()
-        previous = row.kind
-        cells = [with_seed_std(row, split, metric) for split, metric in columns]
-        name = f"{row.name} *" if several and row.chosen else row.name
-        table.add_row(name, *cells, *(_costs(row) if timed else ()), style="bold" if row.chosen else None)
+        previous = model.kind
+        cells = [with_seed_std(model, split, metric) for split, metric in columns]
+        name = f"{model.name} *" if several and model.chosen else model.name
+        table.add_row(name, *cells, *(_costs(model) if timed else ()), style="bold" if model.chosen else None)
     console.print(table)
 
 
-def _costs(row: ModelErrors) -> tuple[str, str]:
-    minutes = "" if row.seconds is None else f"{row.seconds / 60:.1f}"
-    return minutes, "" if row.n_parameters is None else f"{row.n_parameters:,}"
+def _costs(model: ModelErrors) -> tuple[str, str]:
+    minutes = "" if model.seconds is None else f"{model.seconds / 60:.1f}"
+    return minutes, "" if model.n_parameters is None else f"{model.n_parameters:,}"
 
 
 def _caption(errors: Sequence[ModelErrors]) -> str | None:
     lines = []
-    if sum(row.kind == "stack" for row in errors) > 1:
-        lines.append("* chosen on validation")
-    if any(row.seed_std for row in errors):
-        n_seeds = max(len(row.per_seed) for row in errors)
-        lines.append(f"± standard deviation over {n_seeds} seeds; minutes are those of one")
+    if sum(model.kind == "stack" for model in errors) > 1:
+        lines.append("* chosen by its validation error")
+    if any(model.seed_std for model in errors):
+        n_seeds = max(len(model.per_seed) for model in errors)
+        lines.append(f"± standard deviation over {n_seeds} seeds; minutes are the mean time of one fit")
     return "\n".join(lines) or None
 
 
 def print_table(console: Console, found: PageTable) -> None:
-    """A table of a page, on the screen."""
+    """Print a table of a page on the screen."""
     table = Table(title=found.caption, title_justify="left")
     for place, title in enumerate(found.head):
         table.add_column(title, justify="left" if place < found.text_columns else "right")
@@ -142,5 +143,5 @@ def print_table(console: Console, found: PageTable) -> None:
 
 
 def standard_console() -> Console:
-    """A console as wide as its tables need where output is no terminal."""
+    """Return a console; outside a terminal it is wide enough for all tables."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else 140)

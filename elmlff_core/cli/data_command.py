@@ -1,4 +1,4 @@
-"""`elmlff data list` and `elmlff data get NAME`: datasets that others have published."""
+"""`elmlff data list` and `elmlff data get NAME`: list and download published datasets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.group("data", invoke_without_command=True)
 @click.pass_context
 def command(context: click.Context) -> None:
-    """Published datasets: what there is, and getting it."""
+    """List and download published datasets."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -25,16 +25,16 @@ def command(context: click.Context) -> None:
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def list_command(as_json: bool) -> None:
-    """List published datasets, and whether they are here.
+    """List published datasets and whether they are on this machine.
 
-    Files that are here are checked against their hashes.
+    Files on this machine are checked against their hashes.
     """
     from elmlff_core.data.published.catalogue import load_catalogue
     from elmlff_core.data.published.local_copy import default_folder, examine
 
     copies = [examine(dataset, default_folder(dataset)) for dataset in load_catalogue().datasets]
     if as_json:
-        click.echo(json.dumps([_entry(copy) for copy in copies], indent=1))
+        click.echo(json.dumps([_record(copy) for copy in copies], indent=1))
     else:
         _print_table(copies)
 
@@ -43,14 +43,14 @@ def list_command(as_json: bool) -> None:
 @click.argument("name")
 @click.option(
     "--from", "origin", metavar="DIR", type=click.Path(path_type=Path),
-    help="Copy from a clone of the repository, or from a folder of data, instead of the network.",
+    help="Copy from a clone of the repository or a folder of data instead of downloading.",
 )  # fmt: skip
-@click.option("--output", metavar="DIR", type=click.Path(path_type=Path), help="Put train/ and test/ into DIR.")
+@click.option("--output", metavar="DIR", type=click.Path(path_type=Path), help="Write train/ and test/ to DIR.")
 def get_command(name: str, origin: Path | None, output: Path | None) -> None:
-    """Get the published dataset NAME, or what of it is not here.
+    """Download the published dataset NAME, or those of its files that are missing.
 
-    Each file is checked against its hash before it has its name; the same command goes on where an interrupted one
-    stopped.
+    Each file is checked against its hash before it is stored.  Run the same command again to resume an interrupted
+    download.
     """
     from elmlff_core.cli.console import ConsoleReporter
     from elmlff_core.data.published.catalogue import load_catalogue
@@ -64,35 +64,36 @@ def get_command(name: str, origin: Path | None, output: Path | None) -> None:
 
 
 def _report(copy: LocalCopy, reporter: ConsoleReporter, by_path: bool) -> None:
-    """What is here now, what is not, and how to name it."""
+    """Report which frames are available, which are missing, and how to use the dataset."""
     dataset = copy.dataset
     reporter.say(f"{dataset.name}: {_state(copy)}, in {copy.folder}")
     if absent := _absent(copy):
         folder = f" --output {copy.folder}" if by_path else ""
         reporter.warn(f"not here: {absent}; `elmlff data get {dataset.name}{folder}` downloads them")
-    here = [part for part in dataset.parts if copy.n_frames_of(part)]
-    options = [f"--{'test' if part == 'test' else 'data'} {_called(copy, part, by_path)}" for part in here]
+    available = [split for split in dataset.parts if copy.n_frames_of(split)]
+    options = [f"--{'test' if split == 'test' else 'data'} {_reference(copy, split, by_path)}" for split in available]
     if options:
         reporter.say(f"use: elmlff stack {' '.join(options)}")
 
 
-def _called(copy: LocalCopy, part: str, by_path: bool) -> str:
+def _reference(copy: LocalCopy, split: str, by_path: bool) -> str:
+    """Path or name of a split, as `--data` and `--test` take it."""
     if by_path:
-        return str(copy.folder / part)
+        return str(copy.folder / split)
     first = next(iter(copy.dataset.parts))
-    return copy.dataset.name if part == first else f"{copy.dataset.name}/{part}"
+    return copy.dataset.name if split == first else f"{copy.dataset.name}/{split}"
 
 
 def _absent(copy: LocalCopy) -> str:
-    """Sets that are not here as a whole."""
+    """Names and sizes of the sets that are missing or incomplete."""
     from elmlff_core.data.published.local_copy import whole_sets
 
     whole = whole_sets(copy.dataset, copy.here)
     return ", ".join(
-        f"{part}/{name} ({frames.frames:,} frames)"
-        for part, content in copy.dataset.parts.items()
+        f"{split}/{name} ({frames.frames:,} frames)"
+        for split, content in copy.dataset.parts.items()
         for name, frames in content.sets.items()
-        if name not in whole[part]
+        if name not in whole[split]
     )
 
 
@@ -110,17 +111,17 @@ def _frames(copy: LocalCopy) -> str:
     return f"{copy.dataset.n_frames:,} frames"
 
 
-def _parts(dataset: PublishedDataset) -> dict[str, int]:
-    return {name: part.n_frames for name, part in dataset.parts.items()}
+def _frames_by_split(dataset: PublishedDataset) -> dict[str, int]:
+    return {name: split.n_frames for name, split in dataset.parts.items()}
 
 
-def _entry(copy: LocalCopy) -> dict[str, Any]:
+def _record(copy: LocalCopy) -> dict[str, Any]:
     dataset = copy.dataset
     state = "damaged" if copy.faults else "complete" if copy.complete else "in part" if copy.here else "not here"
     return {
         **dataset.model_dump(exclude={"parts", "url"}),
-        "frames": _parts(dataset),
-        "frames_here": {part: copy.n_frames_of(part) for part in dataset.parts},
+        "frames": _frames_by_split(dataset),
+        "frames_here": {split: copy.n_frames_of(split) for split in dataset.parts},
         "bytes": sum(file.facts.size for file in dataset.files()),
         "folder": str(copy.folder),
         "state": state,
@@ -135,14 +136,14 @@ def _print_table(copies: list[LocalCopy]) -> None:
     from elmlff_core.cli.console import standard_console
 
     table = Table()
-    for title in ("name", "what it is", "frames", "atoms", "labels", "from", "here"):
-        table.add_column(title, overflow="fold")  # an address cut off is of no use
+    for title in ("name", "description", "frames", "atoms", "labels", "source", "on this machine"):
+        table.add_column(title, overflow="fold")  # a truncated address cannot be opened
     for copy in copies:
         dataset = copy.dataset
         cells = (
             dataset.name,
             dataset.summary,
-            "\n".join(f"{n_frames:,} {part}" for part, n_frames in _parts(dataset).items()),
+            "\n".join(f"{n_frames:,} {split}" for split, n_frames in _frames_by_split(dataset).items()),
             str(dataset.n_atoms),
             "\n".join(dataset.labels),
             f"{dataset.source}\n{dataset.revision[:12]}, {dataset.licence}",
@@ -151,7 +152,8 @@ def _print_table(copies: list[LocalCopy]) -> None:
         table.add_row(*map(escape, cells))
     standard_console().print(table)
     if copies:
-        click.echo(f"kept in {copies[0].folder.parent}")
+        click.echo(f"stored in {copies[0].folder.parent}")
     click.echo(
-        "`elmlff data get NAME` fetches one; --data NAME and --test NAME/test then find it; 'methane' is embedded"
+        "`elmlff data get NAME` downloads a dataset; use it with --data NAME and --test NAME/test; 'methane' is "
+        "part of elmlff"
     )

@@ -1,4 +1,4 @@
-"""`elmlff doctor`: what is wrong with this installation, before it is found out in the middle of a run."""
+"""`elmlff doctor`: check the installation for problems."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ import click
 
 
 @click.command("doctor")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Settings; elmlff.toml if there is one.")
-@click.option("--quick", is_flag=True, help="Import nothing to try it: a second instead of half a minute.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="Settings file.  [default: elmlff.toml, if it exists]",
+)
+@click.option("--quick", is_flag=True, help="Skip the test imports: about a second instead of half a minute.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
 def command(config_file: Path | None, quick: bool, as_json: bool) -> None:
-    """Examine Python, packages, threads, GPUs, cache and settings; ends with code 1 where something is wrong."""
+    """Check Python, packages, threads, GPUs, cache and settings; the exit code is 1 if something is wrong."""
     from elmlff_core.doctor import examine
 
     findings = []

@@ -1,4 +1,4 @@
-"""`elmlff evaluate RUN --data FILE`."""
+"""`elmlff evaluate RUN --data FILE`: errors of a stack on labelled structures."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import click
 @click.command("evaluate")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "--data", required=True, help="Labelled structures: file, deepmd/npy folder, 'methane', or a name of `data list`."
+    "--data",
+    required=True,
+    help="Labelled structures: file, deepmd/npy folder, 'methane', or a name from `elmlff data list`.",
 )
-@click.option("--energy-key", help="Name of the energy labels, where it is not the usual one.")
-@click.option("--forces-key", help="Name of the force labels, where it is not the usual one.")
-@click.option("--trust", is_flag=True, help="Allow base models of the stack to run code that its author put there.")
+@click.option("--energy-key", help="Name of the energy labels, if it is not the usual one.")
+@click.option("--forces-key", help="Name of the force labels, if it is not the usual one.")
+@click.option("--trust", is_flag=True, help="Allow base models of the stack to run code from its author.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(run: Path, data: str, energy_key: str | None, forces_key: str | None, trust: bool, as_json: bool) -> None:
-    """Errors of the stack in RUN, and of its base models, on labelled structures."""
+    """Compute the errors of the stack in RUN and of its base models on labelled structures."""
     from elmlff_core.cli.console import ConsoleReporter, print_errors, standard_console
     from elmlff_core.contracts.progress import Reporter
     from elmlff_core.data.labels import LabelKeys
@@ -27,7 +29,7 @@ def command(run: Path, data: str, energy_key: str | None, forces_key: str | None
     from elmlff_core.stack.stack import load_stack
     from elmlff_core.workflows.evaluate import evaluate_stack
 
-    reporter = Reporter() if as_json else ConsoleReporter()  # JSON is for programs: nothing else on standard output
+    reporter = Reporter() if as_json else ConsoleReporter()  # programs read the JSON: nothing else may be printed
     errors = evaluate_stack(load_stack(run, trust), read_dataset(data, LabelKeys(energy_key, forces_key)), reporter)
     if as_json:
         click.echo(json.dumps(as_records(errors), indent=1))

@@ -1,4 +1,4 @@
-"""`elmlff init`: a commented elmlff.toml."""
+"""`elmlff init`: write a commented elmlff.toml."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from elmlff_core.errors import ElmlffError
 
 
 @click.command("init")
-@click.option("--force", is_flag=True, help="Write over an elmlff.toml that is there.")
+@click.option("--force", is_flag=True, help="Overwrite an existing elmlff.toml.")
 def command(force: bool) -> None:
-    """Write elmlff.toml to the current folder: every setting with its default and what it means."""
+    """Write elmlff.toml to the current folder, with every setting, its default and its meaning."""
     from importlib.resources import files
 
     path = Path("elmlff.toml")
@@ -21,7 +21,7 @@ def command(force: bool) -> None:
         with path.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
-        raise ElmlffError(f"{path} exists; --force writes over it") from error
+        raise ElmlffError(f"{path} exists; --force overwrites it") from error
     except OSError as error:
         raise ElmlffError(f"cannot write {path}: {error}") from error
-    click.echo(f"wrote {path}: every key with its default; next: elmlff stack")
+    click.echo(f"wrote {path} with the default of every key; next: elmlff stack")

@@ -1,6 +1,6 @@
-"""`elmlff`: the group of commands, how errors end, and what all commands share.
+"""`elmlff`: the group of commands, and how errors are reported.
 
-Commands are imported when called: `elmlff --help` must not wait for torch.
+A command is imported when it is called, so that `elmlff --help` does not wait for torch.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ import click
 
 from elmlff_core.errors import ElmlffError
 
-# One module per command, its one-line help here so that listing imports none of them.
+# One module per command.  The one-line helps are here, so that listing the commands imports none of them.
 COMMANDS = {
     "init": "Write a commented elmlff.toml.",
     "stack": "Stack base models into one force field: train, predict, fit, evaluate.",
-    "sweep": "Find out what every subset of the base models is worth.",
-    "ablate": "Find out what the parts of the paper's network are worth.",
-    "reproduce": "Redo the paper's study of methane or methanol on Cu(100).",
+    "sweep": "Compare all subsets of the base models.",
+    "ablate": "Compare the paper's network with versions that lack residuals or layers.",
+    "reproduce": "Repeat the paper's study of methane or methanol on Cu(100).",
     "train": "Train one base model.",
-    "evaluate": "Errors of a stack on labelled structures.",
-    "predict": "Forces and energies of structures by a stack.",
+    "evaluate": "Compute the errors of a stack on labelled structures.",
+    "predict": "Predict forces and energies of structures with a stack.",
     "trust": "Allow the base models of a stack to run their code on this machine.",
-    "data": "List published datasets and get them.",
+    "data": "List and download published datasets.",
     "models": "List named models and presets, and whether they are trained.",
-    "plugins": "List adapters and meta-models, and whether they work here.",
-    "doctor": "Say what is wrong with this installation.",
-    "new-adapter": "Write the package of a new adapter, to be filled in.",
+    "plugins": "List adapters and meta-models, and whether they can be used.",
+    "doctor": "Check this installation for problems.",
+    "new-adapter": "Write a template package for a new adapter.",
 }
 
 
 class LazyGroup(click.Group):
-    """Imports a command's module when the command is called."""
+    """A group that imports the module of a command when the command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -76,16 +76,16 @@ def _terminate(number: int, frame: object) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line: errors in one line and exit code 1, tracebacks with ``--debug``."""
+    """Run the command line; an error is one line and exit code 1, with ``--debug`` a traceback."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
-    if not debug:  # advice to the authors of libraries and backends is no news to their users
+    if not debug:  # these warnings are for the authors of libraries and backends, not for users
         warnings.filterwarnings("ignore", module=r"(?!elmlff_|__main__$)")
     signal.signal(signal.SIGTERM, _terminate)
-    # Anywhere on the line, as users type it.
+    # Users type --debug anywhere on the line.
     arguments = ["--debug"] * debug + [argument for argument in arguments if argument != "--debug"]
     try:
-        # click returns the code of a command that raised Exit, and else what the command returned: None.
+        # click returns the exit code of a command that raised Exit, and otherwise the command's return value, None.
         if code := cli.main(args=arguments, prog_name="elmlff", standalone_mode=False):
             sys.exit(code)
     except click.exceptions.Exit as end:
@@ -94,10 +94,10 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         if isinstance(error, Terminated) or isinstance(error.__cause__, Terminated):
-            _fail("ended by SIGTERM, as a queue does at its time limit; the same command resumes", 128 + signal.SIGTERM)
-        _fail("interrupted; the same command resumes", 130)
+            _fail("ended by SIGTERM; run the same command again to resume", 128 + signal.SIGTERM)
+        _fail("interrupted; run the same command again to resume", 130)
     except click.exceptions.NoArgsIsHelpError as error:
-        error.show()  # the help itself, in lines
+        error.show()  # prints the help with its line breaks
         sys.exit(error.exit_code)
     except click.ClickException as error:
         if debug:
@@ -107,10 +107,10 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         _fail(str(error))
-    except Exception as error:  # a full disk, or a fault of elmlff or a backend: one line all the same
+    except Exception as error:  # a full disk, or a bug in elmlff or a backend: still one line
         if debug:
             raise
-        _fail(f"unexpected {type(error).__name__}: {error}; the same command with --debug shows where")
+        _fail(f"unexpected {type(error).__name__}: {error}; run the command with --debug to see where")
 
 
 def _fail(message: str, code: int = 1) -> None:

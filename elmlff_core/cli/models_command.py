@@ -1,4 +1,4 @@
-"""`elmlff models`: the named models of elmlff.toml and the presets, and whether they are trained."""
+"""`elmlff models`: list the named models of elmlff.toml and the presets, and whether they are trained."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ if TYPE_CHECKING:
 
 
 @click.command("models")
-@click.option("--check", "check", metavar="NAME", help="Load one model and say whether that works.")
-@click.option("--load", is_flag=True, help="Load all that have a checkpoint, to tell their elements and cutoffs.")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Settings; elmlff.toml if there is one.")
-@click.option("--models-dir", type=click.Path(path_type=Path), help="Where trained bases live.")
+@click.option("--check", "check", metavar="NAME", help="Load one model and report whether that works.")
+@click.option("--load", is_flag=True, help="Load all models with a checkpoint to show their elements and cutoffs.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="Settings file.  [default: elmlff.toml, if it exists]",
+)
+@click.option("--models-dir", type=click.Path(path_type=Path), help="Folder for trained base models.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(check: str | None, load: bool, config_file: Path | None, models_dir: Path | None, as_json: bool) -> None:
-    """List models: those of the stack, of elmlff.toml, and the presets. Nothing is loaded unless asked for."""
+    """List the models of the stack and of elmlff.toml, and the presets. Nothing is loaded without --load or --check."""
     from elmlff_core.base_models.listing import list_models
     from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER
     from elmlff_core.settings.reading import read_config
@@ -42,8 +47,8 @@ def _one_line(entry: ModelEntry) -> str:
         return f"model '{entry.name}': failed: {entry.problem}"
     if entry.state == "not trained":
         return f"model '{entry.name}': not trained yet: elmlff train {entry.name}"
-    elements = ", ".join(entry.elements) if entry.elements else "any or not told"
-    cutoff = "not told" if entry.cutoff is None else f"{entry.cutoff:g} Å"
+    elements = ", ".join(entry.elements) if entry.elements else "any or unknown"
+    cutoff = "unknown" if entry.cutoff is None else f"{entry.cutoff:g} Å"
     return f"model '{entry.name}': OK: elements {elements}; cutoff {cutoff}"
 
 
@@ -53,7 +58,7 @@ def _print_table(entries: list[ModelEntry]) -> None:
 
     from elmlff_core.cli.console import standard_console
 
-    table = Table("name", "from", "adapter", "state", "checkpoint", "elements", "cutoff (Å)")
+    table = Table("name", "source", "adapter", "state", "checkpoint", "elements", "cutoff (Å)")
     for entry in entries:
         more = f" and {len(entry.checkpoints) - 1} more" if len(entry.checkpoints) > 1 else ""
         python = f"\nin {entry.python}" if entry.python else ""
@@ -68,4 +73,6 @@ def _print_table(entries: list[ModelEntry]) -> None:
         )
         table.add_row(*map(escape, cells))
     standard_console().print(table)
-    click.echo("* in the stack of these settings; --load tells elements and cutoffs of models with a checkpoint")
+    click.echo(
+        "* used by `elmlff stack` with these settings; --load shows elements and cutoffs of models with a checkpoint"
+    )

@@ -1,4 +1,4 @@
-"""`elmlff new-adapter NAME`: the package of a new adapter, to be filled in."""
+"""`elmlff new-adapter NAME`: write a template package for a new adapter."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import click
 
 @click.command("new-adapter")
 @click.argument("name")
-@click.option("--output", type=click.Path(path_type=Path), help="Folder to write.  [default: NAME]")
+@click.option("--output", type=click.Path(path_type=Path), help="Output folder.  [default: NAME]")
 def command(name: str, output: Path | None) -> None:
-    """Write a small package with the adapter NAME: a force field that works, for you to replace by yours."""
+    """Write a small package with the adapter NAME and a working example force field to replace by your own."""
     from elmlff_core.plugins.scaffold import write_adapter_package
 
     folder = write_adapter_package(name, output)

@@ -1,4 +1,4 @@
-"""Options that commands share, each group a decorator, and the settings that they ask for."""
+"""Options that several commands share, and the settings made from them."""
 
 from __future__ import annotations
 
@@ -16,43 +16,51 @@ if TYPE_CHECKING:
 Decorated = Callable[..., Any]
 
 settings_options = [
-    click.option("--config", "config_file", type=click.Path(), help="Settings; elmlff.toml where there is one."),
-    click.option("--budget", type=click.Choice(["quick", "paper"]), help="How long to train."),
-    click.option("--seed", type=click.IntRange(min=0), help="Of initial weights and batches."),
+    click.option(
+        "--config", "config_file", type=click.Path(), help="Settings file.  [default: elmlff.toml, if it exists]"
+    ),
+    click.option("--budget", type=click.Choice(["quick", "paper"]), help="Length of the trainings."),
+    click.option("--seed", type=click.IntRange(min=0), help="Seed of initial weights and batches."),
     click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Override a setting."),
     click.option("--trust", is_flag=True, help="Allow settings of another folder to run code that they name."),
 ]
 data_options = [
-    click.option("--data", help="Labelled structures: file, deepmd/npy folder, 'methane', or a name of `data list`."),
-    click.option("--test", help="Test structures; without them a fraction of the data is held out."),
     click.option(
-        "--split", type=click.Choice(["random", "blocks", "clusters"]), help="How held-out structures are picked."
+        "--data", help="Labelled structures: file, deepmd/npy folder, 'methane', or a name from `elmlff data list`."
     ),
-    click.option("--energy-key", help="Name of the energy labels, where it is not the usual one."),
-    click.option("--forces-key", help="Name of the force labels, where it is not the usual one."),
+    click.option("--test", help="Test structures.  [default: a fraction of the data is held out]"),
+    click.option(
+        "--split", type=click.Choice(["random", "blocks", "clusters"]), help="How held-out structures are chosen."
+    ),
+    click.option("--energy-key", help="Name of the energy labels, if it is not the usual one."),
+    click.option("--forces-key", help="Name of the force labels, if it is not the usual one."),
 ]
 base_model_options = [
     click.option("--models", help="Names of the base models, comma-separated: dp1,painn,nep."),
-    click.option("--folds", type=click.IntRange(min=2), help="Retrain base models on folds, for out-of-fold features."),
+    click.option(
+        "--folds",
+        type=click.IntRange(min=2),
+        help="Number of folds on which base models are retrained, for out-of-fold features.",
+    ),
 ]
 placement_options = [
     click.option(
         "--executor", default="processes", show_default=True,
         help="Where fits run: processes, serial, or module:function that returns a concurrent.futures.Executor.",
     ),
-    click.option("--workers", type=click.IntRange(min=1), help="How many processes.  [default: as many as cores]"),
+    click.option("--workers", type=click.IntRange(min=1), help="Number of processes.  [default: number of cores]"),
 ]  # fmt: skip
 models_folder_option = click.option(
-    "--models-dir", type=click.Path(path_type=Path), help="Where trained base models live."
+    "--models-dir", type=click.Path(path_type=Path), help="Folder for trained base models."
 )
 folder_options = [
-    click.option("--output", type=click.Path(path_type=Path), help="Folder to write."),
+    click.option("--output", type=click.Path(path_type=Path), help="Output folder."),
     models_folder_option,
 ]
 
 
 def options(*groups: Iterable[Callable[[Any], Any]]) -> Callable[[Decorated], Decorated]:
-    """A decorator that adds all options of `groups`, in their order."""
+    """Return a decorator that adds the options of all `groups`, in this order."""
 
     def decorate(function: Decorated) -> Decorated:
         for option in reversed([option for group in groups for option in group]):
@@ -63,7 +71,7 @@ def options(*groups: Iterable[Callable[[Any], Any]]) -> Callable[[Decorated], De
 
 
 def config_from(values: dict[str, Any]) -> Config:
-    """The settings that the options of a command ask for; those it does not have are left alone."""
+    """Return the settings from the options of a command; options that it does not have change nothing."""
     from elmlff_core.settings.reading import read_config
 
     overlay = {
@@ -103,25 +111,25 @@ def refuse_code_of_others(config: Config, path: Path | None, trust: bool) -> Non
 
 
 def names_in(text: str | None) -> list[str] | None:
-    """Names with commas between them; None where the option was not given."""
+    """Split a comma-separated list of names; None if the option was not given."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def placement_from(executor: str, workers: int | None) -> Placement:
-    """Where fits run."""
+    """Return where fits run, from the options of a command."""
     from elmlff_core.fits.tasks import Placement
 
     return Placement(executor, workers)
 
 
 def models_folder_from(models_dir: Path | None) -> Path:
-    """Where trained base models live."""
+    """Return the folder for trained base models."""
     from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER
 
     return models_dir or DEFAULT_MODELS_FOLDER
 
 
 def say_which_data(config: Config, values: dict[str, Any], reporter: Reporter) -> None:
-    """Tell a user who named no data what is used."""
+    """Report which data are used if the user named none."""
     if not values["data"] and "train" not in config.data.model_fields_set:
         reporter.say("no data named: using the embedded example 'methane' (name yours with --data)")

@@ -1,4 +1,4 @@
-"""`elmlff plugins`: what is installed, where it comes from, and whether it works here."""
+"""`elmlff plugins`: list adapters and meta-models, their packages, and whether they can be used."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @click.command("plugins")
 @click.argument("name", required=False)
-@click.option("--check", "check", metavar="NAME", help="Import the backend of an adapter, or make a meta-model.")
+@click.option("--check", "check", metavar="NAME", help="Import the backend of an adapter, or create a meta-model.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-@click.option("--traceback", is_flag=True, help="Show the tracebacks of what failed.")
+@click.option("--traceback", is_flag=True, help="Show the tracebacks of failures.")
 def command(name: str | None, check: str | None, as_json: bool, traceback: bool) -> None:
-    """List adapters and meta-models; with NAME, the options of one. No backend is imported but by --check."""
+    """List adapters and meta-models, or the options of NAME. Only --check imports a backend."""
     from elmlff_core.plugins.registry import registry
 
     found = registry()
@@ -36,7 +36,7 @@ def command(name: str | None, check: str | None, as_json: bool, traceback: bool)
 
 
 def _entries(found: Registry, traceback: bool = False) -> Iterator[dict[str, Any]]:
-    """One entry per adapter, meta-model and failure, as `--json` prints it."""
+    """Yield a record for each adapter, meta-model and failure, as `--json` prints it."""
     from elmlff_core.plugins.registry import unusable
 
     for kind, record, origin in found.records():
@@ -72,7 +72,7 @@ def _print_table(found: Registry, traceback: bool) -> None:
 
     from elmlff_core.cli.console import standard_console
 
-    table = Table("kind", "name", "what it is", "from", "works here")
+    table = Table("kind", "name", "description", "package", "can be used")
     for entry in _entries(found):
         works = "yes" if entry["works"] else f"no: {entry['problem']}"
         source = f"{entry['package']} {entry['version']}".strip()
@@ -90,7 +90,10 @@ def _print_table(found: Registry, traceback: bool) -> None:
 
 
 def _named(found: Registry, name: str) -> list[tuple[Kind, Record]]:
-    """Adapter and meta-model of that name; ElmlffError, with the failure of a failed one, where there is neither."""
+    """Return the adapter and the meta-model called `name`.
+
+    Raises ElmlffError if there is neither, with the reason if a plugin of that name failed.
+    """
     matches = [(kind, record) for kind, record, _ in found.records() if record.name == name]
     if matches:
         return matches
@@ -102,7 +105,7 @@ def _named(found: Registry, name: str) -> list[tuple[Kind, Record]]:
 
 
 def _describe(found: Registry, name: str, as_json: bool) -> None:
-    """The options of one adapter or meta-model, with types and defaults."""
+    """Print the options of one adapter or meta-model, with types and defaults."""
     entries = []
     for kind, record in _named(found, name):
         origin = found.origin(record)
@@ -112,7 +115,7 @@ def _describe(found: Registry, name: str, as_json: bool) -> None:
         click.echo(json.dumps(entries, indent=1))
         return
     for (kind, record), entry in zip(_named(found, name), entries, strict=True):
-        click.echo(f"{kind} {name}, of {entry['from']}: {record.summary}")
+        click.echo(f"{kind} {name}, from {entry['from']}: {record.summary}")
         table = "[models.NAME.options]" if kind == "adapter" else "[meta]"
         click.echo(f"options, under {table} of elmlff.toml:" if record.options.model_fields else "no options")
         for key, field in record.options.model_fields.items():
@@ -124,7 +127,7 @@ def _describe(found: Registry, name: str, as_json: bool) -> None:
 
 
 def _check(found: Registry, name: str, as_json: bool, traceback: bool) -> None:
-    """Try one adapter or meta-model for real, and end with code 1 where it fails."""
+    """Import or create one adapter or meta-model; the exit code is 1 if that fails."""
     results = [_result(kind, record) for kind, record in _named(found, name)]
     if as_json:
         shown = [{key: result[key] for key in result if traceback or key != "traceback"} for result in results]
@@ -139,7 +142,7 @@ def _check(found: Registry, name: str, as_json: bool, traceback: bool) -> None:
 
 
 def _result(kind: Kind, record: Record) -> dict[str, Any]:
-    """What came of trying one adapter or meta-model."""
+    """Return the result of importing or creating one adapter or meta-model."""
     from elmlff_core.plugins.import_check import check_import, check_meta_model
     from elmlff_core.plugins.registry import unusable
 

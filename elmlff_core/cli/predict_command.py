@@ -1,4 +1,4 @@
-"""`elmlff predict RUN --data FILE -o out.extxyz`."""
+"""`elmlff predict RUN --data FILE -o out.extxyz`: forces and energies of structures from a stack."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import click
 @click.command("predict")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--data", required=True, help="Structures; labels are not needed.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="An extxyz file to write.")
-@click.option("--trust", is_flag=True, help="Allow base models of the stack to run code that its author put there.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Output file in extxyz format.")
+@click.option("--trust", is_flag=True, help="Allow base models of the stack to run code from its author.")
 def command(run: Path, data: str, output: Path, trust: bool) -> None:
-    """Forces, and energies where base models give them, of structures by the stack in RUN, and how far they may be off.
+    """Predict forces, energies and their uncertainties with the stack in RUN.
 
-    The standard deviation of force components is written as the array forces_std, in eV/Å, that of the energy as
-    energy_std, in eV.
+    Energies are written if the base models give them.  The standard deviation of the force components is the array
+    forces_std in eV/Å, the standard deviation of the energy is energy_std in eV.
     """
     from elmlff_core.cli.console import ConsoleReporter
     from elmlff_core.data.readers import read_structures

@@ -1,4 +1,4 @@
-"""`elmlff reproduce`: the paper's study of one system."""
+"""`elmlff reproduce`: repeat the paper's study of one system."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from elmlff_core.cli.options import (
 study_options = [
     click.option(
         "--from", "origin", metavar="DIR", type=click.Path(path_type=Path),
-        help="Copy the data from a clone of the authors' repository, or a folder of data, instead of the network.",
+        help="Copy the data from a clone of the authors' repository or a folder of data instead of downloading.",
     ),
-    click.option("--models", help="Names of the base models, comma-separated.  [default: the paper's]"),
+    click.option("--models", help="Names of the base models, comma-separated.  [default: those of the paper]"),
     click.option(
         "--method", default="per-subset,masked,least-squares", show_default=True,
         help="Methods of the sweep, as for `sweep`.",
     ),
-    click.option("--subsets", help="What per-subset fits: dp1+nep,nep."),
-    click.option("--sample", type=click.IntRange(min=1), help="How many subsets per-subset fits, drawn by the seed."),
-    click.option("--ablation/--no-ablation", default=True, show_default=True, help="Whether Table 3 is made."),
+    click.option("--subsets", help="Subsets for the method per-subset: dp1+nep,nep."),
+    click.option("--sample", type=click.IntRange(min=1), help="Number of random subsets for per-subset."),
+    click.option("--ablation/--no-ablation", default=True, show_default=True, help="Whether to make Table 3."),
     click.option(
         "--published", metavar="FILE", type=click.Path(path_type=Path),
-        help="JSON of published errors; figure2.json beside the data of --from, if it is there.",
+        help="JSON file of published errors.  [default: figure2.json beside the data of --from, if it exists]",
     ),
-    click.option("--seeds", type=click.IntRange(min=1), help="Seeds of each variant of Table 3."),
+    click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds for each variant of Table 3."),
 ]  # fmt: skip
 
 
@@ -60,10 +60,10 @@ def command(
     models_dir: Path | None,
     **values: Any,
 ) -> None:
-    """Redo the paper's study of methane or methanol-cu100: Tables 1 to 3, Figures 2 and 3, beside what it published.
+    """Repeat the paper's study of methane or methanol-cu100: Tables 1 to 3 and Figures 2 and 3 beside published values.
 
-    Data that are not here are fetched.  Base models without a checkpoint are trained; to take the authors', name them:
-    --set models.nep.checkpoint=nep.txt.  The same command again resumes an interrupted reproduction.
+    Missing data are downloaded.  Base models without a checkpoint are trained; to use the authors' checkpoints, name
+    them: --set models.nep.checkpoint=nep.txt.  Run the same command again to resume an interrupted reproduction.
     """
     from elmlff_core.cli.console import ConsoleReporter, standard_console
     from elmlff_core.cli.sweep_table import print_sweep

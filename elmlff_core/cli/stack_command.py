@@ -1,4 +1,4 @@
-"""`elmlff stack`: the main job."""
+"""`elmlff stack`: stack base models into one force field."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from elmlff_core.cli.options import (
 )
 
 stack_options = [
-    click.option("--meta", help="Meta-model, or several, comma-separated, to compare them.  [default: egat]"),
+    click.option("--meta", help="Meta-model, or several to compare, comma-separated.  [default: egat]"),
     click.option(
         "--geometry-only/--no-geometry-only", default=None,
-        help="Fit each trained meta-model without base models too: what the stack gains over that is what they bring.",
+        help="Also fit each trained meta-model without base models, to measure what the base models contribute.",
     ),
-    click.option("--seeds", type=click.IntRange(min=1), help="Fit each trained meta-model with so many seeds."),
+    click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds for each trained meta-model."),
 ]  # fmt: skip
 
 
@@ -34,8 +34,8 @@ stack_options = [
 def command(output: Path | None, models_dir: Path | None, bundle: bool, **values: Any) -> None:
     """Stack base models into one force field.
 
-    Base models without a checkpoint are trained first.  The same command again resumes an interrupted run, or shows the
-    results of a finished one.
+    Base models without a checkpoint are trained first.  Run the same command again to resume an interrupted run or to
+    show the results of a finished one.
     """
     config = config_from(values)
     from elmlff_core.cli.console import ConsoleReporter, print_errors, standard_console

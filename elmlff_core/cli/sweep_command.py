@@ -1,4 +1,4 @@
-"""`elmlff sweep`: what every subset of the base models is worth."""
+"""`elmlff sweep`: compare all subsets of the base models."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from elmlff_core.cli.options import (
 sweep_options = [
     click.option(
         "--method", default="least-squares", show_default=True,
-        help="least-squares (linear combinations), masked (one meta-model for all subsets), per-subset (one for each); "
-        "or several, comma-separated.",
+        help="least-squares (linear combinations), masked (one meta-model for all subsets) or per-subset (one "
+        "meta-model for each subset); or several, comma-separated.",
     ),
     click.option("--meta", help="Meta-model of the methods masked and per-subset.  [default: egat]"),
-    click.option("--subsets", help="What per-subset fits: dp1+nep,nep.  [default: all subsets]"),
-    click.option("--sample", type=click.IntRange(min=1), help="Fit so many subsets, drawn by the seed."),
+    click.option("--subsets", help="Subsets for per-subset: dp1+nep,nep.  [default: all subsets]"),
+    click.option("--sample", type=click.IntRange(min=1), help="Number of random subsets for per-subset."),
 ]  # fmt: skip
 
 
@@ -45,9 +45,9 @@ def command(
     models_dir: Path | None,
     **values: Any,
 ) -> None:
-    """Find out what every subset of the base models is worth: 2^M - 1 of M base models.
+    """Compare all subsets of the base models: M base models have 2^M - 1 subsets.
 
-    The same command again resumes an interrupted sweep; another method for the same folder uses what is there.
+    Run the same command again to resume an interrupted sweep.  Another method in the same folder reuses its results.
     """
     config = config_from(values)
     from elmlff_core.cli.console import ConsoleReporter, standard_console

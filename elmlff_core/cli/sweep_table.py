@@ -1,4 +1,4 @@
-"""The table of a sweep on the screen."""
+"""Table of a sweep on the screen."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ MOST_ROWS = 15
 
 
 def print_sweep(console: Console, sweep: Sweep) -> None:
-    """The best subsets on validation by the first method, with the errors of every method beside."""
+    """Print the subsets with the lowest validation errors by the first method, with the errors of every method."""
     first = sweep.methods[0]
     errors = {(entry.subset, entry.method): entry.errors for entry in sweep.entries}
     ranked = sorted(sweep.of(first), key=lambda entry: entry.errors["valid"])
     left_out = len(ranked) - MOST_ROWS
     caption = f"{left_out} more in sweep.csv" if left_out > 0 else None
-    title = f"force RMSE per frame in eV/Å, ranked by validation of {first}"
+    title = f"force RMSE per frame in eV/Å, ranked by the validation error of {first}"
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     table.add_column("base models")
     for method in sweep.methods:

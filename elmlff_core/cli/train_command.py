@@ -21,7 +21,7 @@ from elmlff_core.cli.options import (
 @click.argument("name")
 @options(data_options, settings_options, [models_folder_option])
 def command(name: str, models_dir: Path | None, **values: Any) -> None:
-    """Train the base model NAME, so that `elmlff stack` with the same data finds it."""
+    """Train the base model NAME; `elmlff stack` with the same data uses it."""
     config = config_from(values)
     from elmlff_core.cli.console import ConsoleReporter
     from elmlff_core.workflows.prepare import train_one

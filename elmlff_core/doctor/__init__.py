@@ -1,4 +1,4 @@
-"""What is wrong with an installation, before the user finds out: `examine` yields findings, one room each below."""
+"""Checks of an installation: `examine` yields findings."""
 
 from elmlff_core.doctor.examination import examine
 from elmlff_core.doctor.finding import Finding

@@ -1,4 +1,4 @@
-"""Packages that cannot share an environment: the clashes that plugins know of, and any versions that contradict."""
+"""Packages that cannot share an environment: clashes known to plugins, and requirements that are not met."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from elmlff_core.plugins.requirements import requirements_of, unmet_versions
 
 
 def clashes(found: Registry) -> Iterator[Finding]:
-    """Known clashes that are here, then every requirement of a backend that the installed versions do not meet.
+    """Yield known clashes in this environment, then each requirement of a backend that is not met.
 
     Parameters
     ----------
-    found : the plugins, which name clashes and the extras of their packages
+    found : registered plugins, with their clashes and the extras of their packages
     """
     n_found = 0
     for finding in (*_known(found), *_unmet(found)):
@@ -30,9 +30,9 @@ def _known(found: Registry) -> Iterator[Finding]:
     for clash, origin in found.clashes:
         try:
             messages = clash.find().splitlines()
-        except Exception as error:  # the plugin's own fault; the examination goes on
-            message = f"{origin} cannot tell whether this is here: {one_line(error)}"
-            yield Finding("clashes", clash.subject, "wrong", message, "tell its author")
+        except Exception as error:  # a bug in the plugin must not end the checks
+            message = f"the check of {origin} failed: {one_line(error)}"
+            yield Finding("clashes", clash.subject, "wrong", message, "report this to its author")
             continue
         for message in messages:
             yield Finding("clashes", clash.subject, "wrong", message, clash.remedy)
@@ -45,7 +45,7 @@ def _unmet(found: Registry) -> Iterator[Finding]:
 
 
 def _looked_at(found: Registry) -> Iterator[tuple[str, str, str]]:
-    """Distributions with the extra in question, and what to do where their requirements are not met."""
+    """Yield distributions to check, the extra of each, and the remedy for requirements that are not met."""
     yield PROJECT, "", "pip install --upgrade elmlff"
     seen = {PROJECT}
     extras = dict.fromkeys((origin.distribution, record.extra) for _, record, origin in found.records())

@@ -1,4 +1,4 @@
-"""The order of the examination, and what concerns Python, plugins, backends and settings."""
+"""The order of the checks, and the checks of Python, plugins, backends and settings."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ OLDEST_PYTHON = (3, 12)
 
 
 def examine(config_file: Path | None = None, quick: bool = False) -> Iterator[Finding]:
-    """Look at everything, the quick things first; findings come as they are made.
+    """Run all checks, quick ones first, and yield each finding when it is made.
 
     Parameters
     ----------
-    config_file : settings; None takes elmlff.toml where there is one
-    quick : start no other Python: nothing is imported to try it
+    config_file : settings file; None takes elmlff.toml if it exists
+    quick : skip the checks that start another Python process to import a package
     """
     yield from python()
     together = [adapter.thread_variables for adapter, _ in registry().force_fields.values()]
@@ -47,7 +47,7 @@ def examine(config_file: Path | None = None, quick: bool = False) -> Iterator[Fi
 
 
 def python() -> Iterator[Finding]:
-    """Python itself, and that everything elmlff needs is there."""
+    """Check the version of Python and the packages that elmlff requires."""
     version, place = platform.python_version(), sys.executable
     own = installed_version(PROJECT) or "not installed"
     if sys.version_info < OLDEST_PYTHON:
@@ -61,19 +61,21 @@ def python() -> Iterator[Finding]:
 
 
 def plugins(found: Registry) -> Iterator[Finding]:
-    """Plugins that failed."""
+    """Report plugins that failed to load."""
     for failure in found.failures:
         subject = f"{failure.name} of {failure.origin}"
-        remedy = f"pip uninstall {failure.origin.distribution}, or tell its author; elmlff plugins --traceback"
+        remedy = (
+            f"pip uninstall {failure.origin.distribution}, or report it to its author; see elmlff plugins --traceback"
+        )
         yield Finding("plugins", subject, "wrong", failure.reason, remedy)
     n_works = sum(1 for _ in found.records())
     yield Finding("plugins", "adapters and meta-models", "ok", f"{n_works} found")
 
 
 def backends(found: Registry) -> Iterator[Finding]:
-    """Torch and every backend, each imported in a process of its own, and the GPUs each sees."""
+    """Import torch and every backend, each in its own process, and report the GPUs that each can use."""
     gpus = machine.driver_gpus()
-    records: dict[str, tuple[Record, Origin]] = {}  # module -> the first that needs it
+    records: dict[str, tuple[Record, Origin]] = {}  # module -> the first record that needs it
     for _, record, origin in found.records():
         for module in record.requires:
             records.setdefault(module, (record, origin))
@@ -85,7 +87,7 @@ def backends(found: Registry) -> Iterator[Finding]:
         yield from _imported(checks["torch"].result(), 'pip install "torch>=2.4"', gpus)
         for module, (record, origin) in records.items():
             if skipped[module]:
-                # Not to want a backend is no fault; a version that cannot work was told as a clash already.
+                # A missing backend is no error; a version that cannot work was already reported as a clash.
                 yield Finding("backends", module, "note", f"adapter '{record.name}': {skipped[module]}")
             else:
                 remedy = f"{install_hint(record, origin.distribution)}; or {own_environment(module.partition('.')[0])}"
@@ -104,25 +106,30 @@ def _imported(check: ImportCheck, remedy: str, gpus: list[str]) -> Iterator[Find
         device = "no CUDA, runs on the CPU"
     yield Finding("backends", check.module, "ok", f"{check.version or 'imports'}; {device}")
     if gpus and check.cuda == ():
-        message = f"the driver lists {len(gpus)} GPUs and PyTorch {check.torch} sees none"
-        remedy = "install a PyTorch built for this driver's CUDA, see pytorch.org; CUDA_VISIBLE_DEVICES may hide them"
+        message = f"the driver lists {len(gpus)} GPUs, but PyTorch {check.torch} finds none"
+        remedy = "install a PyTorch built for this driver's CUDA, see pytorch.org; CUDA_VISIBLE_DEVICES may hide GPUs"
         yield Finding("backends", check.module, "note", message, remedy)
 
 
 def settings(config_file: Path | None, quick: bool = False) -> Iterator[Finding]:
-    """The settings of the current folder can be read, and the interpreters they name are there."""
+    """Check that the settings can be read and that the interpreters in them exist."""
     try:
         config = read_config(config_file)
     except ElmlffError as error:
         yield Finding("settings", str(config_file or DEFAULT_FILE), "wrong", " ".join(str(error).split()))
         return
     there = (config_file or DEFAULT_FILE).exists()
-    yield Finding("settings", str(config_file or DEFAULT_FILE), "ok", "can be read" if there else "none here: defaults")
+    yield Finding(
+        "settings",
+        str(config_file or DEFAULT_FILE),
+        "ok",
+        "can be read" if there else "no such file: defaults are used",
+    )
     for name, model in config.models.items():
         if model.python is None:
             continue
         if find_interpreter(model.python) is None:
-            remedy = f"make that environment, or mend python under [models.{name}]"
+            remedy = f"create that environment, or correct python under [models.{name}]"
             yield Finding("settings", f"model '{name}'", "wrong", f"there is no interpreter {model.python}", remedy)
             continue
         if quick:

@@ -1,4 +1,4 @@
-"""Finding: one thing that `elmlff doctor` looked at."""
+"""Finding: the result of one check of `elmlff doctor`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ Level = Literal["ok", "note", "wrong"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found.
+    """The result of one check.
 
     Attributes
     ----------
     area : ``python``, ``plugins``, ``backends``, ``clashes``, ``threads``, ``settings`` or ``cache``
-    subject : what was looked at
-    level : ``ok``, ``note`` for what may be meant so, ``wrong`` for what will fail or crawl
-    message : one line
+    subject : what was checked
+    level : ``ok``, ``note`` for what may be intended, ``wrong`` for what will fail or be very slow
+    message : the finding in one line
     remedy : what to do, or ""
     """
 

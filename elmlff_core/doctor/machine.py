@@ -1,4 +1,4 @@
-"""Cores, threads, GPUs and the cache folder."""
+"""Checks of cores, threads, GPUs and the cache folder."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from elmlff_core.doctor.finding import Finding
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # read by torch and numpy alike
 SLOW = "more threads than cores make training up to ten times slower"
-LITTLE_SPACE = 1e9  # bytes; forces of a few models over 100,000 structures of 100 atoms fill that
+LITTLE_SPACE = 1e9  # bytes: about the forces of a few models for 100,000 structures of 100 atoms
 
 
 def threads(environment: Mapping[str, str], cores: int, multiplied: Sequence[Sequence[str]] = ()) -> Iterator[Finding]:
-    """Thread settings against `cores`.
+    """Compare thread settings with the number of cores.
 
     Parameters
     ----------
-    environment : variables and their values
-    cores : how many there are to use
-    multiplied : groups of variables, of each of which the product of threads is at work at once
+    environment : environment variables and their values
+    cores : number of cores that this process may use
+    multiplied : groups of variables; the number of threads at work is the product of the variables of a group
     """
-    yield Finding("threads", "cores", "ok", f"{cores} to use")
+    yield Finding("threads", "cores", "ok", f"{cores} available")
     values: dict[str, int] = {}
     for name in dict.fromkeys((*THREADS, *chain.from_iterable(multiplied))):
         text = environment.get(name)
@@ -40,21 +40,21 @@ def threads(environment: Mapping[str, str], cores: int, multiplied: Sequence[Seq
         values[name] = int(first)
         remedy = f"export {name}={cores}"
         if values[name] > cores:
-            yield Finding("threads", name, "wrong", f"is {first} on {cores} cores: {SLOW}", remedy)
+            yield Finding("threads", name, "wrong", f"{first} threads on {cores} cores: {SLOW}", remedy)
         else:
-            yield Finding("threads", name, "ok", f"{first} of {cores} cores")
+            yield Finding("threads", name, "ok", f"{first} threads on {cores} cores")
     for group in filter(None, multiplied):
         counts = [values.get(name, 1) for name in group]
         if math.prod(counts) > cores >= max(counts):
-            message = f"together are {math.prod(counts)} threads on {cores} cores: {SLOW}"
+            message = f"{math.prod(counts)} threads together on {cores} cores: {SLOW}"
             yield Finding("threads", " and ".join(group), "wrong", message, "export each as 1")
     if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) > 1.2 * cores:
-        message = f"{load:.1f} processes are at work on {cores} cores: everything takes longer than it need"
+        message = f"{load:.1f} processes are running on {cores} cores: everything takes longer"
         yield Finding("threads", "load", "note", message)
 
 
 def driver_gpus() -> list[str]:
-    """GPUs that NVIDIA's driver lists, whatever PyTorch says."""
+    """Return the GPUs that the NVIDIA driver lists, independent of PyTorch."""
     if shutil.which("nvidia-smi") is None:
         return []
     try:
@@ -65,13 +65,13 @@ def driver_gpus() -> list[str]:
 
 
 def cache(directory: Path) -> Iterator[Finding]:
-    """Where base predictions are kept, whether it can be written, and how much it holds."""
+    """Check the folder of cached predictions: whether it can be written, and its size."""
     remedy = "set ELMLFF_CACHE to a folder that can be written"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
             pass
-        # A run beside us may remove a file while we count.
+        # Another run may remove a file while the files are counted.
         files = [path for path in directory.rglob("*.h5") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
         free = shutil.disk_usage(directory).free

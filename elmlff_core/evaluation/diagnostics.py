@@ -1,4 +1,4 @@
-"""Diagnostics: what a table of errors does not say, of one run, as plain data."""
+"""Diagnostics of a run: quality of splits and labels, and errors in detail, as plain data."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from elmlff_core.evaluation.split_quality import SplitQuality, split_quality
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """Of one run.
+    """Diagnostics of one run.
 
     Attributes
     ----------
-    in_sample : for each base model, training against test error
-    split : distances of test structures to training structures
-    split_method : ``random``, ``blocks``, or None where test structures were given
-    labels : net forces and torques of the reference, split -> noise
-    errors : for each base model, baseline and stack, where on test structures it errs
+    in_sample : training and test error of each base model
+    split : distances between test and training structures
+    split_method : ``random``, ``blocks`` or ``clusters``; None if test structures were given
+    labels : split -> net forces and torques of the reference labels
+    errors : errors on test structures in detail, for each base model, baseline and stack
     """
 
     in_sample: list[InSampleGap]
@@ -36,7 +36,7 @@ class Diagnostics:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader of the table must know of it."""
+        """Warnings that belong to the table of errors."""
         return [self.split.statement(self.split_method)] if self.split.is_bad else []
 
     def as_record(self) -> dict[str, Any]:
@@ -50,15 +50,15 @@ def diagnose(
     index: Mapping[str, np.ndarray] | None = None,
     split_method: str | None = None,
 ) -> Diagnostics:
-    """Everything about one run; some seconds for thousands of structures of fifty atoms.
+    """Compute all diagnostics of a run, in some seconds for thousands of structures of fifty atoms.
 
     Parameters
     ----------
     splits : ``train`` and ``test`` features, with reference labels
     predictions : name of a baseline or stack -> its prediction for the test structures; base models come from `splits`
-    index : split -> (n,) int, places of its structures in their dataset; without it, frames are counted within the
-        split and no trajectory is looked for
-    split_method : how test structures were chosen, ``random`` or ``blocks``; None where they were given
+    index : split -> (n,) int, indices of its structures in their dataset; without it, frames are numbered within the
+        split, and no trajectory is detected
+    split_method : how test structures were chosen (`SplitMethod`); None if they were given
     """
     index = index or {}
     train, test = splits["train"], splits["test"]

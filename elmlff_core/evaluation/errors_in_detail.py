@@ -1,4 +1,4 @@
-"""Errors in detail: by element, by size of the reference force, the worst structures, in- against out-of-sample."""
+"""Errors in detail: by element, by reference force, of the worst structures, and in-sample against unseen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ N_WORST = 10
 
 @dataclass(frozen=True)
 class GroupError:
-    """Force errors of some of the atoms: over their components, eV/Å."""
+    """Errors of the force components of a group of atoms, eV/Å."""
 
     n_atoms: int
     rmse: float
@@ -25,13 +25,13 @@ class GroupError:
 
     @classmethod
     def of(cls, error: np.ndarray) -> GroupError:
-        """From errors (n, 3), n > 0."""
+        """Compute them from force errors (n, 3), n > 0."""
         return cls(len(error), float(np.sqrt((error**2).mean())), float(np.abs(error).mean()))
 
 
 @dataclass(frozen=True)
 class BinError:
-    """Force errors of the atoms whose reference force is at least `lower` and below `upper` in magnitude, eV/Å."""
+    """Force errors of the atoms whose reference force has a magnitude from `lower` to below `upper`, eV/Å."""
 
     lower: float
     upper: float
@@ -45,10 +45,10 @@ class WorstFrame:
     Attributes
     ----------
     source : the dataset
-    index : its place there, from 0
+    index : its index in the dataset, from 0
     formula : chemical formula
-    rmse : over its atoms and components, eV/Å
-    worst_atom : the atom with the largest error vector, from 0
+    rmse : RMSE over its atoms and components, eV/Å
+    worst_atom : index of the atom with the largest error vector, from 0
     worst_error : the length of that vector, eV/Å
     """
 
@@ -62,7 +62,7 @@ class WorstFrame:
 
 @dataclass(frozen=True)
 class DetailedErrors:
-    """Force errors of one prediction on test structures; `elements` by chemical symbol, `worst` frames first."""
+    """Force errors of one prediction on test structures: by element, by reference force, and of the worst frames."""
 
     name: str
     elements: dict[str, GroupError]
@@ -72,7 +72,7 @@ class DetailedErrors:
 
 @dataclass(frozen=True)
 class InSampleGap:
-    """Per-frame force RMSE (Eq. 7) on training and on test structures, eV/Å, and test over training (None over 0)."""
+    """Per-frame force RMSE (Eq. 7) on training and test structures, eV/Å, and the ratio test / training."""
 
     name: str
     train: float
@@ -81,7 +81,11 @@ class InSampleGap:
 
 
 def in_sample_gaps(train: Features, test: Features) -> list[InSampleGap]:
-    """For each base model; a ratio far above 1 says that its training features are better than those it will meet."""
+    """Compare training and test error of each base model.
+
+    A ratio far above 1 means that its features on training structures are much better than those on unseen structures.
+    The ratio is None if the training error is zero.
+    """
     gaps = []
     for name in train.models:
         inside, outside = (
@@ -95,14 +99,14 @@ def in_sample_gaps(train: Features, test: Features) -> list[InSampleGap]:
 def errors_in_detail(
     name: str, forces: np.ndarray, features: Features, index: np.ndarray | None = None
 ) -> DetailedErrors:
-    """Where a prediction errs.
+    """Compute the errors of one prediction in detail.
 
     Parameters
     ----------
-    name : of the base model, baseline or stack
+    name : name of the base model, baseline or stack
     forces : (n_rows, 3), eV/Å, predicted for the structures of `features`, which carry reference labels
-    features : of test structures
-    index : (n_structures,) int, their places in the dataset; None where they are all of it
+    features : features of the test structures
+    index : (n_structures,) int, their indices in the dataset; None if they are the whole dataset
     """
     reference, numbers = features.reference_forces, features.atomic_numbers
     error = forces - reference
@@ -115,10 +119,10 @@ def errors_in_detail(
 
 
 def force_bins(error: np.ndarray, reference: np.ndarray) -> list[BinError]:
-    """Errors by magnitude of the reference force, in bins that hold 25, 25, 25, 15, 9 and 1 % of the atoms.
+    """Return errors by magnitude of the reference force, in bins with 25, 25, 25, 15, 9 and 1 % of the atoms.
 
-    Few atoms with large forces often make most of the error, so that the highest bins are narrow.  Bins that equal
-    magnitudes leave empty are left out.  Both arrays are (n_rows, 3), eV/Å.
+    The highest bins are narrow, because few atoms with large forces often cause most of the error.  Bins that are
+    empty because magnitudes are equal are left out.  Both arrays are (n_rows, 3), eV/Å.
     """
     magnitude = np.linalg.norm(reference, axis=1)
     edges = np.quantile(magnitude, BIN_QUANTILES)
@@ -133,7 +137,7 @@ def force_bins(error: np.ndarray, reference: np.ndarray) -> list[BinError]:
 def worst_frames(
     error: np.ndarray, features: Features, index: np.ndarray | None = None, n_worst: int = N_WORST
 ) -> list[WorstFrame]:
-    """The structures with the largest RMSE, largest first; `error` is (n_rows, 3), eV/Å."""
+    """Return the structures with the largest RMSE, largest first; `error` is (n_rows, 3), eV/Å."""
     n_atoms = features.n_atoms
     starts = np.cumsum(n_atoms) - n_atoms
     rmse = rmse_of_frames(error, np.zeros_like(error), n_atoms)
@@ -156,6 +160,6 @@ def worst_frames(
 def all_errors(
     features: Features, predictions: Mapping[str, np.ndarray], index: np.ndarray | None = None
 ) -> list[DetailedErrors]:
-    """Details for each base model of `features`, and for each of `predictions`: name -> (n_rows, 3), eV/Å."""
+    """Return the detailed errors of each base model of `features` and of `predictions`, name -> (n_rows, 3), eV/Å."""
     models = {name: features.base_prediction(name).forces for name in features.models}
     return [errors_in_detail(name, forces, features, index) for name, forces in {**models, **predictions}.items()]

@@ -1,4 +1,4 @@
-"""Evaluation: errors of base models, baselines and stacks, and the choice of the stack on validation structures."""
+"""Evaluation: errors of base models, baselines and stacks, and the choice of the stack by validation error."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from elmlff_core.fits.fit import Fitted
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything that was predicted, and its errors.
+    """Predictions and errors of all models of a run.
 
     Attributes
     ----------
-    errors : of base models, baselines and stacks, a line of the table each
-    predictions : name of such a line -> split -> prediction, that of the first seed where there are several
-    features : split -> what the base models predict, with the labels
+    errors : errors of each base model, baseline and stack
+    predictions : name of the model -> split -> prediction, of the first seed if there are several
+    features : split -> predictions of the base models, with the labels
     chosen : the fit that is the run's stack
     """
 
@@ -37,39 +37,41 @@ class Evaluation:
     @property
     def stack(self) -> ModelErrors:
         """The errors of the run's stack."""
-        return next(row for row in self.errors if row.chosen)
+        return next(model for model in self.errors if model.chosen)
 
 
 def evaluate(fitted: Sequence[Fitted], features: dict[str, Features], directory: Path) -> Evaluation:
-    """Errors of base models, baselines and fits on every split; the stack has the lowest error on validation
-    structures.
+    """Compute the errors of base models, baselines and fits on every split, and choose the stack.
+
+    The stack is the meta-model with the lowest validation error.
 
     Parameters
     ----------
-    fitted : every fit of the run
-    features : of the splits ``train``, ``valid`` and ``test``
-    directory : for the fits of baselines, which leave nothing there
+    fitted : all fits of the run
+    features : features of the splits ``train``, ``valid`` and ``test``
+    directory : folder for the fits of baselines, which write no files there
     """
     predictions = _base_predictions(features)
     errors = _errors_of_base_models(predictions, features)
-    asked = {entry.fit.meta.name for entry in fitted}
+    requested = {result.fit.meta.name for result in fitted}
     for meta, title in BASELINES.items():
-        if meta not in asked:
+        if meta not in requested:
             predictions[title] = baseline_predictions(meta, features, directory)
             errors.append(ModelErrors(title, "baseline", errors_of(predictions[title], features), meta=meta))
     groups = defaultdict(list)
-    for entry in sorted(fitted, key=lambda entry: not entry.fit.geometry_only):  # baselines above stacks
-        groups[entry.fit.title].append(entry)
+    for result in sorted(fitted, key=lambda result: not result.fit.geometry_only):  # baselines above stacks
+        groups[result.fit.title].append(result)
     for title, group in groups.items():
-        row, predictions[title] = _errors_of_fits(title, group, features)
-        errors.append(row)
-    best = min((row for row in errors if row.kind == "stack"), key=lambda row: row.errors["valid"]["rmse_per_frame"])
-    errors = [replace(row, chosen=row is best) for row in errors]
+        found, predictions[title] = _errors_of_fits(title, group, features)
+        errors.append(found)
+    stacks = [model for model in errors if model.kind == "stack"]
+    best = min(stacks, key=lambda model: model.errors["valid"]["rmse_per_frame"])
+    errors = [replace(model, chosen=model is best) for model in errors]
     return Evaluation(errors, predictions, features, chosen=groups[best.name][0])
 
 
 def errors_of_base_models(features: Mapping[str, Features]) -> list[ModelErrors]:
-    """Errors of each base model alone."""
+    """Compute the errors of each base model alone."""
     return _errors_of_base_models(_base_predictions(features), features)
 
 
@@ -82,7 +84,7 @@ def _errors_of_base_models(
 
 
 def _base_predictions(features: Mapping[str, Features]) -> dict[str, dict[str, Prediction]]:
-    """Each base model alone, its energies aligned to the reference on training structures."""
+    """Return the predictions of each base model, with energies aligned to the reference on training structures."""
     predictions = {}
     for name in features["train"].models:
         alignment = EnergyCombination.fit(features["train"].of_models([name]))
@@ -98,27 +100,27 @@ def _base_predictions(features: Mapping[str, Features]) -> dict[str, dict[str, P
 def _errors_of_fits(
     title: str, group: Sequence[Fitted], features: Mapping[str, Features]
 ) -> tuple[ModelErrors, dict[str, Prediction]]:
-    """Errors of one meta-model fitted with one or several seeds, and the predictions of the first."""
+    """Return the errors of one meta-model over its seeds, and the predictions of the first seed."""
     first = group[0]
     predictions: dict[str, Prediction] = {}
     errors_by_seed = []
-    for entry in group:
-        found = {split: in_blocks(entry.fit.seen(values), entry.meta.predict) for split, values in features.items()}
+    for result in group:
+        found = {split: in_blocks(result.fit.seen(values), result.meta.predict) for split, values in features.items()}
         predictions = predictions or found
         errors_by_seed.append(errors_of(found, features))
     errors, seed_std = over_seeds(errors_by_seed)
     per_seed = [
-        {"seed": entry.fit.seed, "errors": one, "seconds": entry.seconds}
-        for entry, one in zip(group, errors_by_seed, strict=True)
+        {"seed": result.fit.seed, "errors": one, "seconds": result.seconds}
+        for result, one in zip(group, errors_by_seed, strict=True)
     ]
-    row = ModelErrors(
+    of_model = ModelErrors(
         name=title,
         kind="baseline" if first.fit.geometry_only else "stack",
         errors=errors,
         seed_std=seed_std,
         per_seed=per_seed if first.fit.meta.trained else [],
         meta=first.fit.meta.name,
-        seconds=float(np.mean([entry.seconds for entry in group])),
+        seconds=float(np.mean([result.seconds for result in group])),
         n_parameters=first.n_parameters,
     )
-    return row, predictions
+    return of_model, predictions

@@ -1,8 +1,8 @@
 """Label noise: net forces and torques of the reference labels.
 
-The forces on all atoms of a structure sum to zero, in a vacuum and in a crystal; on a free molecule their torque is
-zero as well.  Labels for which they do not carry errors of their own (grids and their orientation, loose convergence,
-forces on removed atoms) that no model whose forces are an energy's gradient can follow.
+The forces on all atoms of a structure sum to zero, in a vacuum and in a crystal; for a free molecule the torque is zero
+as well.  Labels that violate this contain errors of the reference calculation (grids and their orientation, loose
+convergence, forces on removed atoms).  A model whose forces are the gradient of an energy cannot reproduce them.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from vesin import NeighborList
 
 from elmlff_core.contracts.features import Features
 
-# A molecule in a box is free where none of its atoms is nearer than this to a periodic image of another.
+# Å; a molecule in a box is free if none of its atoms is nearer than this to a periodic image of another atom.
 VACUUM = 5.0
-MAX_TORQUES = 500  # structures, evenly chosen: enough for an RMS
+MAX_TORQUES = 500  # evenly spaced structures are enough for an RMS
 
 
 @dataclass(frozen=True)
 class LabelNoise:
-    """RMS over structures.
+    """Net forces and torques of labels, as RMS over structures.
 
     Attributes
     ----------
-    n_structures : labelled structures
-    net_force : per component of the sum over atoms, eV/Å
-    error_floor : least RMSE (per component, over structures) of any model whose forces sum to zero, eV/Å: that of the
-        net force shared evenly by the atoms
-    reference_force : per component of the labels themselves, eV/Å, for comparison
-    net_torque : per component, about the centre of the positions, eV, or None where no structure is free to turn
-    n_torques : structures that it is over
+    n_structures : number of labelled structures
+    net_force : RMS per component of the sum of forces over atoms, eV/Å
+    error_floor : lowest RMSE (per component, over structures) of any model whose forces sum to zero, eV/Å; it is the
+        RMS of the net force divided evenly among the atoms
+    reference_force : RMS per component of the labels themselves, eV/Å, for comparison
+    net_torque : RMS per component about the centre of the positions, eV, or None if no structure is a free molecule
+    n_torques : number of structures in `net_torque`
     """
 
     n_structures: int
@@ -46,7 +46,7 @@ class LabelNoise:
 
 
 def label_noise(features: Features) -> LabelNoise:
-    """Net forces and torques of the reference forces; DataError where there are none."""
+    """Compute net forces and torques of the reference forces; raises DataError if there are none."""
     n_atoms, forces = features.n_atoms, features.reference_forces
     starts = np.cumsum(n_atoms) - n_atoms
     net = np.add.reduceat(forces, starts, axis=0)  # (n_structures, 3)
@@ -68,10 +68,10 @@ def label_noise(features: Features) -> LabelNoise:
 
 
 def free_positions(atoms: Atoms) -> np.ndarray | None:
-    """Positions of a free molecule in one piece: (n_atoms, 3), Å; None where a periodic image is near.
+    """Return the positions of a free molecule in one piece, (n_atoms, 3), Å; None if a periodic image is near.
 
-    In a periodic box a molecule, or a cluster, is free where its atoms, linked up to 5 Å, are one piece that has no
-    link to an image of itself.
+    Atoms less than 5 Å apart are linked.  In a periodic box a molecule or cluster is free if all its atoms are linked
+    and none is linked to a periodic image of the molecule.
     """
     if not atoms.pbc.any():
         return np.asarray(atoms.positions)
@@ -89,7 +89,7 @@ def free_positions(atoms: Atoms) -> np.ndarray | None:
     cell_of = np.zeros((n_atoms, 3))
     for atom in order[1:].tolist():
         cell_of[atom] = cell_of[previous[atom]] + shift_of[int(previous[atom]), atom]
-    # Every link must lead to the same image: otherwise the piece goes on through the boundary.
+    # Every link must lead to the same image: otherwise the atoms are linked through the periodic boundary.
     if not np.array_equal(cell_of[i] + shifts, cell_of[j]):
         return None
     return np.asarray(atoms.positions + cell_of @ atoms.cell.array)

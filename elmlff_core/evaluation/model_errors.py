@@ -1,4 +1,4 @@
-"""Errors of base models, baselines and stacks on test, validation and training structures: a line of a table each."""
+"""Errors of base models, baselines and stacks on test, validation and training structures."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.features.metrics import metrics
 
 SHOWN_SPLITS = ("test", "valid", "train")
+METRIC_TITLES = {"rmse_per_frame": "RMSE per frame", "rmse": "RMSE", "mae": "MAE"}
 Errors = dict[str, dict[str, float]]
 
 
@@ -26,14 +27,13 @@ class ModelErrors:
     ----------
     name : title of the base model, baseline or stack
     kind : ``base model``, ``baseline`` or ``stack``
-    errors : split -> metric -> value, the mean over seeds where there are several; forces in eV/Å, energy in eV per
-    atom
+    errors : split -> metric -> value, the mean over seeds if there are several; forces in eV/Å, energy in eV/atom
     seed_std : split -> metric -> standard deviation over seeds (n - 1 in the denominator); empty for one seed
-    per_seed : of trained meta-models, one record a seed: ``seed``, ``errors``, ``seconds``
-    meta : the meta-model's name, "" for base models
-    seconds : one fit took, the mean over seeds; None where nothing was fitted for this row
-    n_parameters : trainable numbers of the meta-model, or None where it does not tell
-    chosen : whether this is the run's stack: the one with the lowest validation error
+    per_seed : for trained meta-models, a record for each seed: ``seed``, ``errors``, ``seconds``
+    meta : name of the meta-model, "" for base models
+    seconds : time of one fit, the mean over seeds; None if the model was not fitted in this run
+    n_parameters : number of trainable parameters of the meta-model, or None if unknown
+    chosen : whether this is the stack of the run, the one with the lowest validation error
     """
 
     name: str
@@ -58,39 +58,39 @@ class ModelErrors:
 
 
 def errors_of(predictions: Mapping[str, Prediction], splits: Mapping[str, Features]) -> Errors:
-    """Errors of a prediction for each split."""
+    """Compute the errors of a prediction for each split."""
     return {split: metrics(predictions[split], features) for split, features in splits.items()}
 
 
 def over_seeds(errors: Sequence[Errors]) -> tuple[Errors, Errors]:
-    """Mean and standard deviation (n - 1) of each error over seeds; no deviation of a single one."""
+    """Return the mean and the standard deviation (n - 1) of each error over seeds; the latter is empty for one seed."""
 
-    def each(function: Any) -> Errors:
+    def reduced(function: Any) -> Errors:
         return {
             split: {metric: float(function([one[split][metric] for one in errors])) for metric in values}
             for split, values in errors[0].items()
         }
 
-    return each(np.mean), each(lambda values: np.std(values, ddof=1)) if len(errors) > 1 else {}
+    return reduced(np.mean), reduced(lambda values: np.std(values, ddof=1)) if len(errors) > 1 else {}
 
 
 def write_csv(errors: Sequence[ModelErrors], path: Path) -> None:
-    """One line per model, split and metric; the standard deviation over seeds is empty where there is one seed."""
+    """Write a line for each model, split and metric; the standard deviation over seeds is empty for one seed."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("name", "kind", "split", "metric", "value", "seed_std"))
-        for entry in errors:
-            for split, metrics_of_split in entry.errors.items():
+        for model in errors:
+            for split, metrics_of_split in model.errors.items():
                 for metric, value in metrics_of_split.items():
-                    std = f"{entry.seed_std[split][metric]:.6g}" if entry.seed_std else ""
-                    writer.writerow((entry.name, entry.kind, split, metric, f"{value:.6g}", std))
+                    std = f"{model.seed_std[split][metric]:.6g}" if model.seed_std else ""
+                    writer.writerow((model.name, model.kind, split, metric, f"{value:.6g}", std))
 
 
 def as_records(errors: Sequence[ModelErrors]) -> list[dict[str, object]]:
-    """Plain data for JSON."""
-    return [asdict(entry) for entry in errors]
+    """Return plain data for JSON."""
+    return [asdict(model) for model in errors]
 
 
 def from_records(records: Sequence[Mapping[str, object]]) -> list[ModelErrors]:
-    """The reverse of `as_records`."""
+    """Return the errors from the output of `as_records`."""
     return [ModelErrors(**record) for record in records]  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""Split quality: how far test structures are from the nearest training structure.
+"""Split quality: distances of test structures to the nearest training structure.
 
-A frame of a trajectory resembles the frames next to it.  Where a split puts neighbours on both sides, the test error
-says how well the model interpolates between two frames, and little about structures that it has not seen.
+A frame of a trajectory is similar to the frames next to it.  If a split puts neighbouring frames into different splits,
+the test error measures interpolation between two frames, and says little about unseen structures.
 """
 
 from __future__ import annotations
@@ -17,37 +17,38 @@ from elmlff_core.contracts.structures import subset_of
 from elmlff_core.data.structure_distance import SameAtoms, distances, key, paired_distances
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-# Pairs of structures times atoms that are compared: seconds on one core.  Free molecules cost as if of 200 atoms, for
-# the superposition; small cells as if of 20.  Above, only every second structure (or third ...) is compared.
+# Largest number of pairs of structures times atoms; it takes seconds on one core.  A free molecule costs as much as 200
+# atoms because of the superposition, a small cell as much as 20.  Above this number, only every second (third, ...)
+# structure is compared.
 MAX_WORK = 4e8
 SUPERPOSITION_ATOMS, LEAST_ATOMS = 200, 20
 N_PAIRS = 1000
-# Consecutive structures are frames of a trajectory where they are less than half as far apart as random pairs.
+# Structures are frames of a trajectory if consecutive ones are less than half as far apart as random pairs.
 TRAJECTORY = 0.5
-STEP = 1.25  # of the median step of a trajectory, as frames differ in speed: further is not the next frame
-# Without a trajectory's order: a tenth of the distance of random pairs.  Independent samples of a molecule's thermal
-# motion do not come that near to each other in sets of a few thousand.
+STEP = 1.25  # times the median distance of consecutive frames, as this distance varies along a trajectory
+# If the order is not that of a trajectory: a tenth of the distance of random pairs.  Independent samples of the thermal
+# motion of a molecule are further apart than this in sets of a few thousand.
 NEAR = 0.1
-MANY = 0.1  # of the test structures: more near-duplicates than that are worth advice
+MANY = 0.1  # fraction of near-duplicates among test structures above which advice is given
 
 
 @dataclass(frozen=True)
 class SplitQuality:
-    """Distances in Å: RMSD of positions, see `elmlff_core.data.structure_distance`.
+    """Distances between structures in Å, RMSD of positions (see `elmlff_core.data.structure_distance`).
 
     Attributes
     ----------
-    n_test : test structures
-    n_comparable : those with a training structure of the same atoms in the same order
-    n_compared : those that were compared, evenly chosen where all would take too long
+    n_test : number of test structures
+    n_comparable : number of test structures with a training structure of the same atoms in the same order
+    n_compared : number of test structures that were compared, evenly spaced if all would take too long
     test_to_train : quantile -> distance of a test structure to the nearest training structure
-    train_to_train : the same of a training structure to its nearest other
-    random_pairs : median distance of random pairs of training structures, or None where there are none
-    consecutive : median distance of structures that are neighbours in the dataset and both in training, or None
+    train_to_train : quantile -> distance of a training structure to the nearest other training structure
+    random_pairs : median distance of random pairs of training structures, or None if there are no pairs
+    consecutive : median distance of training structures that are consecutive in the dataset, or None
     is_trajectory : whether `consecutive` is less than half of `random_pairs`
-    near_duplicate_distance : nearer than this is a near-duplicate: in a trajectory, 1.25 times `consecutive`; else
-        a tenth of `random_pairs`
-    near_duplicate_fraction : of the test structures compared
+    near_duplicate_distance : distance below which a structure is a near-duplicate: in a trajectory 1.25 times
+        `consecutive`, otherwise a tenth of `random_pairs`
+    near_duplicate_fraction : fraction of near-duplicates among the compared test structures
     """
 
     n_test: int
@@ -67,44 +68,44 @@ class SplitQuality:
         return self.near_duplicate_fraction is not None and self.near_duplicate_fraction > MANY
 
     def statement(self, split: str | None = None) -> str:
-        """What it means, in a few sentences; `split` is how test structures were chosen (`SplitMethod`), if known."""
+        """Return the quality in words; `split` is how test structures were chosen (`SplitMethod`), if known."""
         missing = self.n_test - self.n_comparable
         opening = (
             f"{missing} of {self.n_test} test structures have no training structure of the same atoms in the same "
         )
-        opening = f"{opening}order to compare with. " if missing else ""
+        opening = f"{opening}order and cannot be compared. " if missing else ""
         if self.near_duplicate_fraction is None or self.near_duplicate_distance is None:
-            return f"{opening}There is nothing to compare."
+            return f"{opening}No test structure can be compared with training structures."
         measure = "1.25 times the median distance of consecutive training frames"
         if not self.is_trajectory:
             measure = "a tenth of the median distance of random pairs"
         found = (
-            f"{opening}{100 * self.near_duplicate_fraction:.0f} % of the test structures are near-duplicates: nearer "
-            f"to a training structure than {self.near_duplicate_distance:.3g} Å ({measure})."
+            f"{opening}{100 * self.near_duplicate_fraction:.0f} % of the test structures are near-duplicates: their "
+            f"distance to a training structure is below {self.near_duplicate_distance:.3g} Å ({measure})."
         )
         if not self.is_bad:
             return found
         if not self.is_trajectory:
             advice = (
-                "The dataset is not in the order of a trajectory, so that no split of it by order separates them: "
-                "use --split clusters, or test on an independent trajectory."
+                "The dataset is not in the order of a trajectory, so a split by order cannot separate them: use "
+                "--split clusters, or test on an independent trajectory."
             )
         elif split in ("blocks", "clusters"):
-            advice = "The trajectory comes back to where it was: test on an independent one."
+            advice = "The trajectory returns to earlier structures: test on an independent trajectory."
         elif split == "random":
             advice = "Use --split blocks, or test on an independent trajectory."
         else:
-            advice = "Use --split blocks on one trajectory, or test on an independent one."
-        return f"{found} Test errors speak of structures between known ones. {advice}"
+            advice = "Use --split blocks on one trajectory, or test on an independent trajectory."
+        return f"{found} The test error then measures interpolation between training structures. {advice}"
 
 
 def split_quality(train: Sequence[Atoms], test: Sequence[Atoms], train_index: np.ndarray | None = None) -> SplitQuality:
-    """Compare test with training structures.
+    """Compare test structures with training structures.
 
     Parameters
     ----------
     train, test : structures
-    train_index : (n_train,) int, places of the training structures in their dataset, or None where unknown
+    train_index : (n_train,) int, indices of the training structures in their dataset, or None if unknown
     """
     train_places, test_places = _by_key(train), _by_key(test)
     groups = {
@@ -143,7 +144,10 @@ def _by_key(structures: Sequence[Atoms]) -> dict[tuple[bytes, bytes], list[int]]
 
 
 def _nearest(groups: Sequence[tuple[SameAtoms, SameAtoms]], itself: bool = False) -> list[np.ndarray]:
-    """Distances of structures of each first to the nearest of its second; `itself` leaves out the same place."""
+    """Return, for each pair of groups, the distance of each structure of the first to the nearest of the second.
+
+    `itself` ignores the structure with the same index, for the distances within one group.
+    """
     work = 0
     for first, second in groups:
         n_atoms = max(first.n_atoms, LEAST_ATOMS) if first.periodic.any() else SUPERPOSITION_ATOMS
@@ -162,7 +166,7 @@ def _nearest(groups: Sequence[tuple[SameAtoms, SameAtoms]], itself: bool = False
 
 
 def _median_random(groups: Sequence[SameAtoms]) -> float | None:
-    """Median distance of random pairs of different structures, or None where there are no pairs."""
+    """Return the median distance of random pairs of different structures, or None if there are no pairs."""
     rng = np.random.default_rng(0)
     total = sum(len(group) for group in groups)
     found = []
@@ -174,7 +178,7 @@ def _median_random(groups: Sequence[SameAtoms]) -> float | None:
 
 
 def _consecutive(train: Sequence[Atoms], train_index: np.ndarray | None) -> np.ndarray:
-    """Distances of neighbours in the dataset that are both in training; empty where there are fewer than ten."""
+    """Return distances of training structures that are consecutive in the dataset; empty if fewer than ten pairs."""
     if train_index is None:
         return np.zeros(0)
     place = {int(index): i for i, index in enumerate(train_index)}
@@ -187,5 +191,5 @@ def _consecutive(train: Sequence[Atoms], train_index: np.ndarray | None) -> np.n
 
 
 def _quantiles(values: np.ndarray) -> dict[str, float]:
-    """Quantile, as text for JSON, -> value; empty where there are no values."""
+    """Return quantile, as text for JSON, -> value; empty if there are no values."""
     return {f"{level:g}": float(np.quantile(values, level)) for level in QUANTILES} if len(values) else {}

@@ -1,9 +1,9 @@
 """Heat map of all subsets of the base models, after Fig. 2 of the paper.
 
-Rows are subsets of the first half of the base models and columns those of the other half, so that every cell is the
-union of a row and a column; dots tell which base models those have.  It is drawn here as SVG, for a file and for the
-page; in the page a script lets a reader choose the method and the split, and says what is under the pointer.  Without
-scripts the first choice is shown.
+Rows are subsets of the first half of the base models, columns are subsets of the other half.  Each cell is the union of
+its row and its column; dots mark the base models of each row and column.  The map is drawn as SVG, for files and for
+pages.  In a page, a script lets the reader choose the method and the split, and describes the cell under the pointer.
+Without scripts, the first method and split are shown.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ Subset = tuple[str, ...]
 SHOWN_SPLITS = {split: SPLIT_TITLES[split] for split in ("valid", "test", "train")}
 N_COLOURS = 64
 NO_VALUE = "#e9edf0"
-CELL, SMALL_CELL, DOT = 58, 26, 15  # pixels: with numbers, without, and of the dots that tell the base models
-MOST_WITH_NUMBERS = 8  # rows or columns; beyond, numbers cannot be read
+CELL, SMALL_CELL, DOT = 58, 26, 15  # pixels: cells with and without numbers, and dots of base models
+MOST_WITH_NUMBERS = 8  # rows or columns; with more, numbers cannot be read
 
 
 @dataclass(frozen=True)
 class SubsetMap:
-    """What a heat map shows.
+    """The data of a heat map.
 
     Attributes
     ----------
     models : names of the base models
-    methods : in the order in which a reader chooses among them
-    errors : subset -> method -> split -> force RMSE per frame, eV/Å; the empty subset included
+    methods : names of the methods, in the order of the selection box
+    errors : subset -> method -> split -> force RMSE per frame, eV/Å, including the empty subset
     costs : base model -> seconds per structure
     """
 
@@ -50,16 +50,16 @@ class SubsetMap:
 
     @property
     def grid(self) -> Grid:
-        """Where the subsets stand."""
+        """The rows and columns."""
         return Grid.of(self.models)
 
     @property
     def cells(self) -> list[dict[str, Any]]:
-        """What each cell shows, row by row."""
+        """The data of each cell, row by row."""
         return [
             {
                 "subset": "+".join(subset) or "no base model: zero forces",
-                # Zero forces are much worse than any base model: on one scale of colours all others would look alike.
+                # Zero forces have a much larger error: on the same colour scale all other cells would look alike.
                 "scaled": bool(subset),
                 "errors": self.errors.get(subset, {}),
                 "cost": sum(self.costs[name] for name in subset),
@@ -70,12 +70,12 @@ class SubsetMap:
 
 @dataclass(frozen=True)
 class Grid:
-    """Where subsets stand.
+    """Rows and columns of a heat map.
 
     Attributes
     ----------
-    left, top : the base models that rows and columns tell
-    rows, columns : their subsets, the empty one first
+    left, top : base models of the rows and of the columns
+    rows, columns : subsets of `left` and `top`, the empty subset first
     """
 
     left: tuple[str, ...]
@@ -85,13 +85,13 @@ class Grid:
 
     @classmethod
     def of(cls, models: Sequence[str]) -> Grid:
-        """Rows tell the first half of `models`, the smaller one."""
+        """Make rows from the first half of `models` (the smaller one for odd numbers), columns from the others."""
         cut = len(models) // 2
         left, top = tuple(models[:cut]), tuple(models[cut:])
         return cls(left, top, list(_with_empty(left)), list(_with_empty(top)))
 
     def cells(self) -> Iterator[tuple[int, int, Subset]]:
-        """Row, column and subset of every cell."""
+        """Yield row, column and subset of every cell."""
         for (row, left), (column, top) in itertools.product(enumerate(self.rows), enumerate(self.columns)):
             yield row, column, left + top
 
@@ -101,32 +101,32 @@ def _with_empty(models: tuple[str, ...]) -> Iterator[Subset]:
 
 
 def shade(value: float, low: float, high: float, n_shades: int = N_COLOURS) -> int:
-    """Which of `n_shades` colours stands for `value`, on a logarithmic scale from `low` to `high`."""
+    """Return the index of the colour of `value` among `n_shades`, on a logarithmic scale from `low` to `high`."""
     if high <= low or low <= 0:
         return 0
-    part = math.log(value / low) / math.log(high / low)
-    return min(n_shades - 1, max(0, math.floor(part * n_shades)))
+    fraction = math.log(value / low) / math.log(high / low)
+    return min(n_shades - 1, max(0, math.floor(fraction * n_shades)))
 
 
 def colours() -> list[str]:
-    """From small errors, bright, to large ones, dark."""
+    """Return the colours from bright (small errors) to dark (large errors)."""
     colormap = colormaps["viridis_r"]
     return [to_hex(colormap(index / (N_COLOURS - 1))) for index in range(N_COLOURS)]
 
 
 def heat_map(subsets: SubsetMap) -> Drawing:
-    """The heat map as a block of a page."""
+    """Return the heat map as a block of a page."""
     data = {"cells": subsets.cells, "colours": colours(), "nothing": NO_VALUE, "splits": SHOWN_SPLITS}
     script = (files("elmlff_core") / "templates" / "report" / "heat_map.js").read_text(encoding="utf-8")
-    # What is between script tags ends at the first `</`, whatever it is in.
+    # A browser ends a script at the first `</`, even inside a string.
     text = json.dumps(data).replace("<", "\\u003c")
     markup = (
         f'<div class="heat-map">{_controls(subsets.methods)}{heat_map_svg(subsets, subsets.methods[0])}'
         f'<div class="tip" hidden></div><script type="application/json">{text}</script><script>{script}</script></div>'
     )
     caption = (
-        "Force RMSE per frame of every subset in eV/Å, on a logarithmic scale of colours. Each cell has the base "
-        "models of its row and of its column; grey: not evaluated, or no base model at all."
+        "Force RMSE per frame of every subset in eV/Å, on a logarithmic colour scale. Each cell has the base "
+        "models of its row and of its column. Grey cells were not evaluated or have no base model."
     )
     return Drawing(markup, caption)
 
@@ -141,13 +141,13 @@ def _controls(methods: Sequence[str]) -> str:
 
 
 def heat_map_svg(subsets: SubsetMap, method: str, split: str = "valid") -> str:
-    """The drawing with the errors of `method` on `split`, as SVG."""
+    """Return the heat map of the errors of `method` on `split` as SVG."""
     grid, cells = subsets.grid, subsets.cells
     large = max(len(grid.rows), len(grid.columns)) <= MOST_WITH_NUMBERS
     width = CELL if large else SMALL_CELL
     height = CELL * 2 // 3 if large else SMALL_CELL
     longest = max(map(len, (*grid.left, *grid.top)))
-    # Names of the rows' base models stand above their dots, turned, those of the columns' to the right of theirs.
+    # Names of the base models of rows are above their dots, rotated; those of columns are right of their dots.
     x0 = DOT * len(grid.left) + 12
     y0 = max(DOT * len(grid.top), 7 * longest if grid.left else 0) + 12
     known = [cell["errors"][method][split] for cell in cells if cell["scaled"] and method in cell["errors"]]

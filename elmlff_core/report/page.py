@@ -1,6 +1,6 @@
-"""Page: a report as one HTML file, with pictures and style inside, that needs no network and can be sent to anyone.
+"""Page: a report as one HTML file that contains its pictures and styles and needs no network.
 
-A page is a short list of typed sections, so that every report of elmlff is made of the same few parts.
+A page is a list of sections of typed blocks, so all reports of elmlff are built from the same few kinds of blocks.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import ClassVar
 from elmlff_core.files import write_text
 
 PNG = b"\x89PNG\r\n\x1a\n"
-PIXELS_PER_INCH = 150  # of pictures, where they do not say; shown at 96, as browsers take an inch
+PIXELS_PER_INCH = 150  # resolution of pictures; browsers use 96 pixels per inch
 
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; `key` sets it off, for what a reader in a hurry must see."""
+    """A paragraph; `key` highlights it."""
 
     kind: ClassVar[str] = "text"
     text: str
@@ -30,15 +30,15 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of ready-made cells.
+    """A table of formatted cells.
 
     Attributes
     ----------
-    head : titles of the columns, which may break their lines
-    rows : as many cells each
-    caption : above it
-    text_columns : the first so many are set left, the others right, as numbers are
-    key_rows : places, from 0, of rows that are set off
+    head : titles of the columns, which may contain line breaks
+    rows : cells of each row, one per column
+    caption : text above the table
+    text_columns : number of leading columns that are left-aligned text; the others are right-aligned numbers
+    key_rows : indices, from 0, of highlighted rows
     """
 
     kind: ClassVar[str] = "table"
@@ -56,7 +56,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG, what it shows, and what it says to who cannot see it."""
+    """A PNG with a caption and an alternative text for readers who cannot see it."""
 
     kind: ClassVar[str] = "picture"
     png: bytes
@@ -65,23 +65,23 @@ class Picture:
 
     def __post_init__(self) -> None:
         if not self.png.startswith(PNG):
-            raise ValueError(f"the picture '{self.caption}' is no PNG")
+            raise ValueError(f"the picture '{self.caption}' is not a PNG")
 
     @property
     def base64(self) -> str:
-        """The bytes as text."""
+        """The bytes in base64."""
         return base64.b64encode(self.png).decode()
 
     @property
     def width(self) -> int:
-        """In CSS pixels, so that text in the picture is as large as text beside it."""
+        """Width in CSS pixels, so that text in the picture is as large as text beside it."""
         (pixels,) = struct.unpack(">I", self.png[16:20])
         return round(pixels * 96 / PIXELS_PER_INCH)
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Text as it is, in a fixed width: settings, for one."""
+    """Text in a fixed-width font with its line breaks, for example settings."""
 
     kind: ClassVar[str] = "listing"
     text: str
@@ -89,7 +89,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Markup of our own, scripts included, which is taken as it is: who makes it escapes what comes from users."""
+    """Markup that is not escaped and may contain scripts: its author must escape all text from users."""
 
     kind: ClassVar[str] = "drawing"
     markup: str
@@ -101,7 +101,7 @@ Block = Text | Table | Picture | Listing | Drawing
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and the blocks below it."""
 
     title: str
     blocks: Sequence[Block]
@@ -109,7 +109,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A report."""
+    """A report: title, subtitle and sections."""
 
     title: str
     subtitle: str
@@ -117,8 +117,8 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """The page as HTML; everything in it but drawings is escaped."""
-    from jinja2 import Environment, StrictUndefined  # not before a page is written: listings need no templates
+    """Return the page as HTML; everything except drawings is escaped."""
+    from jinja2 import Environment, StrictUndefined  # imported late: only writing a page needs it
 
     source = (files("elmlff_core") / "templates" / "report" / "page.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -126,5 +126,5 @@ def render(page: Page) -> str:
 
 
 def write_page(page: Page, path: Path) -> None:
-    """Write `page` to `path`; ElmlffError where that cannot be written."""
+    """Write `page` to `path`; raises ElmlffError if that is not possible."""
     write_text(path, render(page))

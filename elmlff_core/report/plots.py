@@ -1,4 +1,4 @@
-"""Plots of a run: parity of forces, the learning curve, errors by force, and how far uncertainties can be trusted."""
+"""Plots of a run: parity of forces, learning curve, errors by force, and calibration of uncertainties."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from elmlff_core.uncertainty.quality import UncertaintyQuality
 
 BLUE, ORANGE, GREY = "#3366aa", "#dd7722", "#888888"
 DPI = 150
-MOST_POINTS = 100_000  # atoms in one parity plot
-COLUMNS = 4  # of parity plots side by side: more cannot be read on a page
+MOST_POINTS = 100_000  # largest number of atoms in one parity plot
+COLUMNS = 4  # parity plots side by side; more cannot be read on a page
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure that belongs to no window; sizes in inches."""
+    """Return a figure without a window; sizes are in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def as_png(figure: Figure) -> bytes:
-    """The figure as the bytes of a PNG."""
+    """Return the figure as a PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=DPI, format="png")
     return buffer.getvalue()
 
 
 def plain_numbers(*axes: Axis) -> None:
-    """Label logarithmic axes with plain numbers, as many as their length in decades needs."""
+    """Label logarithmic axes with plain numbers; the number of labels depends on the range in decades."""
     for axis in axes:
         low, high = axis.get_view_interval()
         if 0 < low < high < 4 * low:
@@ -50,16 +50,16 @@ def plain_numbers(*axes: Axis) -> None:
 
 
 def parity(reference: np.ndarray, predictions: Mapping[str, np.ndarray], n_atoms: np.ndarray, path: Path) -> None:
-    """Predicted against reference force components, and below them the errors: one column per prediction.
+    """Plot predicted against reference force components and, below, the errors, with a column for each prediction.
 
-    Of many atoms some, evenly chosen, are drawn: nobody can tell a million points apart.
+    If there are more than `MOST_POINTS` atoms, only evenly spaced ones are drawn.
 
     Parameters
     ----------
     reference : (n_rows, 3), eV/Å
-    predictions : title -> (n_rows, 3), eV/Å; the last is set off
-    n_atoms : (n_structures,)
-    path : of the PNG
+    predictions : title -> (n_rows, 3), eV/Å; the last one is highlighted
+    n_atoms : (n_structures,) int, number of atoms of each structure
+    path : path of the PNG
     """
     n_columns = min(COLUMNS, len(predictions))
     n_bands = -(-len(predictions) // n_columns)
@@ -71,7 +71,7 @@ def parity(reference: np.ndarray, predictions: Mapping[str, np.ndarray], n_atoms
     known = reference[shown].ravel()
     limit = 1.05 * np.abs(known).max()
     errors = np.concatenate([forces[shown].ravel() - known for forces in predictions.values()])
-    spread = max(1.1 * np.quantile(np.abs(errors), 0.999), 1e-6)
+    error_limit = max(1.1 * np.quantile(np.abs(errors), 0.999), 1e-6)
     for place, (title, forces) in enumerate(predictions.items()):
         band, column = divmod(place, n_columns)
         top, bottom = axes[2 * band : 2 * band + 2, column]
@@ -84,7 +84,7 @@ def parity(reference: np.ndarray, predictions: Mapping[str, np.ndarray], n_atoms
         top.set_ylim(-limit, limit)
         bottom.scatter(known, forces[shown].ravel() - known, **style)
         bottom.axhline(0, color=GREY, linewidth=0.8)
-        bottom.set_ylim(-spread, spread)
+        bottom.set_ylim(-error_limit, error_limit)
         bottom.set_xlim(-limit, limit)
         bottom.set_xlabel("reference force (eV/Å)")
         bottom.tick_params(labelbottom=True)
@@ -101,13 +101,13 @@ def parity(reference: np.ndarray, predictions: Mapping[str, np.ndarray], n_atoms
 
 
 def learning_curve(source: Path, levels: Mapping[str, float], path: Path) -> None:
-    """Training and validation error over epochs, with horizontal lines for what the stack has to beat.
+    """Plot training and validation error over epochs, with horizontal lines for other models.
 
     Parameters
     ----------
-    source : the CSV that the training wrote
-    levels : name -> validation error of a base or control, eV/Å
-    path : of the PNG
+    source : CSV file written by the training
+    levels : name of a base model or baseline -> its validation error, eV/Å
+    path : path of the PNG
     """
     with source.open() as file:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
@@ -127,15 +127,15 @@ def learning_curve(source: Path, levels: Mapping[str, float], path: Path) -> Non
 
 
 def errors_by_force(errors: Sequence[DetailedErrors], stack: str) -> Figure:
-    """RMSE against the magnitude of the reference force, one line per prediction; that called `stack` is set off."""
+    """Plot RMSE against the magnitude of the reference force for each prediction; `stack` is highlighted."""
     figure = new_figure(6, 4)
     axes = figure.subplots()
     others = [entry for entry in errors if entry.name != stack]
     shades = np.linspace(0.25, 0.75, max(len(others), 1))
     markers = "osv^D<>ph*"
     for place, entry in enumerate([*others, *(entry for entry in errors if entry.name == stack)]):
-        middles = [0.5 * (part.lower + part.upper) for part in entry.bins]
-        rmse = [part.error.rmse for part in entry.bins]
+        middles = [0.5 * (force_bin.lower + force_bin.upper) for force_bin in entry.bins]
+        rmse = [force_bin.error.rmse for force_bin in entry.bins]
         chosen = entry.name == stack
         colour = ORANGE if chosen else str(shades[place])
         marker = "o" if chosen else markers[place % len(markers)]
@@ -143,7 +143,7 @@ def errors_by_force(errors: Sequence[DetailedErrors], stack: str) -> Figure:
         axes.plot(middles, rmse, color=colour, marker=marker, markersize=4, linewidth=width, label=entry.name)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel("magnitude of the reference force (eV/Å), middle of the bin")
+    axes.set_xlabel("magnitude of the reference force, middle of the bin (eV/Å)")
     axes.set_ylabel("RMSE of the components (eV/Å)")
     plain_numbers(axes.xaxis, axes.yaxis)
     axes.legend(frameon=False, fontsize=8)
@@ -151,7 +151,7 @@ def errors_by_force(errors: Sequence[DetailedErrors], stack: str) -> Figure:
 
 
 def calibration(quality: UncertaintyQuality, unit: str) -> Figure:
-    """Left: predicted against observed errors, in bins of the former; right: stated against found coverage."""
+    """Plot observed against predicted errors in bins (left), and observed against stated coverage (right)."""
     figure = new_figure(8, 3.8)
     left, right = figure.subplots(1, 2)
     predicted = np.array([entry.predicted for entry in quality.reliability])
@@ -166,15 +166,15 @@ def calibration(quality: UncertaintyQuality, unit: str) -> Figure:
     left.plot(predicted, observed, color=ORANGE, marker="o", markersize=5)
     left.set(xlabel=f"predicted standard deviation ({unit})", ylabel=f"observed RMSE ({unit})")
     left.set_aspect("equal")
-    left.set_title("size of errors, in bins of equal number", fontsize=10)
+    left.set_title("size of errors, bins of equal number", fontsize=10)
     stated = [entry.stated for entry in quality.coverage]
     right.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
     found = [(entry.stated, entry.conformal) for entry in quality.coverage if entry.conformal is not None]
     if found:
         right.plot(*zip(*found, strict=True), color=ORANGE, marker="o", markersize=5, label="conformal intervals")
     normal = [entry.normal for entry in quality.coverage]
-    right.plot(stated, normal, color=BLUE, marker="s", markersize=4, linestyle="--", label="as if errors were normal")
-    right.set(xlim=(0.4, 1), ylim=(0.4, 1), xlabel="stated coverage", ylabel="part of the test errors inside")
+    right.plot(stated, normal, color=BLUE, marker="s", markersize=4, linestyle="--", label="normal distribution")
+    right.set(xlim=(0.4, 1), ylim=(0.4, 1), xlabel="stated coverage", ylabel="fraction of test errors inside")
     right.set_ylim(min(0.4, *normal, *(inside for _, inside in found)), 1)
     right.set_title("coverage", fontsize=10)
     right.legend(frameon=False, fontsize=9)

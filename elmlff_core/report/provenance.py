@@ -1,4 +1,4 @@
-"""Provenance: settings and versions, which numbers may depend on, as the last sections of every page."""
+"""Provenance: settings and versions that the results depend on, as the last sections of every page."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ DEVELOPMENT = ('extra == "test"', 'extra == "docs"')
 
 
 def versions() -> dict[str, str]:
-    """Python, elmlff, and what elmlff and its extras ask for, as far as it is installed here; nothing is imported."""
+    """Return the installed versions of Python, elmlff and its requirements with all extras, without importing them."""
     try:
         lines = requires(PROJECT) or []
     except PackageNotFoundError:
-        lines = []  # run from a folder that is not installed
-    names = {re.split(r"[\s\[<>=!~;(]", line)[0] for line in lines if not any(part in line for part in DEVELOPMENT)}
+        lines = []  # elmlff runs from a folder without being installed
+    names = {re.split(r"[\s\[<>=!~;(]", line)[0] for line in lines if not any(extra in line for extra in DEVELOPMENT)}
     found = {name: installed_version(name) for name in [PROJECT, *sorted(names - {PROJECT}, key=str.lower)]}
     return {"Python": platform.python_version()} | {name: version for name, version in found.items() if version}
 
 
 def provenance(settings: str) -> list[Section]:
-    """The last sections of a page.
+    """Return the last sections of a page, with settings and versions.
 
     Parameters
     ----------
-    settings : of the run, as TOML
+    settings : settings of the run, as TOML
     """
     table = Table(("package", "version"), list(versions().items()), text_columns=2)
     return [Section("Settings", [Listing(settings)]), Section("Versions", [table])]

@@ -1,4 +1,4 @@
-"""StackCalculator: a stack wherever an ASE calculator runs."""
+"""StackCalculator: a stack as an ASE calculator."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ UNCERTAINTIES = ("forces_std", "energy_std")
 
 
 class StackResults(dict):
-    """Results that ASE has names for, as a dict; those that it has none for are found by key, but not listed.
+    """Results of a calculation as a dict that lists only properties of ASE; others are found by their key.
 
-    ASE refuses results that it does not know: ``calc.export_properties()`` and the common
-    ``SinglePointCalculator(atoms, **calc.results)`` fail where any is listed.
+    ASE rejects results that are not its own properties: ``calc.export_properties()`` and the common
+    ``SinglePointCalculator(atoms, **calc.results)`` fail if such a result is listed.
 
     Parameters
     ----------
-    known : ASE's own properties
-    unlisted : the others
+    known : properties of ASE
+    unlisted : other results
     """
 
     def __init__(self, known: dict[str, Any], unlisted: dict[str, Any]) -> None:
@@ -38,21 +38,21 @@ class StackResults(dict):
 class StackCalculator(Calculator):
     """ASE calculator of a stack.
 
-    ``forces`` (n_atoms, 3) in eV/Å are the stack's.  ``energy`` and ``free_energy`` in eV are given where the base
-    models give energies.  The forces of a meta-model that learns forces alone are not the gradient of that energy,
-    which is the linear combination of the base models' aligned energies: do not expect it to be conserved in molecular
-    dynamics.  With ``conservative`` it is the stack's own energy, forces are its gradient, and ``stress`` (6,) in eV/Å³
-    is given where every base model gives it and the structure is periodic.
+    ``forces`` (n_atoms, 3) in eV/Å are predicted by the stack.  ``energy`` and ``free_energy`` in eV are available if
+    the base models give energies.  A meta-model that learns only forces has as energy the linear combination of the
+    aligned energies of the base models.  Its forces are not the gradient of this energy, so molecular dynamics does not
+    conserve it.  With ``conservative``, the energy is that of the stack and the forces are its negative gradient;
+    ``stress`` (6,) in eV/Å³ is available if every base model gives it and the structure is periodic.
 
-    A stack with calibrated uncertainties also gives ``forces_std`` (n_atoms,) in eV/Å, the standard deviation of each
-    force component, and, where there are energies, ``energy_std`` in eV: by ``calc.get_property("forces_std", atoms)``
-    or ``calc.results["forces_std"]``.  ASE's writers leave them out; to keep them in a file, put them into
-    ``atoms.arrays`` and ``atoms.info``.
+    A stack with calibrated uncertainties also has ``forces_std`` (n_atoms,) in eV/Å, the standard deviation of each
+    force component, and, if there are energies, ``energy_std`` in eV.  Read them with
+    ``calc.get_property("forces_std", atoms)`` or ``calc.results["forces_std"]``.  The writers of ASE do not write them;
+    to store them in a file, copy them to ``atoms.arrays`` and ``atoms.info``.
 
     Parameters
     ----------
-    stack : a loaded stack, or the folder of one
-    trust : as for `load_stack`, where `stack` is a folder
+    stack : a loaded stack, or the folder of a stack
+    trust : as for `load_stack`, if `stack` is a folder
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
@@ -67,7 +67,10 @@ class StackCalculator(Calculator):
         properties: Sequence[str] = ("forces",),
         system_changes: Sequence[str] = all_changes,
     ) -> None:
-        """Fill ``results`` for `atoms`; ElmlffError where a base model or the meta-model cannot take them."""
+        """Compute ``results`` for `atoms`.
+
+        Raises ElmlffError if a base model or the meta-model cannot be applied to them.
+        """
         super().calculate(atoms, properties, system_changes)
         found = self.stack.predict([self.atoms])
         known: dict[str, Any] = {"forces": found.forces}
@@ -83,15 +86,15 @@ class StackCalculator(Calculator):
         self.results = StackResults(known, unlisted)
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
-        """As ASE's, and ``forces_std`` and ``energy_std`` too.
+        """Return a property of ASE, or ``forces_std`` or ``energy_std``.
 
-        PropertyNotImplementedError where the stack has no such uncertainty.
+        Raises PropertyNotImplementedError if the stack has no such uncertainty.
         """
         if name not in UNCERTAINTIES:
             return super().get_property(name, atoms, allow_calculation)
         if super().get_property("forces", atoms, allow_calculation) is None:
             return None
         if name not in self.results.unlisted:
-            raise PropertyNotImplementedError(f"this stack has no {name}: it was saved without such uncertainties")
+            raise PropertyNotImplementedError(f"this stack has no {name}: it was saved without this uncertainty")
         value = self.results.unlisted[name]
         return value.copy() if isinstance(value, np.ndarray) else value

@@ -1,4 +1,4 @@
-"""Stack: a fitted meta-model with its base models; a folder of safetensors and JSON that can be moved and loaded."""
+"""Stack: a fitted meta-model with its base models, saved as a folder of safetensors and JSON files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BUNDLE_FOLDER = "models"
 
 @dataclass(frozen=True)
 class StackPrediction(Prediction):
-    """What a stack predicts, and how far it may be off as far as that was calibrated on validation structures.
+    """Prediction of a stack with its uncertainties, if they were calibrated on validation structures.
 
     Attributes
     ----------
@@ -49,13 +49,13 @@ class StackPrediction(Prediction):
 
 @dataclass
 class Stack:
-    """A force field made of others.
+    """A force field made of several force fields.
 
     Attributes
     ----------
-    base_models : in the order of the meta-model's inputs
-    meta_name, meta_options, meta : the fitted meta-model
-    uncertainty : how sure it is, calibrated on validation structures, or None where it was not
+    base_models : base models, in the order of the meta-model's inputs
+    meta_name, meta_options, meta : name, options and instance of the fitted meta-model
+    uncertainty : uncertainty calibrated on validation structures, or None if it was not calibrated
     """
 
     base_models: list[NamedModel]
@@ -71,31 +71,31 @@ class Stack:
 
     @property
     def elements(self) -> frozenset[str] | None:
-        """Elements that every base model knows, or None where none tells."""
+        """Elements that every base model supports, or None if no base model limits them."""
         known = [model.force_field.elements for model in self.base_models]
         limits = [elements for elements in known if elements is not None]
         return frozenset.intersection(*limits) if limits else None
 
     def features(self, structures: Sequence[Atoms], dataset: Dataset | None = None) -> Features:
-        """Predictions of the base models for `structures`, computed now; those in workers run at the same time."""
+        """Compute the predictions of the base models for `structures`; base models in workers run at the same time."""
         predictions = for_each_model(self.base_models, lambda model: predict_checked(model, structures))
         return Features.from_predictions(structures, predictions, dataset)
 
     def close(self) -> None:
-        """End the workers of base models that have one; the next prediction starts others."""
+        """Stop the workers of the base models; the next prediction starts new ones."""
         for model in self.base_models:
             model.close()
 
     def predict(self, structures: Sequence[Atoms]) -> StackPrediction:
-        """Forces (eV/Å), energies (eV) where base models give them, and how far both may be off."""
+        """Predict forces (eV/Å), energies (eV) if the base models give them, and the uncertainties of both."""
         features = self.features(structures)
         found = in_blocks(features, self.meta.predict).checked(structures, "the stack")
         return StackPrediction(found.n_atoms, found.forces, found.energy, found.stress, **self.stds(features))
 
     def stds(self, features: Features) -> dict[str, np.ndarray]:
-        """How far predictions from `features` may be off, as far as it was calibrated.
+        """Return the standard deviations of the predictions from `features`, as far as they were calibrated.
 
-        ``forces_std`` (n_rows,) in eV/Å, of each force component, and ``energy_std`` (n_structures,) in eV.
+        ``forces_std`` (n_rows,) in eV/Å is for each force component, ``energy_std`` (n_structures,) is in eV.
         """
         if self.uncertainty is None:
             return {}
@@ -106,7 +106,7 @@ class Stack:
     def save(self, directory: Path, bundle: bool = False) -> None:
         """Write the stack to `directory`.
 
-        Checkpoints of base models are referenced by path and SHA-256, or copied into the folder with `bundle`.
+        Checkpoints of base models are referenced by path and SHA-256; with `bundle` they are copied into the folder.
         """
         meta_folder = directory / META_FOLDER
         meta_folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ class Stack:
         if self.uncertainty is not None:
             write_json(uncertainty_file, self.uncertainty.as_record())
         else:
-            uncertainty_file.unlink(missing_ok=True)  # of a stack saved here before
+            uncertainty_file.unlink(missing_ok=True)  # left by an earlier stack in this folder
         record = {
             "format_version": FORMAT_VERSION,
             "meta": {"name": self.meta_name, "options": self.meta_options},
@@ -138,16 +138,18 @@ def load_stack(directory: str | Path, trust: bool = False) -> Stack:
     Raises
     ------
     ElmlffError
-        No stack there, one of a newer format, a checkpoint that is missing or has changed, or code to run that the
-        user has not allowed.
+        There is no stack, its format is newer, a file or a checkpoint is missing or has changed, or the stack would run
+        code that the user has not allowed.
     """
     directory = Path(directory).expanduser()
     path = directory / STACK_FILE
     if not path.exists():
-        raise ElmlffError(f"{directory} holds no stack: there is no {STACK_FILE} in it")
+        raise ElmlffError(f"{directory} contains no stack: there is no {STACK_FILE} in it")
     record = read_json(path, ("format_version", "meta", "base_models", "files"), "restore it, or stack again")
     if record["format_version"] > FORMAT_VERSION:
-        raise ElmlffError(f"{path} has format {record['format_version']}, newer than this elmlff knows: upgrade elmlff")
+        raise ElmlffError(
+            f"{path} has format {record['format_version']}, newer than this elmlff supports: upgrade elmlff"
+        )
     for name, expected in record["files"].items():
         if not (directory / name).is_file() or sha256_of(directory / name) != expected:
             raise ElmlffError(f"{directory / name} is missing or has changed since the stack was saved: restore it")
@@ -170,7 +172,7 @@ def _own_files(directory: Path) -> list[Path]:
 
 
 def _load_uncertainty(path: Path) -> Uncertainty | None:
-    """Uncertainties beside a stack, or None where it was saved without."""
+    """Read the uncertainties of a stack; None if it was saved without."""
     if not path.exists():
         return None
     try:
@@ -191,7 +193,7 @@ def _model_record(model: NamedModel, directory: Path, bundle: bool) -> dict[str,
         inside = source.is_relative_to(directory.resolve())
         checkpoint = {
             "path": str(source.relative_to(directory.resolve()) if inside else source),
-            # Runs and models often move together: where the absolute path is gone, this one may still hold.
+            # Runs and models are often moved together: the relative path may then exist when the absolute one does not.
             "relative": str(source.relative_to(directory.resolve(), walk_up=True)),
             "sha256": sha256_of(source),
         }
@@ -207,7 +209,7 @@ def _model_record(model: NamedModel, directory: Path, bundle: bool) -> dict[str,
 def _worker_record(settings: ModelConfig) -> dict[str, Any]:
     python = settings.python
     if python is not None and "/" in python:
-        # Not resolved: in a virtual environment this is a link, and what it points to is another environment.
+        # Not resolved: in a virtual environment this is a link, and its target belongs to another environment.
         python = str(Path(python).absolute())
     return {"python": python, "timeout": settings.timeout, "threads": settings.threads}
 
@@ -220,7 +222,7 @@ def _load_model(entry: dict[str, Any], directory: Path) -> NamedModel:
         if checkpoint is None:
             raise ElmlffError(
                 f"the checkpoint of model '{entry['name']}' is missing: {candidates[0]}; "
-                "make stacks that travel with `elmlff stack --bundle`"
+                "use `elmlff stack --bundle` for stacks that are moved to other folders or machines"
             )
         if sha256_of(checkpoint) != stored["sha256"]:
             raise ElmlffError(

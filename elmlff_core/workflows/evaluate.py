@@ -1,4 +1,4 @@
-"""Evaluation of a finished stack on labelled structures."""
+"""The evaluation workflow: errors of a finished stack on labelled structures."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from elmlff_core.stack.stack import Stack
 
 
 def evaluate_stack(stack: Stack, dataset: Dataset, reporter: Reporter) -> list[ModelErrors]:
-    """Errors of a loaded stack, and force errors of each of its base models, on labelled structures.
+    """Compute the errors of a loaded stack and the force errors of its base models on labelled structures.
 
-    DataError where the structures contain an element that a base model does not know.
+    Raises DataError if the structures contain an element that a base model does not support.
     """
     if stack.elements is not None and (unknown := sorted(dataset.elements - stack.elements)):
         raise DataError(
-            f"{dataset.source} contains {', '.join(unknown)}, which a base model of the stack does not know"
+            f"{dataset.source} contains {', '.join(unknown)}, which a base model of the stack does not support"
         )
     features = dataset_features(stack.base_models, dataset, FeatureCache(), reporter)
     splits = {"test": features}

@@ -1,7 +1,7 @@
-"""The way in for every workflow: read, resolve, check, train, predict, out-of-fold.
+"""Preparation for all workflows: read data, resolve, check and train base models, predict features.
 
-`read_inputs` does what takes no time and refuses what cannot be used; a workflow then opens its folder.  `prepare` does
-what takes long: what comes out is all that a workflow needs.
+`read_inputs` takes little time and rejects inputs that cannot be used; a workflow then opens its folder.  `prepare`
+does the long work and returns everything that a workflow needs.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from elmlff_core.settings.run_folder import DEFAULT_RUNS_FOLDER, RunFolder
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run starts from.
+    """Inputs of a run.
 
     Attributes
     ----------
-    config : the settings, base models named
+    config : the settings, with the names of the base models filled in
     splits : training, validation and test structures
-    base_models : in the order of the settings; those that need training have no checkpoint yet
+    base_models : base models in the order of the settings; those that need training have no checkpoint yet
     """
 
     config: Config
@@ -50,9 +50,9 @@ class Inputs:
     base_models: list[NamedModel]
 
     def key(self, kind: str, config: Config | None = None) -> str:
-        """Hex digest of settings, data and given checkpoints, and of what `kind` of run they are for.
+        """Return the hex digest of the `kind` of run and of its settings, data and given checkpoints.
 
-        `config` stands in for the settings where a workflow has filled in more of them.
+        `config` replaces the settings if a workflow has filled in more of them.
         """
         digest = hashlib.sha256((kind + (config or self.config).digest()).encode())
         digest.update(self.splits.source.labels_fingerprint.encode())
@@ -67,15 +67,15 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a workflow works on.
+    """Prepared inputs of a workflow.
 
     Attributes
     ----------
     config : the settings
     splits : training, validation and test structures
-    base_models : all with a checkpoint, where their adapter has checkpoints
-    trained : names of those that were trained here, on the training structures
-    folds : of the training structures, empty where none were asked for
+    base_models : base models, all with a checkpoint if their adapter uses checkpoints
+    trained : names of the base models that elmlff trained on the training structures
+    folds : folds of the training structures, empty if none were requested
     features : split -> predictions of the base models, with the labels
     """
 
@@ -93,17 +93,17 @@ class Prepared:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Split -> number of structures."""
+        """Number of structures of each split."""
         return {split: len(values) for split, values in self.features.items()}
 
 
 def read_inputs(config: Config) -> Inputs:
-    """Read data and resolve base models; nothing long is begun.
+    """Read data and resolve base models, without starting long work.
 
     Raises
     ------
     ElmlffError
-        Data, settings or plugins that cannot be used; the message says what to do.
+        Data, settings or plugins cannot be used; the message explains what to do.
     """
     set_up_process()
     config = with_base_models(config)
@@ -112,15 +112,15 @@ def read_inputs(config: Config) -> Inputs:
 
 
 def open_run(inputs: Inputs, kind: str, config: Config, output: Path | None, any_seeds: bool = False) -> RunFolder:
-    """The folder of a run: settings, data and given checkpoints decide whether it is the same run as before.
+    """Open the folder of a run; settings, data and given checkpoints decide whether it is the same run as before.
 
     Parameters
     ----------
-    inputs : of the run
-    kind : of workflow: the beginning of the folder's name, "" for a stack
-    config : the settings, with all that the workflow has filled in
-    output : the folder; by default one below ``elmlff-runs`` named after the settings
-    any_seeds : whether the run is the same with any number of seeds, as each has a folder of its own
+    inputs : inputs of the run
+    kind : kind of workflow, the beginning of the folder's name; "" for a stack
+    config : the settings, including those that the workflow has filled in
+    output : folder of the run; by default a folder in ``elmlff-runs`` named after the settings
+    any_seeds : whether a different number of seeds is the same run, because each fit has its own folder
     """
     key = inputs.key(kind, without_seeds(config) if any_seeds else config)
     names = [kind, "+".join(config.base_models), "+".join(config.meta_names), key[:8]]
@@ -128,19 +128,19 @@ def open_run(inputs: Inputs, kind: str, config: Config, output: Path | None, any
 
 
 def prepare(inputs: Inputs, models_folder: Path, reporter: Reporter, plans: Iterable[str] = ()) -> Prepared:
-    """Train base models where they have no checkpoint, and predict every structure with each of them.
+    """Train base models without a checkpoint, and predict all structures with each base model.
 
     Parameters
     ----------
-    inputs : of `read_inputs`
-    models_folder : where models trained here live, to be found by later runs
-    reporter : told what is going on
-    plans : what the workflow will do with the features, said before anything long begins
+    inputs : result of `read_inputs`
+    models_folder : folder for trained base models, where later runs find them
+    reporter : receives messages and progress
+    plans : lines on what the workflow will do, reported before the long work starts
 
     Raises
     ------
     ElmlffError
-        Base models that cannot be trained or evaluated, or do not know the elements of the data.
+        A base model cannot be trained or evaluated, or does not support the elements of the data.
     """
     config, splits = inputs.config, inputs.splits
     cache = FeatureCache()
@@ -159,7 +159,7 @@ def prepare(inputs: Inputs, models_folder: Path, reporter: Reporter, plans: Iter
 
 
 def announce(inputs: Inputs, models_folder: Path, reporter: Reporter) -> None:
-    """Say which data and base models are used, and what has to be trained."""
+    """Report the data, the base models, and which of them will be trained."""
     config, splits = inputs.config, inputs.splits
     held_out = "given" if splits.test_source is not None else f"{config.data.split} split"
     reporter.say(
@@ -182,13 +182,13 @@ def announce(inputs: Inputs, models_folder: Path, reporter: Reporter) -> None:
             reporter.say(f"{model.name}: adapter {model.plugin.name}, to be trained ({config.budget}: {what})")
     to_train = ", ".join(model.name for model in inputs.base_models if model.needs_training)
     if config.folds and to_train:
-        reporter.say(f"{to_train}: trained again without each of {config.folds} folds, for out-of-fold features")
+        reporter.say(f"{to_train}: retrained without each of {config.folds} folds, for out-of-fold features")
 
 
 def train_base_models(inputs: Inputs, models_folder: Path, reporter: Reporter) -> list[NamedModel]:
-    """The base models, those without a checkpoint trained on the training structures.
+    """Train base models without a checkpoint on the training structures, and return all base models.
 
-    Test structures are not among those they see.
+    Test structures are never used in a training.
     """
     splits, seed = inputs.splits, inputs.config.seed
     ready = []
@@ -204,11 +204,11 @@ def train_base_models(inputs: Inputs, models_folder: Path, reporter: Reporter) -
 def base_features(
     models: Sequence[NamedModel], splits: Splits, cache: FeatureCache, reporter: Reporter
 ) -> dict[str, Features]:
-    """Predictions of every base model for training, validation and test structures, from the cache where known."""
+    """Predict training, validation and test structures with every base model; cached predictions are read."""
     source = dataset_features(models, splits.source, cache, reporter)
     test = source if splits.test_source is None else dataset_features(models, splits.test_source, cache, reporter)
     for model in models:
-        model.close()  # a worker's memory is better free while the meta-model is fitted
+        model.close()  # free the memory of workers before the meta-model is fitted
     return {
         "train": source.subset(splits.train_index),
         "valid": source.subset(splits.valid_index),
@@ -219,14 +219,14 @@ def base_features(
 def train_one(config: Config, name: str, models_folder: Path, reporter: Reporter) -> Path:
     """Train the base model `name` on the training structures and return its checkpoint.
 
-    ConfigError where it has a checkpoint or its adapter does not train.
+    Raises ConfigError if it has a checkpoint or its adapter cannot train.
     """
     inputs = read_inputs(config.model_copy(update={"base_models": (name,)}))
     (model,) = inputs.base_models
     if model.plugin.trainer is None:
-        raise ConfigError(f"adapter '{model.plugin.name}' of model '{name}' does not train: give it a checkpoint")
+        raise ConfigError(f"adapter '{model.plugin.name}' of model '{name}' cannot train: give the model a checkpoint")
     if model.checkpoint is not None:
-        raise ConfigError(f"model '{name}' has a checkpoint, {model.checkpoint}: nothing to train")
+        raise ConfigError(f"model '{name}' has a checkpoint, {model.checkpoint}: there is nothing to train")
     announce(inputs, models_folder, reporter)
     (trained,) = train_base_models(inputs, models_folder, reporter)
     assert trained.checkpoint is not None
@@ -234,10 +234,10 @@ def train_one(config: Config, name: str, models_folder: Path, reporter: Reporter
 
 
 def in_sample_notes(models: Sequence[str]) -> list[str]:
-    """What a reader should know of features of `models` that are in-sample."""
+    """Return notes for a page on the in-sample features of `models`."""
     if not models:
         return []
     return [
         f"Features of {', '.join(models)} on training structures are in-sample: these base models were trained on the "
-        "structures that linear combinations and meta-models learn from; --folds K gives out-of-fold features."
+        "structures from which linear combinations and meta-models learn. Use --folds K for out-of-fold features."
     ]

@@ -1,4 +1,4 @@
-"""The command line, as a user types it."""
+"""Fixtures that run the command line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture
 def elmlff() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`elmlff` with `arguments` in `folder`; keywords are variables of its environment."""
+    """Return a function that runs `elmlff` with arguments in a folder; keywords are environment variables."""
 
     def run(*arguments: str, folder: Path, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(

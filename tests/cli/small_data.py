@@ -1,4 +1,4 @@
-"""Few structures and bases that need no training, for runs of seconds, and commands run on them."""
+"""A small dataset and base models that need no training, for runs of seconds, and functions to run commands."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ device = "cpu"
 
 
 def write_small_data(folder: Path, n_structures: int = 40) -> None:
-    """``few.extxyz``, labelled methanes, and ``elmlff.toml``, in `folder`."""
+    """Write ``few.extxyz``, labelled methane structures, and ``elmlff.toml`` to `folder`."""
     dataset = read_dataset("methane").subset(range(0, 1200, 1200 // n_structures))
     assert dataset.energy is not None
     structures = list(dataset.structures)
@@ -51,12 +51,12 @@ def write_small_data(folder: Path, n_structures: int = 40) -> None:
 
 
 def environment(folder: Path, **variables: str) -> dict[str, str]:
-    """One thread, a cache of its own in `folder`, and other variables."""
+    """Return environment variables with one thread, a cache in `folder`, and `variables`."""
     return os.environ | {"ELMLFF_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"} | variables
 
 
 def elmlff(folder: Path, *arguments: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
-    """`elmlff` with `arguments` in `folder`, which must end with `code`."""
+    """Run `elmlff` with `arguments` in `folder` and check its exit code."""
     result = subprocess.run(
         [sys.executable, "-m", "elmlff_core", *arguments],
         cwd=folder, env=environment(folder, **variables), capture_output=True, text=True, check=False, timeout=300,
@@ -66,7 +66,7 @@ def elmlff(folder: Path, *arguments: str, code: int = 0, **variables: str) -> su
 
 
 def kill_when(folder: Path, ready: Callable[[], bool], *arguments: str, **variables: str) -> None:
-    """Start `elmlff` and kill it, and it alone, with a signal that cannot be caught, as soon as `ready`."""
+    """Start `elmlff` and kill only its main process, with a signal that cannot be caught, as soon as `ready`."""
     process = subprocess.Popen(
         [sys.executable, "-m", "elmlff_core", *arguments],
         cwd=folder, env=environment(folder, **variables), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -77,11 +77,11 @@ def kill_when(folder: Path, ready: Callable[[], bool], *arguments: str, **variab
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
-    # Its workers hold its output: that it ends says that they have ended too.
+    # Its workers keep the output open: the end of the output means that they have ended too.
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
 
 
 def n_lines(path: Path) -> int:
-    """Lines of a text, 0 where there is none."""
+    """Return the number of lines of a file, 0 if it does not exist."""
     return len(path.read_text().splitlines()) if path.exists() else 0

@@ -1,4 +1,4 @@
-"""`elmlff data` as a user types it, against a small repository served by the tests."""
+"""The command `elmlff data`, with a small repository served by the tests."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_listing_imports_no_backend(tmp_path):
     assert not modules_after(["data", "list"], tmp_path) & {*BACKENDS, "pooch", "requests"}
 
 
-def test_list_tells_what_the_papers_data_are(elmlff, tmp_path, monkeypatch):
+def test_list_shows_the_data_of_the_paper(elmlff, tmp_path, monkeypatch):
     monkeypatch.delenv("ELMLFF_CATALOGUE", raising=False)
     monkeypatch.setenv("ELMLFF_DATA", str(tmp_path / "none"))
     entries = listed(elmlff, tmp_path)
@@ -59,7 +59,7 @@ def test_list_tells_what_the_papers_data_are(elmlff, tmp_path, monkeypatch):
     assert not (tmp_path / "none").exists()
 
 
-def test_list_tells_what_is_here(elmlff, repository, tmp_path):
+def test_list_shows_which_frames_are_here(elmlff, repository, tmp_path):
     assert listed(elmlff, tmp_path)["paper-fluid"]["state"] == "not here"
     (hidden := repository.root / "study/validation_data/type.raw").rename(tmp_path / "hidden")
     done = elmlff("data", "get", "fluid", folder=tmp_path, check=False)
@@ -77,7 +77,7 @@ def test_list_tells_what_is_here(elmlff, repository, tmp_path):
     assert "damaged: train/type.raw" in elmlff("data", "list", folder=tmp_path).stdout
 
 
-def test_get_tells_how_to_use_it_and_stack_does(elmlff, repository, tmp_path):
+def test_get_shows_how_to_use_the_data(elmlff, repository, tmp_path):
     done = elmlff("data", "get", "fluid", folder=tmp_path)
     assert f"paper-fluid: complete, 14 frames, in {tmp_path}/kept/datasets/paper-fluid\n" in done.stdout
     use = "elmlff stack --data paper-fluid --test paper-fluid/test"
@@ -85,14 +85,15 @@ def test_get_tells_how_to_use_it_and_stack_does(elmlff, repository, tmp_path):
     (tmp_path / "elmlff.toml").write_text(SETTINGS)
     ran = elmlff(*use.split()[1:], "--meta", "mean", "--output", "run", folder=tmp_path)
     assert "data: paper-fluid/train, 10 training, 1 validation and 3 test structures" in ran.stdout
-    (row,) = (row for row in json.loads((tmp_path / "run/metrics.json").read_text())["errors"] if row["name"] == "emt")
-    assert row["errors"]["test"]["rmse"] > 0
+    errors = json.loads((tmp_path / "run/metrics.json").read_text())["errors"]
+    (emt,) = (model for model in errors if model["name"] == "emt")
+    assert emt["errors"]["test"]["rmse"] > 0
     evaluated = elmlff("evaluate", "run", "--data", "paper-fluid/test", "--json", folder=tmp_path).stdout
-    (again,) = (row for row in json.loads(evaluated) if row["name"] == "emt")
-    assert again["errors"]["test"]["rmse"] == pytest.approx(row["errors"]["test"]["rmse"])
+    (again,) = (model for model in json.loads(evaluated) if model["name"] == "emt")
+    assert again["errors"]["test"]["rmse"] == pytest.approx(emt["errors"]["test"]["rmse"])
 
 
-def test_get_to_a_folder_names_the_folder(elmlff, repository, tmp_path):
+def test_get_with_output_writes_to_that_folder(elmlff, repository, tmp_path):
     done = elmlff("data", "get", "paper-fluid", "--output", "mine", folder=tmp_path)
     assert "use: elmlff stack --data mine/train --test mine/test\n" in done.stdout
     expected = np.load(repository.root / "study/validation_data/set.000/force.npy")
@@ -100,7 +101,7 @@ def test_get_to_a_folder_names_the_folder(elmlff, repository, tmp_path):
     assert not (tmp_path / "kept").exists()
 
 
-def test_get_from_a_folder_tells_what_is_not_in_it(elmlff, repository, tmp_path):
+def test_get_from_a_folder_reports_missing_sets(elmlff, repository, tmp_path):
     shutil.rmtree(repository.root / "study/validation_data")
     shutil.rmtree(repository.root / "study/training_data/set.000")
     done = elmlff("data", "get", "fluid", "--from", "repository", folder=tmp_path)
@@ -110,7 +111,7 @@ def test_get_from_a_folder_tells_what_is_not_in_it(elmlff, repository, tmp_path)
     assert repository.requested == []
 
 
-def test_faults_are_one_line(elmlff, repository, tmp_path):
+def test_errors_are_one_line(elmlff, repository, tmp_path):
     repository.close()
     for arguments in (["get", "fluid"], ["get", "fliud"], ["get", "fluid", "--from", "nowhere"], ["lst"], ["get"]):
         done = elmlff("data", *arguments, folder=tmp_path, check=False)

@@ -1,4 +1,4 @@
-"""`elmlff doctor`: what it sees, and that it ends with 1 where something is wrong."""
+"""The checks of `elmlff doctor`, and its exit code if something is wrong."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def test_a_cache_that_cannot_be_written_is_wrong(tmp_path):
 
 @pytest.fixture
 def installed(monkeypatch):
-    """Pretends that certain versions are installed, and that packages ask for certain others."""
-    versions, asked = {}, {}
+    """Pretend that certain versions are installed, and that packages require certain versions."""
+    versions, required = {}, {}
 
     def version(name):
         if name not in versions:
@@ -72,15 +72,15 @@ def installed(monkeypatch):
         return versions[name]
 
     monkeypatch.setattr(requirements, "version", version)
-    monkeypatch.setattr(requirements, "requires", lambda name: asked.get(name, []))
-    return versions, asked
+    monkeypatch.setattr(requirements, "requires", lambda name: required.get(name, []))
+    return versions, required
 
 
 def test_mace_beside_deepmd_is_a_known_clash(installed):
-    versions, asked = installed
+    versions, required = installed
     versions |= {"mace-torch": "0.3.14", "deepmd-kit": "3.2.0", "e3nn": "0.4.4"}
-    asked |= {"mace-torch": ["e3nn==0.4.4"], "deepmd-kit": ['e3nn>=0.5.9; extra == "torch"']}
-    asked["elmlff"] = ['deepmd-kit[torch]<4,>=3.2; extra == "deepmd"']
+    required |= {"mace-torch": ["e3nn==0.4.4"], "deepmd-kit": ['e3nn>=0.5.9; extra == "torch"']}
+    required["elmlff"] = ['deepmd-kit[torch]<4,>=3.2; extra == "deepmd"']
     found = list(clashes(registry()))
     assert [finding.subject for finding in found] == ["mace-torch and deepmd-kit", "deepmd-kit"]
     assert 'python = "mace-torch-env/bin/python"' in found[0].remedy
@@ -96,7 +96,7 @@ def test_an_old_schnetpack_is_a_known_clash(installed):
     assert 'pip install "elmlff[schnet]"' in finding.remedy
 
 
-def test_no_clash_is_told_too(installed):
+def test_no_clash_is_reported_too(installed):
     assert list(clashes(registry())) == [
         Finding("clashes", "versions", "ok", "no clash among elmlff, its backends and known force fields")
     ]
@@ -111,10 +111,10 @@ def test_deepmd_without_its_pytorch_extra_is_a_known_clash(installed, monkeypatc
     assert finding.remedy == 'pip install "elmlff[deepmd]"'
 
 
-def test_a_force_field_beside_which_others_changed_what_it_needs_gets_its_own_environment(installed):
-    versions, asked = installed
+def test_the_remedy_for_unmet_requirements_of_a_force_field_is_its_own_environment(installed):
+    versions, required = installed
     versions |= {"chgnet": "0.4.2", "numpy": "2.4.0", "torch": "2.11.0"}
-    asked["chgnet"] = ["numpy<2.4", "torch<2.10"]
+    required["chgnet"] = ["numpy<2.4", "torch<2.10"]
     found = list(clashes(registry()))
     assert [(finding.subject, finding.message) for finding in found] == [
         ("chgnet", "numpy 2.4.0 is installed, chgnet needs <2.4"),
@@ -123,13 +123,13 @@ def test_a_force_field_beside_which_others_changed_what_it_needs_gets_its_own_en
     assert {finding.remedy for finding in found} == {requirements.own_environment("chgnet")}
 
 
-def test_a_plugin_that_cannot_tell_of_its_clash_does_not_end_the_examination(installed):
+def test_a_failing_check_of_a_plugin_does_not_end_the_examination(installed):
     found = Registry(
-        clashes=[(PackageClash("this and that", lambda: str(1 / 0), "part them"), Origin("odd", "1", "m"))]
+        clashes=[(PackageClash("this and that", lambda: str(1 / 0), "separate them"), Origin("odd", "1", "m"))]
     )
     (finding,) = clashes(found)
     assert (finding.subject, finding.level) == ("this and that", "wrong")
-    assert finding.message == "odd 1 cannot tell whether this is here: ZeroDivisionError: division by zero"
+    assert finding.message == "the check of odd 1 failed: ZeroDivisionError: division by zero"
 
 
 def test_the_command_names_what_is_wrong_and_fails(elmlff, tmp_path):

@@ -1,4 +1,4 @@
-"""`elmlff plugins`, `models`, `init` and `new-adapter` as a user types them; no backend is imported by listings."""
+"""The commands `elmlff plugins`, `models`, `init` and `new-adapter`; listings import no backend."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BACKENDS = ("torch", "deepmd", "schnetpack", "calorine", "neppo", "torch_geometr
 
 
 def modules_after(command: list[str], folder: Path) -> set[str]:
-    """Top-level modules that a command imports."""
+    """Return the top-level modules that a command imports."""
     code = (
         "import sys\nfrom elmlff_core.cli.main import main\n"
         f"try: main({command!r})\nexcept SystemExit as end: assert not end.code, end.code\n"
@@ -34,7 +34,7 @@ def test_no_backend_is_imported(command, tmp_path):
     assert not modules_after(command, tmp_path) & set(BACKENDS)
 
 
-def test_plugins_tells_what_where_and_whether_it_works(elmlff, tmp_path):
+def test_plugins_shows_packages_and_whether_they_can_be_used(elmlff, tmp_path):
     entries = {entry["name"]: entry for entry in json.loads(elmlff("plugins", "--json", folder=tmp_path).stdout)}
     assert set(entries) >= {"ase", "dp", "nep", "painn", "schnet", "mean", "median", "best", "linear", "gat"}
     assert entries["ase"] == {
@@ -50,8 +50,8 @@ def test_plugins_tells_what_where_and_whether_it_works(elmlff, tmp_path):
     }
 
 
-def test_plugins_without_any_backend_tells_what_to_install(elmlff, tmp_path):
-    # A finder that knows no backend, as on a machine where none is installed.
+def test_plugins_without_any_backend_shows_what_to_install(elmlff, tmp_path):
+    # A finder that finds no backend, as on a machine without backends.
     (tmp_path / "sitecustomize.py").write_text(
         textwrap.dedent(f"""
         import importlib.util
@@ -104,7 +104,7 @@ def test_a_backend_that_crashes_is_reported(tmp_path, monkeypatch):
 
 @pytest.fixture
 def project(tmp_path) -> Path:
-    """A folder with settings, a training of past days for these options, and one for others."""
+    """A folder with settings, an earlier training with these options, and one with other options."""
     (tmp_path / "elmlff.toml").write_text(
         textwrap.dedent("""
         base_models = ["metal", "nep"]
@@ -134,7 +134,7 @@ def project(tmp_path) -> Path:
     return tmp_path
 
 
-def test_models_tells_states(elmlff, project):
+def test_models_shows_states(elmlff, project):
     entries = {entry["name"]: entry for entry in json.loads(elmlff("models", "--json", folder=project).stdout)}
     assert list(entries)[:4] == ["metal", "nep", "lost", "odd"]
     assert set(entries) == {"metal", "lost", "odd", *registry().presets}
@@ -189,28 +189,28 @@ def test_init_documents_every_key(elmlff, tmp_path):
     text = (tmp_path / "elmlff.toml").read_text()
     sections = {"data": DataConfig, "training": TrainingConfig, "models.mine": ModelConfig}
     for table, section in sections.items():
-        part = text[text.index(f"[{table}]") :]
+        from_table = text[text.index(f"[{table}]") :]
         for key in section.model_fields:
-            assert f"{key} = " in part or f"[{table}.{key}]" in part, f"{table}.{key}"
+            assert f"{key} = " in from_table or f"[{table}.{key}]" in from_table, f"{table}.{key}"
     for key in Config.model_fields:
         assert f"{key} = " in text or f"[{key}" in text, key
 
 
-def test_what_init_comments_out_is_valid_too(elmlff, tmp_path):
+def test_commented_settings_of_init_are_valid(elmlff, tmp_path):
     elmlff("init", folder=tmp_path)
     path = tmp_path / "elmlff.toml"
     lines = []
     for line in path.read_text().splitlines():
         bare = line.removeprefix("# ")
         lines.append(bare if line.startswith("# ") and (" = " in bare.partition("#")[0] or bare[0] == "[") else line)
-    path.write_text("\n".join(lines[1:]))  # the head is prose with an equals sign in it
+    path.write_text("\n".join(lines[1:]))  # the first line is text with an equals sign
     config = read_config(path)
     assert config.models["mine"].adapter == "painn"
     assert config.training.epochs == 50
     assert config.data.test is not None
 
 
-def test_init_writes_over_nothing(elmlff, tmp_path):
+def test_init_does_not_overwrite(elmlff, tmp_path):
     (tmp_path / "elmlff.toml").write_text("seed = 3\n")
     done = elmlff("init", folder=tmp_path, check=False)
     assert done.returncode == 1
@@ -237,7 +237,7 @@ def test_new_adapter_refuses_names(elmlff, tmp_path, name, reason):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_new_adapter_writes_over_nothing(elmlff, tmp_path):
+def test_new_adapter_does_not_overwrite(elmlff, tmp_path):
     elmlff("new-adapter", "my-fluid", folder=tmp_path)
     written = {path.name for path in (tmp_path / "my-fluid").iterdir()}
     assert written == {"README.md", "elmlff_my_fluid.py", "pyproject.toml", "test_elmlff_my_fluid.py"}

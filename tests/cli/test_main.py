@@ -1,11 +1,11 @@
-"""How commands end: help at once, faults in one line, tracebacks on request."""
+"""How commands end: help, errors in one line, tracebacks on request."""
 
 import subprocess
 import sys
 
 
-def test_a_fault_nobody_foresaw_is_one_line(elmlff, tmp_path):
-    """A folder where a file should be written: no error of elmlff's own."""
+def test_an_unexpected_error_is_one_line(elmlff, tmp_path):
+    """A folder in the place of the output file causes an error that is not an ElmlffError."""
     (tmp_path / "elmlff.toml").mkdir()
     result = elmlff("init", "--force", folder=tmp_path, check=False)
     assert result.returncode == 1
@@ -13,7 +13,7 @@ def test_a_fault_nobody_foresaw_is_one_line(elmlff, tmp_path):
     assert "Traceback" in elmlff("init", "--force", "--debug", folder=tmp_path, check=False).stderr
 
 
-def test_without_a_command_the_help_is_shown_as_it_is(elmlff, tmp_path):
+def test_without_a_command_the_help_is_shown(elmlff, tmp_path):
     result = elmlff(folder=tmp_path, check=False)
     assert result.returncode == 2
     assert result.stderr.splitlines()[0].startswith("Usage: elmlff [OPTIONS] COMMAND")

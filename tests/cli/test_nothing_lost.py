@@ -48,7 +48,7 @@ def test_sigterm_ends_a_training_soon_and_it_resumes(workplace: Path, running: s
     running.send_signal(signal.SIGTERM)
     _, stderr = running.communicate(timeout=20)
     assert running.returncode == 143
-    assert stderr.strip() == "elmlff: ended by SIGTERM, as a queue does at its time limit; the same command resumes"
+    assert stderr.strip() == "elmlff: ended by SIGTERM; run the same command again to resume"
     lines = n_lines(workplace / "long" / "fit" / "gat" / "learning_curve.csv")
     assert lines >= 10
 

@@ -1,4 +1,4 @@
-"""`elmlff reproduce` as a user types it, on a small study with the name of the paper's."""
+"""The command `elmlff reproduce`, on a small study with the name of a study of the paper."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def record_of(folder: Path) -> dict[str, Any]:
 
 
 def without_times(record: dict[str, Any]) -> dict[str, Any]:
-    """The record but for what depends on the clock."""
-    table_2 = [{key: value for key, value in row.items() if key != "seconds"} for row in record["table_2"]]
-    table_3 = [{key: value for key, value in row.items() if key != "seconds"} for row in record["table_3"]]
+    """Return the record without times."""
+    table_2 = [{key: value for key, value in entry.items() if key != "seconds"} for entry in record["table_2"]]
+    table_3 = [{key: value for key, value in entry.items() if key != "seconds"} for entry in record["table_3"]]
     return record | {"table_2": table_2, "table_3": table_3}
 
 
@@ -81,41 +81,42 @@ def test_every_table_and_figure_is_there(workplace: Path) -> None:
     run = workplace / "run"
     record = record_of(run)
     assert record["study"] == "methane"
-    assert [row["name"] for row in record["table_1"]] == ["dp1", "dp2"]
-    assert {row["method"] for row in record["table_2"]} == {"per-subset", "masked", "linear"}
+    assert [entry["name"] for entry in record["table_1"]] == ["dp1", "dp2"]
+    assert {entry["method"] for entry in record["table_2"]} == {"per-subset", "masked", "least-squares"}
     assert len(record["table_2"]) == 3 * 3
-    assert [row["name"] for row in record["table_3"]] == ["full", "no-residuals", "minus-1", "minus-2"]
+    assert [entry["name"] for entry in record["table_3"]] == ["full", "no-residuals", "minus-1", "minus-2"]
     n_frames = {split: sum(sets.values()) for split, sets in FRAMES.items()}
     assert record["counts"] == {"train": 10, "valid": 1, "test": n_frames["test"]}
     assert {split: len(energies) for split, energies in record["figure_3"].items()} == record["counts"]
     page = (run / "reproduction.html").read_text()
-    for title in ("Table 1", "Table 2", "Table 3", "Figure 2", "Figure 3", "What differs from the paper"):
+    for title in ("Table 1", "Table 2", "Table 3", "Figure 2", "Figure 3", "Differences from the paper"):
         assert re.search(rf"<h2[^>]*>{title}", page), title
-    assert "http://" not in re.sub(r"http://www\.w3\.org/\S+", "", page)  # nothing is loaded from elsewhere
+    assert "http://" not in re.sub(r"http://www\.w3\.org/\S+", "", page)  # the page loads nothing from elsewhere
     for name in ("table_1.csv", "table_2.csv", "table_3.csv", "figure_3.png", "published.png"):
         assert (run / name).stat().st_size > 0
 
 
-def test_published_values_stand_beside_ours(workplace: Path) -> None:
-    """Found beside the data, their models in any order; the ratio is of what the table says."""
+def test_published_values_are_beside_those_of_the_run(workplace: Path) -> None:
+    """They are found beside the data, with models in any order; ratios are those of the errors in the table."""
     record = record_of(workplace / "run")
-    each = {tuple(row["subset"]): row for row in record["table_2"] if row["method"] == "per-subset"}
-    assert {subset: row["published"] for subset, row in each.items()} == {
+    per_subset = {tuple(entry["subset"]): entry for entry in record["table_2"] if entry["method"] == "per-subset"}
+    assert {subset: entry["published"] for subset, entry in per_subset.items()} == {
         ("dp1",): 0.7, ("dp2",): 0.9, ("dp1", "dp2"): 0.5
     }  # fmt: skip
-    for entry in record["resemblance"]:
-        ratios = sorted(row["errors"][entry["split"]] / row["published"] for row in each.values())
-        assert entry["ratio"] == pytest.approx(ratios[1])
-        assert entry["n_subsets"] == 3
+    for found in record["resemblance"]:
+        ratios = sorted(entry["errors"][found["split"]] / entry["published"] for entry in per_subset.values())
+        assert found["ratio"] == pytest.approx(ratios[1])
+        assert found["n_subsets"] == 3
     with (workplace / "run" / "table_2.csv").open() as file:
-        rows = {row["bases"]: row for row in csv.DictReader(file)}
+        rows = {row["base models"]: row for row in csv.DictReader(file)}
     assert rows["dp1+dp2"]["published"] == "0.5000"
-    assert float(rows["dp1+dp2"]["each unseen"]) == pytest.approx(each["dp1", "dp2"]["errors"]["test"], abs=5e-5)
-    assert "what the paper gives (medians of 3 subsets)" in (workplace / "stdout").read_text()
+    expected = per_subset["dp1", "dp2"]["errors"]["test"]
+    assert float(rows["dp1+dp2"]["per-subset unseen"]) == pytest.approx(expected, abs=5e-5)
+    assert "the published errors (medians of 3 subsets)" in (workplace / "stdout").read_text()
 
 
-def test_the_study_is_that_of_the_paper_whatever_the_settings_stack(workplace: Path) -> None:
-    """The file stacks another model of other data by another meta-model; its training settings hold."""
+def test_data_and_meta_model_are_those_of_the_paper_whatever_the_settings(workplace: Path) -> None:
+    """The settings file has other base models, data and meta-model; only its training settings are used."""
     config = (workplace / "run" / "sweep" / "config.toml").read_text()
     assert 'train = "paper-methane"' in config
     assert 'test = "paper-methane/test"' in config
@@ -134,9 +135,9 @@ def test_again_computes_nothing(workplace: Path, repository: FakeRepository) -> 
 
 
 @pytest.mark.parametrize(
-    "curve", ["sweep/each/dp1+dp2/learning_curve.csv", "ablation/fit/minus-1-seed0/learning_curve.csv"]
+    "curve", ["sweep/per-subset/dp1+dp2/learning_curve.csv", "ablation/fit/minus-1-seed0/learning_curve.csv"]
 )
-def test_killed_it_goes_on_to_the_same_numbers(
+def test_a_killed_reproduction_resumes_to_the_same_errors(
     workplace: Path, repository: FakeRepository, tmp_path: Path, curve: str
 ) -> None:
     arguments = (*REPRODUCE, "--set", "training.epochs=60", "--workers", "1")
@@ -154,7 +155,7 @@ def test_killed_it_goes_on_to_the_same_numbers(
 
 WRONG = {
     "no such study": (("reproduce", "methan"), "no study is called 'methan'; did you mean 'methane'?"),
-    "no such base": (("reproduce", "methane", "--models", "dp9"), "no model is called 'dp9'"),
+    "no such base model": (("reproduce", "methane", "--models", "dp9"), "no model is called 'dp9'"),
     "no such file": ((*REPRODUCE, "--published", "none.json"), "cannot read published values from none.json"),
 }
 

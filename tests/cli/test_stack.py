@@ -1,4 +1,4 @@
-"""The main job as a user types it, with tiny budgets: real backends, real commands, a fresh folder."""
+"""The command `elmlff stack` with tiny budgets: real backends and real commands in a fresh folder."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from elmlff_core.data.readers import read_dataset
 from elmlff_core.errors import ElmlffError
 
 MODELS = "dp1,painn,nep"
-TINY_BASES = [
+TINY_BASE_MODELS = [
     *("--set", "models.dp1.options.steps=60"),
     *("--set", "models.painn.options.steps=54"),
     *("--set", "models.painn.options.n_atom_basis=16"),
     *("--set", "models.nep.options.steps=60"),
 ]
 TINY = [
-    *TINY_BASES,
+    *TINY_BASE_MODELS,
     *("--set", "meta.width=16"),
     *("--set", "meta.layers=2"),
     *("--set", "training.epochs=4"),
@@ -37,7 +37,7 @@ TINY = [
 
 
 def run(*arguments: str, folder: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """`elmlff` in `folder`, with a cache of its own there."""
+    """Run `elmlff` in `folder`, with a cache in this folder."""
     environment = os.environ | {"ELMLFF_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     result = subprocess.run(
         [sys.executable, "-m", "elmlff_core", *arguments],
@@ -49,13 +49,13 @@ def run(*arguments: str, folder: Path, check: bool = True) -> subprocess.Complet
 
 
 def errors_of(folder: Path) -> dict[str, dict]:
-    """The table of a run without the time it took."""
-    return {row["name"]: row["errors"] for row in json.loads((folder / "metrics.json").read_text())["errors"]}
+    """Return the errors of each model of a run."""
+    return {model["name"]: model["errors"] for model in json.loads((folder / "metrics.json").read_text())["errors"]}
 
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory) -> Path:
-    """A folder in which the main job has run once."""
+    """A folder in which `elmlff stack` has run once."""
     folder = tmp_path_factory.mktemp("work")
     (folder / "stdout").write_text(run("stack", "--models", MODELS, *TINY, "--output", "run", folder=folder).stdout)
     return folder
@@ -66,7 +66,7 @@ def metrics(workplace) -> dict:
     return json.loads((workplace / "run" / "metrics.json").read_text())
 
 
-def test_it_says_what_it_will_do_and_what_came_out(workplace):
+def test_the_output_has_plan_and_results(workplace):
     stdout = (workplace / "stdout").read_text()
     assert "no data named: using the embedded example 'methane'" in stdout
     assert "864 training, 96 validation and 240 test structures" in stdout
@@ -87,34 +87,34 @@ def test_the_folder_is_complete_and_holds_no_pickle(workplace):
     assert not [name for name in files if name.endswith((".pt", ".pth", ".ckpt", ".pkl"))]
 
 
-def test_table_follows_from_the_predictions(workplace, metrics):
-    """The errors in metrics.json, by arithmetic from what the loaded stack predicts on the test structures."""
+def test_errors_follow_from_the_predictions(workplace, metrics):
+    """The errors in metrics.json are calculated here from the predictions of the loaded stack on test structures."""
     stack = load_stack(workplace / "run")
     dataset = read_dataset("methane").subset(metrics["splits"]["test"])
     predicted = stack.predict(dataset.structures)
     errors = np.array([predicted.forces_of(i) - dataset.forces_of(i) for i in range(len(dataset))])
-    row = next(row for row in metrics["errors"] if row["kind"] == "stack")
+    found = next(model for model in metrics["errors"] if model["kind"] == "stack")["errors"]["test"]
     expected = np.sqrt((errors**2).mean(axis=(1, 2))).mean()
-    assert row["errors"]["test"]["rmse_per_frame"] == pytest.approx(expected, rel=1e-4)
-    assert row["errors"]["test"]["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-4)
+    assert found["rmse_per_frame"] == pytest.approx(expected, rel=1e-4)
+    assert found["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-4)
     energy = np.sqrt((((predicted.energy - dataset.energy) / 5) ** 2).mean())
-    assert row["errors"]["test"]["energy_rmse_per_atom"] == pytest.approx(energy, rel=1e-4)
+    assert found["energy_rmse_per_atom"] == pytest.approx(energy, rel=1e-4)
 
 
-def test_the_gap_between_training_and_test_error_of_the_bases_is_said(workplace, metrics):
+def test_a_note_has_training_and_test_errors_of_in_sample_base_models(workplace, metrics):
     (note,) = (note for note in metrics["notes"] if "in-sample" in note)
     assert f"note: {note}" in (workplace / "stdout").read_text()
-    for row in metrics["errors"][:3]:
-        train, test = (row["errors"][part]["rmse_per_frame"] for part in ("train", "test"))
-        assert f"{row['name']} {train:.4f} on training and {test:.4f} on test structures" in note
+    for model in metrics["errors"][:3]:
+        train, test = (model["errors"][split]["rmse_per_frame"] for split in ("train", "test"))
+        assert f"{model['name']} {train:.4f} on training and {test:.4f} on test structures" in note
 
 
-def test_the_stack_is_no_worse_than_least_squares_on_validation(metrics):
-    errors = {row["name"]: row["errors"]["valid"]["rmse_per_frame"] for row in metrics["errors"]}
+def test_the_stack_is_no_worse_than_the_linear_combination_on_validation(metrics):
+    errors = {model["name"]: model["errors"]["valid"]["rmse_per_frame"] for model in metrics["errors"]}
     assert errors["stack (egat)"] <= errors["linear combination"] * (1 + 1e-5)
 
 
-def test_resolved_settings_are_those_that_ran(workplace):
+def test_saved_settings_are_those_of_the_run(workplace):
     from elmlff_core.settings.reading import read_config
 
     config = read_config(workplace / "run" / "config.toml")
@@ -123,7 +123,7 @@ def test_resolved_settings_are_those_that_ran(workplace):
     assert config.models["nep"].options["steps"] == 60
 
 
-def test_again_shows_the_results_and_computes_nothing(workplace):
+def test_a_finished_run_shows_its_results_and_computes_nothing(workplace):
     started = time.perf_counter()
     result = run("stack", "--models", MODELS, *TINY, "--output", "run", folder=workplace)
     assert "is complete" in result.stdout
@@ -132,17 +132,17 @@ def test_again_shows_the_results_and_computes_nothing(workplace):
     assert time.perf_counter() - started < 600
 
 
-def test_a_subset_trains_and_predicts_nothing(workplace):
+def test_a_subset_of_trained_base_models_needs_no_training_and_no_prediction(workplace):
     cached = {path: path.stat().st_mtime_ns for path in (workplace / "cache").rglob("*.h5")}
-    result = run("stack", "--models", "painn,dp1", *TINY_BASES, "--meta", "linear", folder=workplace)
+    result = run("stack", "--models", "painn,dp1", *TINY_BASE_MODELS, "--meta", "linear", folder=workplace)
     assert result.stdout.count("trained before") == 2
     assert {path: path.stat().st_mtime_ns for path in (workplace / "cache").rglob("*.h5")} == cached
 
 
-def test_the_same_seed_gives_the_same_numbers(workplace, metrics):
+def test_the_same_seed_gives_the_same_errors(workplace, metrics):
     result = run("stack", "--models", MODELS, *TINY, "--output", "again", folder=workplace)
     assert "trained before" in result.stdout
-    assert errors_of(workplace / "again") == {row["name"]: row["errors"] for row in metrics["errors"]}
+    assert errors_of(workplace / "again") == {model["name"]: model["errors"] for model in metrics["errors"]}
 
 
 def test_evaluate_and_predict(workplace, metrics):
@@ -163,10 +163,10 @@ def test_evaluate_and_predict(workplace, metrics):
         atoms.arrays["mine"], atoms.info["my_energy"] = few.forces_of(index), few.energy[index]
     ase.io.write(workplace / "few.extxyz", labelled)
     keys = ("--forces-key", "mine", "--energy-key", "my_energy")
-    rows = json.loads(run("evaluate", "run", "--data", "few.extxyz", *keys, "--json", folder=workplace).stdout)
-    assert [row["name"] for row in rows] == ["dp1", "painn", "nep", "stack (egat)"]
+    evaluated = json.loads(run("evaluate", "run", "--data", "few.extxyz", *keys, "--json", folder=workplace).stdout)
+    assert [model["name"] for model in evaluated] == ["dp1", "painn", "nep", "stack (egat)"]
     errors = np.array([expected.forces_of(i) - few.forces_of(i) for i in range(50)])
-    found = rows[-1]["errors"]["test"]["rmse_per_frame"]
+    found = evaluated[-1]["errors"]["test"]["rmse_per_frame"]
     assert found == pytest.approx(np.sqrt((errors**2).mean(axis=(1, 2))).mean(), rel=1e-4)
     table = run("evaluate", "run", "--data", "few.extxyz", *keys, folder=workplace).stdout
     assert f"{found:.4f}" in table
@@ -184,19 +184,19 @@ def test_calculator(workplace):
         wrong.get_forces()
 
 
-def test_a_bundled_stack_can_be_moved_alone(workplace, tmp_path):
+def test_a_bundled_stack_can_be_moved_without_its_models(workplace, tmp_path):
     run("stack", "--models", MODELS, *TINY, "--output", "bundled", "--bundle", folder=workplace)
     moved = tmp_path / "elsewhere"
     shutil.copytree(workplace / "bundled", moved)
     record = json.loads((moved / "stack.json").read_text())
-    assert all(not Path(entry["checkpoint"]["path"]).is_absolute() for entry in record["models"])
+    assert all(not Path(entry["checkpoint"]["path"]).is_absolute() for entry in record["base_models"])
     structures = read_dataset("methane").structures[:3]
     assert np.array_equal(
         load_stack(moved).predict(structures).forces, load_stack(workplace / "run").predict(structures).forces
     )
 
 
-def test_a_changed_or_missing_checkpoint_is_noticed(workplace, tmp_path):
+def test_a_changed_or_missing_checkpoint_is_an_error(workplace, tmp_path):
     moved = tmp_path / "elsewhere"
     run("stack", "--models", MODELS, *TINY, "--output", "bundled2", "--bundle", folder=workplace)
     shutil.copytree(workplace / "bundled2", moved)
@@ -209,8 +209,8 @@ def test_a_changed_or_missing_checkpoint_is_noticed(workplace, tmp_path):
         load_stack(moved)
 
 
-def test_ctrl_c_in_the_middle_then_the_same_command(workplace):
-    """Interrupted in the fit; the same command ends with the numbers of a run that was not interrupted."""
+def test_a_run_interrupted_by_ctrl_c_resumes(workplace):
+    """After an interrupted fit, the same command ends with the errors of a run that was not interrupted."""
     arguments = ["stack", "--models", MODELS, *TINY, "--set", "training.epochs=16"]
     environment = os.environ | {"ELMLFF_CACHE": str(workplace / "cache"), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
@@ -225,7 +225,7 @@ def test_ctrl_c_in_the_middle_then_the_same_command(workplace):
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "interrupted; the same command resumes" in stderr
+    assert "interrupted; run the same command again to resume" in stderr
     assert "Traceback" not in stderr
     run(*arguments, "--output", "cut", folder=workplace)
     run(*arguments, "--output", "uncut", folder=workplace)
@@ -240,7 +240,7 @@ WRONG = {
     "unknown option": (["--set", "meta.readot=atom"], "unknown key 'readot'"),
     "not a number": (["--set", "training.epochs=many"], "'training.epochs'"),
     "no such adapter": (["--set", 'models.x.adapter="schnett"', "--models", "x"], "did you mean 'schnet'?"),
-    "twice": (["--models", "dp1,dp1"], "a model is named twice"),
+    "a model twice": (["--models", "dp1,dp1"], "a model is named twice"),
     "no name": (["--models", ""], "name at least one model"),
     "no such config": (["--config", "no.toml"], "there is no no.toml"),
     "another run": (["--models", "nep", "--output", "run"], "holds another run"),
@@ -269,7 +269,7 @@ def test_help_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
-def test_an_adapters_name_is_a_model_with_its_defaults():
+def test_the_name_of_an_adapter_is_a_model_with_default_options():
     from elmlff_core.base_models.named import resolve_model
     from elmlff_core.errors import ConfigError
     from elmlff_core.settings.config import Config

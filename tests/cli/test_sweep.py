@@ -1,4 +1,4 @@
-"""`elmlff sweep` as a user types it: methods, samples, executors, and kills after which it resumes."""
+"""The command `elmlff sweep`: methods, samples, executors, and resuming after a kill."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def record_of(folder: Path) -> dict[str, Any]:
 
 
 def errors_of(folder: Path) -> dict[tuple[str, str], dict[str, float]]:
-    """Every error by method and subset, without the time it took."""
+    """Return all errors by subset and method, without times."""
     return {("+".join(entry["subset"]), entry["method"]): entry["errors"] for entry in record_of(folder)["entries"]}
 
 
@@ -65,26 +65,26 @@ def test_all_methods_have_all_subsets(workplace: Path) -> None:
     assert "is best on validation" in stdout
 
 
-def test_single_bases_and_all_of_them_are_what_a_stack_finds(workplace: Path) -> None:
-    """Linear combination and meta-model of all base models, by `elmlff stack` with the same settings."""
+def test_all_base_models_have_the_errors_of_a_stack(workplace: Path) -> None:
+    """`elmlff stack` with the same settings gives the same linear combination and meta-model of all base models."""
     arguments = ("stack", "--models", "lj,emt,soft", "--meta", "linear,gat", "--output", "stack")
     settings = (workplace / "elmlff.toml").read_text()
     tables = settings.replace("[meta.gat]", "[meta]\nname = 'gat'\n[meta.gat]")
     (workplace / "stack.toml").write_text(tables)
     elmlff(workplace, *arguments, "--config", "stack.toml")
-    rows = {
-        row["meta"]: row["errors"]
-        for row in json.loads((workplace / "stack" / "metrics.json").read_text())["errors"]
-        if row["kind"] == "stack"
+    stacks = {
+        model["meta"]: model["errors"]
+        for model in json.loads((workplace / "stack" / "metrics.json").read_text())["errors"]
+        if model["kind"] == "stack"
     }
     found = errors_of(workplace / "run")
-    for part in ("train", "valid", "test"):
+    for split in ("train", "valid", "test"):
         for method, meta in (("least-squares", "linear"), ("per-subset", "gat")):
-            error = found["lj+emt+soft", method][part]
-            assert error == pytest.approx(rows[meta][part]["rmse_per_frame"], rel=1e-6), (method, part)
+            error = found["lj+emt+soft", method][split]
+            assert error == pytest.approx(stacks[meta][split]["rmse_per_frame"], rel=1e-6), (method, split)
 
 
-def test_again_fits_nothing(workplace: Path) -> None:
+def test_a_finished_sweep_fits_nothing(workplace: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (workplace / "run" / "per-subset").rglob("*.safetensors")}
     assert len(before) == 7
     result = elmlff(workplace, *SWEEP, "--method", "per-subset,masked,least-squares", "--output", "run")
@@ -92,19 +92,19 @@ def test_again_fits_nothing(workplace: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_processes_find_what_a_serial_run_does(workplace: Path) -> None:
+def test_processes_give_the_errors_of_a_serial_run(workplace: Path) -> None:
     elmlff(workplace, *SWEEP, "--method", "per-subset", "--workers", "2", "--output", "processes")
     serial = {key: errors for key, errors in errors_of(workplace / "run").items() if key[1] == "per-subset"}
     assert errors_of(workplace / "processes") == serial
 
 
-def test_named_subsets_and_samples_are_all_that_is_fitted(workplace: Path) -> None:
+def test_only_named_or_sampled_subsets_are_fitted(workplace: Path) -> None:
     method = ("--method", "least-squares,per-subset", "--executor", "serial")
     elmlff(workplace, *SWEEP, *method, "--subsets", "soft+lj,emt", "--output", "some")
     fitted = {name for name, method in errors_of(workplace / "some") if method == "per-subset"}
     assert fitted == {"emt", "lj+soft"}
     assert record_of(workplace / "some")["agreement"][0]["spearman"] == {"valid": None, "test": None}
-    elmlff(workplace, *SWEEP, *method, "--sample", "3", "--output", "some")  # adds to what is there
+    elmlff(workplace, *SWEEP, *method, "--sample", "3", "--output", "some")  # adds to the results in the folder
     again = {name for name, method in errors_of(workplace / "some") if method == "per-subset"}
     assert len(again) == 3
 
@@ -112,24 +112,24 @@ def test_named_subsets_and_samples_are_all_that_is_fitted(workplace: Path) -> No
 EPOCHS = ("--set", "training.epochs=80")
 
 
-def test_a_killed_sweep_goes_on_to_the_same_numbers(workplace: Path) -> None:
-    """Killed in the middle of the second fit, in a worker process."""
-    each = (*SWEEP, *EPOCHS, "--method", "per-subset", "--workers", "1", "--subsets", "lj,lj+emt")
+def test_a_killed_sweep_resumes_to_the_same_errors(workplace: Path) -> None:
+    """The kill is in the middle of the second fit, in a worker process."""
+    per_subset = (*SWEEP, *EPOCHS, "--method", "per-subset", "--workers", "1", "--subsets", "lj,lj+emt")
     curve = workplace / "killed" / "per-subset" / "lj+emt" / "learning_curve.csv"
-    kill_when(workplace, lambda: n_lines(curve) > 20, *each, "--output", "killed")
+    kill_when(workplace, lambda: n_lines(curve) > 20, *per_subset, "--output", "killed")
     assert n_lines(curve) < 75
     first = workplace / "killed" / "per-subset" / "lj" / "result.json"
     written = first.stat().st_mtime_ns
-    elmlff(workplace, *each, "--output", "killed")
+    elmlff(workplace, *per_subset, "--output", "killed")
     assert first.stat().st_mtime_ns == written
-    elmlff(workplace, *each, "--output", "whole")
+    elmlff(workplace, *per_subset, "--output", "whole")
     assert errors_of(workplace / "killed") == errors_of(workplace / "whole")
     assert rows_without_seconds(curve) == rows_without_seconds(
         workplace / "whole" / "per-subset" / "lj+emt" / "learning_curve.csv"
     )
 
 
-def test_a_killed_amortised_training_goes_on_to_the_same_numbers(workplace: Path) -> None:
+def test_a_killed_masked_training_resumes_to_the_same_errors(workplace: Path) -> None:
     masked = (*SWEEP, *EPOCHS, "--method", "masked")
     curve = workplace / "cut" / "masked" / "learning_curve.csv"
     kill_when(workplace, lambda: n_lines(curve) > 20, *masked, "--output", "cut")
@@ -157,15 +157,15 @@ def test_ctrl_c_ends_workers_at_once(workplace: Path) -> None:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    os.killpg(process.pid, signal.SIGINT)  # like Ctrl-C in a terminal
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "the same command resumes" in stderr
+    assert "run the same command again to resume" in stderr
     assert "Traceback" not in stderr
 
 
 def documented(text: str) -> str:
-    """The Python example in docs/sweep.md that holds `text`."""
+    """Return the Python example in docs/sweep.md that contains `text`."""
     page = (REPOSITORY / "docs" / "sweep.md").read_text()
     (found,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if text in block)
     return found
@@ -176,7 +176,7 @@ EXECUTORS = {"dask": "from distributed import", "parsl": "from parsl import"}
 
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_executors_of_clusters(workplace: Path, name: str) -> None:
-    """A cluster of one worker on this machine, as in the documentation; the module is in the current folder."""
+    """The example in the documentation with one worker on this machine; the module is in the current folder."""
     pytest.importorskip({"dask": "distributed"}.get(name, name), reason="comes with the extra 'test'")
     example = documented(EXECUTORS[name])
     (workplace / f"my_{name}.py").write_text(re.sub(r"(n_workers|max_workers_per_node)=4", r"\1=1", example))
@@ -214,8 +214,8 @@ WRONG = {
     "no such executor": (("--executor", "seriel"), "did you mean 'serial'?"),
     "no such module": (("--executor", "nowhere:executor"), "cannot load executor 'nowhere:executor'"),
     "no function": (("--executor", "os:nothing"), "cannot load executor 'os:nothing'"),
-    "both": (("--sample", "2", "--subsets", "lj"), "--subsets or --sample, not both"),
-    "unknown in subset": (("--subsets", "lj+dp1"), "names dp1, of which the sweep has none"),
+    "subsets and sample": (("--sample", "2", "--subsets", "lj"), "--subsets or --sample, not both"),
+    "unknown in subset": (("--subsets", "lj+dp1"), "names dp1, not among the base models of the sweep"),
     "two meta-models": (("--meta", "egat,mean"), "a sweep takes one meta-model"),
     "not maskable": (("--meta", "mean", "--method", "masked"), "takes gat or egat"),
 }
@@ -230,7 +230,7 @@ def test_wrong_input_ends_in_one_line(workplace: Path, name: str) -> None:
 
 
 def test_a_failing_fit_names_its_subset(workplace: Path) -> None:
-    """A base whose features cannot be fitted: `conservative` needs energies, and the labels have none."""
+    """`conservative` cannot be fitted, because the labels have no energies."""
     import ase.io
 
     structures = ase.io.read(workplace / "few.extxyz", ":")

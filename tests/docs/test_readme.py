@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from elmlff_core.settings.reading import read_config
-from tests.cli.test_stack import TINY_BASES
+from tests.cli.test_stack import TINY_BASE_MODELS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text()
@@ -31,7 +31,7 @@ def toured(tmp_path_factory) -> Path:
 
 def run_commands(commands: str, folder: Path) -> None:
     """Run lines of a shell with shorter trainings."""
-    shorter = " ".join(f"'{word}'" for word in TINY_BASES)
+    shorter = " ".join(f"'{word}'" for word in TINY_BASE_MODELS)
     for line in commands.splitlines():
         command = line.split("#")[0].strip()
         if command.startswith("elmlff stack"):

@@ -1,4 +1,4 @@
-"""Errors in detail and label noise, against loops over atoms and labels whose noise is known."""
+"""Errors in detail against loops over atoms, and label noise against labels with known noise."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def labelled(structures: list[Atoms], forces: list[np.ndarray]) -> Features:
     return Features(structures, ("a",), reference.forces[None], {}, reference, "labels.extxyz")
 
 
-def test_errors_by_element_bin_and_frame_are_those_of_a_loop():
+def test_errors_by_element_bin_and_frame_agree_with_a_loop():
     features = synthetic_features(30)
     index = np.arange(30) * 7 + 3
     error = features.forces[1] - features.reference_forces
@@ -46,8 +46,9 @@ def test_errors_by_element_bin_and_frame_are_those_of_a_loop():
     own = np.linalg.norm(error[5 * place : 5 * place + 5], axis=1)
     assert (found.worst[0].worst_atom, found.worst[0].worst_error) == (own.argmax(), pytest.approx(own.max()))
     magnitude = np.linalg.norm(features.reference_forces, axis=1)
-    assert sum(entry.error.n_atoms for entry in found.bins) == 150
-    assert [entry.error.n_atoms for entry in found.bins] == pytest.approx([37.5, 37.5, 37.5, 22.5, 13.5, 1.5], abs=1)
+    assert sum(force_bin.error.n_atoms for force_bin in found.bins) == 150
+    n_atoms = [force_bin.error.n_atoms for force_bin in found.bins]
+    assert n_atoms == pytest.approx([37.5, 37.5, 37.5, 22.5, 13.5, 1.5], abs=1)
     highest = magnitude >= np.quantile(magnitude, 0.99)
     assert found.bins[-1].error.mae == pytest.approx(np.abs(error[highest]).mean())
 
@@ -55,7 +56,7 @@ def test_errors_by_element_bin_and_frame_are_those_of_a_loop():
 def test_equal_forces_leave_one_bin():
     features = labelled([Atoms("H2", [[0, 0, 0], [0, 0, 1]])], [np.zeros((2, 3))])
     found = errors_in_detail("a", np.full((2, 3), 0.5), features)
-    assert [(entry.error.n_atoms, entry.error.rmse) for entry in found.bins] == [(2, 0.5)]
+    assert [(force_bin.error.n_atoms, force_bin.error.rmse) for force_bin in found.bins] == [(2, 0.5)]
 
 
 def test_in_sample_gap():
@@ -67,7 +68,7 @@ def test_in_sample_gap():
     assert (gap.train, gap.test, gap.ratio) == pytest.approx((0.1, 0.3, 3.0))
 
 
-def test_net_force_and_the_error_nothing_can_avoid():
+def test_net_force_and_error_floor():
     rng = np.random.default_rng(0)
     water = molecule("H2O")
     forces = []
@@ -77,11 +78,11 @@ def test_net_force_and_the_error_nothing_can_avoid():
         forces.append(balanced + np.array([0.02, 0, 0]) * rng.choice([-1, 1]))
     noise = label_noise(labelled([water] * 50, forces))
     assert noise.net_force == pytest.approx(0.06 / np.sqrt(3))
-    # the nearest forces that sum to zero leave 0.02 on each atom's x
+    # the nearest forces that sum to zero differ by 0.02 in the x component of each atom
     assert noise.error_floor == pytest.approx(0.02 / np.sqrt(3))
 
 
-def test_a_turned_couple_has_the_torque_of_its_arm_and_a_gradient_none():
+def test_a_couple_has_a_torque_and_central_forces_have_none():
     pair = Atoms("H2", [[0, 0, 0], [0, 0, 0.8]])
     couple = np.array([[1.0, 0, 0], [-1.0, 0, 0]])
     central = np.array([[0, 0, 1.0], [0, 0, -1.0]])
@@ -89,7 +90,7 @@ def test_a_turned_couple_has_the_torque_of_its_arm_and_a_gradient_none():
     assert label_noise(labelled([pair], [central])).net_torque == 0.0
 
 
-def test_a_molecule_cut_by_the_boundary_of_its_box_is_put_together():
+def test_a_molecule_across_the_periodic_boundary_is_put_together():
     methanol = molecule("CH3OH")
     boxed = Atoms(methanol.numbers, methanol.positions + np.array([11.9, 0.1, 5.0]), cell=[12.0] * 3, pbc=True)
     boxed.wrap()
@@ -103,15 +104,15 @@ def test_a_molecule_cut_by_the_boundary_of_its_box_is_put_together():
     [bulk("Cu"), bulk("Cu", cubic=True), Atoms("Cu2", [[0, 0, 0], [5, 5, 5.0]], cell=[20.0] * 3, pbc=True)],
     ids=["one atom", "crystal", "two pieces"],
 )
-def test_torque_is_not_applicable(atoms):
+def test_structures_that_are_no_free_molecules_have_no_torque(atoms):
     assert free_positions(atoms) is None
     assert label_noise(labelled([atoms], [np.zeros((len(atoms), 3))])).net_torque is None
 
 
-def test_everything_is_plain_data():
-    parts = {"train": synthetic_features(40), "test": synthetic_features(20, seed=1)}
-    mean = Prediction(parts["test"].n_atoms, parts["test"].forces.mean(axis=0))
-    found = diagnose(parts, {"mean": mean}, {"train": np.arange(40), "test": np.arange(20)}, "random")
+def test_diagnostics_are_plain_data():
+    splits = {"train": synthetic_features(40), "test": synthetic_features(20, seed=1)}
+    mean = Prediction(splits["test"].n_atoms, splits["test"].forces.mean(axis=0))
+    found = diagnose(splits, {"mean": mean}, {"train": np.arange(40), "test": np.arange(20)}, "random")
     record = json.loads(json.dumps(found.as_record(), allow_nan=False))
     assert [entry["name"] for entry in record["errors"]] == ["m0", "m1", "m2", "mean"]
     assert record["split"]["n_compared"] == 20

@@ -1,4 +1,4 @@
-"""Distances between structures, and what they say about a split."""
+"""Distances between structures, and the quality of a split."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def rotated(atoms: Atoms, seed: int) -> Atoms:
 
 
 @pytest.mark.parametrize("name", ["CH3CH2OH", "C2H2", "C6H6", "O2"])  # general, linear, planar, two atoms
-def test_rotated_copies_of_a_molecule_are_at_no_distance(name):
+def test_rotated_copies_of_a_molecule_have_zero_distance(name):
     atoms = molecule(name)
     copies = [rotated(atoms, seed) for seed in range(5)]
     assert all_distances([atoms], copies) == pytest.approx(np.zeros((1, 5)), abs=1e-6)
 
 
-def test_mirror_images_are_apart_and_the_superposition_is_the_best():
+def test_the_distance_of_mirror_images_is_that_of_the_best_superposition():
     chiral = Atoms("CHFClBr", [[0, 0, 0], [0, 0, 1.1], [1.3, 0, -0.4], [-0.8, 1.5, -0.5], [-0.9, -1.6, -0.6]])
     mirrored = chiral.copy()
     mirrored.positions[:, 1] *= -1
     found = all_distances([chiral], [mirrored])[0, 0]
     first, second = (atoms.positions - atoms.positions.mean(axis=0) for atoms in (chiral, mirrored))
-    _, rssd = Rotation.align_vectors(first, second)  # scipy's superposition, proper rotations alone
+    _, rssd = Rotation.align_vectors(first, second)  # SciPy's superposition, only proper rotations
     assert found == pytest.approx(rssd / np.sqrt(5))
     assert found > 0.1
 
@@ -52,7 +52,9 @@ def test_periodic_distances_against_all_images():
     others = []
     for _ in range(6):
         other = atoms.copy()
-        other.positions += rng.normal(scale=0.2, size=(5, 3)) + rng.normal(scale=5, size=3)  # moved as a whole
+        other.positions += rng.normal(scale=0.2, size=(5, 3)) + rng.normal(
+            scale=5, size=3
+        )  # also shifts the whole structure
         other.wrap()
         others.append(other)
     shifts = np.array(list(itertools.product((-2, -1, 0, 1, 2), repeat=3))) @ SKEWED
@@ -65,14 +67,14 @@ def test_periodic_distances_against_all_images():
         assert found == pytest.approx(np.sqrt((nearest**2).sum() / 5), rel=1e-4)
 
 
-def test_strained_cells_are_apart():
+def test_strained_cells_have_a_distance():
     atoms = Atoms("Cu", cell=np.eye(3) * 4.0, pbc=True)
     strained = Atoms("Cu", cell=np.diag([4.0, 4.0, 4.3]), pbc=True)
     assert all_distances([atoms], [strained])[0, 0] == pytest.approx(0.3)
 
 
 def walk(n_structures: int, seed: int, step: float = 0.05) -> list[Atoms]:
-    """A trajectory that does not come back: a random walk of 8 atoms in a box."""
+    """A trajectory that does not return: a random walk of 8 atoms in a box."""
     rng = np.random.default_rng(seed)
     paths = rng.random((1, 8, 3)) * 8 + np.cumsum(rng.normal(scale=step, size=(n_structures, 8, 3)), axis=0)
     return [Atoms("Cu8", positions=path, cell=[8.0] * 3, pbc=True) for path in paths]
@@ -90,7 +92,7 @@ def test_nearest_distances_against_brute_force():
     assert quality.statement().startswith("1 of 8 test structures have no training structure of the same atoms")
 
 
-def test_a_random_split_of_a_trajectory_is_told_from_a_block():
+def test_only_a_random_split_of_a_trajectory_has_near_duplicates():
     frames = walk(400, 0)
     random_test = np.random.default_rng(0).permutation(400)[:80]
     for test_index, split, near in ((random_test, "random", True), (np.arange(320, 400), "blocks", False)):
@@ -101,7 +103,7 @@ def test_a_random_split_of_a_trajectory_is_told_from_a_block():
         assert ("--split blocks" in quality.statement(split)) == near
 
 
-def test_shuffled_frames_are_near_duplicates_that_blocks_do_not_separate():
+def test_blocks_do_not_separate_near_duplicates_of_shuffled_frames():
     rng = np.random.default_rng(0)
     frames = [frame for seed in range(20) for frame in walk(30, seed, step=0.01)]
     frames = [frames[i] for i in rng.permutation(len(frames))]
@@ -112,7 +114,7 @@ def test_shuffled_frames_are_near_duplicates_that_blocks_do_not_separate():
     assert "not in the order of a trajectory" in quality.statement("blocks")
 
 
-def test_independent_structures_are_no_near_duplicates():
+def test_independent_structures_are_not_near_duplicates():
     rng = np.random.default_rng(0)
     atoms = molecule("CH3OH")
     samples = [Atoms(atoms.numbers, atoms.positions + rng.normal(scale=0.1, size=(6, 3))) for _ in range(300)]

@@ -1,4 +1,4 @@
-"""The page stands alone, escapes what it is given, and carries its pictures."""
+"""A page is one file, escapes its content, and contains its pictures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def page_of(*blocks: Text | Table | Picture | Listing) -> str:
     return render(Page("title", "subtitle", [Section("section", blocks)]))
 
 
-def test_what_it_is_given_is_text_and_no_markup():
+def test_content_is_escaped():
     evil = "<script>alert('x')</script>"
     table = Table((evil, "n"), [(evil, "1")], caption=evil)
     html = page_of(Text(evil), table, Listing(evil), Picture(picture(), evil, '" onload="x'))
@@ -35,19 +35,19 @@ def test_what_it_is_given_is_text_and_no_markup():
     assert ' onload="' not in html
 
 
-def test_it_needs_nothing_from_elsewhere():
+def test_a_page_loads_no_other_file():
     html = page_of(Text("a"), Picture(picture(), "b", "c"))
     assert not re.search(r"(?:src|href)=\"(?!data:image/png;base64,|#)", html)
     assert not re.search(r"url\(|@import|<link|<script", html)
 
 
-def test_pictures_are_inside_and_as_wide_as_they_were_drawn():
+def test_pictures_are_embedded_with_their_width():
     png = picture(3.0)
     html = page_of(Picture(png, "caption", "words for it"))
     found = re.search(r'<img src="data:image/png;base64,([^"]+)" alt="words for it" width="(\d+)">', html)
     assert base64.b64decode(found[1]) == png
     assert int(found[2]) == 3 * 96
-    with pytest.raises(ValueError, match="no PNG"):
+    with pytest.raises(ValueError, match="not a PNG"):
         Picture(b"GIF89a", "caption", "")
 
 
@@ -59,7 +59,7 @@ def test_tables_have_their_rows():
         Table(("model", "RMSE"), [("a", "b", "c")])
 
 
-def test_a_folder_that_is_not_there_is_said(tmp_path):
+def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(ElmlffError, match="cannot write"):
         write_page(Page("t", "s", []), tmp_path / "absent" / "report.html")
 
@@ -84,6 +84,6 @@ def test_parity_of_any_number_of_models(tmp_path, n_panels):
     assert height == pytest.approx(5.6 * 150 * n_bands, abs=1)
 
 
-def test_calibration_is_drawn_where_there_is_little_to_draw():
+def test_calibration_is_drawn_with_little_data():
     quality = UncertaintyQuality(3, None, 0.0, 0.0, (ReliabilityBin(3, 0.0, 0.0),), (Coverage(0.95, None, 1.0),))
     assert as_png(calibration(quality, "eV")).startswith(b"\x89PNG")

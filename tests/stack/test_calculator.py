@@ -1,4 +1,4 @@
-"""A stack with uncertainties under ASE's calculators, writers and molecular dynamics."""
+"""A stack with uncertainties in ASE: calculators, writers and molecular dynamics."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_values_are_those_of_the_loaded_stack(stack, tmp_path):
     assert not np.allclose(atoms.calc.get_property("forces_std", atoms), expected)
 
 
-def test_ase_writers_take_the_calculator_before_and_after_dynamics(stack, tmp_path):
+def test_ase_writers_accept_the_calculator_before_and_after_dynamics(stack, tmp_path):
     atoms = copper(99)
     atoms.calc = StackCalculator(stack)
     dynamics = Langevin(
@@ -90,14 +90,14 @@ def test_ase_writers_take_the_calculator_before_and_after_dynamics(stack, tmp_pa
         dynamics.run(2)
     trajectory.close()
     frames = ase.io.read(tmp_path / "md.traj", ":")
-    assert len(frames) == 5  # the start and four steps
+    assert len(frames) == 5  # the initial structure and four steps
     assert np.array_equal(frames[-1].get_forces(), atoms.get_forces())
 
 
-def test_a_stack_without_uncertainties_says_so(stack, tmp_path):
+def test_a_stack_without_uncertainties_has_no_such_property(stack, tmp_path):
     stack.save(tmp_path / "run")
     stack.uncertainty = None
-    stack.save(tmp_path / "run")  # over the one that had them
+    stack.save(tmp_path / "run")  # overwrites the stack that had them
     atoms = copper(99)
     atoms.calc = StackCalculator(load_stack(tmp_path / "run"))
     atoms.get_forces()
@@ -105,7 +105,7 @@ def test_a_stack_without_uncertainties_says_so(stack, tmp_path):
         atoms.calc.get_property("forces_std", atoms)
 
 
-def test_a_damaged_file_is_named(stack, tmp_path):
+def test_the_error_names_a_damaged_file(stack, tmp_path):
     stack.save(tmp_path / "run")
     (tmp_path / "run" / "uncertainty.json").write_text('{"format_version": 1}')
     with pytest.raises(ElmlffError, match=r"cannot read .*uncertainty\.json"):

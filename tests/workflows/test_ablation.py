@@ -29,7 +29,7 @@ def test_variants_of_the_papers_network():
     assert variants["minus-5"].options["channels"] == [32, 64, 128]
 
 
-def test_layers_that_are_left_stay_as_they_were():
+def test_remaining_layers_do_not_change():
     from elmlff_core.meta.gat import GATNetwork
     from elmlff_core.meta.options import GATOptions
 
@@ -47,13 +47,13 @@ def _elements():
     return torch.tensor([1, 6])
 
 
-def test_a_network_of_few_layers_keeps_one_and_wrong_options_are_refused():
+def test_a_network_of_few_layers_keeps_one_and_wrong_options_are_errors():
     assert [variant.name for variant in gat_variants({"channels": [4, 4]})] == ["full", "no-residuals", "minus-1"]
     with pytest.raises(ConfigError, match="unknown key 'chanels'"):
         gat_variants({"chanels": [4]})
 
 
-def row(name: str, *valid: float) -> VariantErrors:
+def variant_errors(name: str, *valid: float) -> VariantErrors:
     results = [FitResult({"train": e, "valid": e, "test": 2 * e}, 60.0, 10) for e in valid]
     return VariantErrors.of(Variant(name, name, {}), results)
 
@@ -63,25 +63,27 @@ def ablation(*variants: VariantErrors) -> Ablation:
 
 
 def test_errors_are_means_over_seeds_with_their_deviation():
-    found = row("x", 0.1, 0.2, 0.6)
+    found = variant_errors("x", 0.1, 0.2, 0.6)
     assert found.errors == pytest.approx({"train": 0.3, "valid": 0.3, "test": 0.6})
     assert found.seed_std["valid"] == pytest.approx(np.sqrt((0.04 + 0.01 + 0.09) / 2))
-    assert row("x", 0.1).seed_std == {"test": None, "valid": None, "train": None}
-    table = ablation_table(ablation(row("gat", 0.2), row("y", 0.3)))
+    assert variant_errors("x", 0.1).seed_std == {"test": None, "valid": None, "train": None}
+    table = ablation_table(ablation(variant_errors("gat", 0.2), variant_errors("y", 0.3)))
     assert table.rows[1] == ["y", "0.6000", "0.3000", "0.3000", "+50.0 %", "10", "1.0"]
 
 
-def test_the_summary_says_what_is_within_the_deviation_over_seeds():
-    assert ablation(row("gat", 0.1), row("y", 0.3)).summary.startswith(
+def test_the_summary_reports_differences_within_the_deviation_over_seeds():
+    assert ablation(variant_errors("gat", 0.1), variant_errors("y", 0.3)).summary.startswith(
         "The whole network is best on validation: 0.1000"
     )
-    assert ablation(row("gat", 0.30, 0.40), row("y", 0.29, 0.39)).summary.endswith(
-        "no more than the standard deviation over seeds."
+    assert ablation(variant_errors("gat", 0.30, 0.40), variant_errors("y", 0.29, 0.39)).summary.endswith(
+        "a difference not larger than the standard deviation over seeds."
     )
-    assert ablation(row("gat", 0.30, 0.31), row("y", 0.10, 0.11)).summary.endswith("(test 0.6100 ±0.0141).")
+    assert ablation(variant_errors("gat", 0.30, 0.31), variant_errors("y", 0.10, 0.11)).summary.endswith(
+        "(test 0.6100 ±0.0141)."
+    )
 
 
-def test_the_command_fits_each_variant_and_goes_on(tmp_path: Path):
+def test_the_command_fits_each_variant_and_resumes(tmp_path: Path):
     write_small_data(tmp_path)
     toml = (tmp_path / "elmlff.toml").read_text().replace("[meta.gat]\nchannels = [8, 8]", "[meta]\nchannels = [8, 8]")
     (tmp_path / "elmlff.toml").write_text(toml)

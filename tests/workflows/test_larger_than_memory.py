@@ -1,4 +1,4 @@
-"""Runs whose arrays lie in files end with the numbers of those whose arrays lie in memory."""
+"""Runs with arrays in files have the same results as runs with arrays in memory."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_run_is_the_same_with_its_arrays_in_files(tmp_path, monkeypatch):
     assert first["errors"] == second["errors"]
 
 
-def test_a_prediction_in_blocks_is_that_of_all(monkeypatch):
+def test_a_prediction_in_blocks_is_that_of_all_structures(monkeypatch):
     features = synthetic_features(n_structures=50)
     meta = make_meta("linear", {})
     meta.combination = LinearCombination.fit(features)
@@ -62,7 +62,7 @@ def test_a_prediction_in_blocks_is_that_of_all(monkeypatch):
 
 
 @pytest.mark.parametrize("work", ["fit", "apply"])
-def test_least_squares_need_little_memory_beside_the_features(work):
+def test_a_linear_combination_needs_little_memory_beside_the_features(work):
     features = synthetic_features(n_structures=20_000)
     combination = LinearCombination.fit(features)
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""Least squares of every subset at once, against NumPy on each subset alone."""
+"""The method `least-squares` for all subsets, against NumPy for each subset."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def splits(n_models: int = 4):
 
 
 def per_frame(predicted: np.ndarray, features) -> float:
-    """Eq. 7 for molecules of five atoms, by hand."""
+    """Eq. 7 for molecules of five atoms."""
     error = (predicted - features.reference_forces).reshape(len(features), 15)
     return float(np.mean([np.sqrt(np.mean(frame**2)) for frame in error]))
 
 
 @pytest.mark.parametrize("chunk_numbers", [least_squares.CHUNK_NUMBERS, 3 * 15 * 5 * 4])
-def test_every_subset_is_what_numpy_finds_for_it_alone(monkeypatch, chunk_numbers):
+def test_every_subset_agrees_with_numpy(monkeypatch, chunk_numbers):
     monkeypatch.setattr(least_squares, "CHUNK_NUMBERS", chunk_numbers)
     features = splits()
     subsets = all_subsets(features["train"].models)
@@ -53,7 +53,7 @@ def test_every_subset_is_what_numpy_finds_for_it_alone(monkeypatch, chunk_number
             assert entry.errors[split] == pytest.approx(per_frame(predicted, values), rel=1e-9), (entry.subset, split)
 
 
-def test_a_base_given_twice_is_no_obstacle():
+def test_two_equal_base_models_give_the_errors_of_one():
     features = splits(2)
     for values in features.values():
         values.forces[1] = values.forces[0]
@@ -62,13 +62,13 @@ def test_a_base_given_twice_is_no_obstacle():
     assert again.errors == alone.errors
 
 
-def test_the_empty_subset_predicts_nothing():
+def test_the_empty_subset_predicts_zero_forces():
     features = splits()
     for split, error in empty_errors(features).items():
         assert error == pytest.approx(per_frame(np.zeros_like(features[split].reference_forces), features[split]))
 
 
-def test_an_unknown_element_is_refused():
+def test_an_unknown_element_is_an_error():
     equations = NormalEquations.of(synthetic_features())
     weights = subset_weights(equations, np.ones((1, 3), dtype=bool))
     with pytest.raises(ElmlffError, match=r"atomic numbers \[8\]"):

@@ -1,4 +1,4 @@
-"""The masked way: learns for every subset at once, refuses what cannot be masked, and evaluates what is left."""
+"""The method `masked`: one training for all subsets, meta-models that cannot be masked, and resuming."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def trained(features, tmp_path_factory) -> tuple[Path, list]:
     return folder, masked_errors(meta(), 0, features, folder, Reporter())
 
 
-def test_one_training_makes_subsets_better_than_their_mixes(features, trained):
-    """The base `crowded` errs by a factor that follows the surroundings: where it is, a network can mend it."""
+def test_one_training_gives_lower_errors_than_linear_combinations(features, trained):
+    """The error of the base model `crowded` is a factor that depends on the neighbours, which a network can correct."""
     subsets = all_subsets(features["train"].models)
     combinations = {entry.subset: entry.errors for entry in least_squares_errors(subsets, features)}
     masked = {entry.subset: entry.errors for entry in trained[1]}
@@ -57,7 +57,7 @@ def test_one_training_makes_subsets_better_than_their_mixes(features, trained):
     )
 
 
-def test_evaluations_that_a_kill_cost_are_made_again(features, trained):
+def test_missing_evaluations_are_repeated_without_a_training(features, trained):
     folder, entries = trained
     path = folder / "results.json"
     found = json.loads(path.read_text())
@@ -72,7 +72,7 @@ def test_evaluations_that_a_kill_cost_are_made_again(features, trained):
 
 
 @pytest.mark.parametrize("name", ["mean", "linear", "conservative"])
-def test_what_cannot_be_masked_is_refused(name, features, tmp_path):
+def test_a_meta_model_that_cannot_be_masked_is_an_error(name, features, tmp_path):
     with pytest.raises(ConfigError, match=f"'{name}' cannot be fitted with base models masked"):
         check_maskable(meta(name, {}))
     train, valid = features["train"], features["valid"]

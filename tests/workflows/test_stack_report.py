@@ -1,4 +1,4 @@
-"""The report of a real run: two Morse potentials of copper stacked against EMT along a trajectory."""
+"""The report of a real run: two Morse potentials of copper, with EMT labels along a trajectory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MORSE = {"calculator": "ase.calculators.morse:MorsePotential"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A trajectory of hot copper, in small steps."""
+    """A folder with a trajectory of hot copper in small time steps."""
     folder = tmp_path_factory.mktemp("copper")
     atoms = bulk("Cu", cubic=True) * (2, 1, 1)
     atoms.rattle(0.12, seed=0)
@@ -41,7 +41,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(folder, tmp_path_factory) -> StackRun:
-    """The run."""
+    """A finished run on the trajectory."""
     models = {
         name: ModelConfig(adapter="ase", options=MORSE | {"arguments": {"epsilon": epsilon, "r0": 2.6}})
         for name, epsilon in (("soft", 0.3), ("hard", 0.5))
@@ -59,18 +59,18 @@ def run(folder, tmp_path_factory) -> StackRun:
 
 @pytest.fixture(scope="module")
 def diagnostics(run) -> dict:
-    """Read from the folder."""
+    """The diagnostics of the run, read from its folder."""
     return json.loads((run.folder / "diagnostics.json").read_text())
 
 
-def test_a_random_split_of_a_trajectory_is_warned_of(run, diagnostics):
+def test_a_random_split_of_a_trajectory_causes_a_note(run, diagnostics):
     assert diagnostics["split"]["is_trajectory"]
     (note,) = run.notes
     assert note == diagnostics["split_statement"]
     assert "Use --split blocks" in note
 
 
-def test_frames_are_named_by_their_place_in_the_dataset(run, diagnostics):
+def test_the_worst_frames_have_their_index_in_the_dataset(run, diagnostics):
     split = json.loads((run.folder / "metrics.json").read_text())["splits"]
     frames = ase.io.read(run.folder.parent / "md.extxyz", ":")
     found = next(entry for entry in diagnostics["errors"] if entry["name"] == "stack (linear)")["worst"]
@@ -83,16 +83,16 @@ def test_frames_are_named_by_their_place_in_the_dataset(run, diagnostics):
     assert found[0]["rmse"] == pytest.approx(max(errors.values()), rel=1e-5)
 
 
-def test_the_page_shows_what_was_found(run, diagnostics):
+def test_the_page_shows_the_results(run, diagnostics):
     html = (run.folder / "report.html").read_text()
     text = re.sub(r"<[^>]+>", "|", html)
     assert run.summary in text.replace("&#39;", "'")
-    for row in run.errors:
-        assert f"{row.headline:.4f}" in text
+    for model in run.errors:
+        assert f"{model.headline:.4f}" in text
     titles = re.findall(r"<h2>([^<]+)</h2>", html)
     assert titles == [
-        "Summary", "Errors", "Pictures", "Training against test", "Test against training structures",
-        "Noise of the labels", "Where the errors are", "Uncertainty", "Settings", "Versions",
+        "Summary", "Errors", "Pictures", "Training and test errors", "Test and training structures",
+        "Noise of the labels", "Errors in detail", "Uncertainty", "Settings", "Versions",
     ]  # fmt: skip
     for entry in diagnostics["uncertainty"]["forces"]["coverage"]:
         assert f"|{100 * entry['normal']:.1f} %|" in text
@@ -100,7 +100,7 @@ def test_the_page_shows_what_was_found(run, diagnostics):
     assert diagnostics["labels"]["train"]["net_force"] == pytest.approx(0, abs=1e-6)
 
 
-def test_the_stack_knows_how_sure_it_is(run):
+def test_the_stack_has_a_calibrated_uncertainty(run):
     uncertainty = load_stack(run.folder).uncertainty
     assert uncertainty.kind == "committee"
-    assert uncertainty.force.n_structures == 10  # a tenth of what the test structures leave
+    assert uncertainty.force.n_structures == 10  # a tenth of the structures that are not test structures

@@ -1,4 +1,4 @@
-"""The settings of the paper's studies, against its inputs, and a user's settings over them."""
+"""Settings of the studies of the paper, compared with its input files, and changes by a user."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from elmlff_core.workflows.reproduction.studies import STUDIES, find_study
 from elmlff_core.workflows.sweep.subset_errors import SubsetErrors
 
 SURFACE = STUDIES["methanol-cu100"]
-# Keys of the authors' input.json -> ours.
+# Key in input.json of the authors -> option of elmlff.
 DESCRIPTOR = {"rcut": "rcut", "rcut_smth": "rcut_smth", "neuron": "neuron", "axis_neuron": "axis_neuron"}
 
 
@@ -26,7 +26,7 @@ def config_of(study, budget="paper", **values) -> Config:
 
 @pytest.mark.parametrize("study", STUDIES)
 @pytest.mark.parametrize("name", ["dp1", "dp2", "dp3"])
-def test_deep_potentials_are_those_of_the_authors_inputs(study: str, name: str, shared: Path) -> None:
+def test_deep_potentials_have_the_settings_of_the_authors(study: str, name: str, shared: Path) -> None:
     from elmlff_plugins.deepmd.options import DeepMDOptions
 
     system = "methane" if study == "methane" else "methanol"
@@ -78,7 +78,7 @@ epochs = 5
 """
 
 
-def test_a_users_settings_go_over_the_study_but_not_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_a_user_override_the_study_except_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("elmlff.toml").write_text(THEIRS)
     config = config_of(SURFACE, "quick")
@@ -101,12 +101,12 @@ def test_quick_fits_a_sample_and_paper_all() -> None:
 
 
 @pytest.mark.parametrize("assignment", ["meta.name=egat", "data.train=mine.xyz", 'base_models=["nep"]'])
-def test_what_a_study_fixes_cannot_be_set(assignment: str) -> None:
+def test_fixed_keys_of_a_study_cannot_be_set(assignment: str) -> None:
     with pytest.raises(ConfigError, match="a study fixes"):
         study_config(SURFACE, {"train": SURFACE.dataset.name}, None, {}, [assignment])
 
 
-def test_wrong_names_are_refused() -> None:
+def test_a_wrong_name_is_an_error() -> None:
     with pytest.raises(ConfigError, match="did you mean 'methanol-cu100'"):
         find_study("methanol-cu10")
 
@@ -118,11 +118,11 @@ def test_wrong_names_are_refused() -> None:
         ('{"dp1": "x"}', "cannot read"),
         ('{"dp1+mace": 0.1}', "names mace"),
         ("", "cannot read"),
-        ('{"dp1": 0}', "0 is no error"),
-        ('{"dp1": NaN}', "nan is no error"),
+        ('{"dp1": 0}', "0 is not a positive number"),
+        ('{"dp1": NaN}', "nan is not a positive number"),
     ],
 )
-def test_wrong_files_of_published_values_are_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_wrong_files_of_published_values_are_errors(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "values.json"
     path.write_text(text)
     with pytest.raises(DataError, match=message):
@@ -139,7 +139,7 @@ def test_all_published_subsets_are_read(shared: Path) -> None:
 
 
 def test_resemblance_by_hand() -> None:
-    """Training errors twice the published ones, unseen ones three times, in another order of subsets."""
+    """Training errors are twice the published ones; test errors are about three times and ranked differently."""
     published = {"dp1": 0.1, "dp2": 0.2, "dp1+dp2": 0.3}
     test = {"dp1": 0.3, "dp2": 0.9, "dp1+dp2": 0.6}
     entries = [
@@ -154,6 +154,6 @@ def test_resemblance_by_hand() -> None:
     assert resemblances(entries, {}, STUDIES["methane"]) == []
 
 
-def test_a_subset_with_another_base_is_none_of_the_papers() -> None:
+def test_a_subset_with_another_base_model_is_not_compared() -> None:
     entry = SubsetErrors(("dp1", "nep"), "per-subset", {"train": 1.0, "valid": 1.0, "test": 1.0}, 0.0)
     assert resemblances([entry], {"dp1": 0.1}, STUDIES["methane"]) == []

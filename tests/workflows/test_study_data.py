@@ -1,4 +1,4 @@
-"""The data of a study: what is missing is got, and where that cannot be, what is here is studied."""
+"""The data of a study: missing files are downloaded; without a network, the files on this machine are used."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ STUDY = STUDIES["methane"]
 
 class Warnings(Reporter):
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def warn(self, message: str) -> None:
-        self.said.append(message)
+        self.messages.append(message)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake
 
 
 def half(repository: FakeRepository, folder: Path) -> Path:
-    """A copy of the repository without the second training set and without test structures."""
+    """Copy the repository without the second training set and without test structures."""
     shutil.copytree(repository.root, folder)
     shutil.rmtree(folder / "study" / "validation_data")
     shutil.rmtree(folder / "study" / "training_data" / "set.001")
@@ -47,32 +47,32 @@ def test_everything_is_fetched(repository: FakeRepository) -> None:
     reporter = Warnings()
     assert study_data(STUDY, None, reporter) == {"train": "paper-methane", "test": "paper-methane/test"}
     assert frames_here(STUDY) == {"train": (11, 11), "test": (3, 3)}
-    assert reporter.said == []
+    assert reporter.messages == []
 
 
-def test_what_is_in_a_folder_is_taken_and_said(repository: FakeRepository, tmp_path: Path) -> None:
+def test_frames_in_a_folder_are_used_and_missing_ones_reported(repository: FakeRepository, tmp_path: Path) -> None:
     reporter = Warnings()
     assert study_data(STUDY, half(repository, tmp_path / "half"), reporter) == {"train": "paper-methane"}
     assert frames_here(STUDY) == {"train": (7, 11), "test": (0, 3)}
-    assert "paper-methane/train: 7 of 11 published frames are here" in reporter.said
+    assert "paper-methane/train: only 7 of 11 published frames are on this machine" in reporter.messages
     assert repository.requested == []
 
 
-def test_what_an_interrupted_download_left_is_completed(repository: FakeRepository, tmp_path: Path) -> None:
+def test_an_incomplete_download_is_completed(repository: FakeRepository, tmp_path: Path) -> None:
     study_data(STUDY, half(repository, tmp_path / "half"), Warnings())
     assert study_data(STUDY, None, Warnings())["test"] == "paper-methane/test"
     assert frames_here(STUDY)["train"] == (11, 11)
 
 
-def test_without_a_network_what_is_here_is_studied(repository: FakeRepository, tmp_path: Path) -> None:
+def test_without_a_network_the_frames_on_this_machine_are_used(repository: FakeRepository, tmp_path: Path) -> None:
     study_data(STUDY, half(repository, tmp_path / "half"), Warnings())
     repository.close()
     reporter = Warnings()
     assert study_data(STUDY, None, reporter) == {"train": "paper-methane"}
-    assert "going on with what is here" in reporter.said[0]
+    assert "continuing with the frames on this machine" in reporter.messages[0]
 
 
-def test_without_network_and_data_there_is_no_study(repository: FakeRepository) -> None:
+def test_without_network_and_data_there_is_an_error(repository: FakeRepository) -> None:
     repository.close()
     with pytest.raises(DataError):
         study_data(STUDY, None, Warnings())

@@ -1,4 +1,4 @@
-"""The page of a sweep stands alone, says how to read it, and its heat map answers the pointer."""
+"""The page of a sweep is one file, and its heat map responds to the reader."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MODELS = ("dp1", "painn", "nep")
 
 
 def entries(method: str, factor: float, models=MODELS) -> list[SubsetErrors]:
-    """Errors that fall with the number of bases; `test` twice as large as `valid`."""
+    """Errors that decrease with the number of base models; `test` is twice as large as `valid`."""
     return [
         SubsetErrors(subset, method, {"train": 0.5 * error, "valid": error, "test": 2 * error}, 1.0)
         for place, subset in enumerate(all_subsets(models))
@@ -46,11 +46,11 @@ def written(sweep, tmp_path) -> Path:
     return tmp_path
 
 
-def test_the_page_needs_nothing_from_elsewhere(written):
+def test_the_page_loads_no_other_file(written):
     html = (written / "sweep.html").read_text()
     assert not re.search(r"(?:src|href)=\"(?!data:image/png;base64,|#)", html)
     assert not re.search(r"url\(|@import|<link|fetch\(|XMLHttpRequest", html)
-    assert set(re.findall(r"https?://[^\"' ]+", html)) == {"http://www.w3.org/2000/svg"}  # a name, not an address
+    assert set(re.findall(r"https?://[^\"' ]+", html)) == {"http://www.w3.org/2000/svg"}  # a namespace, not an address
 
 
 def test_the_page_recommends_by_validation(written, sweep):
@@ -59,7 +59,9 @@ def test_the_page_recommends_by_validation(written, sweep):
     assert f"least-squares: {'+'.join(best.subset)} is best on validation ({best.errors['valid']:.4f} eV/Å" in html
     assert "a note" in html
     assert "with an error of 1.0000 eV/Å on validation and 1.1000 on test structures" in html
-    assert 'class="key"><td class="text">least-squares</td><td class="text">recommended: lowest on validation' in html
+    assert (
+        'class="key"><td class="text">least-squares</td><td class="text">recommended: lowest validation error' in html
+    )
 
 
 def test_json_and_csv_hold_the_same(written, sweep):
@@ -80,7 +82,7 @@ def test_json_and_csv_hold_the_same(written, sweep):
         assert (written / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_each_method_has_a_heat_map_of_its_own_as_a_file(written, sweep):
+def test_each_method_has_a_heat_map_as_a_file(written, sweep):
     for method in ("least-squares", "per-subset"):
         drawing = ElementTree.parse(written / f"heat_map-{method}.svg").getroot()
         titles = [title.text for title in drawing.iter("{http://www.w3.org/2000/svg}title")]
@@ -103,14 +105,14 @@ def test_colours_are_on_a_logarithmic_scale():
     assert shade(0.5, 0.5, 0.5) == 0
 
 
-def test_a_name_with_markup_stays_text():
+def test_a_name_with_markup_is_escaped():
     models = ("</script><b>", "nep")
     found = Sweep(models, "egat", entries("least-squares", 1.0, models), {"train": 1, "valid": 1, "test": 1},
                   dict.fromkeys(models, 0.1))  # fmt: skip
     assert "<b>" not in heat_map(subset_map(found)).markup
 
 
-def test_the_table_is_ranked_and_has_gaps_where_a_method_was_not_asked(sweep):
+def test_the_table_is_ranked_and_has_empty_cells_for_missing_errors(sweep):
     table = subset_table(sweep)
     valid = [float(row[3]) for row in table.rows]
     assert valid == sorted(valid)
@@ -119,7 +121,7 @@ def test_the_table_is_ranked_and_has_gaps_where_a_method_was_not_asked(sweep):
     assert by_name["dp1"][3:] == ["0.1000", "0.2000", "0.0500", "0.1000"]
 
 
-# The few parts of a browser's document that the script of the page uses.
+# A minimal replacement of the browser's document, with the functions that the script uses.
 DOCUMENT = """
 const data = %s;
 function element(attributes) {
@@ -144,7 +146,7 @@ const root = {
   querySelector(selector) {
     const label = selector.match(/data-label="(\\d+)"/);
     if (label) return labels[Number(label[1])];
-    return {'script[type="application/json"]': {textContent: JSON.stringify(data)}, 'select[name="method"]': way,
+    return {'script[type="application/json"]': {textContent: JSON.stringify(data)}, 'select[name="method"]': method,
       'select[name="errors"]': split, ".tip": tip, '[data-scale="low"]': low, '[data-scale="high"]': high}[selector];
   },
   querySelectorAll: () => cells,
@@ -158,10 +160,10 @@ console.log(JSON.stringify({fills: cells.map((cell) => cell.attributes.fill), ti
 """
 
 
-def test_the_script_shows_the_method_and_split_that_are_chosen(sweep):
+def test_the_script_shows_the_chosen_method_and_split(sweep):
     node = shutil.which("node")
     if node is None:
-        pytest.skip("node, which runs the page's script, is not installed")
+        pytest.skip("needs node to run the script of the page")
     markup = heat_map(subset_map(sweep)).markup
     data = re.search(r'<script type="application/json">(.*?)</script>', markup, re.DOTALL)[1]
     script = re.search(r"<script>(.*?)</script>", markup, re.DOTALL)[1]
@@ -177,11 +179,11 @@ def test_the_script_shows_the_method_and_split_that_are_chosen(sweep):
         assert (fill, label) == (expected, f"{known[subset]:.4f}" if subset in known else "")
     assert found["tip"].splitlines()[0] == "painn"
     assert "per-subset: validation 0.0505, test 0.1010, training 0.0253 eV/Å" in found["tip"]
-    assert found["tip"].endswith("base models take 4.00 ms a structure")
+    assert found["tip"].endswith("base models take 4.00 ms per structure")
     assert not found["hidden"]
 
 
-def test_the_drawing_shows_the_first_choice_without_its_script(sweep):
+def test_without_scripts_the_heat_map_shows_the_first_method(sweep):
     markup = heat_map(subset_map(sweep)).markup
     titles = re.findall(r"<title>(.*?)</title>", markup)
     assert titles[0] == "no base model: zero forces: 1.0000 eV/Å"

@@ -1,4 +1,4 @@
-"""Shapley values, rank correlation, sizes and the front of costs, on numbers worked out by hand."""
+"""Shapley values, rank correlation, sizes and the Pareto front, against values calculated by hand."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from elmlff_core.workflows.sweep.subsets import all_subsets
 MODELS = ("a", "b", "c")
 
 
-def test_an_additive_game_gives_each_its_part():
-    parts = {"a": 0.3, "b": 0.05, "c": -0.02}
-    errors = {subset: 1.0 - sum(parts[name] for name in subset) for subset in all_subsets(MODELS)}
+def test_additive_contributions_are_shapley_values():
+    gains = {"a": 0.3, "b": 0.05, "c": -0.02}
+    errors = {subset: 1.0 - sum(gains[name] for name in subset) for subset in all_subsets(MODELS)}
     found = shapley_values(errors, 1.0, MODELS)
-    assert {name: value.value for name, value in found.items()} == pytest.approx(parts)
-    # Each is first in a third of the orders, and brings the same then as ever.
-    assert {name: value.alone for name, value in found.items()} == pytest.approx({k: v / 3 for k, v in parts.items()})
+    assert {name: value.value for name, value in found.items()} == pytest.approx(gains)
+    # Each model is first in a third of the orders, and its contribution is the same in all orders.
+    assert {name: value.alone for name, value in found.items()} == pytest.approx({k: v / 3 for k, v in gains.items()})
 
 
-def test_values_of_any_game_are_means_over_orders_and_sum_to_the_whole():
+def test_shapley_values_are_means_over_orders_and_sum_to_the_total():
     models = ("a", "b", "c", "d")
     rng = np.random.default_rng(0)
     errors = {subset: float(rng.random()) for subset in all_subsets(models)}
@@ -45,13 +45,13 @@ def test_values_of_any_game_are_means_over_orders_and_sum_to_the_whole():
         assert value.value == pytest.approx(value.alone + value.joining)
 
 
-def test_twins_share_and_what_brings_nothing_is_worth_nothing():
+def test_equal_models_share_their_value_and_a_useless_model_has_none():
     errors = {subset: 0.5 if {"a", "b"} & set(subset) else 1.0 for subset in all_subsets(MODELS)}
     found = shapley_values(errors, 1.0, MODELS)
     assert [found[name].value for name in MODELS] == pytest.approx([0.25, 0.25, 0.0])
 
 
-def test_rank_correlation_is_scipys_and_knows_where_there_is_none():
+def test_rank_correlation_agrees_with_scipy_or_is_none():
     rng = np.random.default_rng(1)
     first, second = rng.random(20), rng.random(20)
     second[3] = second[7]
@@ -66,7 +66,7 @@ def entry(subset: str, valid: float, test: float, method: str = "least-squares")
     return SubsetErrors(tuple(subset), method, {"train": valid, "valid": valid, "test": test}, 0.5)
 
 
-def test_ways_are_compared_over_what_both_know():
+def test_methods_are_compared_over_common_subsets():
     first = [entry("a", 4, 1), entry("b", 3, 2), entry("c", 2, 3), entry("ab", 1, 4)]
     second = [entry("c", 1, 3, "per-subset"), entry("a", 3, 2, "per-subset"), entry("b", 2, 1, "per-subset")]
     found = agreement(first, second)
@@ -84,7 +84,7 @@ def sweep() -> Sweep:
     return Sweep(MODELS, "egat", entries, {"valid": 1.0, "test": 1.1}, {"a": 1.0, "b": 2.0, "c": 5.0})
 
 
-def test_what_is_recommended_is_best_on_validation_not_on_test(sweep):
+def test_the_recommended_subset_is_best_on_validation(sweep):
     found = sweep.of_method("least-squares")
     assert found.recommended == Choice(("a", "b"), 0.10, 0.15, 3.0)
     assert found.lowest_test == Choice(("a", "c"), 0.22, 0.12, 6.0)
@@ -95,7 +95,7 @@ def test_what_is_recommended_is_best_on_validation_not_on_test(sweep):
     )
 
 
-def test_sizes_have_their_best_and_their_mean(sweep):
+def test_sizes_have_their_best_and_mean_errors(sweep):
     one, two, three = sweep.of_method("least-squares").sizes
     assert (one.best, one.valid, one.test, one.n_subsets) == (("b",), 0.20, 0.26, 3)
     assert (one.mean_valid, one.mean_test) == pytest.approx((0.25, 0.25))
@@ -104,7 +104,7 @@ def test_sizes_have_their_best_and_their_mean(sweep):
     assert sweep.of_method("least-squares").best_size == 2
 
 
-def test_the_front_is_cheap_or_good(sweep):
+def test_the_pareto_front(sweep):
     assert [choice.subset for choice in sweep.of_method("least-squares").pareto] == [("a",), ("b",), ("a", "b")]
     tie = [Choice(("x",), 0.2, 0, 1.0), Choice(("y",), 0.1, 0, 1.0), Choice(("z",), 0.1, 0, 2.0)]
     assert [choice.subset for choice in pareto_front(tie)] == [("y",)]

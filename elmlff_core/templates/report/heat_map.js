@@ -43,7 +43,7 @@
       const errors = Object.keys(data.splits).map((key) => data.splits[key] + " " + cell.errors[name][key].toFixed(4));
       lines.push(name + ": " + errors.join(", ") + " eV/Å");
     });
-    lines.push("base models take " + (1000 * cell.cost).toPrecision(3) + " ms a structure");
+    lines.push("base models take " + (1000 * cell.cost).toPrecision(3) + " ms per structure");
     return lines.join("\n");
   }
 

@@ -1,4 +1,4 @@
-"""What an ablation leaves: one page, the table as CSV, and everything as JSON."""
+"""Output files of an ablation: one page, the table as CSV, and all results as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from elmlff_core.workflows.ablation.results import SHOWN_SPLITS, Ablation
 
 
 def write_results(found: Ablation, counts: Mapping[str, int], run: RunFolder) -> None:
-    """``ablation.csv``, ``ablation.html``, and last ``ablation.json``; ElmlffError where they cannot be written."""
+    """Write ``ablation.csv``, ``ablation.html`` and, as the last file, ``ablation.json``.
+
+    Raises ElmlffError if a file cannot be written.
+    """
     write_csv(found, run.path / "ablation.csv")
     settings = (run.path / CONFIG_FILE).read_text(encoding="utf-8")
     blocks: list[Block] = [Text(found.summary, key=True), *map(Text, found.notes), ablation_table(found)]
@@ -29,7 +32,7 @@ def write_results(found: Ablation, counts: Mapping[str, int], run: RunFolder) ->
 
 
 def write_csv(found: Ablation, path: Path) -> None:
-    """One line per variant and seed; errors in eV/Å."""
+    """Write a line for each variant and seed; errors are in eV/Å."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("variant", "seed", *SHOWN_SPLITS, "n_parameters", "seconds"))
@@ -40,7 +43,7 @@ def write_csv(found: Ablation, path: Path) -> None:
 
 
 def ablation_table(found: Ablation) -> Table:
-    """A row for each variant."""
+    """Return the table with a row for each variant."""
     titles = [SPLIT_TITLES[split] for split in SHOWN_SPLITS]
     head = ["variant", *titles, "change on\nvalidation", "parameters", "minutes"]
     body = []
@@ -51,5 +54,5 @@ def ablation_table(found: Ablation) -> Table:
         body.append([variant.title, *cells, f"{100 * change:+.1f} %", parameters, f"{variant.seconds / 60:.1f}"])
     caption = "Force RMSE per frame in eV/Å."
     if found.n_seeds > 1:
-        caption += f" ± is the standard deviation over {found.n_seeds} seeds: smaller differences are not significant."
+        caption += f" ± is the standard deviation over {found.n_seeds} seeds; smaller differences are not significant."
     return Table(head, body, caption, key_rows=(0,))

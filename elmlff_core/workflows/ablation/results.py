@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from elmlff_core.evaluation.model_errors import SHOWN_SPLITS
 from elmlff_core.fits.tasks import FitResult
 from elmlff_core.workflows.ablation.variants import Variant
 
 FORMAT_VERSION = 1
-SHOWN_SPLITS = ("test", "valid", "train")
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class VariantErrors:
 
     Attributes
     ----------
-    name, title : the variant's
+    name, title : name and title of the variant
     errors : split -> force RMSE per frame (Eq. 7), eV/Å, the mean over seeds
-    seed_std : split -> standard deviation over seeds (n - 1), None for one seed
-    per_seed : split -> one error a seed
-    n_parameters : trainable numbers
-    seconds : one fit took, the mean over seeds
+    seed_std : split -> standard deviation over seeds (n - 1), eV/Å, None for one seed
+    per_seed : split -> the error for each seed, eV/Å
+    n_parameters : number of trainable parameters
+    seconds : time of one fit, the mean over seeds
     """
 
     name: str
@@ -39,7 +39,7 @@ class VariantErrors:
 
     @classmethod
     def of(cls, variant: Variant, results: Sequence[FitResult]) -> VariantErrors:
-        """From one result for each seed."""
+        """Compute the errors from the results for all seeds."""
         per_seed = {split: [result.errors[split] for result in results] for split in SHOWN_SPLITS}
         several = len(results) > 1
         return cls(
@@ -53,20 +53,20 @@ class VariantErrors:
         )
 
     def shown(self, split: str) -> str:
-        """An error with its standard deviation over seeds."""
+        """Format an error with its standard deviation over seeds."""
         std = self.seed_std[split]
         return f"{self.errors[split]:.4f}" + ("" if std is None else f" ±{std:.4f}")
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """What an ablation found.
+    """Results of an ablation.
 
     Attributes
     ----------
-    base_models : their names
-    variants : the whole network first
-    notes : what a reader should know
+    base_models : names of the base models
+    variants : errors of the variants, the whole network first
+    notes : notes for the reader
     """
 
     base_models: tuple[str, ...]
@@ -75,12 +75,12 @@ class Ablation:
 
     @property
     def n_seeds(self) -> int:
-        """How many seeds each variant was fitted with."""
+        """Number of seeds of each variant."""
         return len(self.variants[0].per_seed["test"])
 
     @property
     def summary(self) -> str:
-        """Which variant is best on validation, and how far the whole network is from it."""
+        """The variant with the lowest validation error, compared with the whole network."""
         full, best = self.variants[0], min(self.variants, key=lambda variant: variant.errors["valid"])
         if best is full:
             return f"The whole network is best on validation: {full.shown('valid')} eV/Å (test {full.shown('test')})."
@@ -90,10 +90,10 @@ class Ablation:
         )
         std = max(full.seed_std["valid"] or 0.0, best.seed_std["valid"] or 0.0)
         within = full.errors["valid"] - best.errors["valid"] <= std
-        return text + (", no more than the standard deviation over seeds." if within else ".")
+        return text + (", a difference not larger than the standard deviation over seeds." if within else ".")
 
     def as_record(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return {
             "format_version": FORMAT_VERSION,
             "units": "eV/Å, RMSE per frame",

@@ -1,4 +1,4 @@
-"""Variants of `gat` that lack something, after Table 3 of the paper."""
+"""Variants of `gat` without residuals or without the last layers, after Table 3 of the paper."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ MOST_LAYERS_LESS = 5
 
 @dataclass(frozen=True)
 class Variant:
-    """A network with something taken away.
+    """A variant of `gat`.
 
     Attributes
     ----------
-    name : of its folder
-    title : of its row
-    options : of `gat`
+    name : name of its folder
+    title : title in the table
+    options : options of `gat`
     """
 
     name: str
@@ -29,9 +29,9 @@ class Variant:
 
 
 def gat_variants(given: Mapping[str, Any]) -> list[Variant]:
-    """`gat` with the `given` options; without residuals; and cut off one to five layers before its end.
+    """Return `gat` with the `given` options, without residuals, and without its last one to five layers.
 
-    The layers that are left stay as they were: those whose heads are averaged are the last of the whole network.
+    The remaining layers do not change: only layers that average their heads in the whole network do so in a variant.
     """
     options = validated(GATOptions, given, "the options of meta-model 'gat'")
     variants = [

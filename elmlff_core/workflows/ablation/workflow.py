@@ -1,6 +1,6 @@
-"""An ablation: base predictions as for a stack, then `gat` and what is left of it without some of its parts.
+"""The ablation workflow: prepare as for a stack, then fit `gat` and variants of it without residuals or last layers.
 
-All variants see the same structures, features and seeds.  A killed ablation resumes.
+All variants are fitted with the same structures, features and seeds.  An interrupted ablation resumes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,13 @@ from elmlff_core.workflows.prepare import in_sample_notes, open_run, prepare, re
 
 @dataclass(frozen=True)
 class AblationRun:
-    """What `ablate` leaves: the folder, and what was found."""
+    """Result of `ablate`.
+
+    Attributes
+    ----------
+    folder : folder of the ablation
+    ablation : its results
+    """
 
     folder: Path
     ablation: Ablation
@@ -38,25 +44,25 @@ def ablate(
     models_folder: Path = DEFAULT_MODELS_FOLDER,
     reporter: Reporter | None = None,
 ) -> AblationRun:
-    """Fit `gat` whole, without residuals, and without its last one to five layers (Table 3 of the paper).
+    """Fit the whole `gat`, then without residuals and without its last one to five layers (Table 3 of the paper).
 
     Parameters
     ----------
-    config : as for `build_stack`, with `gat` as its meta-model; each variant is fitted with ``config.seeds`` seeds
+    config : settings as for `build_stack`, with the meta-model `gat`; each variant is fitted ``config.seeds`` times
     placement : where fits run
-    output : folder of the ablation
-    models_folder : where base models trained here live
-    reporter : told what is going on
+    output : folder of the ablation; by default a folder in ``elmlff-runs`` named after the settings
+    models_folder : folder for trained base models, where later runs find them
+    reporter : receives messages and progress
 
     Raises
     ------
     ElmlffError
-        Data, settings, plugins or base models that cannot be used; the message says what to do.
+        Data, settings, plugins or base models cannot be used; the message explains what to do.
     """
     placement, reporter = placement or Placement(), reporter or Reporter()
     check_executor(placement.executor)
     if config.meta_names != ("gat",):
-        raise ConfigError(f"an ablation takes the meta-model gat, found {', '.join(config.meta_names)}: say --meta gat")
+        raise ConfigError(f"an ablation takes the meta-model gat, found {', '.join(config.meta_names)}: use --meta gat")
     inputs = read_inputs(config)
     (meta,) = resolve_meta_models(inputs.config, inputs.splits)
     config = with_resolved(inputs.config, [meta])
@@ -77,7 +83,7 @@ def ablate(
 
 
 def variant_tasks(variants: Sequence[Variant], meta: NamedMeta, config: Config, run: RunFolder) -> list[FitTask]:
-    """A task for each variant and seed, all seeds of a variant together."""
+    """Return a task for each variant and seed; the seeds of a variant are consecutive."""
     fits, features = (run.path / "fit").absolute(), (run.path / "features").absolute()
     return [
         FitTask(

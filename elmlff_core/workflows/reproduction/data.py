@@ -1,4 +1,4 @@
-"""The data of a study: got where they are not here, and taken as far as they are."""
+"""Data of a study: missing files are downloaded; if that fails, the files on this machine are used."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from elmlff_core.workflows.reproduction.studies import Study
 
 
 def study_data(study: Study, origin: Path | None, reporter: Reporter) -> dict[str, Any]:
-    """Settings that name the splits of the data that are here.
+    """Return settings that name the available splits of the data.
 
-    What is missing is got; where that cannot be and some training structures are here, they are what is studied.
+    Missing files are copied or downloaded.  If that fails, the study uses the structures on this machine, as long as
+    there are training structures.
 
     Parameters
     ----------
-    study : whose data
-    origin : a folder to copy from instead of the network
-    reporter : told what is here and what is not
+    study : the study
+    origin : folder to copy from instead of downloading
+    reporter : receives messages and progress
 
     Raises
     ------
     DataError
-        The data cannot be had, or are not as published.
+        There are no training structures, or files differ from the published ones.
     """
     dataset = study.dataset
     copy = examine(dataset, default_folder(dataset))
@@ -38,17 +39,19 @@ def study_data(study: Study, origin: Path | None, reporter: Reporter) -> dict[st
             copy = examine(dataset, default_folder(dataset))
             if not copy.n_frames_of("train"):
                 raise
-            reporter.warn(f"{error}; going on with what is here")
-    for part, (n_frames, n_published) in _frames(copy).items():
+            reporter.warn(f"{error}; continuing with the frames on this machine")
+    for split, (n_frames, n_published) in _frames(copy).items():
         if n_frames < n_published:
-            reporter.warn(f"{dataset.name}/{part}: {n_frames} of {n_published} published frames are here")
+            reporter.warn(
+                f"{dataset.name}/{split}: only {n_frames} of {n_published} published frames are on this machine"
+            )
     return {"train": dataset.name, **({"test": f"{dataset.name}/test"} if copy.n_frames_of("test") else {})}
 
 
 def frames_here(study: Study) -> dict[str, tuple[int, int]]:
-    """Split -> frames that are here, and frames that were published."""
+    """Return split -> number of frames on this machine and number of published frames."""
     return _frames(examine(study.dataset, default_folder(study.dataset)))
 
 
 def _frames(copy: LocalCopy) -> dict[str, tuple[int, int]]:
-    return {name: (copy.n_frames_of(name), part.n_frames) for name, part in copy.dataset.parts.items()}
+    return {name: (copy.n_frames_of(name), split.n_frames) for name, split in copy.dataset.parts.items()}

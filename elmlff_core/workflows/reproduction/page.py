@@ -1,4 +1,4 @@
-"""What a reproduction leaves: one page with all tables and figures, the tables as CSV, and everything as JSON."""
+"""Output files of a reproduction: one page, pictures, the tables as CSV, and all results as JSON."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ UNITS = "Force RMSE per frame (Eq. 7) in eV/Å."
 
 
 def write_results(results: Reproduction, folder: Path) -> None:
-    """Write everything into `folder`; ``reproduction.json`` comes last, and says that the rest is there.
+    """Write pictures, tables, ``reproduction.html`` and, as the last file, ``reproduction.json`` to `folder`.
 
-    ElmlffError where the page cannot be written.
+    Raises ElmlffError if a file cannot be written.
     """
     for stale in ("reproduction.json", "published.png", "figure_3.png", "table_3.csv"):
         (folder / stale).unlink(missing_ok=True)
@@ -49,7 +49,7 @@ def write_results(results: Reproduction, folder: Path) -> None:
 
 
 def write_table(table: Table, path: Path) -> None:
-    """The cells of a table as CSV."""
+    """Write the cells of a table as CSV."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(" ".join(title.split()) for title in table.head)
@@ -57,14 +57,14 @@ def write_table(table: Table, path: Path) -> None:
 
 
 def reproduction_page(results: Reproduction, pictures: dict[str, bytes], settings: str) -> Page:
-    """The page of a reproduction; `pictures` are PNG by name."""
+    """Return the page of a reproduction; `pictures` has PNGs by name."""
     sections = [
-        Section("What was found", [*(Text(line, key=True) for line in results.summaries()), *_notes(results)]),
-        Section("What differs from the paper", [differences_table(results)]),
+        Section("Summary", [*(Text(line, key=True) for line in results.summaries()), *_notes(results)]),
+        Section("Differences from the paper", [differences_table(results)]),
         Section("Table 1: the base models", [base_table(results)]),
         Section("Table 2: ensembles", list(_subset_blocks(results, pictures))),
         Section("Figure 2: all subsets", list(_figure_2(results, pictures))),
-        Section("Table 3: what the parts of gat are worth", list(_ablation_blocks(results))),
+        Section("Table 3: ablation of gat", list(_ablation_blocks(results))),
         Section("Figure 3: energies", list(_energy_blocks(pictures))),
         *provenance(settings),
     ]
@@ -82,12 +82,12 @@ def _notes(results: Reproduction) -> list[Block]:
 
 
 def differences_table(results: Reproduction) -> Table:
-    """What is set up otherwise."""
-    return Table(("what", "paper", "here"), results.differences(), text_columns=3)
+    """Return the settings that differ from the paper."""
+    return Table(("setting", "paper", "this run"), results.differences(), text_columns=3)
 
 
 def base_table(results: Reproduction) -> Table:
-    """Table 1."""
+    """Return Table 1: the errors of each base model."""
     body = []
     for base in results.base_models:
         errors = base.errors.errors
@@ -96,17 +96,17 @@ def base_table(results: Reproduction) -> Table:
             f"{errors[split][key]:.4f}" for split in ("test", "train") for key in ("rmse_per_frame", "rmse", "mae")
         ]
         body.append([base.errors.name, base.origin, *cells, "" if energy is None else f"{1000 * energy:.3g}"])
-    head = ["base model", "where from"]
+    head = ["base model", "origin"]
     head += [f"{split}\n{key}" for split in ("test", "training") for key in ("per frame", "RMSE", "MAE")]
     caption = (
-        "Force errors in eV/Å; per frame is the paper's metric (Eq. 7). Energy RMSE in meV per atom, each base model "
-        "aligned."
+        "Force errors in eV/Å; 'per frame' is the paper's metric (Eq. 7). Energy RMSE in meV per atom; energies of "
+        "each base model are aligned to the reference."
     )
     return Table([*head, "test\nenergy"], body, caption, text_columns=2)
 
 
 def subset_table(results: Reproduction) -> Table:
-    """Table 2: every subset, the published error beside ours."""
+    """Return Table 2: the errors of every subset beside the published error."""
     sweep = results.sweep
     errors: dict[Subset, dict[str, dict[str, float]]] = {}
     for entry in sweep.entries:
@@ -125,7 +125,7 @@ def subset_table(results: Reproduction) -> Table:
         "published",
         *(f"{method}\n{split}" for method in sweep.methods for split in ("training", "unseen")),
     ]
-    sample = f"Training errors of this table are over at most {MOST_TRAINING_STRUCTURES} evenly spaced frames."
+    sample = f"Training errors are over at most {MOST_TRAINING_STRUCTURES} evenly spaced frames."
     return Table(head, body, f"{UNITS} {sample}")
 
 
@@ -136,15 +136,19 @@ def _subset_blocks(results: Reproduction, pictures: dict[str, bytes]) -> Iterato
             [FRAME_TITLES[entry.split], str(entry.n_subsets), f"{entry.ratio:.3g}", _shown(entry.spearman)]
             for entry in results.resemblances
         ]
-        caption = f"Errors by {results.compared_method} over published ones, and their rank correlation."
+        caption = (
+            f"Ratio of the errors by {results.compared_method} to the published errors, and their rank correlation."
+        )
         yield Table(("errors on", "subsets", "median ratio", "Spearman"), rows, caption)
-        yield _picture(pictures, "published", "Published errors against ours on training and on unseen frames.")
+        yield _picture(
+            pictures, "published", "Errors of this run against published errors, on training and on unseen frames."
+        )
     rows = [
         [" and ".join(entry.methods), str(entry.n_subsets), *(_shown(value) for value in entry.spearman.values())]
         for entry in results.sweep.agreements()
     ]
     if rows:
-        caption = "Spearman's rank correlation of the methods over the subsets both know."
+        caption = "Spearman's rank correlation of two methods over their common subsets."
         yield Table(("methods", "subsets", "validation", "test"), rows, caption)
 
 
@@ -155,14 +159,14 @@ def _shown(value: float | None) -> str:
 def _figure_2(results: Reproduction, pictures: dict[str, bytes]) -> Iterator[Block]:
     yield heat_map(subset_map(results.sweep))
     captions = {
-        "sizes": "Errors by number of base models; the best of a size is that on validation.",
-        "costs": "Errors on validation against the time of the base models.",
-        "shapley": "What each base model brings: Shapley values on unseen frames.",
+        "sizes": "Errors by number of base models; the best subset of a size has the lowest validation error.",
+        "costs": "Validation errors against the computing time of the base models.",
+        "shapley": "Contribution of each base model: Shapley values on unseen frames.",
     }
     for name, caption in captions.items():
         if name in pictures:
             yield _picture(pictures, name, caption)
-    yield Text("More about the subsets is in sweep/sweep.html beside this page.")
+    yield Text("See sweep/sweep.html in the folder of this page for details of the subsets.")
 
 
 def _ablation_blocks(results: Reproduction) -> Iterator[Block]:

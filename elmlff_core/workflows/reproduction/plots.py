@@ -1,4 +1,4 @@
-"""Pictures of a reproduction: published errors against ours, and the energies of the data."""
+"""Plots of a reproduction: errors against published errors, and the energies of the data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BINS = 60
 
 
 def published_plot(results: Reproduction) -> Figure:
-    """Errors of the meta-models against those published for the same subsets, on training and on unseen frames."""
+    """Plot errors of meta-models against published errors of the same subsets, on training and unseen frames."""
     pairs = {
         method: [(value, entry.errors) for entry in results.sweep.of(method) if (value := results.published_for(entry))]
         for method in ("per-subset", "masked")
@@ -32,13 +32,13 @@ def published_plot(results: Reproduction) -> Figure:
         axes.set(xscale="log", yscale="log", xlabel="published (eV/Å)", title=method)
         axes.margins(x=0.15, y=0.15)
         plain_numbers(axes.xaxis, axes.yaxis)
-    panels[0].set_ylabel("here (eV/Å)")
+    panels[0].set_ylabel("this run (eV/Å)")
     panels[0].legend(frameon=False, fontsize=9)
     return figure
 
 
 def energy_distributions(energies: Mapping[str, np.ndarray]) -> Figure:
-    """Figure 3: how energies of training and test structures are distributed; validation counts as training."""
+    """Plot the energy distributions of training (with validation) and test structures, Figure 3."""
     known = np.concatenate([energies["train"], energies["valid"]])
     lowest = min(known.min(), energies["test"].min())
     highest = max(known.max(), energies["test"].max())
@@ -50,7 +50,7 @@ def energy_distributions(energies: Mapping[str, np.ndarray]) -> Figure:
             values - lowest, edges.tolist(), density=True, histtype="stepfilled", alpha=0.5, color=SPLIT_COLOURS[split],
             label=f"{title}, {len(values):,} frames",
         )  # fmt: skip
-    axes.set_xlabel(f"energy above {lowest:.2f} eV, the lowest (eV)")
+    axes.set_xlabel(f"energy above the lowest, {lowest:.2f} eV (eV)")
     axes.set_ylabel("density (1/eV)")
     axes.legend(frameon=False, fontsize=9)
     return figure

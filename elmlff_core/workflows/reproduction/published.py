@@ -1,6 +1,6 @@
-"""Published values: the errors the paper gives for its ensembles, and which of ours they are nearest to.
+"""Published values: the errors of ensembles in the paper, and their comparison with training and test errors.
 
-Those of its figures are not part of elmlff: a file holds them, ``{"dp1+nep": 0.0123, ...}`` in eV/Å.
+The values of its figures are not part of elmlff; they are read from a file, ``{"dp1+nep": 0.0123, ...}`` in eV/Å.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ FILE = "figure2.json"
 
 
 def find_published(study: Study, origin: Path | None) -> Path | None:
-    """The file of published values that lies with the data in `origin`, if any."""
+    """Return the file of published values beside the data in `origin`, or None if there is none."""
     folders = [] if origin is None else [origin / study.name, origin]
     return next((folder / FILE for folder in folders if (folder / FILE).is_file()), None)
 
 
 def read_published(study: Study, path: Path | None) -> dict[str, float]:
-    """Subset, its models in the order of the study, -> error in eV/Å: from the paper's text, and from `path`.
+    """Return subset, with its models in the order of the study, -> error in eV/Å, from the paper's text and `path`.
 
     Raises
     ------
     DataError
-        The file cannot be read, or names models that the study does not have.
+        The file cannot be read, or names models that are not in the study.
     """
     found = dict(study.published)
     if path is None:
@@ -46,9 +46,9 @@ def read_published(study: Study, path: Path | None) -> dict[str, float]:
             f'cannot read published values from {path}: {error}; expected {{"dp1+nep": 0.01, ...}}'
         ) from error
     for name, value in values.items():
-        models = {part.strip() for part in name.split("+")}
+        models = {model.strip() for model in name.split("+")}
         if unknown := sorted(models - set(study.models)):
-            raise DataError(f"{path} names {', '.join(unknown)}, which the study of {study.name} does not have")
+            raise DataError(f"{path} names {', '.join(unknown)}, which are not in the study of {study.name}")
         found[subset_name(tuple(model for model in study.models if model in models))] = value
     return found
 
@@ -56,12 +56,12 @@ def read_published(study: Study, path: Path | None) -> dict[str, float]:
 def _positive(value: object) -> float:
     number = float(value)  # type: ignore[arg-type]
     if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{value} is no error")
+        raise ValueError(f"{value} is not a positive number")
     return number
 
 
 def published_name(entry: SubsetErrors, study: Study) -> str | None:
-    """How `read_published` calls the subset of an entry; None where the study lacks one of its base models."""
+    """Return the name of a subset in `read_published`; None if a base model of it is not in the study."""
     if not set(entry.subset) <= set(study.models):
         return None
     return subset_name(tuple(model for model in study.models if model in entry.subset))
@@ -69,14 +69,14 @@ def published_name(entry: SubsetErrors, study: Study) -> str | None:
 
 @dataclass(frozen=True)
 class Resemblance:
-    """How near published errors are to ours over one set of structures.
+    """Comparison of published errors with errors of this run on one split.
 
     Attributes
     ----------
     split : ``train``, ``valid`` or ``test``
-    n_subsets : for which both are known
-    ratio : median of ours over published
-    distance : median factor, at least one, between ours and published
+    n_subsets : number of subsets with both errors
+    ratio : median of the error of this run over the published error
+    distance : median of the larger over the smaller of the two errors
     spearman : rank correlation, None for fewer than three subsets
     """
 
@@ -88,16 +88,17 @@ class Resemblance:
 
 
 def resemblances(entries: Sequence[SubsetErrors], published: Mapping[str, float], study: Study) -> list[Resemblance]:
-    """Of the errors of `entries` on training and on test structures; empty where nothing was published for them."""
+    """Compare `entries` with published errors, on training and on test structures; empty if there are none."""
     pairs = [(entry, published.get(published_name(entry, study) or "")) for entry in entries]
     known = [(entry, value) for entry, value in pairs if value is not None]
     if not known:
         return []
-    theirs = [value for _, value in known]
+    published_errors = [value for _, value in known]
     found = []
     for split in ("train", "test"):
-        ours = [entry.errors[split] for entry, _ in known]
-        ratios = [mine / value for mine, value in zip(ours, theirs, strict=True)]
+        errors = [entry.errors[split] for entry, _ in known]
+        ratios = [error / value for error, value in zip(errors, published_errors, strict=True)]
         distance = statistics.median(max(ratio, 1 / ratio) for ratio in ratios)
-        found.append(Resemblance(split, len(known), statistics.median(ratios), distance, spearman(ours, theirs)))
+        rank_correlation = spearman(errors, published_errors)
+        found.append(Resemblance(split, len(known), statistics.median(ratios), distance, rank_correlation))
     return found

@@ -1,4 +1,4 @@
-"""The settings of a reproduction: the study's, under a user's own."""
+"""Settings of a reproduction: those of the study, overridden by those of the user."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def study_config(
     values: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
 ) -> Config:
-    """Settings of a study: the paper's, under a file of the user's, `values` and ``--set`` `assignments`.
+    """Return the settings of the paper, overridden by a file of the user, `values` and ``--set`` `assignments`.
 
-    Data, meta-model and, where `values` name none, base models are those of the study, whatever the file says: `data`
-    names what of the data is here.  ConfigError as in `read_config`, and for an assignment to what is fixed.
+    Data and meta-model are always those of the study, and also the base models if `values` name none.  `data` has the
+    names of the available splits.  Raises ConfigError like `read_config`, and for an assignment to a fixed key.
     """
     for assignment in assignments:
         key = assignment.partition("=")[0].strip()
@@ -34,7 +34,7 @@ def study_config(
     values = values or {}
     theirs = read_config(path, values, assignments)
     config = read_config(path, values, assignments, study.settings(theirs))
-    # Keys beside the name of another meta-model are options of that one.
+    # If the user's file names another meta-model, the keys beside its name are options of that meta-model.
     options = {
         key: value
         for key, value in config.meta.items()

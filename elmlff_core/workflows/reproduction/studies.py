@@ -1,4 +1,4 @@
-"""Studies: the two systems of the paper, with the settings it gives for each."""
+"""Studies: the two systems of the paper, with their settings in the paper."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from elmlff_core.plugins.registry import registry
 from elmlff_core.settings.config import Budget, Config
 
 META_MODEL = "gat"
-TARGET = "direct"  # the paper's: the network gives the forces themselves
+TARGET = "direct"  # as in the paper: the network predicts the forces themselves
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class Study:
 
     Attributes
     ----------
-    name : what users type; the short name of its dataset
-    models : presets of its base models, in the paper's order
-    options : base model -> options of its adapter where they are not those of the preset
-    lengths : budget -> base model -> options, where how long it is trained is not that of the preset
-    quick_epochs : of `gat` under the budget ``quick``; None leaves it to the budget
-    quick_sample : how many subsets the method ``per-subset`` fits under the budget ``quick``; None for all
-    paper_epochs : of `gat` in the paper
-    published : subset -> error in eV/Å that the paper gives in its text
+    name : name on the command line, the short name of its dataset
+    models : presets of its base models, in the order of the paper
+    options : base model -> options of its adapter that differ from the preset
+    lengths : budget -> base model -> options for the length of its training that differ from the preset
+    quick_epochs : epochs of `gat` with the budget ``quick``; None for those of the budget
+    quick_sample : number of subsets for the method ``per-subset`` with the budget ``quick``; None for all
+    paper_epochs : epochs of `gat` in the paper
+    published : subset -> error in eV/Å in the text of the paper
     """
 
     name: str
@@ -43,13 +43,13 @@ class Study:
 
     @property
     def dataset(self) -> PublishedDataset:
-        """What the catalogue knows of its data."""
+        """The dataset of the study in the catalogue."""
         return load_catalogue().named(self.name)
 
     def settings(self, theirs: Config) -> dict[str, Any]:
-        """What the paper sets, in the form of elmlff.toml, for a user's own settings to go over it.
+        """Return the settings of the paper, in the form of elmlff.toml, to be overridden by the user's settings.
 
-        A base model to which `theirs` give another adapter than its preset's is none of the paper's.
+        A base model whose adapter in `theirs`, the user's settings, is not that of its preset gets none of them.
         """
         lengths = self.lengths.get(theirs.budget, {})
         own = [name for name in self.models if model_settings(theirs, name).adapter == registry().preset(name).adapter]
@@ -62,13 +62,13 @@ class Study:
         }
 
     def sample(self, budget: Budget, n_subsets: int) -> int | None:
-        """How many of `n_subsets` the method ``per-subset`` fits by default; None for all."""
+        """Return how many of `n_subsets` the method ``per-subset`` fits by default; None for all."""
         if budget == "paper" or self.quick_sample is None or n_subsets <= self.quick_sample:
             return None
         return self.quick_sample
 
 
-# The paper's inputs for the surface: a wider descriptor of a shorter range than for methane, a narrower fitting net.
+# The paper's inputs for the surface: descriptor wider and of shorter range than for methane, fitting net narrower.
 _DP_SURFACE: dict[str, Any] = {
     "rcut": 5.0,
     "neuron": [120, 120, 120],
@@ -100,7 +100,7 @@ STUDIES = {
                 "dp2": {**_DP_SURFACE_LENGTH, "steps": 70_000},
                 "dp3": {**_DP_SURFACE_LENGTH, "steps": 5_000},
             },
-            # A step of dp3 takes seconds: as in the paper it gets a fourteenth of the steps of the others.
+            # A step of dp3 takes seconds: as in the paper, it has a fourteenth of the steps of dp1 and dp2.
             "quick": {"dp3": {"steps": 150}},
         },
         quick_epochs=40,
@@ -112,7 +112,7 @@ STUDIES = {
 
 
 def find_study(name: str) -> Study:
-    """The study of that name; ConfigError with a suggestion where there is none."""
+    """Return the study called `name`; raises ConfigError with a suggestion if there is none."""
     if name not in STUDIES:
         raise ConfigError(f"no study is called '{name}'{did_you_mean(name, STUDIES)}")
     return STUDIES[name]

@@ -1,7 +1,7 @@
-"""A reproduction: the paper's study of one system, from its raw files to tables and figures.
+"""The reproduction workflow: the paper's study of one system, from raw files to tables and figures.
 
-Table 1 shows the base models, Table 2 and Figure 2 a sweep over their subsets, Table 3 an ablation, Figure 3 the
-energies of the data.  Each has a folder of its own, and a killed reproduction resumes.
+Table 1 has the base models, Table 2 and Figure 2 a sweep over their subsets, Table 3 an ablation, and Figure 3 the
+energies of the data.  Sweep and ablation have their own folders.  An interrupted reproduction resumes.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ PUBLISHED_FILE = "published.json"
 
 @dataclass(frozen=True)
 class ReproductionRequest:
-    """What a reproduction computes.
+    """Settings of a reproduction beside those of a run.
 
     Attributes
     ----------
     sweep : methods, subsets, and where fits run
-    ablation : whether Table 3 is made, a training for each of seven variants with each seed
-    published : file of published values; None for the one beside the data in `origin`, if any
-    origin : a folder with the data, which may hold published values
+    ablation : whether to make Table 3, which takes a training for each of seven variants and each seed
+    published : file of published values; None for the file beside the data in `origin`, if any
+    origin : folder with the data, which may contain published values
     """
 
     sweep: SweepRequest
@@ -50,7 +50,14 @@ class ReproductionRequest:
 
 @dataclass(frozen=True)
 class ReproductionRun:
-    """What `reproduce` leaves: the folder, everything it found, and what to say of it."""
+    """Result of `reproduce`.
+
+    Attributes
+    ----------
+    folder : folder of the reproduction
+    results : its results
+    summaries : the results in sentences
+    """
 
     folder: Path
     results: Reproduction
@@ -65,21 +72,21 @@ def reproduce(
     models_folder: Path = DEFAULT_MODELS_FOLDER,
     reporter: Reporter | None = None,
 ) -> ReproductionRun:
-    """Redo the paper's study of one system.
+    """Repeat the paper's study of one system.
 
     Parameters
     ----------
-    study : which
-    config : of the study, with what the user wants otherwise
+    study : the study
+    config : settings of the study with changes by the user, see `study_config`
     request : methods, subsets, where fits run, and published values
-    output : folder; by default one below ``elmlff-runs`` named after study, budget and settings
-    models_folder : where base models trained here live
-    reporter : told what is going on
+    output : folder of the reproduction; by default a folder in ``elmlff-runs`` named after study, budget and settings
+    models_folder : folder for trained base models, where later runs find them
+    reporter : receives messages and progress
 
     Raises
     ------
     ElmlffError
-        Data, settings, plugins or base models that cannot be used; the message says what to do.
+        Data, settings, plugins or base models cannot be used; the message explains what to do.
     """
     reporter = reporter or Reporter()
     config = with_base_models(config)
@@ -98,7 +105,7 @@ def reproduce(
         config=swept.config,
         published=published,
         frames=frames_here(study),
-        base_models=[BaseModelErrors(row, origin) for row, origin in zip(errors, origins, strict=True)],
+        base_models=[BaseModelErrors(model, origin) for model, origin in zip(errors, origins, strict=True)],
         sweep=swept.sweep,
         ablation=None if ablated is None else ablated.ablation,
         energies=reference_energies(swept.features),
@@ -109,7 +116,7 @@ def reproduce(
 
 
 def published_values(study: Study, request: ReproductionRequest, folder: Path) -> dict[str, float]:
-    """Published errors by subset: those of the request, else those an earlier run left in `folder`."""
+    """Return published errors by subset, from the request or otherwise from an earlier run in `folder`."""
     kept = folder / PUBLISHED_FILE
     given = request.published or find_published(study, request.origin)
     values = read_published(study, given or (kept if kept.exists() else None))
@@ -119,7 +126,7 @@ def published_values(study: Study, request: ReproductionRequest, folder: Path) -
 
 
 def reference_energies(features: Mapping[str, Features]) -> dict[str, np.ndarray]:
-    """Split -> (n_structures,) eV; empty where the labels have none."""
+    """Return split -> reference energies (n_structures,), eV, for splits with energy labels."""
     return {
         split: values.reference.energy
         for split, values in features.items()
@@ -128,13 +135,13 @@ def reference_energies(features: Mapping[str, Features]) -> dict[str, np.ndarray
 
 
 def origins_of(config: Config, n_train: int) -> list[str]:
-    """Where each base model comes from: its file, or how long it is trained here on `n_train` structures."""
+    """Return the origin of each base model: its file, or the length of its training on `n_train` structures."""
     found = []
     for name in config.base_models:
         model = resolve_model(config, name)
         if model.needs_training:
             length = model.length(n_train)
-            found.append(f"trained here, {length.steps:,} steps, {length.epochs:.3g} epochs")
+            found.append(f"trained in this run, {length.steps:,} steps, {length.epochs:.3g} epochs")
         else:
-            found.append(f"given, {model.checkpoint.name}" if model.checkpoint else "needs no checkpoint")
+            found.append(f"checkpoint {model.checkpoint.name}" if model.checkpoint else "needs no checkpoint")
     return found

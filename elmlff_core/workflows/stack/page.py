@@ -1,4 +1,4 @@
-"""The page of a stack run: the summary, errors, and everything that says how far to trust them."""
+"""Output files of a stack run: one page, pictures, the errors as CSV, and diagnostics and results as JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from elmlff_core.evaluation.baselines import BASELINES
 from elmlff_core.evaluation.diagnostics import Diagnostics
 from elmlff_core.evaluation.errors_in_detail import DetailedErrors
 from elmlff_core.evaluation.evaluation import Evaluation
-from elmlff_core.evaluation.model_errors import SHOWN_SPLITS, ModelErrors
+from elmlff_core.evaluation.model_errors import METRIC_TITLES, SHOWN_SPLITS, ModelErrors
 from elmlff_core.evaluation.split_quality import SplitQuality
 from elmlff_core.evaluation.summary import with_seed_std
 from elmlff_core.features.metrics import SPLIT_TITLES
@@ -17,25 +17,27 @@ from elmlff_core.report.page import Block, Page, Picture, Section, Table, Text, 
 from elmlff_core.report.provenance import provenance, versions
 from elmlff_core.settings.run_folder import CONFIG_FILE, RunFolder
 from elmlff_core.uncertainty.quality import UncertaintyQuality
-from elmlff_core.workflows.stack.results import StackResults, diagnostics_record
+from elmlff_core.workflows.stack.results import StackResults, diagnostics_record, write_metrics
 
 DIAGNOSTICS_FILE = "diagnostics.json"
 REPORT_FILE = "report.html"
 PICTURES = {
-    "parity.png": "Predicted against reference force components on test structures, and errors.",
-    "learning_curve.png": "Training of the run's stack.",
+    "parity.png": "Predicted against reference force components on test structures, and their errors.",
+    "learning_curve.png": "Learning curve of the stack.",
 }
 N_WORST_OF_OTHERS = 3
-METRICS = {"rmse_per_frame": "RMSE per frame", "rmse": "RMSE", "mae": "MAE"}
 KINDS = {
-    "committee": "how far the base models disagree on an atom's force",
-    "learnt": "a standard deviation that the meta-model learnt with the forces",
-    "constant": "a constant for each element, as there is only one base model",
+    "committee": "the committee spread, how far the base models disagree on the force of an atom,",
+    "learnt": "a standard deviation that the meta-model learned together with the forces,",
+    "constant": "a constant for each element, because there is only one base model,",
 }
 
 
-def write_report(results: StackResults, run: RunFolder) -> None:
-    """Write the pictures, ``diagnostics.json`` and ``report.html``; ElmlffError where they cannot be written."""
+def write_results(results: StackResults, run: RunFolder) -> None:
+    """Write pictures, ``diagnostics.json``, ``report.html``, ``metrics.csv`` and, as the last file, ``metrics.json``.
+
+    Raises ElmlffError if a file cannot be written.
+    """
     draw(results.evaluation, run)
     write_json(run.path / DIAGNOSTICS_FILE, diagnostics_record(results) | {"versions": versions()}, indent=1)
     drawn = {caption: run.path / name for name, caption in PICTURES.items() if (run.path / name).exists()}
@@ -47,33 +49,34 @@ def write_report(results: StackResults, run: RunFolder) -> None:
         f"{counts['test']} test structures. Folder {run.path}."
     )
     write_page(stack_page(results, subtitle, pictures, settings), run.path / REPORT_FILE)
+    write_metrics(results, run)
 
 
 def draw(evaluation: Evaluation, run: RunFolder) -> None:
-    """Parity of forces on test structures, and the learning curve of the run's stack."""
-    from elmlff_core.report.plots import learning_curve, parity  # matplotlib, which no other command needs
+    """Draw parity plots of forces on test structures, and the learning curve of the stack."""
+    from elmlff_core.report.plots import learning_curve, parity  # imports matplotlib, which takes time
 
     errors, test = evaluation.errors, evaluation.features["test"]
-    best = min((row for row in errors if row.kind == "base model"), key=lambda row: row.headline)
-    others = [row for row in errors if row.kind == "stack" and not row.chosen]
-    linear = [row for row in errors if row.name == BASELINES["linear"]]
+    best = min((model for model in errors if model.kind == "base model"), key=lambda model: model.headline)
+    others = [model for model in errors if model.kind == "stack" and not model.chosen]
+    linear = [model for model in errors if model.name == BASELINES["linear"]]
     shown = [best, *linear, *others, evaluation.stack]
-    panels = {row.name: evaluation.predictions[row.name]["test"].forces for row in shown}
+    panels = {model.name: evaluation.predictions[model.name]["test"].forces for model in shown}
     parity(test.reference_forces, panels, test.n_atoms, run.path / "parity.png")
     if (curve := evaluation.chosen.learning_curve) is not None:
-        levels = {row.name: row.errors["valid"]["rmse_per_frame"] for row in (best, *linear)}
+        levels = {model.name: model.errors["valid"]["rmse_per_frame"] for model in (best, *linear)}
         learning_curve(curve, levels, run.path / "learning_curve.png")
 
 
 def stack_page(results: StackResults, subtitle: str, pictures: Mapping[str, bytes], settings: str) -> Page:
-    """The page of a stack run.
+    """Return the page of a stack run.
 
     Parameters
     ----------
-    results : of the run
-    subtitle : of the page
-    pictures : caption -> PNG, of parity and learning curve
-    settings : of the run, as TOML
+    results : results of the run
+    subtitle : subtitle of the page
+    pictures : caption -> PNG of the parity plots and the learning curve
+    settings : settings of the run, as TOML
     """
     found, errors = results.diagnostics, results.evaluation.errors
     stack = results.evaluation.stack.name
@@ -83,10 +86,10 @@ def stack_page(results: StackResults, subtitle: str, pictures: Mapping[str, byte
         Section("Summary", opening),
         Section("Errors", [error_table(errors), *_energy_table(errors)]),
         Section("Pictures", [Picture(png, caption, caption) for caption, png in pictures.items()]),
-        Section("Training against test", [_in_sample_table(found)]),
-        Section("Test against training structures", [Text(split, key=found.split.is_bad), *_split_table(found.split)]),
+        Section("Training and test errors", [_in_sample_table(found)]),
+        Section("Test and training structures", [Text(split, key=found.split.is_bad), *_split_table(found.split)]),
         Section("Noise of the labels", _label_blocks(found)),
-        Section("Where the errors are", list(_detail_blocks(found.errors, stack))),
+        Section("Errors in detail", list(_detail_blocks(found.errors, stack))),
         Section("Uncertainty", list(_uncertainty_blocks(results))),
         *provenance(settings),
     ]
@@ -94,41 +97,42 @@ def stack_page(results: StackResults, subtitle: str, pictures: Mapping[str, byte
     return Page(title, subtitle, [section for section in sections if section.blocks])
 
 
-def error_table(rows: Sequence[ModelErrors]) -> Table:
-    """Force errors of every model: all metrics on test structures, the paper's on the other splits.
+def error_table(errors: Sequence[ModelErrors]) -> Table:
+    """Return the force errors of all models: all metrics on test structures, the paper's metric on the other splits.
 
-    Where a meta-model was fitted with several seeds, the mean and the standard deviation over them.
+    Meta-models fitted with several seeds have the mean and the standard deviation over the seeds.
     """
-    others = [split for split in SHOWN_SPLITS[1:] if all(split in row.errors for row in rows)]
-    columns = [(SHOWN_SPLITS[0], metric) for metric in METRICS] + [(split, "rmse_per_frame") for split in others]
-    head = ["model", "kind", *(f"{SPLIT_TITLES[split]}\n{METRICS[metric]}" for split, metric in columns)]
-    timed = any(row.seconds is not None for row in rows)
+    others = [split for split in SHOWN_SPLITS[1:] if all(split in model.errors for model in errors)]
+    columns = [(SHOWN_SPLITS[0], metric) for metric in METRIC_TITLES] + [(split, "rmse_per_frame") for split in others]
+    head = ["model", "kind", *(f"{SPLIT_TITLES[split]}\n{METRIC_TITLES[metric]}" for split, metric in columns)]
+    timed = any(model.seconds is not None for model in errors)
     if timed:
         head += ["minutes", "parameters"]
     body = []
-    for row in rows:
-        cells = [row.name, row.kind, *(with_seed_std(row, split, metric) for split, metric in columns)]
+    for model in errors:
+        cells = [model.name, model.kind, *(with_seed_std(model, split, metric) for split, metric in columns)]
         if timed:
-            cells.append("" if row.seconds is None else f"{row.seconds / 60:.1f}")
-            cells.append("" if row.n_parameters is None else f"{row.n_parameters:,}")
+            cells.append("" if model.seconds is None else f"{model.seconds / 60:.1f}")
+            cells.append("" if model.n_parameters is None else f"{model.n_parameters:,}")
         body.append(cells)
-    caption = "Force errors in eV/Å. Per frame: the RMSE of each structure, averaged over structures."
-    n_seeds = max((len(row.per_seed) for row in rows), default=0)
+    caption = "Force errors in eV/Å. RMSE per frame is the RMSE of each structure, averaged over structures."
+    n_seeds = max((len(model.per_seed) for model in errors), default=0)
     if n_seeds > 1:
         caption += f" ± is the standard deviation over {n_seeds} seeds."
-    chosen = [place for place, row in enumerate(rows) if row.chosen]
+    chosen = [place for place, model in enumerate(errors) if model.chosen]
     return Table(head, body, caption, text_columns=2, key_rows=chosen)
 
 
-def _energy_table(rows: Sequence[ModelErrors]) -> list[Block]:
+def _energy_table(errors: Sequence[ModelErrors]) -> list[Block]:
     metric = "energy_rmse_per_atom"
-    with_energy = [row for row in rows if metric in row.errors["test"]]
-    if not with_energy:
+    shown = [model for model in errors if metric in model.errors["test"]]
+    if not shown:
         return []
-    parts = [split for split in SHOWN_SPLITS if all(metric in row.errors.get(split, {}) for row in with_energy)]
-    body = [[row.name, *(f"{1000 * row.errors[split][metric]:.3f}" for split in parts)] for row in with_energy]
-    head = ["model", *(SPLIT_TITLES[split] for split in parts)]
-    return [Table(head, body, "RMSE of energies in meV per atom, of base models after alignment to the reference.")]
+    splits = [split for split in SHOWN_SPLITS if all(metric in model.errors.get(split, {}) for model in shown)]
+    body = [[model.name, *(f"{1000 * model.errors[split][metric]:.3f}" for split in splits)] for model in shown]
+    head = ["model", *(SPLIT_TITLES[split] for split in splits)]
+    caption = "RMSE of energies in meV per atom. Energies of base models are aligned to the reference."
+    return [Table(head, body, caption)]
 
 
 def _in_sample_table(found: Diagnostics) -> Table:
@@ -137,8 +141,9 @@ def _in_sample_table(found: Diagnostics) -> Table:
         for gap in found.in_sample
     ]
     caption = (
-        "RMSE per frame of each base model in eV/Å, on training structures as the meta-model saw its predictions. "
-        "Far above 1, the meta-model learnt from better features than it meets."
+        "RMSE per frame of each base model in eV/Å. The training error is that of the features from which the "
+        "meta-model learned. If the ratio is far above 1, these features are much better than those on unseen "
+        "structures."
     )
     return Table(("base model", "training", "test", "test / training"), body, caption)
 
@@ -149,13 +154,13 @@ def _split_table(split: SplitQuality) -> list[Block]:
     levels = list(split.test_to_train)
     named = {"test structure to nearest training structure": split.test_to_train}
     if split.train_to_train:
-        named["training structure to nearest other"] = split.train_to_train
+        named["training structure to nearest other training structure"] = split.train_to_train
     body = [[name, *(f"{quantiles[level]:.4f}" for level in levels)] for name, quantiles in named.items()]
     scales = {"consecutive training structures": split.consecutive, "random training structures": split.random_pairs}
     typical = [f"{name} {value:.4f} Å" for name, value in scales.items() if value is not None]
-    caption = "RMSD of positions in Å, without translation (and rotation, of free molecules): quantiles."
+    caption = "Quantiles of the RMSD of positions in Å, after removing translation and, for free molecules, rotation."
     if typical:
-        caption += f" For comparison, medians: {', '.join(typical)}."
+        caption += f" Medians for comparison: {', '.join(typical)}."
     return [Table(["distance", *(f"{100 * float(level):.0f} %" for level in levels)], body, caption)]
 
 
@@ -165,16 +170,16 @@ def _label_blocks(found: Diagnostics) -> list[Block]:
         torque = "not applicable" if noise.net_torque is None else f"{noise.net_torque:.2g}"
         values = (noise.reference_force, noise.net_force, noise.error_floor)
         body.append([SPLIT_TITLES[split], str(noise.n_structures), *(f"{value:.2g}" for value in values), torque])
-    head = ("structures", "number", "force", "net force", "least error", "net torque")
+    head = ("structures", "number", "force", "net force", "lowest error", "net torque")
     caption = (
-        "RMS of components: forces in eV/Å, torque about the centre in eV. Least error: of any model whose forces sum "
-        "to zero. Torque: of free molecules alone."
+        "RMS of components: forces in eV/Å, torque about the centre in eV. The lowest error is that of any model whose "
+        "forces sum to zero. Torques are those of free molecules only."
     )
     return [Table(head, body, caption)]
 
 
 def _detail_blocks(errors: Sequence[DetailedErrors], stack: str) -> Iterator[Block]:
-    from elmlff_core.report.plots import as_png, errors_by_force  # matplotlib, which no other command needs
+    from elmlff_core.report.plots import as_png, errors_by_force  # imports matplotlib, which takes time
 
     key_rows = [place for place, entry in enumerate(errors) if entry.name == stack]
     elements = sorted({symbol for entry in errors for symbol in entry.elements})
@@ -184,9 +189,9 @@ def _detail_blocks(errors: Sequence[DetailedErrors], stack: str) -> Iterator[Blo
     bins = errors[0].bins
     heads = [f"{force_bin.lower:.2f} – {force_bin.upper:.2f}\n{force_bin.error.n_atoms:,} atoms" for force_bin in bins]
     body = [[entry.name, *(f"{force_bin.error.rmse:.4f}" for force_bin in entry.bins)] for entry in errors]
-    caption = "The same by magnitude of the reference force in eV/Å."
+    caption = "RMSE of force components on test structures by magnitude of the reference force, eV/Å."
     yield Table(["model", *heads], body, caption, 1, key_rows)
-    caption = "Errors by magnitude of the reference force, test structures."
+    caption = "Errors on test structures by magnitude of the reference force."
     yield Picture(as_png(errors_by_force(errors, stack)), caption, caption)
     yield _worst_table(errors, stack)
 
@@ -198,21 +203,22 @@ def _worst_table(errors: Sequence[DetailedErrors], stack: str) -> Table:
             atom = f"{frame.worst_atom} ({frame.worst_error:.3f})"
             body.append([entry.name, str(frame.index), frame.formula, f"{frame.rmse:.4f}", atom])
     source = errors[0].worst[0].source
-    caption = f"Structures{f' of {source}' if source else ''} with the largest errors, eV/Å; numbers count from 0."
+    origin = f" of {source}" if source else ""
+    caption = f"Structures{origin} with the largest errors, eV/Å. Structures and atoms are numbered from 0."
     return Table(("model", "structure", "formula", "RMSE", "worst atom (its error)"), body, caption)
 
 
 def _uncertainty_blocks(results: StackResults) -> Iterator[Block]:
-    from elmlff_core.report.plots import as_png, calibration  # matplotlib, which no other command needs
+    from elmlff_core.report.plots import as_png, calibration  # imports matplotlib, which takes time
 
     if results.uncertainty is None:
         return
     yield Text(
-        f"The standard deviation of each force comes from {KINDS[results.uncertainty.kind]}, to the power of "
-        f"{results.uncertainty.force.exponent:g} and scaled by element on {results.uncertainty.force.n_structures} "
-        "validation structures (power 1: proportional; 0: it tells nothing). Conformal intervals hold the stated split "
-        "of the errors on average over new structures of the same distribution as these, not for each structure or "
-        "atom, and not far from the data."
+        f"The standard deviation of each force is calculated from {KINDS[results.uncertainty.kind]} to the power of "
+        f"{results.uncertainty.force.exponent:g}, with a factor for each element. Power and factors were calibrated on "
+        f"{results.uncertainty.force.n_structures} validation structures; a power of 0 means that the raw uncertainty "
+        "has no information about the error. Conformal intervals contain the stated fraction of the errors on average "
+        "over new structures of the same distribution, not for each structure or atom, and not far from the data."
     )
     yield _quality_table(results.qualities)
     yield _coverage_table(results.qualities)
@@ -227,8 +233,8 @@ def _quality_table(qualities: Mapping[str, UncertaintyQuality]) -> Table:
         rank = "" if quality.spearman is None else f"{quality.spearman:.2f}"
         body.append([name, str(quality.n), rank, f"{quality.rms_predicted:.4g}", f"{quality.rms_observed:.4g}"])
     caption = (
-        "Spearman's rank correlation of predicted standard deviation and size of the error; predicted and found RMS, "
-        "forces in eV/Å, energies in eV."
+        "Spearman's rank correlation of the predicted standard deviation and the absolute error; predicted and "
+        "observed RMS error, forces in eV/Å, energies in eV."
     )
     return Table(("on test structures", "number", "rank correlation", "RMS predicted", "RMS observed"), body, caption)
 
@@ -240,8 +246,10 @@ def _coverage_table(qualities: Mapping[str, UncertaintyQuality]) -> Table:
         for entry in quality.coverage
     ]
     head = ("errors of", "stated", "inside conformal interval", "inside normal interval")
-    return Table(head, body, "Coverage on test structures. Normal: as if errors followed a normal distribution.")
+    return Table(
+        head, body, "Coverage on test structures. The normal interval assumes that errors are normally distributed."
+    )
 
 
-def _percent(share: float | None) -> str:
-    return "too few structures" if share is None else f"{100 * share:.1f} %"
+def _percent(fraction: float | None) -> str:
+    return "too few structures" if fraction is None else f"{100 * fraction:.1f} %"

@@ -21,17 +21,17 @@ from elmlff_core.workflows.prepare import Prepared
 
 @dataclass(frozen=True)
 class StackResults:
-    """What a stack run found.
+    """Results of a stack run.
 
     Attributes
     ----------
-    prepared : what it worked on
-    fitted : every fit
+    prepared : prepared inputs of the run
+    fitted : all fits
     evaluation : errors and predictions
-    diagnostics : what the table of errors does not say
-    uncertainty : of the run's stack, or None
-    qualities : ``forces`` and ``energies`` -> how good the uncertainty is on test structures
-    notes : what a reader should know of the table
+    diagnostics : quality of splits and labels, and errors in detail
+    uncertainty : uncertainty of the run's stack, or None
+    qualities : ``forces`` and ``energies`` -> quality of the uncertainty on test structures
+    notes : notes for the reader
     """
 
     prepared: Prepared
@@ -46,31 +46,33 @@ class StackResults:
     def of(
         cls, prepared: Prepared, fitted: Sequence[Fitted], evaluation: Evaluation, uncertainty: Uncertainty | None
     ) -> StackResults:
-        """Diagnose the run and judge its uncertainties on test structures."""
+        """Compute diagnostics, notes, and the quality of uncertainties on test structures."""
         diagnostics = diagnose_run(prepared, evaluation)
         notes = notes_of(prepared, evaluation) + diagnostics.warnings
-        qualities = {} if uncertainty is None else judged(uncertainty, evaluation)
+        qualities = {} if uncertainty is None else uncertainty_qualities(uncertainty, evaluation)
         return cls(prepared, fitted, evaluation, diagnostics, uncertainty, qualities, notes)
 
     @property
     def summary(self) -> str:
-        """Whether the stack pays, in a sentence or two."""
+        """The errors of the stack in words, compared with base models and baselines."""
         return summary(self.evaluation.errors)
 
 
 def diagnose_run(prepared: Prepared, evaluation: Evaluation) -> Diagnostics:
-    """What the table of errors does not say."""
+    """Compute the diagnostics of the run."""
     splits = prepared.splits
     predictions = {
-        row.name: evaluation.predictions[row.name]["test"] for row in evaluation.errors if row.kind != "base model"
+        model.name: evaluation.predictions[model.name]["test"]
+        for model in evaluation.errors
+        if model.kind != "base model"
     }
     index = {"train": splits.train_index, "test": splits.test_index}
     method = prepared.config.data.split if splits.test_source is None else None
     return diagnose(evaluation.features, predictions, index, method)
 
 
-def judged(uncertainty: Uncertainty, evaluation: Evaluation) -> dict[str, UncertaintyQuality]:
-    """``forces``, and ``energies`` where there are any -> how good the uncertainty is on test structures."""
+def uncertainty_qualities(uncertainty: Uncertainty, evaluation: Evaluation) -> dict[str, UncertaintyQuality]:
+    """Return the quality of the uncertainty on test structures, of ``forces`` and, if there are any, ``energies``."""
     test, chosen = evaluation.features["test"], evaluation.chosen
     prediction = evaluation.predictions[chosen.fit.title]["test"]
     qualities = {"forces": force_quality(uncertainty, test, prediction, chosen.meta)}
@@ -80,24 +82,26 @@ def judged(uncertainty: Uncertainty, evaluation: Evaluation) -> dict[str, Uncert
 
 
 def notes_of(prepared: Prepared, evaluation: Evaluation) -> list[str]:
-    """What a reader of the table should know of its features."""
+    """Return notes for the reader on in-sample and out-of-fold features."""
     trained, folds = prepared.trained, prepared.folds
     given = [model.name for model in prepared.base_models if model.name not in trained]
     notes = []
     if prepared.in_sample:
         notes.append(in_sample_note(evaluation.errors, prepared.in_sample))
     if trained and folds:
-        notes.append(f"features of {', '.join(trained)} on training structures are out-of-fold, of {len(folds)} folds")
+        notes.append(
+            f"features of {', '.join(trained)} on training structures are out-of-fold, from {len(folds)} folds"
+        )
     if given and folds:
         notes.append(
-            f"{', '.join(given)} cannot be folded, as they are not trained here: their features stay as they are, "
-            "in-sample where they know the training structures"
+            f"{', '.join(given)} cannot be retrained on folds, because elmlff does not train them: their features are "
+            "in-sample if they were trained on the training structures"
         )
     return notes
 
 
 def write_metrics(results: StackResults, run: RunFolder) -> None:
-    """The table as CSV, then everything as JSON, whose presence says that the run is complete."""
+    """Write the errors as CSV, then all results as JSON; the JSON file marks the run as complete."""
     evaluation, splits = results.evaluation, results.prepared.splits
     write_csv(evaluation.errors, run.path / "metrics.csv")
     chosen = evaluation.chosen.fit.meta
@@ -107,7 +111,7 @@ def write_metrics(results: StackResults, run: RunFolder) -> None:
         "errors": as_records(evaluation.errors),
         "units": {"forces": "eV/Å", "energy": "eV/atom"},
         "meta": {"name": chosen.name, "options": chosen.options, "chosen_on": "valid rmse_per_frame"},
-        "fits": [entry.as_record() for entry in results.fitted],
+        "fits": [fitted.as_record() for fitted in results.fitted],
         "splits": {name: getattr(splits, f"{name}_index").tolist() for name in SPLITS},
         "folds": [splits.train_index[fold.index].tolist() for fold in results.prepared.folds],
     }
@@ -115,6 +119,6 @@ def write_metrics(results: StackResults, run: RunFolder) -> None:
 
 
 def diagnostics_record(results: StackResults) -> dict[str, Any]:
-    """Diagnostics and the quality of uncertainties as plain data for JSON."""
+    """Return diagnostics and quality of uncertainties as plain data for JSON."""
     qualities = {name: asdict(quality) for name, quality in results.qualities.items()}
     return results.diagnostics.as_record() | {"uncertainty": qualities}

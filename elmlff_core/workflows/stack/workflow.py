@@ -1,6 +1,6 @@
-"""A stack, from labelled structures to a force field: prepare, fit, evaluate, save, report.
+"""The stack workflow, from labelled structures to a force field: prepare, fit, evaluate, save, report.
 
-Each step is a call into one of the rooms; none reaches back into an earlier one.
+An interrupted run resumes; a finished run shows its results.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from elmlff_core.settings.run_folder import RunFolder
 from elmlff_core.stack.stack import Stack
 from elmlff_core.uncertainty.uncertainty import Uncertainty
 from elmlff_core.workflows.prepare import open_run, prepare, read_inputs
-from elmlff_core.workflows.stack.page import write_report
-from elmlff_core.workflows.stack.results import StackResults, write_metrics
+from elmlff_core.workflows.stack.page import write_results
+from elmlff_core.workflows.stack.results import StackResults
 
 
 @dataclass(frozen=True)
 class StackRun:
-    """What `build_stack` leaves.
+    """Result of `build_stack`.
 
     Attributes
     ----------
-    folder : of the run, which is also that of the stack
-    errors : the table
-    summary : one sentence about it
-    notes : what a reader should know of it
+    folder : folder of the run and of the stack
+    errors : errors of base models, baselines and stacks
+    summary : the errors in words
+    notes : notes for the reader
     """
 
     folder: Path
@@ -49,20 +49,20 @@ def build_stack(
     bundle: bool = False,
     reporter: Reporter | None = None,
 ) -> StackRun:
-    """Stack base models into one force field: the whole of elmlff in one call.
+    """Stack base models into one force field.
 
     Parameters
     ----------
-    config : data, base models, meta-models, baselines and budgets
-    output : folder of the run; by default one below ``elmlff-runs`` named after the settings
-    models_folder : where base models trained here live, to be found by later runs
-    bundle : copy checkpoints of base models into the run folder instead of referencing them
-    reporter : told what is going on
+    config : settings: data, base models, meta-models, baselines and budgets
+    output : folder of the run; by default a folder in ``elmlff-runs`` named after the settings
+    models_folder : folder for trained base models, where later runs find them
+    bundle : whether to copy checkpoints of base models into the run folder instead of referencing them
+    reporter : receives messages and progress
 
     Raises
     ------
     ElmlffError
-        Data, settings, plugins or base models that cannot be used; the message says what to do.
+        Data, settings, plugins or base models cannot be used; the message explains what to do.
     """
     reporter = reporter or Reporter()
     inputs = read_inputs(config)
@@ -79,27 +79,27 @@ def build_stack(
     results = StackResults.of(prepared, fitted, evaluation, chosen.uncertainty)
     for note in results.notes:
         reporter.warn(note)
-    write_report(results, run)
-    write_metrics(results, run)
+    write_results(results, run)
     return StackRun(run.path, evaluation.errors, results.summary, results.notes)
 
 
 def save_stacks(
     models: list[NamedModel], fitted: Sequence[Fitted], evaluation: Evaluation, run: RunFolder, bundle: bool
 ) -> Stack:
-    """The chosen meta-model with its base models as the run's stack; of several, each as a stack of its own too.
+    """Save and return the stack of the run, the chosen meta-model with the base models.
 
-    Validation structures tell how sure each of them is.  The run's stack is returned.
+    If there are several meta-models, each is also saved as its own stack.  The uncertainty of each stack is calibrated
+    on validation structures.
     """
     saved = {}
-    stacks = [entry for entry in fitted if entry.fit.number == 0 and not entry.fit.geometry_only]
-    for entry in stacks:
-        meta, valid = entry.fit.meta, evaluation.predictions[entry.fit.title]["valid"]
-        uncertainty = Uncertainty.fit(evaluation.features["valid"], valid, entry.meta)
-        one = Stack(models, meta.name, meta.options, entry.meta, uncertainty)
-        if len(stacks) > 1:
-            one.save(run.stacks / meta.name, bundle)
-        if entry is evaluation.chosen:
-            one.save(run.path, bundle)
-        saved[entry.fit.title] = one
+    first_fits = [result for result in fitted if result.fit.number == 0 and not result.fit.geometry_only]
+    for result in first_fits:
+        meta, valid = result.fit.meta, evaluation.predictions[result.fit.title]["valid"]
+        uncertainty = Uncertainty.fit(evaluation.features["valid"], valid, result.meta)
+        stack = Stack(models, meta.name, meta.options, result.meta, uncertainty)
+        if len(first_fits) > 1:
+            stack.save(run.stacks / meta.name, bundle)
+        if result is evaluation.chosen:
+            stack.save(run.path, bundle)
+        saved[result.fit.title] = stack
     return saved[evaluation.chosen.fit.title]

@@ -1,7 +1,7 @@
 """The method ``least-squares``: the linear combination per element of every subset, in seconds.
 
-The normal equations of a subset are a block of those of all bases: products of forces are summed once, and each subset
-is then a problem of its own few weights.
+The normal equations of a subset are a block of those of all base models.  Products of forces are therefore summed only
+once; each subset is then a linear problem for its few weights.
 """
 
 from __future__ import annotations
@@ -17,12 +17,18 @@ from elmlff_core.features.metrics import evaluated_splits, mean_rmse_per_frame
 from elmlff_core.workflows.sweep.subset_errors import SubsetErrors
 from elmlff_core.workflows.sweep.subsets import Subset, membership
 
-# Numbers in the errors of some structures by all subsets: bounds memory.
+# Largest size of the array of errors by all subsets that is in memory at once.
 CHUNK_NUMBERS = 2**23
 
 
 def subset_weights(equations: NormalEquations, members: np.ndarray) -> np.ndarray:
-    """Weights of each subset (n_subsets, n_models) bool, zero outside it: (n_subsets, n_elements, n_models)."""
+    """Return the weights of each subset, (n_subsets, n_elements, n_models), zero for models outside the subset.
+
+    Parameters
+    ----------
+    equations : normal equations of all models
+    members : (n_subsets, n_models) bool, models of each subset
+    """
     weights = np.zeros((len(members), *equations.right.shape))
     for index, inside in enumerate(members):
         for element, (gram, right) in enumerate(zip(equations.gram, equations.right, strict=True)):
@@ -32,18 +38,18 @@ def subset_weights(equations: NormalEquations, members: np.ndarray) -> np.ndarra
 
 
 def errors_of_combinations(features: Features, atomic_numbers: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Force RMSE per frame (Eq. 7) of each combination: (n_combinations,), eV/Å.
+    """Return the force RMSE per frame (Eq. 7) of each combination, (n_combinations,), eV/Å.
 
     Parameters
     ----------
-    features : with reference labels
+    features : features with reference labels
     atomic_numbers : (n_elements,) int, ascending
     weights : (n_combinations, n_elements, n_models)
 
     Raises
     ------
     ElmlffError
-        `features` hold an element without weights.
+        `features` contain an element without weights.
     """
     features.check_elements(atomic_numbers)
     total = np.zeros(len(weights))
@@ -54,7 +60,7 @@ def errors_of_combinations(features: Features, atomic_numbers: np.ndarray, weigh
 
 
 def _frame_errors(features: Features, atomic_numbers: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Sums over structures of their RMSE by each combination: (n_combinations,)."""
+    """Return the sum over structures of the RMSE by each combination, (n_combinations,)."""
     numbers, reference = features.atomic_numbers, features.reference_forces
     squared = np.empty((len(numbers), len(weights)))
     for element, number in enumerate(atomic_numbers):
@@ -67,7 +73,7 @@ def _frame_errors(features: Features, atomic_numbers: np.ndarray, weights: np.nd
 
 
 def least_squares_errors(subsets: Sequence[Subset], features: Mapping[str, Features]) -> list[SubsetErrors]:
-    """Least squares of every subset, fitted on training structures."""
+    """Compute the errors of the linear combination of every subset, fitted on training structures."""
     started = time.perf_counter()
     equations = NormalEquations.of(features["train"])
     weights = subset_weights(equations, membership(subsets, features["train"].models))
@@ -85,7 +91,7 @@ def least_squares_errors(subsets: Sequence[Subset], features: Mapping[str, Featu
 
 
 def empty_errors(features: Mapping[str, Features]) -> dict[str, float]:
-    """Errors of the empty subset, least squares of nothing: forces of zero."""
+    """Compute the errors of the empty subset, whose forces are zero."""
     return {
         split: mean_rmse_per_frame(np.zeros_like(values.reference_forces), values)
         for split, values in evaluated_splits(features).items()

@@ -1,8 +1,7 @@
-"""The method ``masked``: one meta-model trained with random subsets of the base models masked, then evaluated on every
-subset.
+"""The method ``masked``: one meta-model trained with random masks of the base models, then evaluated on every subset.
 
-It costs about as much as one training.  What it says of a subset is an estimate of what a meta-model fitted for that
-subset alone would reach: the network shares its parameters among all of them.
+It takes about as long as one training.  The network shares its parameters among all subsets, so the error of a subset
+is an estimate of the error of a meta-model fitted for that subset alone.
 """
 
 from __future__ import annotations
@@ -31,16 +30,17 @@ if TYPE_CHECKING:
     from elmlff_core.graphs.masks import BaseMasks
 
 RESULTS_FILE = "results.json"
-# Subsets that choose among states of the training: more would take longer than the training itself.
+# Number of subsets for the validation error during training; with more, validation takes longer than training.
 N_VALIDATION_SUBSETS = 8
 
 
 def make_masks(train: Features, seed: int) -> BaseMasks:
-    """Masks of every subset of the bases of `train`, in the order of `all_subsets`, with their linear combinations.
+    """Return masks of every subset of the base models of `train`, in the order of `all_subsets`.
 
-    Subsets for validation: that of all bases, and others drawn by `seed`, the same ones throughout a training.
+    The masks include the linear combination of each subset.  The subsets for validation are all base models together
+    and random ones drawn by `seed`; they do not change during a training.
     """
-    from elmlff_core.graphs.masks import BaseMasks  # torch
+    from elmlff_core.graphs.masks import BaseMasks  # imports torch, which takes time
 
     members = membership(all_subsets(train.models), train.models)
     equations = NormalEquations.of(train)
@@ -51,7 +51,7 @@ def make_masks(train: Features, seed: int) -> BaseMasks:
 
 
 def check_maskable(meta: NamedMeta) -> None:
-    """ConfigError where `meta` cannot be fitted with masks."""
+    """Raise ConfigError if `meta` cannot be fitted with masks."""
     if not meta.plugin.maskable:
         names = [name for name, (plugin, _) in registry().meta_models.items() if plugin.maskable]
         raise ConfigError(
@@ -63,7 +63,10 @@ def check_maskable(meta: NamedMeta) -> None:
 def masked_errors(
     meta: NamedMeta, seed: int, features: Mapping[str, Features], folder: Path, reporter: Reporter
 ) -> list[SubsetErrors]:
-    """Train once in `folder`, resuming an interrupted training, and evaluate every subset; finished ones are read."""
+    """Train once in `folder` and evaluate every subset.
+
+    An interrupted training resumes; results of subsets that were already evaluated are read.
+    """
     masks = make_masks(features["train"], seed)
     reporter.say(f"masked: one {meta.name} for all subsets, {meta.training.epochs or 0} epochs")
     fitted = fit_or_load(Fit(meta, seed, masks=masks), features, folder, reporter)
@@ -86,7 +89,7 @@ def _evaluated(
     path: Path,
     reporter: Reporter,
 ) -> dict[str, dict[str, Any]]:
-    """Name of a subset -> ``errors`` and ``seconds``; written after each subset, so that a kill costs one."""
+    """Return name of a subset -> ``errors`` and ``seconds``; written after each subset, for an interrupted run."""
     found: dict[str, dict[str, Any]] = {}
     if path.exists():
         found = read_json(path, (), "remove it, and subsets are evaluated again")

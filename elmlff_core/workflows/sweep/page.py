@@ -1,4 +1,4 @@
-"""What a sweep leaves: the page with what is recommended, its pictures, and the tables as CSV and JSON."""
+"""Output files of a sweep: one page, pictures, the table as CSV, and all results as JSON."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from elmlff_core.settings.run_folder import CONFIG_FILE, RunFolder
 from elmlff_core.workflows.sweep.results import Choice, MethodResults, Sweep, summary
 
 METHODS = {
-    "per-subset": "the meta-model {meta} fitted for each subset alone",
-    "masked": "one meta-model {meta} for all subsets, trained with base models masked at random",
-    "least-squares": "the linear combination per element of each subset, in closed form",
+    "per-subset": "the meta-model {meta}, fitted separately for each subset",
+    "masked": "one meta-model {meta} for all subsets, trained with random masks of the base models",
+    "least-squares": "the linear combination per element, in closed form for each subset",
 }
 COLUMNS = ("subset", "size", "method", "test", "valid", "train", "seconds", "seconds_per_structure")
 
 
 @dataclass(frozen=True)
 class SweepReport:
-    """What the page of a sweep is made of.
+    """Content of the page of a sweep.
 
     Attributes
     ----------
-    sweep : what was found
-    subtitle : of the page
-    pictures : ``sizes``, ``costs`` and, where every subset is known, ``shapley`` -> PNG
-    settings : as TOML
+    sweep : results of the sweep
+    subtitle : subtitle of the page
+    pictures : ``sizes``, ``costs`` and, if all subsets were evaluated, ``shapley`` -> PNG
+    settings : settings of the run, as TOML
     """
 
     sweep: Sweep
@@ -41,14 +41,14 @@ class SweepReport:
 
 
 def write_results(sweep: Sweep, source: str, counts: Mapping[str, int], run: RunFolder) -> None:
-    """Write everything; ``sweep.json`` comes last, and says that the rest is there.
+    """Write pictures, ``sweep.csv``, ``sweep.html`` and, as the last file, ``sweep.json``.
 
     Parameters
     ----------
-    sweep : what was found
-    source : of the data
+    sweep : results of the sweep
+    source : source of the data
     counts : split -> number of structures
-    run : where to write, with the settings
+    run : folder of the run, which contains the settings
 
     Raises
     ------
@@ -67,15 +67,15 @@ def write_results(sweep: Sweep, source: str, counts: Mapping[str, int], run: Run
 
 
 def draw(sweep: Sweep, folder: Path) -> dict[str, bytes]:
-    """Write the pictures: PNG by name, which are returned, and a heat map as SVG for each method."""
-    from elmlff_core.report.plots import as_png  # matplotlib, which nothing before needs
+    """Write the plots as PNG and a heat map as SVG for each method; returns the PNGs by name."""
+    from elmlff_core.report.plots import as_png  # imports matplotlib, which takes time
     from elmlff_core.workflows.sweep.plots import cost_plot, shapley_bars, size_curves
 
     results = [sweep.of_method(method) for method in sweep.methods]
     pictures = {"sizes": as_png(size_curves(results)), "costs": as_png(cost_plot(sweep, results))}
     if shapley := {found.method: found.shapley["test"] for found in results if found.shapley}:
         pictures["shapley"] = as_png(shapley_bars(shapley))
-    (folder / "shapley.png").unlink(missing_ok=True)  # of a run that knew every subset
+    (folder / "shapley.png").unlink(missing_ok=True)  # left by an earlier run with all subsets
     for name, png in pictures.items():
         (folder / f"{name}.png").write_bytes(png)
     for method in sweep.methods:
@@ -84,7 +84,7 @@ def draw(sweep: Sweep, folder: Path) -> dict[str, bytes]:
 
 
 def subset_map(sweep: Sweep) -> SubsetMap:
-    """What the heat map of a sweep shows; the empty subset has the errors of zero forces."""
+    """Return the data of the heat map of a sweep; the empty subset has the errors of zero forces."""
     errors: dict[tuple[str, ...], dict[str, dict[str, float]]] = {(): dict.fromkeys(sweep.methods, sweep.empty)}
     for entry in sweep.entries:
         errors.setdefault(entry.subset, {})[entry.method] = entry.errors
@@ -92,7 +92,7 @@ def subset_map(sweep: Sweep) -> SubsetMap:
 
 
 def write_csv(sweep: Sweep, path: Path) -> None:
-    """One line per subset and method; errors in eV/Å."""
+    """Write a line for each subset and method; errors are in eV/Å."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
@@ -104,15 +104,15 @@ def write_csv(sweep: Sweep, path: Path) -> None:
 
 
 def sweep_page(report: SweepReport) -> Page:
-    """The page of a sweep."""
+    """Return the page of a sweep."""
     sweep = report.sweep
     results = [sweep.of_method(method) for method in sweep.methods]
     sections = [
-        Section("What is recommended", list(_opening(sweep, results))),
+        Section("Recommendation", list(_opening(sweep, results))),
         Section("All subsets", [heat_map(subset_map(sweep))]),
         Section("Number of base models", list(_size_blocks(report, results))),
         Section("Accuracy and cost", list(_cost_blocks(report, results))),
-        Section("What each base model brings", list(_shapley_blocks(report, results))),
+        Section("Contribution of each base model", list(_shapley_blocks(report, results))),
         Section("Agreement of the methods", list(_agreement_blocks(sweep))),
         Section("Table", [subset_table(sweep)]),
         *(provenance(report.settings) if report.settings else []),
@@ -129,9 +129,9 @@ def _opening(sweep: Sweep, results: Sequence[MethodResults]) -> Iterator[Block]:
     body = []
     for found in results:
         for title, choice in (
-            ("recommended: lowest on validation", found.recommended),
+            ("recommended: lowest validation error", found.recommended),
             ("all base models", found.all_models),
-            ("by hindsight: lowest on test", found.lowest_test),
+            ("not for selection: lowest test error", found.lowest_test),
         ):
             if choice is not None:
                 body.append([found.method, title, *_cells(choice)])
@@ -142,7 +142,7 @@ def _opening(sweep: Sweep, results: Sequence[MethodResults]) -> Iterator[Block]:
         [found.method, METHODS[found.method].format(meta=sweep.meta), str(found.n_subsets), f"{found.seconds:,.1f}"]
         for found in results
     ]
-    yield Table(("method", "what it is", "subsets", "seconds in all"), body, "The methods.", text_columns=2)
+    yield Table(("method", "description", "subsets", "total seconds"), body, "The methods.", text_columns=2)
 
 
 def _cells(choice: Choice) -> list[str]:
@@ -156,10 +156,10 @@ def _picture(report: SweepReport, name: str, caption: str) -> Picture:
 def _size_blocks(report: SweepReport, results: Sequence[MethodResults]) -> Iterator[Block]:
     n_models = len(report.sweep.base_models)
     for found in results:
-        yield Text(
-            f"{found.method}: the error on validation is lowest with {found.best_size} of {n_models} base models."
-        )
-    yield _picture(report, "sizes", "Errors by number of base models; the best of a size is that on validation.")
+        yield Text(f"{found.method}: the validation error is lowest with {found.best_size} of {n_models} base models.")
+    yield _picture(
+        report, "sizes", "Errors by number of base models; the best subset of a size has the lowest validation error."
+    )
     body = [
         [
             found.method, str(entry.size), str(entry.n_subsets), "+".join(entry.best),
@@ -169,25 +169,30 @@ def _size_blocks(report: SweepReport, results: Sequence[MethodResults]) -> Itera
         for entry in found.sizes
     ]  # fmt: skip
     head = ("method", "base models", "subsets", "best", "its validation", "its test", "mean validation", "mean test")
-    yield Table(head, body, "Force RMSE per frame in eV/Å, best on validation and mean of each size.")
+    yield Table(
+        head,
+        body,
+        "Force RMSE per frame in eV/Å for each size: subset with the lowest validation error, and mean of all subsets.",
+    )
 
 
 def _cost_blocks(report: SweepReport, results: Sequence[MethodResults]) -> Iterator[Block]:
     sweep = report.sweep
     yield Text(
-        "Cost is the time the base models take, one after the other, on the machine of the sweep; that of the "
-        "meta-model is not in it. No other subset is both cheaper than one on the front and better on validation."
+        "The cost is the computing time of the base models, one after the other, on the machine of the sweep; the time "
+        "of the meta-model is not included. A subset is on the Pareto front if no other subset is both cheaper and "
+        "better on validation."
     )
     body = [[name, f"{1000 * seconds:.3g}"] for name, seconds in sweep.costs.items()]
     yield Table(("base model", "ms per structure"), body)
-    yield _picture(report, "costs", "Errors on validation against cost, and the front, numbered as in the table.")
+    yield _picture(report, "costs", "Validation errors against cost, and the Pareto front, numbered as in the table.")
     body = [
         [found.method, str(number), *_cells(choice)]
         for found in results
         for number, choice in enumerate(found.pareto, start=1)
     ]
     head = ("method", "number", "base models", "validation", "test", "ms per structure")
-    yield Table(head, body, "The front, force RMSE per frame in eV/Å.", text_columns=3)
+    yield Table(head, body, "The Pareto front: force RMSE per frame in eV/Å.", text_columns=3)
 
 
 def _shapley_blocks(report: SweepReport, results: Sequence[MethodResults]) -> Iterator[Block]:
@@ -196,12 +201,12 @@ def _shapley_blocks(report: SweepReport, results: Sequence[MethodResults]) -> It
         return
     empty = report.sweep.empty
     yield Text(
-        "The Shapley value of a base model is what it takes off the error when it joins, averaged over every order "
-        "in which base models can join. The empty ensemble, least squares of nothing, predicts zero forces, with an "
-        f"error of {empty['valid']:.4f} eV/Å on validation and {empty['test']:.4f} on test structures; the values of "
-        "all base models sum to what is left of that by all of them. Whoever comes first takes most of it: what "
-        "tells base models apart is the part of joining others, below zero for a base model that harms more than it "
-        "helps."
+        "The Shapley value of a base model is the decrease of the error when it is added to an ensemble, averaged over "
+        "all orders in which base models can be added. The empty ensemble predicts zero forces, with an error of "
+        f"{empty['valid']:.4f} eV/Å on validation and {empty['test']:.4f} on test structures. The values of all base "
+        "models sum to the difference between this error and the error of all base models together. The first base "
+        "model of an order causes most of the decrease. Base models therefore differ mainly in the contribution of "
+        "orders in which they join others; it is negative for a base model that increases the error on average."
     )
     yield _picture(report, "shapley", "Shapley values on test structures.")
     body = [
@@ -237,14 +242,14 @@ def _agreement_blocks(sweep: Sweep) -> Iterator[Block]:
         for entry in found
     ]  # fmt: skip
     caption = (
-        "Spearman's rank correlation of errors over the subsets that both methods know: 1 where they rank them "
-        "alike. A quick method that ranks like per-subset can stand in for it."
+        "Spearman's rank correlation of the errors of two methods over their common subsets: 1 if both rank the "
+        "subsets equally. A quick method with the same ranking as per-subset can replace it."
     )
     yield Table(("methods", "subsets", "validation", "test"), body, caption)
 
 
 def subset_table(sweep: Sweep) -> Table:
-    """Every subset with its errors by every method, best first on validation by the first one."""
+    """Return the table of all subsets and methods, ranked by the validation error of the first method."""
     errors: dict[tuple[str, ...], dict[str, dict[str, float]]] = {}
     for entry in sweep.entries:
         errors.setdefault(entry.subset, {})[entry.method] = entry.errors
@@ -259,4 +264,4 @@ def subset_table(sweep: Sweep) -> Table:
         body.append(cells)
     head = ["base models", "number", "ms per\nstructure"]
     head += [f"{method}\n{split}" for method in sweep.methods for split in ("validation", "test")]
-    return Table(head, body, f"Force RMSE per frame in eV/Å, ranked by validation of {first}.")
+    return Table(head, body, f"Force RMSE per frame in eV/Å, ranked by the validation error of {first}.")

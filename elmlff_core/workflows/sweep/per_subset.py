@@ -1,4 +1,4 @@
-"""The method ``per-subset``: the meta-model fitted for every subset, in a folder each, several at once."""
+"""The method ``per-subset``: the meta-model fitted separately for each subset, several fits at the same time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def per_subset_errors(
     run: RunFolder,
     reporter: Reporter,
 ) -> list[SubsetErrors]:
-    """Errors of the meta-model fitted for each of `subsets`; finished fits are read."""
+    """Compute the errors of the meta-model fitted for each of `subsets`; results of finished fits are read."""
     tasks = subset_tasks(subsets, meta, seed, run)
     n_finished = sum(task.result is not None for task in tasks)
     epochs = f", {meta.training.epochs or 0} epochs each" if meta.trained else ""
@@ -35,7 +35,7 @@ def per_subset_errors(
 
 
 def subset_tasks(subsets: Sequence[Subset], meta: NamedMeta, seed: int, run: RunFolder) -> list[FitTask]:
-    """A task for each subset."""
+    """Return a task with its own folder for each subset."""
     folder, features = (run.path / "per-subset").absolute(), (run.path / "features").absolute()
     return [
         FitTask(

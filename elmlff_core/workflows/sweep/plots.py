@@ -1,4 +1,4 @@
-"""Pictures of a sweep: errors by ensemble size, errors against cost, Shapley values."""
+"""Plots of a sweep: errors by number of base models, errors against cost, and Shapley values."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ GREEN = "#448844"
 
 
 def colour_of(method: str) -> str:
-    """The same in every picture."""
+    """Return the colour of a method, the same in all plots."""
     return {"per-subset": ORANGE, "masked": GREEN, "least-squares": BLUE}[method]
 
 
 def size_curves(results: Sequence[MethodResults]) -> Figure:
-    """Errors by number of base models: the best on validation, and the mean; its minimum is set off."""
+    """Plot the lowest and the mean error for each number of base models; the recommended subset is marked."""
     figure = new_figure(4.0 * len(results) + 0.6, 3.8)
     panels = figure.subplots(1, len(results), squeeze=False, sharey=True)[0]
     for axes, found in zip(panels, results, strict=True):
         sizes = [entry.size for entry in found.sizes]
         colour = colour_of(found.method)
-        axes.plot(sizes, [entry.valid for entry in found.sizes], "--o", color=colour, label="best, on validation")
-        axes.plot(sizes, [entry.test for entry in found.sizes], "-o", color=colour, label="the same, on test")
-        axes.plot(sizes, [entry.mean_test for entry in found.sizes], ":", color=GREY, label="mean of the size, on test")
+        axes.plot(sizes, [entry.valid for entry in found.sizes], "--o", color=colour, label="best: validation error")
+        axes.plot(sizes, [entry.test for entry in found.sizes], "-o", color=colour, label="best: test error")
+        axes.plot(sizes, [entry.mean_test for entry in found.sizes], ":", color=GREY, label="mean test error")
         best = found.recommended
-        axes.plot([len(best.subset)], [best.valid], "*", color="black", markersize=13, label="lowest on validation")
+        axes.plot([len(best.subset)], [best.valid], "*", color="black", markersize=13, label="lowest validation error")
         axes.set_title(found.method, fontsize=10)
         axes.set_xlabel("number of base models")
         axes.set_yscale("log")
@@ -43,7 +43,7 @@ def size_curves(results: Sequence[MethodResults]) -> Figure:
 
 
 def cost_plot(sweep: Sweep, results: Sequence[MethodResults]) -> Figure:
-    """Errors on validation against what the base models cost, and the front, numbered from its cheap end."""
+    """Plot validation errors against the cost of the base models, with the numbered Pareto front, cheap ones first."""
     figure = new_figure(4.2 * len(results) + 0.6, 4.0)
     panels = figure.subplots(1, len(results), squeeze=False, sharey=True)[0]
     for axes, found in zip(panels, results, strict=True):
@@ -53,23 +53,23 @@ def cost_plot(sweep: Sweep, results: Sequence[MethodResults]) -> Figure:
         front = found.pareto
         points = [1000 * choice.cost for choice in front], [choice.valid for choice in front]
         axes.plot(*points, "-o", color=colour_of(found.method), markersize=5, drawstyle="steps-post")
-        for number, choice in enumerate(front, start=1):  # names would cover each other: they stand in a table
-            # Above and below in turn, as neighbours on a front may be close.
+        for number, choice in enumerate(front, start=1):  # names would overlap: they are in a table
+            # Alternately above and below, because neighbours on a front may be close.
             offset, align = (4, "bottom") if number % 2 else (-4, "top")
             axes.annotate(
                 str(number), (1000 * choice.cost, choice.valid), (2, offset), fontsize=8,
                 textcoords="offset points", va=align,
             )  # fmt: skip
-        axes.set(xscale="log", yscale="log", xlabel="time of the base models (ms per structure)")
+        axes.set(xscale="log", yscale="log", xlabel="computing time of the base models (ms per structure)")
         axes.margins(x=0.08, y=0.08)
         axes.set_title(found.method, fontsize=10)
         plain_numbers(axes.xaxis, axes.yaxis)
-    panels[0].set_ylabel("RMSE per frame on validation (eV/Å)")
+    panels[0].set_ylabel("validation RMSE per frame (eV/Å)")
     return figure
 
 
 def shapley_bars(values: Mapping[str, Mapping[str, ShapleyValue]]) -> Figure:
-    """Shapley values on test structures by method: in all, and of joining others alone."""
+    """Plot Shapley values on test structures by method: the total, and the contribution of joining others."""
     models = list(next(iter(values.values())))
     figure = new_figure(9, 1.2 + 0.28 * len(models) * max(1.2, len(values)))
     left, right = figure.subplots(1, 2, sharey=True)
@@ -81,7 +81,7 @@ def shapley_bars(values: Mapping[str, Mapping[str, ShapleyValue]]) -> Figure:
         right.barh(at, [found[name].joining for name in models], **style)
     left.set_yticks(range(len(models)), models)
     left.invert_yaxis()
-    for axes, title in ((left, "Shapley value"), (right, "of which: joining others")):
+    for axes, title in ((left, "Shapley value"), (right, "contribution of joining others")):
         axes.axvline(0, color=GREY, linewidth=0.8)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("decrease of the error (eV/Å)")

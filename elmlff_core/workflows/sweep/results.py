@@ -1,4 +1,4 @@
-"""What a sweep found: agreement of methods, sizes, costs, and what each base model is worth."""
+"""Results of a sweep: errors, sizes, costs, Shapley values and agreement of methods, as plain data and in words."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Agreement:
-    """How alike two methods rank the subsets that both know.
+    """Agreement of two methods in the ranking of their common subsets.
 
     Attributes
     ----------
-    methods : their names
-    n_subsets : how many both know
-    spearman : split -> rank correlation, None for fewer than three subsets or where all errors of a method are equal
+    methods : names of the methods
+    n_subsets : number of common subsets
+    spearman : split -> rank correlation, None for fewer than three subsets or if all errors of a method are equal
     """
 
     methods: tuple[str, str]
@@ -33,15 +33,15 @@ class Agreement:
 
 @dataclass(frozen=True)
 class SizeErrors:
-    """Errors of ensembles of one size, eV/Å.
+    """Errors of subsets of one size, eV/Å.
 
     Attributes
     ----------
     size : number of base models
-    n_subsets : how many were evaluated
-    best : the one with the lowest error on validation
-    valid, test : its errors
-    mean_valid, mean_test : over all of that size
+    n_subsets : number of subsets that were evaluated
+    best : subset with the lowest validation error
+    valid, test : validation and test error of `best`
+    mean_valid, mean_test : mean errors over all subsets of this size
     """
 
     size: int
@@ -65,19 +65,19 @@ class Choice:
 
 @dataclass(frozen=True)
 class MethodResults:
-    """What one method says.
+    """Results of one method.
 
     Attributes
     ----------
-    method : its name
-    n_subsets : evaluated
-    seconds : all of it took
-    recommended : lowest error on validation
-    all_models : the ensemble of all, None where it was not evaluated
-    lowest_test : by hindsight: its test error was selected on the test structures and is too low
-    sizes : by number of base models
-    pareto : no other subset is both cheaper and better on validation; cheap ones first
-    shapley : split -> base model -> value; empty where a subset is missing
+    method : name of the method
+    n_subsets : number of subsets that were evaluated
+    seconds : total time
+    recommended : subset with the lowest validation error
+    all_models : subset of all base models, None if it was not evaluated
+    lowest_test : subset with the lowest test error; it was selected on test structures, so this error is too optimistic
+    sizes : errors by number of base models
+    pareto : subsets for which no other subset is both cheaper and better on validation, cheap ones first
+    shapley : split -> base model -> Shapley value; empty if a subset was not evaluated
     """
 
     method: str
@@ -92,22 +92,22 @@ class MethodResults:
 
     @property
     def best_size(self) -> int:
-        """The size with the lowest error on validation."""
+        """Number of base models of the recommended subset."""
         return len(self.recommended.subset)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Everything a sweep found.
+    """Results of a sweep.
 
     Attributes
     ----------
-    base_models : their names
-    meta : the meta-model of the methods ``per-subset`` and ``masked``
+    base_models : names of the base models
+    meta : name of the meta-model of the methods ``per-subset`` and ``masked``
     entries : errors of every subset by every method
     empty : split -> error of zero forces, the empty subset, eV/Å
-    costs : base model -> seconds per structure, as it runs here
-    notes : what a reader should know
+    costs : base model -> seconds per structure, measured on this machine
+    notes : notes for the reader
     """
 
     base_models: tuple[str, ...]
@@ -119,19 +119,19 @@ class Sweep:
 
     @property
     def methods(self) -> list[str]:
-        """In the order in which the entries stand."""
+        """Names of the methods, in the order of the entries."""
         return list(dict.fromkeys(entry.method for entry in self.entries))
 
     def of(self, method: str) -> list[SubsetErrors]:
-        """The entries of one method."""
+        """Return the errors of all subsets by one method."""
         return [entry for entry in self.entries if entry.method == method]
 
     def cost(self, subset: Subset) -> float:
-        """Seconds per structure of all base models of `subset`, one after the other."""
+        """Return the seconds per structure of all base models of `subset`, one after the other."""
         return sum(self.costs[name] for name in subset)
 
     def of_method(self, method: str) -> MethodResults:
-        """What `method` says."""
+        """Return the results of `method`."""
         entries = self.of(method)
         choices = [
             Choice(entry.subset, entry.errors["valid"], entry.errors["test"], self.cost(entry.subset))
@@ -150,11 +150,11 @@ class Sweep:
         )
 
     def agreements(self) -> list[Agreement]:
-        """Of every two methods."""
+        """Return the agreement of each pair of methods."""
         return [agreement(self.of(first), self.of(second)) for first, second in itertools.combinations(self.methods, 2)]
 
     def as_record(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return {
             "format_version": FORMAT_VERSION,
             "units": {"errors": "eV/Å, RMSE per frame", "costs": "s per structure", "seconds": "s"},
@@ -198,7 +198,7 @@ def _errors(choices: Sequence[Choice]) -> Iterator[tuple[float, float]]:
 
 
 def pareto_front(choices: Sequence[Choice]) -> list[Choice]:
-    """Those that no other is both cheaper than and better than on validation, cheap ones first."""
+    """Return the choices for which no other is both cheaper and better on validation, cheap ones first."""
     front: list[Choice] = []
     for choice in sorted(choices, key=lambda choice: (choice.cost, choice.valid)):
         if not front or choice.valid < front[-1].valid:
@@ -207,7 +207,7 @@ def pareto_front(choices: Sequence[Choice]) -> list[Choice]:
 
 
 def agreement(first: Sequence[SubsetErrors], second: Sequence[SubsetErrors]) -> Agreement:
-    """Rank correlation of two methods over the subsets that both know."""
+    """Compute the rank correlation of two methods over their common subsets."""
     other = {entry.subset: entry for entry in second}
     common = [(entry, other[entry.subset]) for entry in first if entry.subset in other]
     found = {
@@ -218,8 +218,8 @@ def agreement(first: Sequence[SubsetErrors], second: Sequence[SubsetErrors]) -> 
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Spearman's rank correlation; None for fewer than three pairs, or where one of them is constant."""
-    from scipy.stats import spearmanr  # slow to import: not before it is needed
+    """Return Spearman's rank correlation; None for fewer than three pairs or if one sequence is constant."""
+    from scipy.stats import spearmanr  # slow to import
 
     if len(first) < 3 or len(set(first)) == 1 or len(set(second)) == 1:
         return None
@@ -227,13 +227,15 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
 
 
 def summary(sweep: Sweep, method: str) -> str:
-    """What one method recommends, in words."""
+    """Return the recommendation of one method in words."""
     found = sweep.of_method(method)
     best, everything = found.recommended, found.all_models
     text = (
         f"{method}: {'+'.join(best.subset)} is best on validation ({best.valid:.4f} eV/Å; test {best.test:.4f}) "
         f"of {found.n_subsets} subsets"
     )
-    if everything is None or everything.subset == best.subset:
-        return text + ("." if everything is None else ", which is all base models.")
-    return text + f"; all base models {everything.valid:.4f} (test {everything.test:.4f})."
+    if everything is None:
+        return text + "."
+    if everything.subset == best.subset:
+        return text + "; this is the subset of all base models."
+    return text + f"; all base models together reach {everything.valid:.4f} (test {everything.test:.4f})."

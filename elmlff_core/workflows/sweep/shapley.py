@@ -1,4 +1,4 @@
-"""Shapley values: what each base brings, averaged over every order in which bases could join (Shapley, 1953)."""
+"""Shapley values: contribution of each base model, averaged over all orders of adding them (Shapley, 1953)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from elmlff_core.workflows.sweep.subsets import Subset, all_subsets
 
 @dataclass(frozen=True)
 class ShapleyValue:
-    """What one base brings, in units of the error.
+    """Contribution of one base model, in units of the error.
 
-    The value of a subset is minus its error; that of the empty subset, least squares of nothing, is minus the error of
-    zero forces.  The values of all bases sum to the error of zero forces less the error of all bases together.
+    The value of a subset is minus its error; the value of the empty subset is minus the error of zero forces.  The
+    contributions of all base models sum to the error of zero forces minus the error of all base models together.
 
     Attributes
     ----------
     value : ``alone`` + ``joining``
-    alone : the part of orders in which the base comes first: 1/M of what it gains over zero forces
-    joining : the part of orders in which it joins at least one other; below zero where it harms more than it helps
+    alone : contribution of orders in which the base model is first, 1/M of its improvement over zero forces
+    joining : contribution of orders in which it joins others, negative if it increases the error on average
     """
 
     value: float
@@ -29,13 +29,13 @@ class ShapleyValue:
 
 
 def shapley_values(errors: Mapping[Subset, float], empty: float, models: Sequence[str]) -> dict[str, ShapleyValue]:
-    """Shapley value of each of `models`.
+    """Compute the Shapley value of each of `models`.
 
     Parameters
     ----------
-    errors : of every subset but the empty one, its models in the order of `models`
+    errors : error of every subset except the empty one, with its models in the order of `models`
     empty : error of the empty subset
-    models : names of the bases
+    models : names of the base models
 
     Raises
     ------

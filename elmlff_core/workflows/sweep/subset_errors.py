@@ -1,4 +1,4 @@
-"""The errors of one subset of the base models by one method."""
+"""Errors of one subset of the base models by one method."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from elmlff_core.workflows.sweep.subsets import Subset
 
 @dataclass(frozen=True)
 class SubsetErrors:
-    """What came of one subset.
+    """Errors of one subset by one method.
 
     Attributes
     ----------
     subset : names of its base models, in the order of the sweep
     method : ``per-subset``, ``masked`` or ``least-squares``
     errors : split -> force RMSE per frame (Eq. 7), eV/Å
-    seconds : fitting and evaluating took; of one training for all subsets an equal share
+    seconds : time of fit and evaluation; the time of one training for all subsets is divided equally among them
     """
 
     subset: Subset
@@ -26,5 +26,5 @@ class SubsetErrors:
     seconds: float
 
     def as_record(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return {"subset": list(self.subset), "method": self.method, "errors": self.errors, "seconds": self.seconds}

@@ -1,4 +1,4 @@
-"""Subsets of the bases: all of them, those a user names, and a sample."""
+"""Subsets of the base models: all of them, those that a user names, and random samples."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from elmlff_core.errors import ConfigError, did_you_mean
 
 Subset = tuple[str, ...]
-# 4095 subsets; beyond, tables and pictures say nothing to a reader.
+# 4095 subsets; tables and plots of more cannot be read.
 MOST_MODELS = 12
 
 
 def all_subsets(models: Sequence[str]) -> list[Subset]:
-    """Every subset but the empty one, small ones first, in the order of `models`.
+    """Return every subset except the empty one, small ones first, in the order of `models`.
 
-    ConfigError where there are more than `MOST_MODELS`.
+    Raises ConfigError if there are more than `MOST_MODELS` models.
 
     >>> all_subsets(["a", "b"])
     [('a',), ('b',), ('a', 'b')]
@@ -30,30 +30,33 @@ def all_subsets(models: Sequence[str]) -> list[Subset]:
 
 
 def subset_name(subset: Subset) -> str:
-    """As a user types it: ``dp1+nep``."""
+    """Return the name of a subset on the command line: ``dp1+nep``."""
     return "+".join(subset)
 
 
 def named_subsets(text: str, models: Sequence[str]) -> list[Subset]:
-    """The subsets in ``dp1+nep,nep``, their models in the order of `models`; ConfigError where a name is unknown."""
+    """Return the subsets in a text such as ``dp1+nep,nep``, with their models in the order of `models`.
+
+    Raises ConfigError if a name is unknown or the text names no subset.
+    """
     found = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        names = {name.strip() for name in part.split("+")}
+    for written in filter(None, (item.strip() for item in text.split(","))):
+        names = {name.strip() for name in written.split("+")}
         if unknown := sorted(names - set(models)):
             raise ConfigError(
-                f"the subset '{part}' names {', '.join(unknown)}, of which the sweep has none"
+                f"the subset '{written}' names {', '.join(unknown)}, not among the base models of the sweep"
                 f"{did_you_mean(unknown[0], models)}"
             )
         found.append(tuple(name for name in models if name in names))
     if not found:
-        raise ConfigError(f"no subset is named in '{text}': write them as dp1+nep,nep")
+        raise ConfigError(f"'{text}' names no subset: write subsets as dp1+nep,nep")
     return sorted(set(found), key=lambda subset: (len(subset), [models.index(name) for name in subset]))
 
 
 def sampled_subsets(subsets: Sequence[Subset], n_subsets: int, seed: int) -> list[Subset]:
-    """A seeded sample without repetition, in the order of `subsets`; all of them where there are no more.
+    """Return a seeded random sample without repetition, in the order of `subsets`; all if there are no more.
 
-    The last, all bases, is always among them: it is what a reader compares the others with.
+    The last subset, all base models, is always included, because readers compare the others with it.
     """
     rng = np.random.default_rng(seed)
     others = rng.choice(len(subsets) - 1, size=min(n_subsets, len(subsets)) - 1, replace=False)
@@ -61,5 +64,5 @@ def sampled_subsets(subsets: Sequence[Subset], n_subsets: int, seed: int) -> lis
 
 
 def membership(subsets: Sequence[Subset], models: Sequence[str]) -> np.ndarray:
-    """Which models each subset has: (n_subsets, n_models) bool."""
+    """Return which models each subset has, (n_subsets, n_models) bool."""
     return np.array([[name in subset for name in models] for subset in subsets], dtype=bool)

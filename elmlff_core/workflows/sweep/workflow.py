@@ -1,6 +1,6 @@
-"""A sweep: base predictions as for a stack, then every subset of the base models by one method or several.
+"""The sweep workflow: prepare as for a stack, then evaluate all subsets of the base models by one or several methods.
 
-A killed sweep resumes: each fit has a folder of its own.
+Each fit has its own folder.  An interrupted sweep resumes.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from elmlff_core.workflows.sweep.subsets import Subset, all_subsets, named_subse
 METHODS = ("per-subset", "masked", "least-squares")
 SELECTION_NOTE = (
     "Subsets are ranked by their validation error. The lowest of many test errors was selected on the test structures "
-    "and is too optimistic: it is shown for comparison alone."
+    "and is therefore too optimistic: it is shown for comparison only."
 )
 
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What a sweep computes; another request for the same folder adds to what is there.
+    """Settings of a sweep beside those of a run; another request in the same folder adds to its results.
 
     Attributes
     ----------
-    methods : of `METHODS`
-    subsets : those that ``per-subset`` fits, as ``dp1+nep,nep``; None for all
-    sample : how many of all subsets ``per-subset`` fits, drawn by the seed; None for all
-    placement : where ``per-subset`` runs
+    methods : names of methods, from `METHODS`
+    subsets : subsets for ``per-subset``, such as ``dp1+nep,nep``; None for all
+    sample : number of random subsets for ``per-subset``, drawn by the seed; None for all
+    placement : where the fits of ``per-subset`` run
     """
 
     methods: Sequence[str] = ("least-squares",)
@@ -51,7 +51,7 @@ class SweepRequest:
     placement: Placement = field(default_factory=Placement)
 
     def check(self) -> None:
-        """ConfigError on what cannot be done."""
+        """Raise ConfigError if the request is not valid."""
         if not self.methods:
             raise ConfigError(f"name at least one method: {', '.join(METHODS)}")
         if unknown := [method for method in self.methods if method not in METHODS]:
@@ -61,7 +61,7 @@ class SweepRequest:
         check_executor(self.placement.executor)
 
     def fitted_subsets(self, models: Sequence[str], seed: int) -> list[Subset]:
-        """The subsets that ``per-subset`` fits."""
+        """Return the subsets that ``per-subset`` fits."""
         if self.subsets is not None:
             return named_subsets(self.subsets, models)
         subsets = all_subsets(models)
@@ -70,15 +70,15 @@ class SweepRequest:
 
 @dataclass(frozen=True)
 class SweepRun:
-    """What `sweep` leaves.
+    """Result of `sweep`.
 
     Attributes
     ----------
-    folder : of the sweep
-    sweep : what was found
+    folder : folder of the sweep
+    sweep : its results
     summaries : a sentence for each method
-    config : with the options and epochs that were left to the budget
-    features : of the splits ``train``, ``valid`` and ``test``
+    config : settings, including options and epochs that were decided by the budget
+    features : features of the splits ``train``, ``valid`` and ``test``
     """
 
     folder: Path
@@ -95,27 +95,27 @@ def sweep(
     models_folder: Path = DEFAULT_MODELS_FOLDER,
     reporter: Reporter | None = None,
 ) -> SweepRun:
-    """Find out what every subset of the base models is worth.
+    """Compare all subsets of the base models.
 
     Parameters
     ----------
-    config : as for `build_stack`, with one meta-model
+    config : settings as for `build_stack`, with one meta-model
     request : methods, subsets, and where fits run
-    output : folder of the sweep; by default one below ``elmlff-runs`` named after the settings
-    models_folder : where base models trained here live
-    reporter : told what is going on
+    output : folder of the sweep; by default a folder in ``elmlff-runs`` named after the settings
+    models_folder : folder for trained base models, where later runs find them
+    reporter : receives messages and progress
 
     Raises
     ------
     ElmlffError
-        Data, settings, plugins or base models that cannot be used; the message says what to do.
+        Data, settings, plugins or base models cannot be used; the message explains what to do.
     """
     request, reporter = request or SweepRequest(), reporter or Reporter()
     request.check()
     inputs = read_inputs(config)
     models = inputs.config.base_models
     subsets = request.fitted_subsets(models, config.seed)
-    meta = the_meta_model(inputs, request)
+    meta = sweep_meta_model(inputs, request)
     config = with_resolved(inputs.config, [meta])
     run = open_run(inputs, "sweep", config, output, any_seeds=True)
     prepared = prepare(inputs, models_folder, reporter)
@@ -136,8 +136,11 @@ def sweep(
     return SweepRun(run.path, found, summaries, config, features)
 
 
-def the_meta_model(inputs: Inputs, request: SweepRequest) -> NamedMeta:
-    """The one meta-model of a sweep; ConfigError where there are several, or it cannot do what is asked for."""
+def sweep_meta_model(inputs: Inputs, request: SweepRequest) -> NamedMeta:
+    """Return the meta-model of a sweep.
+
+    Raises ConfigError if there are several, or if it cannot be masked and the method ``masked`` is requested.
+    """
     metas = resolve_meta_models(inputs.config, inputs.splits)
     if len(metas) > 1:
         raise ConfigError(f"a sweep takes one meta-model, found {', '.join(meta.name for meta in metas)}")
