@@ -33,6 +33,12 @@ WORKER_MODULES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def no_python_path(monkeypatch):
+    """Remove PYTHONPATH, by which another interpreter could import the elmlff of this checkout."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+
+
 def test_the_environment_has_no_elmlff(bare_python):
     code = "import importlib.util as i; print([m for m in ('elmlff_core', 'pydantic', 'pluggy') if i.find_spec(m)])"
     result = subprocess.run([bare_python, "-c", code], capture_output=True, text=True, check=True, cwd="/")
@@ -121,9 +127,7 @@ def test_a_program_that_is_not_an_interpreter():
 
 
 def test_an_adapter_with_a_backend_only_in_the_other_environment(monkeypatch):
-    from elmlff_core.plugins.registry import registry as plugins
-
-    monkeypatch.setattr(plugins, "missing_requirements", lambda record: ["backend"])
+    monkeypatch.setattr("elmlff_core.plugins.registry.missing_requirements", lambda record: ["backend"])
     with pytest.raises(PluginError, match="backend not installed"):
         named_model("tested", ModelConfig(adapter="ase", python="self", options={"calculator": EMT}))
     named_model("tested", ModelConfig(adapter="ase", python=sys.executable, options={"calculator": EMT}))
