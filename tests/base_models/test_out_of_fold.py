@@ -161,8 +161,8 @@ def test_the_meta_model_learnt_from_out_of_fold_features(
 
 def test_the_run_reports_which_features_are_out_of_fold(workplace: Path) -> None:
     notes = json.loads((workplace / "run" / "metrics.json").read_text())["notes"]
-    assert notes[0] == "features of tiny on training structures are out-of-fold, of 3 folds"
-    assert notes[1].startswith("lj cannot be folded, as they are not trained here")
+    assert notes[0] == "features of tiny on training structures are out-of-fold, from 3 folds"
+    assert notes[1].startswith("lj cannot be retrained on folds, because elmlff does not train them")
     assert not any("sees smaller errors" in note for note in notes)
 
 
@@ -184,7 +184,7 @@ def test_a_given_checkpoint_is_not_retrained(
     given = {"tiny": {"adapter": "nep", "checkpoint": str(models[1].checkpoint)}}
     run = build_stack(settings(workplace, models=given), workplace / "given", workplace / "unused")
     assert not (workplace / "unused").exists()
-    assert [note.partition(" cannot be folded")[0] for note in run.notes if "fold" in note] == ["lj, tiny"]
+    assert [note.partition(" cannot be retrained")[0] for note in run.notes if "fold" in note] == ["lj, tiny"]
 
 
 def test_an_element_of_one_fold_alone_is_refused() -> None:
