@@ -64,14 +64,14 @@ def read_json(path: Path, keys: Collection[str] = (), remedy: str = "restore it 
 
     Parameters
     ----------
-    path : of the file
-    keys : that it must have
-    remedy : what to do where it cannot be used, for the message
+    path : the file
+    keys : keys that it must have
+    remedy : for the message, what to do if the file cannot be used
 
     Raises
     ------
     ElmlffError
-        The file is missing, damaged, or no object with these keys; the message names it and says what to do.
+        The file is missing or damaged, or is not an object with these keys; the message has its name and the remedy.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -80,7 +80,7 @@ def read_json(path: Path, keys: Collection[str] = (), remedy: str = "restore it 
     except (OSError, ValueError, RecursionError) as error:  # wrong JSON and wrong UTF-8 are ValueErrors
         raise ElmlffError(f"cannot read {path}: {type(error).__name__}: {error}; {remedy}") from error
     if not isinstance(record, dict):
-        raise ElmlffError(f"{path} holds {type(record).__name__}, expected a JSON object: {remedy}")
+        raise ElmlffError(f"{path} contains {type(record).__name__}, expected a JSON object: {remedy}")
     if missing := sorted(set(keys) - set(record)):
         raise ElmlffError(f"{path} lacks {', '.join(missing)}: {remedy}")
     return record

@@ -1,12 +1,12 @@
 """Trust: which base models may run code that somebody else wrote.
 
-A stack folder or a settings file may come from a stranger.  Reading it runs no code.  What would run code (a calculator
-named ``module:callable``, another interpreter, a pickled checkpoint or a TorchScript program) runs only where the user
-of this machine allowed it: on the command (``--trust``), in Python (``trust=True``), or before, by ``elmlff trust
-FOLDER``. Nothing that is stored in a folder can allow it.
+A stack folder or a settings file may come from a stranger.  Reading it runs no code.  Some base models would run code:
+a calculator named ``module:callable``, another interpreter, a pickled checkpoint or a TorchScript program.  They run
+only if the user of this machine allowed it, on the command line (``--trust``), in Python (``trust=True``), or earlier
+with ``elmlff trust FOLDER``.  Nothing that is stored in a folder can allow it.
 
-The trust store holds digests of what was allowed, of stacks that were made here too.  A digest covers all that decides
-what runs: adapter, options, interpreter and the bytes of the checkpoint.
+The trust store has digests of the base models that were allowed, including those of stacks that were made here.  A
+digest covers everything that decides which code runs: adapter, options, interpreter and the bytes of the checkpoint.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import platformdirs
+from filelock import FileLock
 
 from elmlff_core.base_models.named import NamedModel
 from elmlff_core.errors import ElmlffError
@@ -28,13 +29,13 @@ FORMAT_VERSION = 1
 
 
 def store_path() -> Path:
-    """The file of the trust store: ``$ELMLFF_TRUST_STORE``, or ``trust.json`` in the user's data folder."""
+    """Return the path of the trust store: ``$ELMLFF_TRUST_STORE``, or ``trust.json`` in the user's data folder."""
     given = os.environ.get("ELMLFF_TRUST_STORE")
     return Path(given) if given else Path(platformdirs.user_data_dir("elmlff")) / "trust.json"
 
 
 def digest(model: NamedModel) -> str:
-    """Hex digest of all that decides what `model` runs."""
+    """Return the hex digest of everything that decides which code `model` runs."""
     checkpoint = None if model.checkpoint is None else sha256_of(model.checkpoint)
     python = model.config.python
     if python is not None and "/" in python:
@@ -44,7 +45,7 @@ def digest(model: NamedModel) -> str:
 
 
 def code_of(model: NamedModel) -> list[str]:
-    """Descriptions of the code that `model` would run, empty where it runs none but that of its adapter."""
+    """Describe the code that `model` would run, beside that of its adapter; the list is empty if there is none."""
     found = []
     if model.config.python not in (None, SELF):
         found.append(f"the Python interpreter {model.config.python}")
@@ -57,36 +58,37 @@ def code_of(model: NamedModel) -> list[str]:
 
 
 def allow(models: Iterable[NamedModel]) -> None:
-    """Add `models` to the trust store; ElmlffError where it cannot be written."""
-    known = _read()
-    wanted = known | {digest(model) for model in models}
-    if wanted != known:
-        path = store_path()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise ElmlffError(f"cannot write the trust store {path}: {error.strerror or error}") from error
-        write_json(path, {"format_version": FORMAT_VERSION, "allowed": sorted(wanted)}, indent=1)
+    """Add `models` to the trust store; raise ElmlffError if it cannot be written."""
+    wanted = {digest(model) for model in models}
+    if wanted <= _read():
+        return
+    path = store_path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with FileLock(path.with_suffix(".lock")):  # runs that end at the same time must not lose each other's entries
+            write_json(path, {"format_version": FORMAT_VERSION, "allowed": sorted(wanted | _read())}, indent=1)
+    except OSError as error:
+        raise ElmlffError(f"cannot write the trust store {path}: {error.strerror or error}") from error
 
 
 def is_allowed(model: NamedModel) -> bool:
-    """Whether the trust store holds `model`."""
+    """Return whether the trust store has `model`."""
     return digest(model) in _read()
 
 
 def refuse_code(models: Sequence[NamedModel], folder: Path, remedy: str) -> None:
-    """Refuse models that would run code and that the trust store does not hold.
+    """Refuse models that would run code and are not in the trust store.
 
     Parameters
     ----------
-    models : that a folder names
-    folder : where they come from
-    remedy : how the user allows them, for the message
+    models : base models that a folder names
+    folder : the folder
+    remedy : for the message, how the user allows them
 
     Raises
     ------
     ElmlffError
-        Naming the model, what it would run, and how to allow it.
+        A model is refused; the message has its name, the code that it would run, and the remedy.
     """
     for model in models:
         if (wants := code_of(model)) and not is_allowed(model):
@@ -97,7 +99,7 @@ def refuse_code(models: Sequence[NamedModel], folder: Path, remedy: str) -> None
 
 
 def refuse_files_outside(models: Sequence[NamedModel], folder: Path, remedy: str) -> None:
-    """Refuse models with checkpoints outside `folder` that the trust store does not hold; see `refuse_code`."""
+    """Refuse models with checkpoints outside `folder` that are not in the trust store; see `refuse_code`."""
     for model in models:
         inside = model.checkpoint is None or model.checkpoint.resolve().is_relative_to(folder.resolve())
         if not inside and not is_allowed(model):
@@ -108,7 +110,7 @@ def refuse_files_outside(models: Sequence[NamedModel], folder: Path, remedy: str
 
 
 def _read() -> frozenset[str]:
-    """Digests in the trust store; a store that cannot be read allows nothing, and says so."""
+    """Return the digests in the trust store; raise ElmlffError if it cannot be read."""
     path = store_path()
     try:
         record = json.loads(path.read_text(encoding="utf-8"))

@@ -12,13 +12,13 @@ import click
 def command(folder: Path) -> None:
     """Allow the base models of the stack in FOLDER to run their code on this machine, from now on.
 
-    Adapter, options, interpreter and the bytes of each checkpoint are what is allowed: once one of them changes, the
-    stack is refused again.  The list of what would run is printed.
+    The permission is for the adapter, options, interpreter and the bytes of the checkpoint of each base model: if one
+    of them changes, the stack is refused again.  The command prints what each base model runs.
     """
     from elmlff_core.base_models.trust import allow, code_of, store_path
     from elmlff_core.stack.stack import load_stack
 
-    stack = load_stack(folder, trust=True)  # loads the meta-model alone, no base model
+    stack = load_stack(folder, trust=True)  # loads only the meta-model, no base model
     for model in stack.base_models:
         click.echo(f"{model.name}: adapter {model.plugin.name}, {' and '.join(code_of(model)) or 'runs no code'}")
     allow(stack.base_models)

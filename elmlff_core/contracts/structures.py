@@ -17,17 +17,17 @@ LARGEST_EXTENT = 1e5  # Å
 
 
 def check_geometry(structures: Sequence[Atoms], first: int = 0) -> None:
-    """Refuse positions and cells that no backend can take; an exploding simulation ends here, and not in native code.
+    """Refuse positions and cells that would crash a backend, such as those of an exploding simulation.
 
     Parameters
     ----------
-    structures : of any sequence
-    first : index of ``structures[0]`` in the whole, for messages
+    structures : the structures
+    first : index of ``structures[0]`` in the dataset, for messages
 
     Raises
     ------
     DataError
-        A position or cell vector that is not finite, or further out than 100,000 Å; names structure and atom.
+        A position or cell vector is not finite, or is further out than 100,000 Å; the message has structure and atom.
     """
     for index, atoms in enumerate(structures):
         positions = atoms.positions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -123,7 +124,10 @@ class Stack:
             "files": {str(path.relative_to(directory)): sha256_of(path) for path in _own_files(directory)},
         }
         write_json(directory / STACK_FILE, record, indent=1)
-        allow(self.base_models)  # what ran here to make the stack may run here again
+        # What ran here to make the stack may run here again.  Without a writable home folder the stack is whole all the
+        # same, and later commands ask for --trust.
+        with contextlib.suppress(ElmlffError):
+            allow(self.base_models)
 
 
 def load_stack(directory: str | Path, trust: bool = False) -> Stack:
@@ -165,7 +169,7 @@ def load_stack(directory: str | Path, trust: bool = False) -> Stack:
 
 
 def _own_files(directory: Path) -> list[Path]:
-    """The files of a stack beside ``stack.json`` and the checkpoints: fitted numbers, whose damage nobody would see."""
+    """Return the files with fitted numbers: damage to them would not be noticed otherwise."""
     files = [path for path in sorted((directory / META_FOLDER).rglob("*")) if path.is_file()]
     uncertainty = directory / UNCERTAINTY_FILE
     return [*files, uncertainty] if uncertainty.exists() else files

@@ -1,4 +1,4 @@
-"""Checkpoints of Lightning that appear whole or not at all."""
+"""Checkpoints of Lightning that are complete or not there at all."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from elmlff_core.files import replacing
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Write each checkpoint beside the old one, which it then replaces.
+    """Write each checkpoint to a new file that then replaces the old checkpoint.
 
-    Lightning copies from its buffer into the file itself: a kill or a full disk in between leaves half a checkpoint.
+    Lightning writes into the file itself, so that a kill or a full disk would leave half a checkpoint.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Save `checkpoint` at `path`; ElmlffError where it cannot be written."""
+        """Save `checkpoint` to `path`; raise ElmlffError if that fails."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with replacing(Path(path)) as partial:
             torch.save(checkpoint, partial)
 
 
 def readable_checkpoint(path: Path) -> str | None:
-    """`path` for Lightning to resume from; None where there is no checkpoint, or none that can be read."""
+    """Return `path` if Lightning can resume from it, and None if there is no checkpoint or it cannot be read."""
     try:
         torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
-    except Exception:  # whatever damaged bytes raise: the training starts again
+    except Exception:  # damaged bytes raise errors of many types: the training starts again
         path.unlink()
         return None
     return str(path)
