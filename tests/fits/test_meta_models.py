@@ -57,7 +57,7 @@ WRONG = {
     "option of another": (["meta.name=linear,gat", "meta.linear.rotate=false"], "unknown key 'rotate' in the options"),
     "twice": (["meta.name=gat,gat"], "a meta-model is named twice"),
     "none": (["meta.name=,"], "name at least one meta-model"),
-    "no name": (["meta.name=3"], "'name' is a name"),
+    "no name": (["meta.name=3"], "'name' must be a name"),
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from elmlff_core.errors import ElmlffError
-from elmlff_core.files import replacing, sha256_of, write_bytes, write_json, write_text
+from elmlff_core.files import read_json, replacing, sha256_of, write_bytes, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -130,3 +130,21 @@ def test_one_process_may_write_a_file_twice_at_the_same_time(tmp_path):
 def test_digests_are_those_of_the_contents(tmp_path):
     write_bytes(tmp_path / "file", b"elmlff" * 100_000)
     assert sha256_of(tmp_path / "file") == hashlib.sha256(b"elmlff" * 100_000).hexdigest()
+
+
+DAMAGES = {
+    "empty": b"", "null": b"null", "a list": b"[1]", "half": b'{"key": "ab', "binary": b"\xff\x00", "no key": b"{}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_json_file_is_named_with_a_remedy(tmp_path, damage):
+    path = tmp_path / "run.json"
+    path.write_bytes(DAMAGES[damage])
+    with pytest.raises(ElmlffError, match=r"run\.json.*take a copy"):
+        read_json(path, ("key",), "take a copy")
+
+
+def test_a_json_file_is_read(tmp_path):
+    write_json(tmp_path / "run.json", {"key": 1})
+    assert read_json(tmp_path / "run.json", ("key",)) == {"key": 1}
