@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.root.test_rooms import PLUGINS, ROOMS, WORKFLOWS
+from tests.ground.test_rooms import PLUGINS, ROOMS, WORKFLOWS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
