@@ -1,30 +1,24 @@
 """The commands and Python of the README and of the tutorial that repeats them; only trainings are shorter."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from elmlff_core.settings.reading import read_config
 from tests.cli.test_stack import TINY_BASE_MODELS
+from tests.docs.pages import blocks, shell
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-README = (REPOSITORY / "README.md").read_text()
-FIRST_STACK = (REPOSITORY / "docs" / "first-stack.md").read_text()
-
-
-def blocks(language: str, page: str = README) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+README = REPOSITORY / "README.md"
+FIRST_STACK = REPOSITORY / "docs" / "first-stack.md"
 
 
 @pytest.fixture(scope="module")
 def toured(tmp_path_factory) -> Path:
     """A folder in which the commands of the tour were run, in order."""
     folder = tmp_path_factory.mktemp("tour")
-    (commands,) = blocks("sh")
+    (commands,) = blocks(README, "sh")
     run_commands(commands, folder)
     return folder
 
@@ -37,19 +31,7 @@ def run_commands(commands: str, folder: Path) -> None:
         if command.startswith("elmlff stack"):
             command += f" {shorter}"
             command += "" if "--meta" in command else " --set training.epochs=2"
-        _shell(command, folder)
-
-
-def _shell(command: str, folder: Path) -> None:
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "ELMLFF_CACHE": str(folder / "cache"),
-        "OMP_NUM_THREADS": "1",
-    }
-    result = subprocess.run(
-        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
-    )
-    assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
+        shell(command, folder)
 
 
 def test_tour_of_the_command_line(toured):
@@ -57,21 +39,21 @@ def test_tour_of_the_command_line(toured):
 
 
 def test_tour_of_python(toured):
-    (code,) = blocks("python")
+    (code,) = blocks(README, "python")
     (toured / "tour.py").write_text(code)
-    _shell("python tour.py", toured)
+    shell("python tour.py", toured)
 
 
 def test_the_first_tutorial_runs(toured):
-    for commands in blocks("sh", FIRST_STACK):
+    for commands in blocks(FIRST_STACK, "sh"):
         run_commands(commands, toured)
-    (code,) = blocks("python", FIRST_STACK)
+    (code,) = blocks(FIRST_STACK, "python")
     (toured / "first.py").write_text(code)
-    _shell("python first.py", toured)
+    shell("python first.py", toured)
 
 
 def test_settings_are_valid(tmp_path):
-    (settings,) = blocks("toml")
+    (settings,) = blocks(README, "toml")
     (tmp_path / "elmlff.toml").write_text(settings)
     config = read_config(tmp_path / "elmlff.toml")
     assert set(config.models) == {"nep", "sch1", "mace1"}
@@ -79,7 +61,7 @@ def test_settings_are_valid(tmp_path):
 
 
 def test_links_and_pictures_exist():
-    for page in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]:
+    for page in [README, *sorted((REPOSITORY / "docs").rglob("*.md"))]:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if not link.startswith("http"):
                 assert (page.parent / link).exists(), f"{page.name} links to {link}"
@@ -87,4 +69,4 @@ def test_links_and_pictures_exist():
 
 def test_make_targets_exist():
     targets = re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
-    assert set(re.findall(r"^    make (\w+)", README, re.MULTILINE)) <= set(targets)
+    assert set(re.findall(r"^    make (\w+)", README.read_text(), re.MULTILINE)) <= set(targets)

@@ -1,0 +1,28 @@
+"""Code blocks of the pages, and a shell that runs them as users type them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the code blocks of `page` in `language`."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def shell(command: str, folder: Path) -> str:
+    """Run `command` in `folder` and return what it prints."""
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "ELMLFF_CACHE": str(folder / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+    result = subprocess.run(
+        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
+    return result.stdout
