@@ -76,7 +76,7 @@ def is_allowed(model: NamedModel) -> bool:
     return digest(model) in _read()
 
 
-def refuse_code(models: Sequence[NamedModel], folder: Path, remedy: str) -> None:
+def refuse_untrusted(models: Sequence[NamedModel], folder: Path, remedy: str, only_inside: bool = False) -> None:
     """Refuse models that would run code and are not in the trust store.
 
     Parameters
@@ -84,28 +84,22 @@ def refuse_code(models: Sequence[NamedModel], folder: Path, remedy: str) -> None
     models : base models that a folder names
     folder : the folder
     remedy : for the message, how the user allows them
+    only_inside : whether checkpoints outside `folder` are refused too
 
     Raises
     ------
     ElmlffError
-        A model is refused; the message has its name, the code that it would run, and the remedy.
+        A model is refused; the message has its name, what it would run or read, and the remedy.
     """
     for model in models:
-        if (wants := code_of(model)) and not is_allowed(model):
+        reason = None
+        if wants := code_of(model):
+            reason = f"runs {' and '.join(wants)}, which may do anything on this machine"
+        elif only_inside and model.checkpoint and not model.checkpoint.resolve().is_relative_to(folder.resolve()):
+            reason = f"reads {model.checkpoint}, which lies outside the folder"
+        if reason and not is_allowed(model):
             raise ElmlffError(
-                f"{folder} is not trusted: its base model '{model.name}' runs {' and '.join(wants)}, which may do "
-                f"anything on this machine; if you trust its origin, {remedy}"
-            )
-
-
-def refuse_files_outside(models: Sequence[NamedModel], folder: Path, remedy: str) -> None:
-    """Refuse models with checkpoints outside `folder` that are not in the trust store; see `refuse_code`."""
-    for model in models:
-        inside = model.checkpoint is None or model.checkpoint.resolve().is_relative_to(folder.resolve())
-        if not inside and not is_allowed(model):
-            raise ElmlffError(
-                f"{folder} is not trusted: its base model '{model.name}' reads {model.checkpoint}, which lies outside "
-                f"the folder; if you trust its origin, {remedy}"
+                f"{folder} is not trusted: its base model '{model.name}' {reason}; if you trust its origin, {remedy}"
             )
 
 

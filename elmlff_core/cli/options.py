@@ -100,14 +100,14 @@ def refuse_code_of_others(config: Config, path: Path | None, trust: bool) -> Non
     if path is None or trust:
         return
     from elmlff_core.base_models.named import resolve_model, with_base_models
-    from elmlff_core.base_models.trust import refuse_code
+    from elmlff_core.base_models.trust import refuse_untrusted
 
     folder = path.resolve().parent
     if folder == Path.cwd().resolve():
         return
     models = [resolve_model(config, name) for name in with_base_models(config).base_models]
     given = [model for model in models if not model.needs_training]
-    refuse_code(given, folder, "say --trust")
+    refuse_untrusted(given, folder, "say --trust")
 
 
 def names_in(text: str | None) -> list[str] | None:

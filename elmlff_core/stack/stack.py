@@ -16,7 +16,7 @@ from ase import Atoms
 from elmlff_core.base_models.concurrency import for_each_model
 from elmlff_core.base_models.named import NamedModel, named_model
 from elmlff_core.base_models.prediction import predict_checked
-from elmlff_core.base_models.trust import allow, refuse_code, refuse_files_outside
+from elmlff_core.base_models.trust import allow, refuse_untrusted
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.prediction import Prediction
@@ -160,8 +160,7 @@ def load_stack(directory: str | Path, trust: bool = False) -> Stack:
     models = [_load_model(entry, directory) for entry in record["base_models"]]
     if not trust:
         remedy = f"say --trust, or load_stack(..., trust=True), or once `elmlff trust {directory}`"
-        refuse_code(models, directory, remedy)
-        refuse_files_outside(models, directory, remedy)
+        refuse_untrusted(models, directory, remedy, only_inside=True)
     meta = make_meta(record["meta"]["name"], record["meta"]["options"])
     meta.load(directory / META_FOLDER)
     uncertainty = _load_uncertainty(directory / UNCERTAINTY_FILE)
