@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import secrets
 from collections.abc import Collection, Iterator
@@ -59,6 +60,11 @@ def write_json(path: Path, value: Any, indent: int | None = None) -> None:
     write_text(path, json.dumps(value, indent=indent))
 
 
+def json_text(value: Any, indent: int | None = 1) -> str:
+    """Return `value` as JSON for other programs: numbers that are not finite, which JSON does not have, become null."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
 def read_json(path: Path, keys: Collection[str] = (), remedy: str = "restore it or remove it") -> dict[str, Any]:
     """Read the JSON object in `path`, which elmlff wrote.
 
@@ -96,3 +102,11 @@ def _flush(path: Path) -> None:
     """Write the contents to disk before the file is renamed: after a power cut it could otherwise be empty."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value

@@ -21,11 +21,14 @@ from elmlff_core.contracts.protocols import BaseForceField, TrainingRequest
 ADAPTER_MODULES = {"dp": "deepmd", "schnet": "schnetpack", "painn": "schnetpack", "nep": "nep", "ase": "ase"}
 # Too small for real use, but with every component of the full models.
 TINY: dict[str, dict[str, Any]] = {
-    "dp": {"steps": 60, "neuron": [4, 8], "fitting_neuron": [16, 16], "axis_neuron": 2, "rcut": 4.0, "batch_size": 4},
+    "dp": {
+        "steps": 60, "neuron": [4, 8], "fitting_neuron": [16, 16], "axis_neuron": 2, "rcut": 4.0, "batch_size": 4,
+        "sel": [40, 12],  # for denser structures than those of the training
+    },
     "schnet": {"steps": 12, "n_atom_basis": 16, "n_interactions": 2, "batch_size": 8, "cutoff": 4.0},
     "painn": {"steps": 12, "n_atom_basis": 16, "n_interactions": 2, "batch_size": 8, "cutoff": 4.0},
     "nep": {"steps": 30, "neuron": 5, "basis_size": [4, 4], "radial_cutoff": 5.0, "batch_size": 8},
-}
+}  # fmt: skip
 
 
 def find_plugin(adapter: str) -> ForceFieldPlugin:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -64,23 +66,32 @@ class ConsoleReporter(Reporter):
             yield update
 
     def _lines(self, title: str) -> Iterator[ProgressCallback]:
-        started = last = time.monotonic()
-        message = ""
+        started, latest, ended = time.monotonic(), Step(0, 0), threading.Event()
 
         def update(step: Step) -> None:
-            nonlocal last, message
-            message = step.message or message
-            now = time.monotonic()
-            if now - last < LINE_INTERVAL or not 0 < step.done < step.total:
-                return
-            last = now
-            left = (now - started) * (step.total - step.done) / step.done
-            self.say(f"{title}: {100 * step.done / step.total:.0f} %, about {_duration(left)} left. {message}".rstrip())
+            nonlocal latest
+            latest = replace(step, message=step.message or latest.message)
 
-        yield update
+        def speak() -> None:
+            while not ended.wait(LINE_INTERVAL):
+                seconds = time.monotonic() - started
+                what = f"{_duration(seconds)} so far"
+                if 0 < latest.done < latest.total:
+                    left = seconds * (latest.total - latest.done) / latest.done
+                    what = f"{100 * latest.done / latest.total:.0f} %, about {_duration(left)} left"
+                self.say(f"{title}: {what}. {latest.message}".rstrip())
+
+        # In a thread, because some steps report nothing for minutes, such as the compilation of a network.
+        speaker = threading.Thread(target=speak, daemon=True)
+        speaker.start()
+        try:
+            yield update
+        finally:
+            ended.set()
+            speaker.join()
         seconds = time.monotonic() - started
         if seconds >= 1:
-            self.say(f"{title}: done in {_duration(seconds)}. {message}".rstrip())
+            self.say(f"{title}: done in {_duration(seconds)}. {latest.message}".rstrip())
 
 
 def _duration(seconds: float) -> str:

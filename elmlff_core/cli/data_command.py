@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from elmlff_core.files import json_text
 
 if TYPE_CHECKING:
     from elmlff_core.cli.console import ConsoleReporter
@@ -34,7 +35,7 @@ def list_command(as_json: bool) -> None:
 
     copies = [examine(dataset, default_folder(dataset)) for dataset in load_catalogue().datasets]
     if as_json:
-        click.echo(json.dumps([_record(copy) for copy in copies], indent=1))
+        click.echo(json_text([_record(copy) for copy in copies]))
     else:
         _print_table(copies)
 

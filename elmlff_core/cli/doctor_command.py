@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import click
+
+from elmlff_core.files import json_text
 
 
 @click.command("doctor")
@@ -32,7 +33,7 @@ def command(config_file: Path | None, quick: bool, as_json: bool) -> None:
             click.echo(f"       -> {finding.remedy}")
     wrong = [finding for finding in findings if finding.level == "wrong"]
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
+        click.echo(json_text([asdict(finding) for finding in findings]))
     else:
         click.echo(f"wrong: {len(wrong)} of {len(findings)} findings" if wrong else "nothing is wrong")
     if wrong:

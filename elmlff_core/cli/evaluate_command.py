@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
+
+from elmlff_core.files import json_text
 
 
 @click.command("evaluate")
@@ -32,6 +33,6 @@ def command(run: Path, data: str, energy_key: str | None, forces_key: str | None
     reporter = Reporter() if as_json else ConsoleReporter()  # programs read the JSON: nothing else may be printed
     errors = evaluate_stack(load_stack(run, trust), read_dataset(data, LabelKeys(energy_key, forces_key)), reporter)
     if as_json:
-        click.echo(json.dumps(as_records(errors), indent=1))
+        click.echo(json_text(as_records(errors)))
     else:
         print_errors(standard_console(), errors, ("test",))

@@ -81,6 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     if not debug:  # these warnings are for the authors of libraries and backends, not for users
         warnings.filterwarnings("ignore", module=r"(?!elmlff_|__main__$)")
+        warnings.showwarning = _show_warning
     signal.signal(signal.SIGTERM, _terminate)
     # Users type --debug anywhere on the line.
     arguments = ["--debug"] * debug + [argument for argument in arguments if argument != "--debug"]
@@ -111,6 +112,10 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         _fail(f"unexpected {type(error).__name__}: {error}; run the command with --debug to see where")
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    click.echo(f"note: {message}", err=True)
 
 
 def _fail(message: str, code: int = 1) -> None:

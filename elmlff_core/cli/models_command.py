@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from elmlff_core.files import json_text
 
 if TYPE_CHECKING:
     from elmlff_core.base_models.listing import ModelEntry
@@ -33,7 +34,7 @@ def command(check: str | None, load: bool, config_file: Path | None, models_dir:
         read_config(config_file), models_dir or DEFAULT_MODELS_FOLDER, load=load or check is not None, only=check
     )
     if as_json:
-        click.echo(json.dumps([entry.as_record() for entry in entries], indent=1))
+        click.echo(json_text([entry.as_record() for entry in entries]))
     elif check is not None:
         click.echo(_one_line(entries[0]))
     else:

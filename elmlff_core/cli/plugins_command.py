@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from elmlff_core.errors import ElmlffError, did_you_mean
+from elmlff_core.files import json_text
 
 if TYPE_CHECKING:
     from elmlff_core.plugins.records import Kind, Record
@@ -30,7 +30,7 @@ def command(name: str | None, check: str | None, as_json: bool, traceback: bool)
     elif name is not None:
         _describe(found, name, as_json)
     elif as_json:
-        click.echo(json.dumps(list(_entries(found, traceback)), indent=1))
+        click.echo(json_text(list(_entries(found, traceback))))
     else:
         _print_table(found, traceback)
 
@@ -112,7 +112,7 @@ def _describe(found: Registry, name: str, as_json: bool) -> None:
         options = record.options.model_json_schema()
         entries.append({"kind": kind, "name": name, "summary": record.summary, "from": str(origin), "options": options})
     if as_json:
-        click.echo(json.dumps(entries, indent=1))
+        click.echo(json_text(entries))
         return
     for (kind, record), entry in zip(_named(found, name), entries, strict=True):
         click.echo(f"{kind} {name}, from {entry['from']}: {record.summary}")
@@ -131,7 +131,7 @@ def _check(found: Registry, name: str, as_json: bool, traceback: bool) -> None:
     results = [_result(kind, record) for kind, record in _named(found, name)]
     if as_json:
         shown = [{key: result[key] for key in result if traceback or key != "traceback"} for result in results]
-        click.echo(json.dumps(shown, indent=1))
+        click.echo(json_text(shown))
     for result in [] if as_json else results:
         detail = result["problem"] or result["backends"]
         click.echo(f"{result['kind']} '{name}': {'OK' if result['ok'] else 'failed'}{': ' * bool(detail)}{detail}")

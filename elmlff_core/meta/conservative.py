@@ -111,7 +111,9 @@ class ConservativeNetwork(Network):
         element = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)  # (N,)
         scalars = self.embedding(element)
         vectors = scalars.new_zeros(len(scalars), 3, scalars.shape[1])
-        numbers = self.head(*self.stack(scalars, vectors, make_pairs(batch, self.basis)))  # (N, 1 + M)
+        pairs = make_pairs(batch, self.basis, in_blocks=not self.training)
+        scalars, vectors = self.stack(scalars, vectors, pairs)
+        (numbers,) = pairs.each(lambda *values: (self.head(*values),), scalars, vectors)  # (N, 1 + M)
         total = numbers.new_zeros(len(batch.n_atoms), numbers.shape[1])
         total = total.index_add(0, batch.structure_index, numbers)  # (B, 1 + M)
         energy = self.output_scale * total[:, 0]

@@ -77,8 +77,9 @@ class EGATNetwork(Network):
         if inputs.shape[1]:
             scalars = scalars + self.invariants(self._invariants(inputs))
         vectors = torch.einsum("nmx,nmf->nxf", inputs, self.vectors[element])
-        scalars, vectors = self.stack(scalars, vectors, make_pairs(batch, self.basis))
-        gates, learnt = self.head(scalars, vectors)
+        pairs = make_pairs(batch, self.basis, in_blocks=not self.training)
+        scalars, vectors = self.stack(scalars, vectors, pairs)
+        gates, learnt = pairs.each(self.head, scalars, vectors)
         forces = combined + torch.einsum("nm,nmx->nx", gates, deviations) + self.output_scale * learnt
         if self.remove_net_force:
             forces = _without_net_force(forces, batch)

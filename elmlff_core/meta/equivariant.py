@@ -10,10 +10,12 @@ Shapes: N atoms, F features, H heads; scalars (N, F), vectors (N, 3, F).
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import nn
 
-from elmlff_core.graphs.pairs import Pairs
+from elmlff_core.graphs.pairs import Pairs, PairsOfBatch
 
 # Keeps the derivative of a norm finite at a zero vector.
 EPSILON = 1e-8
@@ -57,20 +59,35 @@ class EquivariantAttention(nn.Module):
         self.scalar_out = nn.Linear(2 * width, width)
         self.vector_out = nn.Linear(2 * width, width, bias=False)
 
-    def forward(self, scalars: torch.Tensor, vectors: torch.Tensor, pairs: Pairs) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the changes of scalars and vectors."""
+    def inputs(self, scalars: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return what the atoms bring into their messages: queries, and five values of the sources.
+
+        The first four have the shape (N, H, C), the last two (N, 3, H, C).
+        """
         heads = (self.heads, -1)
-        parts = self.queries_keys_values(self.scalar_norm(scalars)).chunk(4, dim=-1)
-        queries, keys, passed, pointed = (part.unflatten(-1, heads) for part in parts)  # (N, H, C)
-        carried, projected = self.vector_values(self.vector_norm(vectors)).chunk(2, dim=-1)  # (N, 3, F)
+        of_scalars = self.queries_keys_values(self.scalar_norm(scalars)).chunk(4, dim=-1)
+        of_vectors = self.vector_values(self.vector_norm(vectors)).chunk(2, dim=-1)
+        return tuple(part.unflatten(-1, heads) for part in (*of_scalars, *of_vectors))
+
+    def forward(
+        self,
+        pairs: Pairs,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        passed: torch.Tensor,
+        pointed: torch.Tensor,
+        carried: torch.Tensor,
+        projected: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the changes of the targets of `pairs`: scalars (N, F) and vectors (N, 3, F)."""
         weight, bias = self.radial.weight.chunk(4), self.radial.bias.chunk(4)
         radial = pairs.radial_values
         attention = self.gain * pairs.attention(self.scale * pairs.scores(queries, keys) + radial(weight[0], bias[0]))
         seen = pairs.sum(attention * radial(weight[1], bias[1]), passed.unsqueeze(1)).squeeze(1)  # (N, H, C)
-        moved = pairs.sum(attention * radial(weight[2], bias[2]), carried.unflatten(-1, heads))  # (N, 3, H, C)
+        moved = pairs.sum(attention * radial(weight[2], bias[2]), carried)  # (N, 3, H, C)
         directed = pairs.directed(attention * radial(weight[3], bias[3]))
         pointing = pairs.along_units(directed, pointed)  # (N, 3, H, C)
-        along = pairs.project(directed, projected.unflatten(-1, heads))  # (N, H, C)
+        along = pairs.project(directed, projected)  # (N, H, C)
         scalar_change = self.scalar_out(torch.cat([seen.flatten(1), along.flatten(1)], dim=-1))
         vector_change = self.vector_out(torch.cat([moved.flatten(2), pointing.flatten(2)], dim=-1))
         return scalar_change, vector_change
@@ -113,17 +130,34 @@ class EquivariantStack(nn.Module):
         self.updates = nn.ModuleList(EquivariantUpdate(width) for _ in range(n_layers))
         self.width = width * (n_layers + 1)
 
-    def forward(self, scalars: torch.Tensor, vectors: torch.Tensor, pairs: Pairs) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, scalars: torch.Tensor, vectors: torch.Tensor, pairs: PairsOfBatch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the joined inputs and outputs of all layers: scalars (N, width), vectors (N, 3, width)."""
         all_scalars, all_vectors = [scalars], [vectors]
         for attention, update in zip(self.attentions, self.updates, strict=True):
-            scalar_change, vector_change = attention(scalars, vectors, pairs)
-            scalars, vectors = scalars + scalar_change, vectors + vector_change
-            scalar_change, vector_change = update(scalars, vectors)
-            scalars, vectors = scalars + scalar_change, vectors + vector_change
+            assert isinstance(attention, EquivariantAttention)
+            queries, *of_sources = pairs.each(attention.inputs, scalars, vectors)
+            layer = partial(_layer, attention, update)
+            scalars, vectors = pairs.apply(layer, (scalars, vectors, queries), tuple(of_sources))
             all_scalars.append(scalars)
             all_vectors.append(vectors)
         return torch.cat(all_scalars, dim=-1), torch.cat(all_vectors, dim=-1)
+
+
+def _layer(
+    attention: nn.Module,
+    update: nn.Module,
+    pairs: Pairs,
+    scalars: torch.Tensor,
+    vectors: torch.Tensor,
+    *inputs: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return scalars and vectors of the targets of `pairs` after one layer, from those before it."""
+    scalar_change, vector_change = attention(pairs, *inputs)
+    scalars, vectors = scalars + scalar_change, vectors + vector_change
+    scalar_change, vector_change = update(scalars, vectors)
+    return scalars + scalar_change, vectors + vector_change
 
 
 class ScalarHead(nn.Module):

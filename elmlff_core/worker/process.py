@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 import select
 import shutil
 import signal
@@ -30,6 +31,7 @@ TAIL_BYTES = 8192
 # The log is shortened at this size, so that a worker that prints for every structure does not fill the disk.  Only the
 # end of the log is ever shown.
 MAX_LOG_BYTES = 1 << 20
+MARK_VARIABLE = "ELMLFF_WORKER"  # in the environment of a worker and of all its children
 # With these variables of the parent process, another interpreter would use the wrong standard library.
 FOREIGN_TO_OTHERS = ("PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
 
@@ -68,6 +70,7 @@ class WorkerProcess:
         theirs_lifeline, self._lifeline = os.pipe()
         theirs = (theirs_requests, theirs_replies, theirs_lifeline)
         self._closed = self._killed = False
+        self._mark = secrets.token_hex(8)
         try:
             self._process = subprocess.Popen(
                 [executable, str(Path(server.__file__).resolve()), *map(str, theirs)],
@@ -75,7 +78,7 @@ class WorkerProcess:
                 stdout=self._log,
                 stderr=subprocess.STDOUT,
                 pass_fds=theirs,
-                env=_environment(is_self, threads),
+                env=_environment(is_self, threads) | {MARK_VARIABLE: self._mark},
                 # In a session of its own it gets no Ctrl-C, after which elmlff closes its workers itself, and it can be
                 # killed together with its children.
                 start_new_session=True,
@@ -122,6 +125,7 @@ class WorkerProcess:
             if left <= 0:
                 raise WorkerTimeoutError
             events = dict(poll.poll(1000 * min(left, POLL_SECONDS)))
+            self._trim_log()
             if self._replies in events:
                 data = os.read(self._replies, READ_BYTES)
                 if not data:
@@ -130,7 +134,6 @@ class WorkerProcess:
                 if (message := reader.message()) is not None:
                     if rest:
                         raise ProtocolError("the worker answered before the request was complete")
-                    self._trim_log()
                     return message
             elif self._requests in events:
                 rest = self._send(rest)
@@ -154,12 +157,13 @@ class WorkerProcess:
         self._close_descriptors()
 
     def kill(self) -> None:
-        """Kill the worker; a request in another thread then ends with WorkerClosedError."""
+        """Kill the worker and its children; a request in another thread then ends with WorkerClosedError."""
         self._closed = True
         if not self._killed:  # only once, because another process may get the same id later
             self._killed = True
             with contextlib.suppress(ProcessLookupError, PermissionError):  # it and its children have ended already
                 os.killpg(self._process.pid, signal.SIGKILL)
+            self._kill_daemons()
         self._process.wait()
 
     def tail(self) -> str:
@@ -170,6 +174,14 @@ class WorkerProcess:
         """Close the parent's pipes in a forked child: open pipes would keep the worker alive after the parent ends."""
         self._closed = True
         self._close_descriptors()
+
+    def _kill_daemons(self) -> None:
+        """Kill children of the worker that left its process group; on Linux they are known by their environment."""
+        mark = f"{MARK_VARIABLE}={self._mark}".encode()
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):  # it has ended, or belongs to another user
+                if mark in environment.read_bytes().split(b"\0"):
+                    os.kill(int(environment.parent.name), signal.SIGKILL)
 
     def _send(self, rest: memoryview) -> memoryview:
         try:

@@ -18,6 +18,7 @@ from elmlff_core.contracts.protocols import TrainingLength, TrainingRequest
 from elmlff_core.errors import ForceFieldError
 from elmlff_core.plugins.requirements import installed_version, is_importable, own_environment
 from elmlff_core.plugins.toolkit import backend_errors, check_elements, existing_checkpoint, fingerprint, in_vacuum
+from elmlff_plugins.deepmd.neighbours import CrowdingCheck
 from elmlff_plugins.deepmd.options import DeepMDOptions
 
 ADAPTER = "dp"
@@ -43,6 +44,8 @@ class DeepMDForceField:
             self._potential = _load_potential(checkpoint, self.name)
             self._type_of = {symbol: index for index, symbol in enumerate(self._potential.get_type_map())}
             self.cutoff: float | None = float(self._potential.get_rcut())
+            definition = self._potential.get_model_def_script()
+        self._warn_if_crowded = CrowdingCheck(self.name, definition, list(self._type_of), self.cutoff)
         self.elements: frozenset[str] | None = frozenset(self._type_of)
         self.fingerprint = deepmd_fingerprint(request)
 
@@ -53,6 +56,7 @@ class DeepMDForceField:
         """
         check_elements(structures, self.elements, self.name)
         assert self.cutoff is not None
+        self._warn_if_crowded(structures)
         groups: dict[tuple[bool, bytes], list[int]] = defaultdict(list)
         for index, atoms in enumerate(structures):
             groups[bool(atoms.pbc.any()), atoms.numbers.tobytes()].append(index)

@@ -21,6 +21,7 @@ from elmlff_core.errors import ForceFieldError
 from elmlff_core.files import write_text
 from elmlff_core.plugins.toolkit import NeighbourFinder, by_atomic_number, in_vacuum
 from elmlff_core.plugins.training_process import run_trainer
+from elmlff_plugins.deepmd.neighbours import largest_counts
 
 if TYPE_CHECKING:
     from elmlff_plugins.deepmd.options import DeepMDOptions
@@ -164,10 +165,8 @@ def neighbour_counts(request: TrainingRequest, type_map: list[str]) -> list[int]
     for atoms in [*request.train.structures, *request.valid.structures]:
         centre, neighbour, offset = finder.pairs(atoms)
         meets_images |= bool(offset.any()) or bool(_heights(atoms)[atoms.pbc].min(initial=np.inf) < 2 * options.rcut)
-        for index, number in enumerate(numbers):
-            counts = np.bincount(centre[atoms.numbers[neighbour] == number], minlength=1)
-            largest[index] = max(largest[index], counts.max())
-            present[index] = max(present[index], np.count_nonzero(atoms.numbers == number))
+        largest = np.maximum(largest, largest_counts(atoms, centre, neighbour, type_map))
+        present = np.maximum(present, [np.count_nonzero(atoms.numbers == number) for number in numbers])
     wanted = np.maximum(1, np.ceil(SEL_MARGIN * largest)).astype(np.int64)
     return [int(n) for n in (wanted if meets_images else np.minimum(wanted, present))]
 

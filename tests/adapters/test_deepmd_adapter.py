@@ -143,6 +143,18 @@ def test_predictions_are_those_of_the_own_calculator(
         np.testing.assert_allclose(found.stress[index], copy.get_stress(), atol=1e-9)
 
 
+def test_more_neighbours_than_sel_are_told_once(
+    resumed_dp: tuple[Path, int], load: Callable[..., BaseForceField]
+) -> None:
+    """Methane in a box of 3 Å: DeePMD-kit would leave out neighbours without a word."""
+    model = load("dp", resumed_dp[0], trust=True)
+    sparse, dense = (molecule("CH4", cell=[side] * 3, pbc=True) for side in (9.0, 3.0))
+    model.predict([sparse])
+    with pytest.warns(UserWarning, match=r"an atom of structure 1 \(CH4\) has \d+ H neighbours within 4 Å.* takes 40"):
+        model.predict([sparse, dense])
+    model.predict([dense])
+
+
 def test_evaluation_is_quiet(resumed_dp: tuple[Path, int]) -> None:
     """This runs in a new process, where DeePMD-kit is imported for the first time."""
     import subprocess

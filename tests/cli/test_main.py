@@ -2,6 +2,10 @@
 
 import subprocess
 import sys
+import threading
+
+from elmlff_core.cli import console
+from elmlff_core.contracts.progress import Progress
 
 
 def test_an_unexpected_error_is_one_line(elmlff, tmp_path):
@@ -26,3 +30,24 @@ def test_module_and_script_are_the_same(elmlff, tmp_path):
     version = elmlff("--version", folder=tmp_path).stdout
     code = "import importlib.metadata as m; print(m.version('elmlff'))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() in version
+
+
+def test_a_silent_step_is_said_to_go_on(monkeypatch, capsys):
+    """A step that reports nothing, such as the compilation of a network, must not look like a standstill."""
+    monkeypatch.setattr(console, "LINE_INTERVAL", 0.05)
+    said = threading.Event()
+    reporter = console.ConsoleReporter()
+    monkeypatch.setattr(reporter, "say", lambda text: (print(text), said.set()))
+    with reporter.progress("fitting egat") as progress:
+        progress(Progress(0, 100, "compiling the network"))
+        assert said.wait(60)
+    assert "fitting egat: 0 s so far. compiling the network" in capsys.readouterr().out
+
+
+def test_a_warning_of_elmlff_is_one_line(tmp_path):
+    code = (
+        "import sys, warnings; from elmlff_core.cli import main; "
+        "main.cli.callback = lambda debug: warnings.warn('model dp1 is crowded'); main.main(['plugins'])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert result.stderr == "note: model dp1 is crowded\n"

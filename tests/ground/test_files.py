@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from elmlff_core.errors import ElmlffError
-from elmlff_core.files import read_json, replacing, sha256_of, write_bytes, write_json, write_text
+from elmlff_core.files import json_text, read_json, replacing, sha256_of, write_bytes, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -148,3 +149,8 @@ def test_a_damaged_json_file_is_named_with_a_remedy(tmp_path, damage):
 def test_a_json_file_is_read(tmp_path):
     write_json(tmp_path / "run.json", {"key": 1})
     assert read_json(tmp_path / "run.json", ("key",)) == {"key": 1}
+
+
+def test_json_for_other_programs_has_no_infinity():
+    text = json_text({"cutoff": math.inf, "errors": [1.5, math.nan]}, indent=None)
+    assert text == '{"cutoff": null, "errors": [1.5, null]}'

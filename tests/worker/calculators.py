@@ -111,6 +111,27 @@ class Chatty(Spring):
         subprocess.run(["echo", "noise of a child"], check=True)
 
 
+class StartsDaemon(Spring):
+    """Starts a process in a session of its own that outlives it, and writes its id to `file`."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__()
+        self._file = Path(file)
+
+    def before(self, atoms: Any) -> None:
+        daemon = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        self._file.write_text(str(daemon.pid))
+
+
+class PrintsForEver(Spring):
+    """Prints ten megabytes for each structure, and then takes a while."""
+
+    def before(self, atoms: Any) -> None:
+        sys.stdout.write("step of the self-consistent cycle\n" * 300_000)
+        sys.stdout.flush()
+        time.sleep(0.3)
+
+
 class Hungry(Spring):
     """Keeps `mib` MiB for each structure until the end of a batch, with a limit of `limit_mib` MiB above its use."""
 

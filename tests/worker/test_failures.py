@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import threading
 import time
 
 import numpy as np
@@ -88,6 +89,23 @@ def test_printed_output_does_not_disturb_the_messages(worker):
     # Each batch printed 5 MB, and the log was shortened.
     assert os.fstat(model.force_field._process._log.fileno()).st_size < 10_000
     assert "native noise\nnoise of a child" in model.force_field._process.tail()
+
+
+def test_the_log_is_shortened_during_a_request(worker):
+    model = worker("PrintsForEver")
+    log = model.force_field._process._log.fileno()
+    sizes, ended = [], threading.Event()
+
+    def watch():
+        while not ended.wait(0.05):
+            sizes.append(os.fstat(log).st_size)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    predict_checked(model, spring(20))  # prints 200 MB
+    ended.set()
+    watcher.join()
+    assert max(sizes) < 100e6
 
 
 def test_a_batch_too_large_for_memory_is_divided(worker):

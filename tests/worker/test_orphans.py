@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.conftest import is_alive, wait_until
+from tests.worker.conftest import is_alive, spring, wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = """
@@ -91,3 +91,13 @@ def test_a_worker_runs_on_after_the_thread_that_started_it():
         assert program.stdout.readline() == "predicted\n"
         program.stdin.close()
         assert program.wait(20) == 0
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="daemons of a worker are found in /proc")
+def test_a_daemon_of_a_worker_ends_with_it(worker, tmp_path):
+    model = worker("StartsDaemon", file=str(tmp_path / "pid"))
+    model.force_field.predict(spring(1))
+    daemon = int((tmp_path / "pid").read_text())
+    assert is_alive(daemon)
+    model.close()
+    assert wait_until(lambda: not is_alive(daemon))
