@@ -81,6 +81,11 @@ def with_resolved(config: Config, metas: Sequence[NamedMeta]) -> Config:
 def _training(config: Config, plugin: MetaModelPlugin, splits: Splits) -> TrainingConfig:
     if not plugin.trained:
         return config.training
+    if config.training.precision not in plugin.precisions:
+        raise ConfigError(
+            f"'training.precision' is {config.training.precision}, with which '{plugin.name}' cannot be trained: take "
+            f"{' or '.join(plugin.precisions)}"
+        )
     n_train, max_atoms = len(splits.train_index), int(splits.source.n_atoms.max())
     return with_budget(config.training, config.budget, n_train, max_atoms, plugin.training)
 
@@ -100,6 +105,11 @@ def _options(meta: Mapping[str, Any], plugins: Mapping[str, MetaModelPlugin]) ->
             flat[key] = value
     if flat and len(plugins) > 1:
         raise ConfigError(_ownerless(next(iter(flat)), plugins))
+    for name in plugins:
+        if both := sorted(set(flat) & set(tables.get(name, {}))):
+            raise ConfigError(
+                f"'meta.{both[0]}' and 'meta.{name}.{both[0]}' are both set: the first is short for the second, keep one"
+            )
     return {name: {**flat, **tables.get(name, {})} for name in plugins}
 
 

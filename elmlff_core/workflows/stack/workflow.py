@@ -15,6 +15,7 @@ from elmlff_core.evaluation.evaluation import Evaluation, evaluate
 from elmlff_core.evaluation.model_errors import ModelErrors, from_records
 from elmlff_core.fits.fit import Fitted, fit_all, fits_of, planned
 from elmlff_core.fits.meta_models import resolve_meta_models, with_resolved
+from elmlff_core.meta.training.device import check_device
 from elmlff_core.settings.config import Config
 from elmlff_core.settings.run_folder import RunFolder
 from elmlff_core.stack.stack import Stack
@@ -67,6 +68,9 @@ def build_stack(
     reporter = reporter or Reporter()
     inputs = read_inputs(config)
     metas = resolve_meta_models(inputs.config, inputs.splits)
+    for meta in metas:
+        if meta.trained:  # now, and not after the trainings of the base models
+            check_device(meta.training)
     config = with_resolved(inputs.config, metas)
     run = open_run(inputs, "", config, output)
     if (finished := run.finished()) is not None:
