@@ -47,9 +47,7 @@ def check_geometry(structures: Sequence[Atoms], first: int = 0, source: str = ""
                 f"{LARGEST_EXTENT:g} Å away from the others: has the simulation exploded?"
             )
         if not (np.abs(atoms.cell.array) <= LARGEST_EXTENT).all():
-            raise DataError(
-                f"{where} has the cell {atoms.cell.array.tolist()} Å, not finite or too large"
-            )
+            raise DataError(f"{where} has the cell {atoms.cell.array.tolist()} Å, not finite or too large")
         if (period := _shortest_period(atoms)) < SHORTEST_PERIOD:
             raise DataError(
                 f"{where} has the cell {atoms.cell.array.tolist()} Å, in which periodic images of an atom are "

@@ -169,7 +169,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _seeds_are_in_range(self) -> Self:
         if self.seed + self.seeds > N_SEEDS:
-            raise ValueError(f"seed {self.seed} and the {self.seeds} from it on go beyond {N_SEEDS - 1}: take a lower seed")
+            raise ValueError(
+                f"seed {self.seed} and the {self.seeds} from it on go beyond {N_SEEDS - 1}: take a lower seed"
+            )
         return self
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from elmlff_core.files import write_record
 from elmlff_core.settings.run_folder import RunFolder
 from tests.cli.small_data import elmlff, environment, n_lines, write_small_data
 
@@ -111,6 +111,7 @@ def test_a_trained_model_that_is_gone_is_said(tmp_path: Path) -> None:
     from elmlff_core.base_models.named import trained_checkpoint
     from elmlff_core.errors import ForceFieldError
 
-    (tmp_path / "trained.json").write_text(json.dumps({"checkpoint": "gone.pth"}))
+    record = {"checkpoint": "gone.pth", "checkpoint_sha256": "", "adapter": "dp", "options": {}}
+    write_record(tmp_path / "trained.json", record)
     with pytest.raises(ForceFieldError, match=r"names .*gone\.pth, which is not there: remove the folder"):
         trained_checkpoint(tmp_path)

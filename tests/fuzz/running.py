@@ -42,7 +42,11 @@ class Ending:
             return "native crash"
         lines = [line for line in self.stderr.splitlines() if line.strip()]
         said = self.code in (1, 2) and bool(lines or self.stdout.strip())
-        return "clean error" if said and "unexpected" not in self.stderr and "Traceback" not in self.stderr else "unexpected"
+        return (
+            "clean error"
+            if said and "unexpected" not in self.stderr and "Traceback" not in self.stderr
+            else "unexpected"
+        )
 
 
 class Commands:
@@ -71,7 +75,9 @@ class Commands:
     def __enter__(self) -> Commands:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         assert self.server.stdin is not None
         assert self.server.stdout is not None
         self.server.stdin.close()

@@ -7,6 +7,7 @@ next command.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import importlib
 import json
@@ -32,6 +33,7 @@ def serve() -> None:
     for name in PRELOADED:
         importlib.import_module(name)
     import torch
+
     from elmlff_core.cli.main import COMMANDS
     from elmlff_core.plugins.registry import registry
 
@@ -69,10 +71,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def _kill_group(child: int) -> None:
     """End the command and all that it has started."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def _run(request: dict[str, Any]) -> None:
@@ -104,10 +104,8 @@ def _run(request: dict[str, Any]) -> None:
         print("elmlff: unexpected exception that main() let through", file=sys.stderr)
     finally:
         for stream in (sys.stdout, sys.stderr):
-            try:
+            with contextlib.suppress(OSError, ValueError):
                 stream.flush()
-            except (OSError, ValueError):
-                pass
         os._exit(code)
 
 

@@ -13,4 +13,6 @@ def check_device(training: TrainingConfig) -> None:
     import torch  # takes seconds, and settings are read without it
 
     if not torch.cuda.is_available():
-        raise ConfigError("'training.device' is cuda, but torch finds no CUDA GPU on this machine: take 'cpu' or 'auto'")
+        raise ConfigError(
+            "'training.device' is cuda, but torch finds no CUDA GPU on this machine: take 'cpu' or 'auto'"
+        )
