@@ -105,11 +105,6 @@ def _options(meta: Mapping[str, Any], plugins: Mapping[str, MetaModelPlugin]) ->
             flat[key] = value
     if flat and len(plugins) > 1:
         raise ConfigError(_ownerless(next(iter(flat)), plugins))
-    for name in plugins:
-        if both := sorted(set(flat) & set(tables.get(name, {}))):
-            raise ConfigError(
-                f"'meta.{both[0]}' and 'meta.{name}.{both[0]}' are both set: the first is short for the second, keep one"
-            )
     return {name: {**flat, **tables.get(name, {})} for name in plugins}
 
 

@@ -12,7 +12,9 @@ from types import TracebackType
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TIME_LIMIT = 60.0  # s; commands of the workplace take at most a few seconds
+CACHE, TRUST_STORE = "cache", "trusted/trust.json"  # in the folder of the workplace
+CPU_LIMIT = 60.0  # s; commands of the workplace take a few seconds
+WAIT_LIMIT = 5.0  # times as long by the clock: other programs may take the cores
 
 
 @dataclass(frozen=True)
@@ -41,23 +43,20 @@ class Ending:
         if self.code < 0 or "Fatal Python error" in self.stderr:
             return "native crash"
         lines = [line for line in self.stderr.splitlines() if line.strip()]
-        said = self.code in (1, 2) and bool(lines or self.stdout.strip())
-        return (
-            "clean error"
-            if said and "unexpected" not in self.stderr and "Traceback" not in self.stderr
-            else "unexpected"
-        )
+        said = self.code in (1, 2) and (any(line.startswith(("elmlff: ", "Usage: ")) for line in lines) or self.stdout)
+        riddle = "elmlff: unexpected" in self.stderr or "Traceback" in self.stderr
+        return "clean error" if said and not riddle else "unexpected"
 
 
 class Commands:
     """Runs commands of elmlff in forks of one server process; a context that ends the server."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, folder: Path, logs: Path, more: bool = False) -> None:
         logs.mkdir(parents=True, exist_ok=True)
         self.stdout, self.stderr = logs / "stdout", logs / "stderr"
         variables = {
-            "ELMLFF_CACHE": str(logs / "cache"),
-            "ELMLFF_TRUST_STORE": str(logs / "trust.json"),
+            "ELMLFF_CACHE": str(folder / CACHE),
+            "ELMLFF_TRUST_STORE": str(folder / TRUST_STORE),
             "PYTHONPATH": str(REPOSITORY),
             "MPLCONFIGDIR": str(logs / "matplotlib"),
             "OMP_NUM_THREADS": "1",
@@ -65,9 +64,8 @@ class Commands:
             "DP_INTRA_OP_PARALLELISM_THREADS": "1",
             "DP_INTER_OP_PARALLELISM_THREADS": "1",
         }
-        self.cache, self.trust_store = Path(variables["ELMLFF_CACHE"]), Path(variables["ELMLFF_TRUST_STORE"])
         self.server = subprocess.Popen(
-            [sys.executable, "-m", "tests.fuzz.server"],
+            [sys.executable, "-m", "tests.fuzz.server", *(["more"] if more else [])],
             cwd=REPOSITORY, env=os.environ | variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._read()
@@ -84,10 +82,10 @@ class Commands:
         self.server.stdout.close()
         self.server.wait(timeout=60)
 
-    def run(self, folder: Path, *arguments: str, limit: float = TIME_LIMIT) -> Ending:
+    def run(self, folder: Path, *arguments: str, limit: float = CPU_LIMIT) -> Ending:
         """Run ``elmlff ARGUMENTS`` in `folder`."""
         request = {
-            "arguments": list(arguments), "folder": str(folder), "limit": limit,
+            "arguments": list(arguments), "folder": str(folder), "cpu": limit, "clock": WAIT_LIMIT * limit,
             "stdout": str(self.stdout), "stderr": str(self.stderr),
         }  # fmt: skip
         assert self.server.stdin is not None

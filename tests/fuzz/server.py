@@ -27,10 +27,12 @@ PRELOADED = (
     "elmlff_core.meta.conservative", "elmlff_core.workflows.stack.workflow", "elmlff_core.workflows.sweep.workflow",
 )  # fmt: skip
 
+MORE = ("schnetpack", "elmlff_plugins.schnetpack.training", "deepmd.pt.infer.deep_eval")
+
 
 def serve() -> None:
     """Answer requests until the input ends."""
-    for name in PRELOADED:
+    for name in (*PRELOADED, *(MORE if "more" in sys.argv else ())):
         importlib.import_module(name)
     import torch
 
@@ -38,7 +40,6 @@ def serve() -> None:
     from elmlff_core.plugins.registry import registry
 
     torch.set_num_threads(1)
-    torch.set_num_interop_threads(1)
     for name in COMMANDS:
         importlib.import_module(f"elmlff_core.cli.{name.replace('-', '_')}_command")
     registry()
@@ -57,7 +58,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         _run(request)
     descriptor = os.pidfd_open(child)
     try:
-        hangs = not select.select([descriptor], [], [], request["limit"])[0]
+        hangs = not _ends(child, descriptor, request["cpu"], request["clock"])
         if hangs:
             os.kill(child, signal.SIGUSR1)  # says where it is
             select.select([descriptor], [], [], 1.0)
@@ -67,6 +68,18 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     _, status = os.waitpid(child, 0)
     code = None if hangs else os.waitstatus_to_exitcode(status)
     return {"code": code, "seconds": time.perf_counter() - started}
+
+
+def _ends(child: int, descriptor: int, cpu: float, clock: float) -> bool:
+    """Wait until the command ends; return False if it has taken `cpu` or `clock` seconds before."""
+    deadline = time.monotonic() + clock
+    while time.monotonic() < deadline:
+        if select.select([descriptor], [], [], 1.0)[0]:
+            return True
+        fields = Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()
+        if sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK") > cpu:
+            return False
+    return False
 
 
 def _kill_group(child: int) -> None:
