@@ -28,7 +28,11 @@ def readable_checkpoint(path: Path) -> str | None:
     """Return `path` if Lightning can resume from it, and None if there is no checkpoint or it cannot be read."""
     if not path.exists():
         return None
-    if not is_whole_archive(path):  # the training starts again
+    try:
+        if not is_whole_archive(path):
+            raise ValueError("its contents do not fit its checksums")
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # damaged bytes raise errors of many types: the training starts again
         path.unlink()
         return None
     return str(path)
