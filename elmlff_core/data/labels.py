@@ -16,6 +16,9 @@ from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.structures import GrowingStructures, check_geometry
 from elmlff_core.errors import DataError
 
+# No energy, force or stress is larger; squares of larger numbers have no place in the float32 of trainings.
+LARGEST_LABEL = 1e10  # eV, eV/Å, eV/Å³
+
 
 @dataclass(frozen=True)
 class LabelKeys:
@@ -74,9 +77,14 @@ class GrowingDataset:
             if not np.isfinite(array).all():
                 atom = int(np.argwhere(~np.isfinite(array))[0][0])
                 raise DataError(f"{where} has non-finite {name} on atom {atom}: remove or repair that structure")
-        for name, value in (("energy", energy), ("stress", stress)):
+        for name, value in (("energy", energy), ("stress", stress), ("force", forces)):
             if value is not None and not np.isfinite(value).all():
-                raise DataError(f"{where} has a non-finite {name} label")
+                raise DataError(f"{where} has a non-finite {name} label: remove or repair that structure")
+            if value is not None and np.abs(value).max() > LARGEST_LABEL:
+                raise DataError(
+                    f"{where} has the {name} label {np.abs(value).max():g}, more than {LARGEST_LABEL:g} eV, eV/Å or "
+                    "eV/Å³: repair or remove that structure"
+                )
         check_geometry([atoms], len(self.energies), self.source)
         self.structures.append(atoms)
         self.forces.append(forces)

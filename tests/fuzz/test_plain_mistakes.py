@@ -86,6 +86,7 @@ MISTAKES: dict[str, tuple[Change, tuple[str, ...], str]] = {
     "an energy that is a word": (label(r"REF_energy=\S+", "REF_energy=abc"), NEW, "structure 0 of few.extxyz .*'abc'"),
     "an energy of two numbers": (label(r"REF_energy=\S+", 'REF_energy="1 2"'), NEW, "2 numbers as its energy label"),
     "an energy that is true": (label(r"REF_energy=\S+", "REF_energy=T"), NEW, "energy label 'True', expected numbers"),
+    "an energy out of this world": (label(r"REF_energy=\S+", "REF_energy=1e99"), NEW, "energy label 1e.99, more"),
     "a stress of three numbers": (
         label(r'REF_stress="[^"]*"', 'REF_stress="1 2 3"'), NEW, r"stress label of shape \(3,\), expected 6 or 3 x 3"
     ),
