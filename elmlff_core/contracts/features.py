@@ -171,7 +171,7 @@ def in_blocks(features: Features, predict: Callable[[Features], Prediction]) -> 
     forces = new_array((int(features.n_atoms.sum()), 3))
     energies, stresses, first = [], [], 0
     for rows, block in features.blocks():
-        prediction = predict(block).checked(block.structures, "the meta-model", first)
+        prediction = predict(block).finite("the meta-model", first)
         first += len(block)
         forces[rows] = prediction.forces
         energies.append(prediction.energy)

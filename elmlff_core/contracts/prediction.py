@@ -128,6 +128,14 @@ class Prediction:
                 continue
             if array.shape != shape:
                 raise ForceFieldError(f"model '{model}' returned {name} of shape {array.shape}, expected {shape}")
+        return self.finite(model, first)
+
+    def finite(self, model: str, first: int = 0) -> Prediction:
+        """Check that all values are finite and below 1e30, and return self; arguments and errors as in `checked`."""
+        for name in ("forces", "energy", "stress"):
+            array = getattr(self, name)
+            if array is None:
+                continue
             if not (possible := np.abs(array) <= LARGEST_PREDICTION).all():
                 row = int(np.argwhere(~possible)[0][0])
                 where = f"structure {first + row}"
