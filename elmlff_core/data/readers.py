@@ -141,6 +141,9 @@ def _read_deepmd_system(path: Path) -> Iterator[tuple[Atoms, np.ndarray, float, 
     if unknown := sorted(set(symbols) - set(atomic_numbers)):
         raise DataError(f"type_map.raw of {path} has '{unknown[0]}', which is not a chemical symbol")
     periodic = not data.get("nopbc", False)
+    for name in ("energies", "forces", "coords", "cells", "virials"):
+        if name in data and np.asarray(data[name]).dtype.kind not in "iuf":
+            raise DataError(f"the deepmd/npy system {path} has {name} of type {data[name].dtype}, expected numbers")
     energies, forces = np.asarray(data["energies"], np.float64), np.asarray(data["forces"], np.float64)
     for name, shape in {"coords": (len(energies), len(symbols), 3), "cells": (len(energies), 3, 3)}.items():
         if data[name].shape != shape:

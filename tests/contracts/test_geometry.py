@@ -49,9 +49,7 @@ PERIODS = {  # cell -> shortest distance between images, Å, by hand
 def test_an_atom_on_its_own_image_is_said(name: str) -> None:
     cell, pbc, period = PERIODS[name]
     bad = Atoms("H", cell=np.array(cell, float), pbc=pbc)
-    with pytest.raises(
-        DataError, match=rf"structure 3 of x has .* an atom are {period}\d* Å apart, less"
-    ):
+    with pytest.raises(DataError, match=rf"structure 3 of x has .* an atom are {period}\d* Å apart, less"):
         check_geometry([bad], first=3, source="x")
 
 

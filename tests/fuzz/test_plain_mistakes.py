@@ -71,6 +71,11 @@ def type_map(folder: Path) -> None:
     (folder / "npy" / "type_map.raw").write_text("H\nQq\n")
 
 
+def words(folder: Path) -> None:
+    path = folder / "npy" / "set.000" / "virial.npy"
+    np.save(path, np.load(path).astype("S8"))
+
+
 ALL = ("coord", "box", "force", "energy", "virial")
 MISTAKES: dict[str, tuple[Change, tuple[str, ...], str]] = {
     "no GPU": (nothing, (*EGAT, "--set", "training.device=cuda"), "'training.device' is cuda, but torch finds no CUDA"),
@@ -92,6 +97,7 @@ MISTAKES: dict[str, tuple[Change, tuple[str, ...], str]] = {
     ),
     "arrays without frames": (arrays(*ALL, n=0), NPY, "cannot read the deepmd/npy system npy: .* one row per frame"),
     "positions without frames": (arrays("coord", n=0), NPY, r"coords of shape \(24, 0, 3\), expected \(24, 5, 3\)"),
+    "words as virials": (words, NPY, "the deepmd/npy system npy has virials of type .S8, expected numbers"),
     "an element that there is not": (type_map, NPY, "type_map.raw of npy has 'Qq', which is not a chemical symbol"),
     "a cell of 0.01 Å": (structures(shrunk), NEW, r"images of an atom are 0\.01 Å apart, less than 0\.5 Å"),
     "a cell of 0.01 Å, to predict": (
