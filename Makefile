@@ -6,7 +6,7 @@ PYTHON ?= $(shell for candidate in python3 python3.12 python3.13 python3.14 pyth
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test fuzz lint bench docs clean
 
 demo: $(VENV)/installed-all
 	$(BIN)/elmlff stack --models dp1,painn,nep --meta egat,conservative
@@ -14,6 +14,12 @@ demo: $(VENV)/installed-all
 test: $(VENV)/installed-test lint
 	# One thread: test problems are small, and sums over one thread are the same every time.
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+
+MINUTES ?= 60
+
+# Damaged files, strange settings and commands, for an hour; cases that fail are kept in fuzz-failures/.
+fuzz: $(VENV)/installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

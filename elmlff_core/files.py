@@ -12,12 +12,20 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Collection, Iterator
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from elmlff_core.errors import ElmlffError
+
+SEAL = "sha256"  # the key with the hash of all other keys
+VERSION = "format_version"  # a key that a format may have
+FORMAT_VERSION = 1  # of all records
 
 
 @contextmanager
@@ -90,6 +98,68 @@ def read_json(path: Path, keys: Collection[str] = (), remedy: str = "restore it 
     if missing := sorted(set(keys) - set(record)):
         raise ElmlffError(f"{path} lacks {', '.join(missing)}: {remedy}")
     return record
+
+
+def write_record(path: Path, record: Mapping[str, Any], indent: int | None = None) -> None:
+    """Write a JSON object that `read_record` reads, with the hash of its contents; ElmlffError if that fails."""
+    plain: dict[str, Any] = json.loads(json.dumps(record))  # as it will be read: keys are strings, tuples are lists
+    plain.pop(SEAL, None)
+    write_json(path, {**plain, SEAL: _digest(plain)}, indent)
+
+
+def read_record[Shape](path: Path, shape: type[Shape], remedy: str = "restore it or remove it") -> Shape:
+    """Read a JSON object that `write_record` wrote: the one reader of the files from which later commands go on.
+
+    Parameters
+    ----------
+    path : the file
+    shape : a TypedDict or another type that pydantic validates
+    remedy : for the message, what to do if the file cannot be used
+
+    Raises
+    ------
+    ElmlffError
+        The file is missing, is not such an object, has changed since it was written, comes from a newer elmlff, or has
+        a value of a wrong type; the message has its name, what is wrong and the remedy.
+    """
+    record = read_json(path, (SEAL,), remedy)
+    sealed = record.pop(SEAL)
+    if sealed != _digest(record):
+        raise ElmlffError(f"{path} has changed since elmlff wrote it: {remedy}")
+    if record.get(VERSION, 0) not in range(FORMAT_VERSION + 1):
+        raise ElmlffError(f"{path} has format {record[VERSION]}, expected at most {FORMAT_VERSION}: upgrade elmlff")
+    try:
+        return TypeAdapter(shape).validate_python(record)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise ElmlffError(f"'{place}' in {path}: {problem['msg']}, found {problem['input']!r:.80}; {remedy}") from error
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of all files in `folder`, by their paths in it."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): sha256_of(path) for path in paths}
+
+
+def check_digests(folder: Path, digests: Mapping[str, str], remedy: str) -> None:
+    """Check that the files in `folder` have these `digests`; ElmlffError names one that is missing or has changed."""
+    for name, expected in digests.items():
+        if not (folder / name).is_file() or sha256_of(folder / name) != expected:
+            raise ElmlffError(f"{folder / name} is missing or has changed since elmlff wrote it: {remedy}")
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def is_whole_archive(path: Path) -> bool:
+    """Return whether `path` is a zip archive, as torch writes, whose contents fit its checksums; torch checks none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        return False
 
 
 def sha256_of(path: Path) -> str:

@@ -62,4 +62,5 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         _conservative,
         trained=True,
         training={"batch_size": 16, "learning_rate": 2e-3, "loss": "norm", "averaging": 0.99, "energy_weight": 1.0},
+        precisions=("float32",),  # its forces are gradients, in which bfloat16 leaves two digits
     )

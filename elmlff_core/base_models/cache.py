@@ -22,7 +22,8 @@ from elmlff_core.errors import ElmlffError
 
 FORMAT_VERSION = 2
 PROPERTIES = ("forces", "energy", "stress")
-UNREADABLE = (OSError, KeyError, ValueError, RuntimeError)  # what h5py raises of damaged files
+# What h5py raises of damaged files.
+UNREADABLE = (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError)
 Predict = Callable[[Sequence[Atoms]], Prediction]
 
 
@@ -53,19 +54,15 @@ class FeatureCache:
         if not path.exists():
             return None
         with _lock(path):
-            try:
-                with _opened(path, "r") as file:
-                    return None if file is None or _n_done(file) < n_structures else _read(file)
-            except UNREADABLE:  # a checksum does not fit: the disk or a copy has changed it
-                path.unlink()
-                return None
+            found = _readable(path)
+        return found if found is not None and len(found.n_atoms) >= n_structures else None
 
     def holds(self, model_fingerprint: str, dataset_fingerprint: str, n_structures: int) -> bool:
         """Return whether the whole prediction is in the cache."""
         path = self.path(model_fingerprint, dataset_fingerprint)
         if not path.exists():
             return False
-        with _lock(path), _opened(path, "r") as file:
+        with _lock(path), _opened(path) as file:
             return file is not None and _n_done(file) >= n_structures
 
     def compute(
@@ -87,11 +84,10 @@ class FeatureCache:
         """
         path = self.path(model_fingerprint, dataset_fingerprint)
         with _lock(path):
-            with _opened(path, "r") as file:
-                done = -1 if file is None else _n_done(file)
-            if done < 0:
+            begun = _readable(path)
+            done = 0 if begun is None else len(begun.n_atoms)
+            if begun is None:
                 path.unlink(missing_ok=True)
-                done = 0
             while done < len(structures):
                 report(done)
                 chunk = structures[done : done + chunk_size]
@@ -111,16 +107,45 @@ def _lock(path: Path) -> FileLock:
 
 
 @contextmanager
-def _opened(path: Path, mode: str) -> Iterator[h5py.File | None]:
-    """Open the file; yield None if it does not exist or a killed run left it unreadable."""
+def _opened(path: Path) -> Iterator[h5py.File | None]:
+    """Open the file to read; yield None if it does not exist, is unreadable, or is not as this class writes it."""
     try:
-        file = h5py.File(path, mode)
-        known = file.attrs.get("format_version") == FORMAT_VERSION
+        file = h5py.File(path, "r")
     except UNREADABLE:
         yield None
         return
     with file:
-        yield file if known else None
+        yield file if _is_sound(file) else None
+
+
+def _is_sound(file: h5py.File) -> bool:
+    """Return whether the attributes and arrays are those that this class writes; checksums are another matter."""
+    try:
+        n_done = file.attrs["n_done"]
+        if file.attrs["format_version"] != FORMAT_VERSION or not isinstance(n_done, np.integer):
+            return False
+        n_atoms, forces = file["n_atoms"], file["forces"]
+        fits = n_atoms.ndim == 1 and n_atoms.dtype.kind in "iu" and 0 <= n_done <= len(n_atoms)
+        shapes = {"forces": (3,), "energy": (), "stress": (6,)}
+        fits &= all(
+            file[name].dtype.kind == "f" and file[name].shape[1:] == shape
+            for name, shape in shapes.items()
+            if name in file
+        )
+        return bool(fits) and len(forces) >= int(n_atoms[: int(n_done)].sum())
+    except UNREADABLE:
+        return False
+
+
+def _readable(path: Path) -> Prediction | None:
+    """Return the finished part of the file, or None if there is none that can be read: it is computed again."""
+    with _opened(path) as file:
+        if file is None:
+            return None
+        try:
+            return _read(file)
+        except UNREADABLE:  # a checksum does not fit: the disk or a copy has changed it
+            return None
 
 
 def _n_done(file: h5py.File) -> int:

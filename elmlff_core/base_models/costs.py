@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 
@@ -12,10 +13,16 @@ from elmlff_core.base_models.named import NamedModel
 from elmlff_core.base_models.prediction import predict_checked
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.progress import Reporter
-from elmlff_core.files import read_json, write_json
+from elmlff_core.files import read_record, write_record
 
 N_STRUCTURES = 16
 N_REPEATS = 2
+
+
+class CostsRecord(TypedDict):
+    """What ``costs.json`` holds: seconds per structure by the name of the model."""
+
+    seconds: dict[str, float]
 
 
 def measured_costs(models: Sequence[NamedModel], dataset: Dataset, path: Path, reporter: Reporter) -> dict[str, float]:
@@ -23,7 +30,9 @@ def measured_costs(models: Sequence[NamedModel], dataset: Dataset, path: Path, r
 
     A measurement takes the shorter of two passes over a few structures, after a first pass that loads and compiles.
     """
-    known: dict[str, float] = read_json(path, (), "remove it, and it is measured again") if path.exists() else {}
+    known: dict[str, float] = {}
+    if path.exists():
+        known = read_record(path, CostsRecord, "remove it, and it is measured again")["seconds"]
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(N_STRUCTURES, len(dataset))).round().astype(np.int64))
     structures = dataset.subset(chosen).structures
     for model in models:
@@ -37,5 +46,5 @@ def measured_costs(models: Sequence[NamedModel], dataset: Dataset, path: Path, r
                 times.append(time.perf_counter() - started)
             model.close()
         known[model.name] = min(times[1:]) / len(structures)
-        write_json(path, known)
+        write_record(path, {"seconds": known})
     return {model.name: known[model.name] for model in models}

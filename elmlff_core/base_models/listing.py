@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -12,12 +11,14 @@ from typing import Any, Literal
 from elmlff_core.base_models.named import (
     TRAINED,
     NamedModel,
+    TrainedRecord,
     model_settings,
     resolve_model,
     trained_checkpoint,
     with_base_models,
 )
 from elmlff_core.errors import ElmlffError
+from elmlff_core.files import read_record
 from elmlff_core.plugins.registry import registry
 from elmlff_core.settings.config import Config
 
@@ -133,13 +134,10 @@ def _trainings(model: NamedModel, models_folder: Path) -> Iterator[Path]:
     own_name = re.compile(re.escape(model.name) + "-[0-9a-f]{10}")  # "dp1" must not match "dp1-large"
     records = [path for path in models_folder.glob(f"*/{TRAINED}") if own_name.fullmatch(path.parent.name)]
     for path in sorted(records, key=lambda path: path.stat().st_mtime, reverse=True):
-        try:
-            record = json.loads(path.read_text())
+        record = read_record(path, TrainedRecord, f"remove the folder {path.parent} to train again")
+        if all(record[key] == value for key, value in wanted.items()):  # type: ignore[literal-required]
             checkpoint = trained_checkpoint(path.parent)
-        except (OSError, ValueError, KeyError) as error:
-            raise ElmlffError(f"cannot read {path}: {error}; remove its folder to train again") from error
-        same = all(record.get(key) == value for key, value in wanted.items())
-        if same and checkpoint is not None and checkpoint.exists():
+            assert checkpoint is not None
             yield checkpoint
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from filelock import FileLock, Timeout
 
@@ -18,7 +18,7 @@ from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Prese
 from elmlff_core.contracts.progress import ProgressCallback
 from elmlff_core.contracts.protocols import BaseForceField, TrainingLength, TrainingRequest
 from elmlff_core.errors import ConfigError, DataError, ElmlffError, ForceFieldError, did_you_mean
-from elmlff_core.files import read_json, write_json
+from elmlff_core.files import read_record, sha256_of, write_record
 from elmlff_core.plugins.registry import registry, require
 from elmlff_core.settings.config import Config, ModelConfig
 from elmlff_core.settings.reading import validated
@@ -31,6 +31,15 @@ if TYPE_CHECKING:
 
 TRAINED = "trained.json"
 DEFAULT_MODELS_FOLDER = Path("elmlff-models")
+
+
+class TrainedRecord(TypedDict):
+    """What later commands read of ``trained.json``: the checkpoint, as a path in its folder, and its SHA-256."""
+
+    checkpoint: str
+    checkpoint_sha256: str
+    adapter: str
+    options: dict[str, Any]
 
 
 @dataclass
@@ -229,9 +238,12 @@ def trained_checkpoint(directory: Path) -> Path | None:
     if not record.exists():
         return None
     remedy = f"remove the folder {directory} to train again"
-    checkpoint = directory / str(read_json(record, ("checkpoint",), remedy)["checkpoint"])
+    found = read_record(record, TrainedRecord, remedy)
+    checkpoint = directory / found["checkpoint"]
     if not checkpoint.is_file():
         raise ForceFieldError(f"{record} names {checkpoint}, which is not there: {remedy}")
+    if sha256_of(checkpoint) != found["checkpoint_sha256"]:
+        raise ForceFieldError(f"{checkpoint} has changed since its training: {remedy}")
     return checkpoint
 
 
@@ -264,6 +276,7 @@ def _record(model: NamedModel, n_structures: int, checkpoint: Path, directory: P
     length = model.length(n_structures)
     record = {
         "checkpoint": str(checkpoint.relative_to(directory)),
+        "checkpoint_sha256": sha256_of(checkpoint),
         "adapter": model.config.adapter,
         "options": model.options.model_dump(mode="json"),
         "structures": n_structures,
@@ -271,4 +284,4 @@ def _record(model: NamedModel, n_structures: int, checkpoint: Path, directory: P
         "epochs": length.epochs,
         "seconds": round(seconds, 1),
     }
-    write_json(directory / TRAINED, record, indent=1)
+    write_record(directory / TRAINED, record, indent=1)

@@ -16,16 +16,23 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import platformdirs
 from filelock import FileLock
 
 from elmlff_core.base_models.named import NamedModel
 from elmlff_core.errors import ElmlffError
-from elmlff_core.files import sha256_of, write_json
+from elmlff_core.files import read_record, sha256_of, write_record
 from elmlff_core.worker.process import SELF
 
 FORMAT_VERSION = 1
+
+
+class TrustRecord(TypedDict):
+    """What the trust store holds: digests of base models."""
+
+    allowed: list[str]
 
 
 def store_path() -> Path:
@@ -66,7 +73,7 @@ def allow(models: Iterable[NamedModel]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with FileLock(path.with_suffix(".lock")):  # runs that end at the same time must not lose each other's entries
-            write_json(path, {"format_version": FORMAT_VERSION, "allowed": sorted(wanted | _read())}, indent=1)
+            write_record(path, {"format_version": FORMAT_VERSION, "allowed": sorted(wanted | _read())}, indent=1)
     except OSError as error:
         raise ElmlffError(f"cannot write the trust store {path}: {error.strerror or error}") from error
 
@@ -106,13 +113,6 @@ def refuse_untrusted(models: Sequence[NamedModel], folder: Path, remedy: str, on
 def _read() -> frozenset[str]:
     """Return the digests in the trust store; raise ElmlffError if it cannot be read."""
     path = store_path()
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return frozenset(record["allowed"])
-    except FileNotFoundError:
+    if not path.exists():
         return frozenset()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ElmlffError(
-            f"cannot read the trust store {path}: {type(error).__name__}: {error}; remove it and allow again what you "
-            "trust"
-        ) from error
+    return frozenset(read_record(path, TrustRecord, "remove it, and allow again what you trust")["allowed"])

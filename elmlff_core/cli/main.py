@@ -6,6 +6,7 @@ A command is imported when it is called, so that `elmlff --help` does not wait f
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 import warnings
@@ -108,9 +109,12 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         _fail(str(error))
-    except Exception as error:  # a full disk, or a bug in elmlff or a backend: still one line
+    except Exception as error:  # the system refuses a file, or a bug in elmlff or a backend: still one line
         if debug:
             raise
+        if isinstance(error, OSError) and error.filename is not None and error.strerror:
+            path = os.fsdecode(error.filename)
+            _fail(f"cannot use {path}: {error.strerror}; check its name, its permissions and the space on the disk")
         _fail(f"unexpected {type(error).__name__}: {error}; run the command with --debug to see where")
 
 

@@ -164,11 +164,15 @@ class Features:
 
 
 def in_blocks(features: Features, predict: Callable[[Features], Prediction]) -> Prediction:
-    """Call `predict` for one block of structures at a time, and join the predictions."""
+    """Call `predict` for one block of structures at a time, and join the predictions.
+
+    Raises ForceFieldError if a prediction is not finite; the message names the structure and the atom.
+    """
     forces = new_array((int(features.n_atoms.sum()), 3))
-    energies, stresses = [], []
+    energies, stresses, first = [], [], 0
     for rows, block in features.blocks():
-        prediction = predict(block)
+        prediction = predict(block).finite("the meta-model", first)
+        first += len(block)
         forces[rows] = prediction.forces
         energies.append(prediction.energy)
         stresses.append(prediction.stress)

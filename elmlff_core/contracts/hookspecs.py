@@ -16,16 +16,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pluggy
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from elmlff_core.contracts.protocols import BaseForceField, MetaModel, TrainableAdapter
 
 PROJECT = "elmlff"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+LARGEST_CUTOFF = 100.0  # Å; beyond, neighbour lists fill any memory
+SMALLEST_CUTOFF = 0.1  # Å; below, no two atoms are neighbours, and neighbour lists refuse it
+Cutoff = Annotated[float, Field(ge=SMALLEST_CUTOFF, le=LARGEST_CUTOFF)]  # the type of any cutoff in options, Å
 
 
 class Options(BaseModel):
@@ -110,6 +115,7 @@ class MetaModelPlugin:
     training : its own defaults for the training settings (`TrainingConfig`), such as ``{"batch_size": 8}``
     requires, extra : as for `ForceFieldPlugin`
     maskable : whether it can be fitted with base models hidden at random, as the method `masked` of a sweep does
+    precisions : values of the training setting `precision` with which it can be trained
     """
 
     name: str
@@ -122,6 +128,7 @@ class MetaModelPlugin:
     requires: tuple[str, ...] = ()
     extra: str = ""
     maskable: bool = False
+    precisions: tuple[str, ...] = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ from ase import Atoms
 from elmlff_core.arrays import picked_rows, row_offsets
 from elmlff_core.errors import ForceFieldError
 
+# The square of a larger number may not be finite any more, and no error computed from it either.
+LARGEST_PREDICTION = 1e30  # eV, eV/Å, eV/Å³
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -94,7 +97,7 @@ class Prediction:
         return cls(n_atoms, forces, join("energy"), join("stress"))
 
     def checked(self, structures: Sequence[Atoms], model: str, first: int = 0) -> Prediction:
-        """Check that the arrays fit `structures` and are finite, and return self.
+        """Check that the arrays fit `structures` and are finite and below 1e30, and return self.
 
         Parameters
         ----------
@@ -105,7 +108,7 @@ class Prediction:
         Raises
         ------
         ForceFieldError
-            A shape is wrong, or a value is NaN or infinite; the message names the model, the structure and the atom.
+            A shape is wrong, or a value is NaN, infinite or huge; the message names model, structure and atom.
         """
         if len(self.n_atoms) != len(structures):
             raise ForceFieldError(
@@ -125,14 +128,23 @@ class Prediction:
                 continue
             if array.shape != shape:
                 raise ForceFieldError(f"model '{model}' returned {name} of shape {array.shape}, expected {shape}")
-            if not np.isfinite(array).all():
-                row = int(np.argwhere(~np.isfinite(array))[0][0])
+        return self.finite(model, first)
+
+    def finite(self, model: str, first: int = 0) -> Prediction:
+        """Check that all values are finite and below 1e30, and return self; arguments and errors as in `checked`."""
+        for name in ("forces", "energy", "stress"):
+            array = getattr(self, name)
+            if array is None:
+                continue
+            if not (possible := np.abs(array) <= LARGEST_PREDICTION).all():
+                row = int(np.argwhere(~possible)[0][0])
                 where = f"structure {first + row}"
                 if name == "forces":
                     index = int(np.searchsorted(self.offsets, row, side="right")) - 1
                     where = f"atom {row - self.offsets[index]} of structure {first + index}"
+                wrong = "huge" if np.isfinite(array[row]).all() else "non-finite"
                 raise ForceFieldError(
-                    f"model '{model}' returned a non-finite {name} for {where}: "
+                    f"model '{model}' returned a {wrong} {name} for {where}: "
                     "the structure may be far outside the training data of the model"
                 )
         return self

@@ -8,28 +8,34 @@ from typing import overload
 
 import numpy as np
 from ase import Atoms
+from ase.geometry import minkowski_reduce
 
 from elmlff_core.arrays import GrowingArray, blocks, new_array, picked_rows, row_offsets
 from elmlff_core.errors import DataError
 
 # No simulation is larger: beyond, native code of backends and neighbour lists counts cells until it crashes.
 LARGEST_EXTENT = 1e5  # Å
+# No atom is nearer to its own image: beyond, neighbour lists are endless.
+SHORTEST_PERIOD = 0.5  # Å
 
 
-def check_geometry(structures: Sequence[Atoms], first: int = 0) -> None:
-    """Refuse positions and cells that would crash a backend, such as those of an exploding simulation.
+def check_geometry(structures: Sequence[Atoms], first: int = 0, source: str = "") -> None:
+    """Refuse positions and cells that would crash or hang a backend, such as those of an exploding simulation.
 
     Parameters
     ----------
     structures : the structures
     first : index of ``structures[0]`` in the dataset, for messages
+    source : where the structures came from, for messages
 
     Raises
     ------
     DataError
-        A position or cell vector is not finite, or is further out than 100,000 Å; the message has structure and atom.
+        A position or cell vector is not finite, or is further out than 100,000 Å; or periodic images of an atom are
+        nearer than 0.5 Å.  The message has structure and atom.
     """
     for index, atoms in enumerate(structures):
+        where = f"structure {first + index}" + (f" of {source}" if source else "")
         positions = atoms.positions
         finite = positions[np.isfinite(positions).all(axis=1)]
         centre = np.median(finite, axis=0) if len(finite) else np.zeros(3)  # one atom far away does not move it
@@ -37,13 +43,31 @@ def check_geometry(structures: Sequence[Atoms], first: int = 0) -> None:
         if not inside.all():
             atom = int(np.argwhere(~inside)[0][0])
             raise DataError(
-                f"structure {first + index}: atom {atom} is at {positions[atom].tolist()} Å, not finite or more than "
+                f"{where}: atom {atom} is at {positions[atom].tolist()} Å, not finite or more than "
                 f"{LARGEST_EXTENT:g} Å away from the others: has the simulation exploded?"
             )
         if not (np.abs(atoms.cell.array) <= LARGEST_EXTENT).all():
+            raise DataError(f"{where} has the cell {atoms.cell.array.tolist()} Å, not finite or too large")
+        if (period := _shortest_period(atoms)) < SHORTEST_PERIOD:
             raise DataError(
-                f"structure {first + index} has the cell {atoms.cell.array.tolist()} Å, not finite or too large"
+                f"{where} has the cell {atoms.cell.array.tolist()} Å, in which periodic images of an atom are "
+                f"{period:.3g} Å apart, less than {SHORTEST_PERIOD} Å: repair the cell, or make it not periodic"
             )
+
+
+def _shortest_period(atoms: Atoms) -> float:
+    """Return the length of the shortest translation between periodic images, Å; infinite if nothing is periodic."""
+    vectors = atoms.cell.array[atoms.pbc]  # (n_periodic, 3)
+    if not len(vectors):
+        return np.inf
+    lengths = np.linalg.norm(vectors, axis=1)
+    spread = np.linalg.svd(vectors, compute_uv=False)[-1]  # 0 if the vectors do not span their dimensions
+    if lengths.min() < SHORTEST_PERIOD or spread < 1e-6 * lengths.max():
+        return float(min(lengths.min(), spread))
+    if spread >= SHORTEST_PERIOD:  # no combination of the vectors with integers is shorter
+        return float(spread)
+    reduced = minkowski_reduce(atoms.cell.array, atoms.pbc)[0]
+    return float(np.linalg.norm(reduced[atoms.pbc], axis=1).min())
 
 
 @dataclass(frozen=True, eq=False)

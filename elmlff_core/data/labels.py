@@ -13,8 +13,11 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from elmlff_core.arrays import GrowingArray
 from elmlff_core.contracts.dataset import Dataset
-from elmlff_core.contracts.structures import GrowingStructures
+from elmlff_core.contracts.structures import GrowingStructures, check_geometry
 from elmlff_core.errors import DataError
+
+# No energy, force or stress is larger; squares of larger numbers have no place in the float32 of trainings.
+LARGEST_LABEL = 1e10  # eV, eV/Å, eV/Å³
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ def dataset_from_structures(structures: Iterable[Atoms], source: str, keys: Labe
     keys = keys or LabelKeys()
     growing = GrowingDataset(source)
     for index, atoms in enumerate(structures):
-        growing.append(atoms, _forces(atoms, index, source, keys), _energy(atoms, index, source, keys), _stress(atoms))
+        where = f"structure {index} of {source}"
+        growing.append(atoms, _forces(atoms, where, keys), _energy(atoms, where, keys), _stress(atoms, where))
     return growing.whole()
 
 
@@ -73,9 +77,15 @@ class GrowingDataset:
             if not np.isfinite(array).all():
                 atom = int(np.argwhere(~np.isfinite(array))[0][0])
                 raise DataError(f"{where} has non-finite {name} on atom {atom}: remove or repair that structure")
-        for name, value in (("energy", energy), ("stress", stress)):
+        for name, value in (("energy", energy), ("stress", stress), ("force", forces)):
             if value is not None and not np.isfinite(value).all():
-                raise DataError(f"{where} has a non-finite {name} label")
+                raise DataError(f"{where} has a non-finite {name} label: remove or repair that structure")
+            if value is not None and np.abs(value).max() > LARGEST_LABEL:
+                raise DataError(
+                    f"{where} has the {name} label {np.abs(value).max():g}, more than {LARGEST_LABEL:g} eV, eV/Å or "
+                    "eV/Å³: repair or remove that structure"
+                )
+        check_geometry([atoms], len(self.energies), self.source)
         self.structures.append(atoms)
         self.forces.append(forces)
         self.energies.append(energy)
@@ -109,42 +119,59 @@ def bare(atoms: Atoms) -> Atoms:
     return Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
-def _forces(atoms: Atoms, index: int, source: str, keys: LabelKeys) -> np.ndarray:
+def _numbers(value: Any, name: str, where: str) -> np.ndarray:
+    """Return a label as float64, of whatever shape; DataError if it is not made of numbers."""
+    try:
+        found = np.asarray(value)
+        if found.dtype.kind in "iuf":
+            return found.astype(np.float64)
+    except ValueError:  # lists of different lengths
+        pass
+    raise DataError(f"{where} has the {name} label {str(value)[:60]!r}, expected numbers: repair it")
+
+
+def _forces(atoms: Atoms, where: str, keys: LabelKeys) -> np.ndarray:
     names = (keys.forces,) if keys.forces else ("REF_forces", "forces")
     for name in names:
         if name in atoms.arrays:
-            return np.array(atoms.arrays[name], dtype=np.float64)
+            return _numbers(atoms.arrays[name], name, where)
     if "forces" in names and (found := _from_calculator(atoms, "forces")) is not None:
-        return np.array(found, dtype=np.float64)
+        return _numbers(found, "forces", where)
     raise DataError(
-        f"structure {index} of {source} has no force labels under {' or '.join(names)}; its per-atom arrays: "
+        f"{where} has no force labels under {' or '.join(names)}; its per-atom arrays: "
         f"{', '.join(sorted(set(atoms.arrays) - {'numbers', 'positions'})) or 'none'}; name yours with --forces-key"
     )
 
 
-def _energy(atoms: Atoms, index: int, source: str, keys: LabelKeys) -> float | None:
+def _energy(atoms: Atoms, where: str, keys: LabelKeys) -> float | None:
     names = (keys.energy,) if keys.energy else ("REF_energy", "energy")
-    for name in names:
-        if name in atoms.info:
-            return float(atoms.info[name])
-    if "energy" in names:
-        return _from_calculator(atoms, "energy")
-    if keys.energy:
+    found = next((atoms.info[name] for name in names if name in atoms.info), None)
+    if found is None and "energy" in names:
+        found = _from_calculator(atoms, "energy")
+    if found is None and keys.energy:
         raise DataError(
-            f"structure {index} of {source} has no '{keys.energy}'; its info keys: "
-            f"{', '.join(sorted(atoms.info)) or 'none'}"
+            f"{where} has no '{keys.energy}'; its info keys: {', '.join(sorted(map(str, atoms.info))) or 'none'}"
         )
-    return None
+    if found is None:
+        return None
+    number = _numbers(found, "energy", where)
+    if number.size != 1:
+        raise DataError(f"{where} has {number.size} numbers as its energy label, expected one: repair it")
+    return float(number.item())
 
 
-def _stress(atoms: Atoms) -> np.ndarray | None:
+def _stress(atoms: Atoms, where: str) -> np.ndarray | None:
     found = atoms.info.get("REF_stress", atoms.info.get("stress"))
     if found is None:
         found = _from_calculator(atoms, "stress")
     if found is None:
         return None
-    found = np.asarray(found, dtype=np.float64)
-    return found if found.shape == (6,) else full_3x3_to_voigt_6_stress(found.reshape(3, 3))
+    stress = _numbers(found, "stress", where)
+    if stress.shape == (6,):
+        return stress
+    if stress.shape not in ((9,), (3, 3)):
+        raise DataError(f"{where} has a stress label of shape {stress.shape}, expected 6 or 3 x 3 numbers: repair it")
+    return np.asarray(full_3x3_to_voigt_6_stress(stress.reshape(3, 3)))
 
 
 def _from_calculator(atoms: Atoms, name: str):  # type: ignore[no-untyped-def]  # float or array, as the property is

@@ -13,9 +13,11 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from elmlff_core.contracts.dataset import Dataset
+from elmlff_core.contracts.structures import check_geometry
 from elmlff_core.data.labels import GrowingDataset, LabelKeys, dataset_from_structures
 from elmlff_core.data.published.catalogue import load_catalogue
 from elmlff_core.data.published.local_copy import split_folder
@@ -56,7 +58,9 @@ def read_structures(source: str | Path) -> list[Atoms]:
     """Read structures for `elmlff predict`; labels are not required.  Raises DataError as `read_dataset` does."""
     path = Path(source).expanduser()
     if path.is_file():
-        return list(_read_with_ase(path))
+        structures = list(_read_with_ase(path))
+        check_geometry(structures, source=str(source))
+        return structures
     return list(read_dataset(source).structures)
 
 
@@ -122,7 +126,10 @@ def _read_deepmd_system(path: Path) -> Iterator[tuple[Atoms, np.ndarray, float, 
             logging.getLogger("dpdata").setLevel(logging.ERROR)
             system = dpdata.LabeledSystem(str(path), fmt="deepmd/npy")
     except Exception as error:  # NumPy, dpdata and the file system each raise their own exceptions
-        raise DataError(f"cannot read the deepmd/npy system {path}: {error or 'an array is missing'}") from error
+        raise DataError(
+            f"cannot read the deepmd/npy system {path}: {error or 'an array is missing'}; expected arrays with one row "
+            "per frame, at least one, and one number in type.raw per atom"
+        ) from error
     data = system.data
     if "forces" not in data:
         raise DataError(f"the deepmd/npy system {path} has no force labels: there is no force.npy in its sets")
@@ -131,8 +138,16 @@ def _read_deepmd_system(path: Path) -> Iterator[tuple[Atoms, np.ndarray, float, 
         raise DataError(
             f"{path} has no type_map.raw, so that its elements are unknown: write one chemical symbol per line into it"
         )
+    if unknown := sorted(set(symbols) - set(atomic_numbers)):
+        raise DataError(f"type_map.raw of {path} has '{unknown[0]}', which is not a chemical symbol")
     periodic = not data.get("nopbc", False)
+    for name in ("energies", "forces", "coords", "cells", "virials"):
+        if name in data and np.asarray(data[name]).dtype.kind not in "iuf":
+            raise DataError(f"the deepmd/npy system {path} has {name} of type {data[name].dtype}, expected numbers")
     energies, forces = np.asarray(data["energies"], np.float64), np.asarray(data["forces"], np.float64)
+    for name, shape in {"coords": (len(energies), len(symbols), 3), "cells": (len(energies), 3, 3)}.items():
+        if data[name].shape != shape:
+            raise DataError(f"the deepmd/npy system {path} has {name} of shape {data[name].shape}, expected {shape}")
     stress: np.ndarray | list[None] = [None] * len(energies)
     if periodic and "virials" in data:  # the stress is minus the virial divided by the volume
         volume = np.abs(np.linalg.det(data["cells"]))[:, None, None]

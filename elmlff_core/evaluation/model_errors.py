@@ -89,8 +89,3 @@ def write_csv(errors: Sequence[ModelErrors], path: Path) -> None:
 def as_records(errors: Sequence[ModelErrors]) -> list[dict[str, object]]:
     """Return plain data for JSON."""
     return [asdict(model) for model in errors]
-
-
-def from_records(records: Sequence[Mapping[str, object]]) -> list[ModelErrors]:
-    """Return the errors from the output of `as_records`."""
-    return [ModelErrors(**record) for record in records]  # type: ignore[arg-type]

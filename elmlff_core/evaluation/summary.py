@@ -57,10 +57,12 @@ def _chosen(errors: Sequence[ModelErrors]) -> str:
 
 def _comparison(stack: ModelErrors, title: str, group: Sequence[ModelErrors]) -> str:
     best = min(group, key=lambda model: model.headline)
-    change = stack.headline / best.headline - 1
-    relation = f"{100 * abs(change):.1f} % {'below' if change < 0 else 'above'}"
-    if abs(change) <= NO_DIFFERENCE:
-        relation = "the same as"
+    difference = stack.headline - best.headline
+    relation = "the same as"
+    if abs(difference) > NO_DIFFERENCE * best.headline:
+        # There are no per cents of an error of zero, as that of the linear combination where all forces are zero.
+        amount = f"{100 * abs(difference) / best.headline:.1f} %" if best.headline else f"{abs(difference):.4f} eV/Å"
+        relation = f"{amount} {'below' if difference < 0 else 'above'}"
     return f"{relation} {title} ({best.name}, {best.headline:.4f})"
 
 

@@ -10,12 +10,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Progress, Reporter
 from elmlff_core.contracts.protocols import CountsParameters, FitRequest, MetaModel, check_masks
-from elmlff_core.files import read_json, write_json
+from elmlff_core.files import check_digests, digests_of, read_record, write_record
 from elmlff_core.fits.meta_models import NamedMeta
 from elmlff_core.settings.config import Config
 from elmlff_core.settings.run_folder import RunFolder
@@ -130,25 +130,30 @@ def fit_all(fits: Sequence[Fit], features: Mapping[str, Features], run: RunFolde
     return [fit_or_load(fit, features, run.fit / fit.name, reporter) for fit in fits]
 
 
+class FittedRecord(TypedDict):
+    """What ``fitted.json`` holds: its files are those with the fitted numbers, by path and SHA-256."""
+
+    seconds: float
+    n_parameters: int | None
+    files: dict[str, str]
+
+
 def fit_or_load(fit: Fit, features: Mapping[str, Features], folder: Path, reporter: Reporter) -> Fitted:
     """Return the fit in `folder`: load it if finished, resume it if interrupted, otherwise start it."""
     meta = fit.meta.make()
-    record = folder / FITTED_FILE
+    record, remedy = folder / FITTED_FILE, f"remove the folder {folder} to fit again"
     if record.exists():
+        check_digests(folder / META_FOLDER, read_record(record, FittedRecord, remedy)["files"], remedy)
         meta.load(folder / META_FOLDER)
     else:
         (folder / META_FOLDER).mkdir(parents=True, exist_ok=True)
         seconds = _fit(fit, meta, features, folder, reporter)
         meta.save(folder / META_FOLDER)
         # Written last, so that its presence means that the fit is complete.
-        write_json(record, {"seconds": round(seconds, 3), "n_parameters": _n_parameters(meta)})
-    return Fitted(fit, meta, folder=folder, **_figures(record))
-
-
-def _figures(record: Path) -> dict[str, Any]:
-    """``seconds`` and ``n_parameters`` of a finished fit."""
-    found = read_json(record, ("seconds", "n_parameters"), f"remove the folder {record.parent} to fit again")
-    return {key: found[key] for key in ("seconds", "n_parameters")}
+        figures = {"seconds": round(seconds, 3), "n_parameters": _n_parameters(meta)}
+        write_record(record, {**figures, "files": digests_of(folder / META_FOLDER)})
+    found = read_record(record, FittedRecord, remedy)
+    return Fitted(fit, meta, found["seconds"], found["n_parameters"], folder)
 
 
 def _fit(fit: Fit, meta: MetaModel, features: Mapping[str, Features], folder: Path, reporter: Reporter) -> float:

@@ -81,6 +81,11 @@ def with_resolved(config: Config, metas: Sequence[NamedMeta]) -> Config:
 def _training(config: Config, plugin: MetaModelPlugin, splits: Splits) -> TrainingConfig:
     if not plugin.trained:
         return config.training
+    if config.training.precision not in plugin.precisions:
+        raise ConfigError(
+            f"'training.precision' is {config.training.precision}, with which '{plugin.name}' cannot be trained: take "
+            f"{' or '.join(plugin.precisions)}"
+        )
     n_train, max_atoms = len(splits.train_index), int(splits.source.n_atoms.max())
     return with_budget(config.training, config.budget, n_train, max_atoms, plugin.training)
 

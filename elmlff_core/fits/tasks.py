@@ -23,7 +23,7 @@ from elmlff_core.contracts.progress import Progress, ProgressCallback, Reporter
 from elmlff_core.errors import ConfigError, ElmlffError
 from elmlff_core.features.feature_file import load_features, save_features
 from elmlff_core.features.metrics import SPLITS, evaluated_splits, mean_rmse_per_frame
-from elmlff_core.files import read_json, write_json
+from elmlff_core.files import read_record, write_record
 from elmlff_core.fits.executors import PROCESSES, opened
 from elmlff_core.fits.fit import Fit, fit_or_load
 from elmlff_core.fits.meta_models import NamedMeta
@@ -80,8 +80,7 @@ class FitTask:
         path = self.folder / RESULT_FILE
         if not path.exists():
             return None
-        found = read_json(path, ("errors", "seconds", "n_parameters"), f"remove the folder {self.folder} to fit again")
-        return FitResult(found["errors"], found["seconds"], found["n_parameters"])
+        return read_record(path, FitResult, f"remove the folder {self.folder} to fit again")
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ def run_task(task: FitTask) -> FitResult:
             errors[split] = mean_rmse_per_frame(in_blocks(features, fitted.meta.predict).forces, features)
         seconds = round(fitted.seconds + time.perf_counter() - started, 3)
         result = FitResult(errors, seconds, fitted.n_parameters)
-        write_json(task.folder / RESULT_FILE, asdict(result))
+        write_record(task.folder / RESULT_FILE, asdict(result))
     return result
 
 

@@ -4,9 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from elmlff_core.contracts.hookspecs import Options
-
-LARGEST_CUTOFF = 100.0  # Å; beyond, neighbour lists fill any memory
+from elmlff_core.contracts.hookspecs import Cutoff, Options
 
 
 class GATOptions(Options):
@@ -30,7 +28,7 @@ class GATOptions(Options):
     readout: Literal["pooled", "atom"] = "pooled"
     target: Literal["delta", "direct"] = "delta"
     rotate: bool | Literal["auto"] = "auto"
-    cutoff: float = Field(5.0, gt=0, le=LARGEST_CUTOFF)
+    cutoff: Cutoff = 5.0
     channels: tuple[int, ...] = Field((32, 64, 128, 128, 128, 256, 256, 256), min_length=1)
     heads: int = Field(4, ge=1)
     averaged_layers: int = Field(3, ge=0)
@@ -49,7 +47,7 @@ class AttentionOptions(Options):
     n_radial : radial basis functions
     """
 
-    cutoff: float = Field(5.0, gt=0, le=LARGEST_CUTOFF)
+    cutoff: Cutoff = 5.0
     width: int = Field(64, ge=1)
     layers: int = Field(3, ge=1)
     heads: int = Field(8, ge=1)

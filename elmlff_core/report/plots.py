@@ -69,7 +69,7 @@ def parity(reference: np.ndarray, predictions: Mapping[str, np.ndarray], n_atoms
     )
     shown = slice(None, None, -(-len(reference) // MOST_POINTS) or 1)
     known = reference[shown].ravel()
-    limit = 1.05 * np.abs(known).max()
+    limit = 1.05 * np.abs(known).max() or 1.0  # labels may all be zero
     errors = np.concatenate([forces[shown].ravel() - known for forces in predictions.values()])
     error_limit = max(1.1 * np.quantile(np.abs(errors), 0.999), 1e-6)
     for place, (title, forces) in enumerate(predictions.items()):

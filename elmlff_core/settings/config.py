@@ -7,13 +7,14 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 DEFAULT_FILE = Path("elmlff.toml")
 DEFAULT_META = "egat"
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # names of folders are made of them
+N_SEEDS = 2**32  # NumPy takes no larger seed
 Budget = Literal["quick", "paper"]
 SplitMethod = Literal["random", "blocks", "clusters"]
 
@@ -125,7 +126,7 @@ class Config(Section):
     """
 
     budget: Budget = "quick"
-    seed: int = Field(0, ge=0, lt=2**32)  # NumPy takes no larger one
+    seed: int = Field(0, ge=0, lt=N_SEEDS)
     geometry_only: bool = False
     seeds: int = Field(1, ge=1)
     folds: int | None = Field(None, ge=2)
@@ -164,6 +165,14 @@ class Config(Section):
         if len(set(names)) < len(names):
             raise ValueError(f"a meta-model is named twice: {', '.join(names)}")
         return meta
+
+    @model_validator(mode="after")
+    def _seeds_are_in_range(self) -> Self:
+        if self.seed + self.seeds > N_SEEDS:
+            raise ValueError(
+                f"seed {self.seed} and the {self.seeds} from it on go beyond {N_SEEDS - 1}: take a lower seed"
+            )
+        return self
 
     @property
     def meta_names(self) -> tuple[str, ...]:

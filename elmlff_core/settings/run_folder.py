@@ -6,13 +6,13 @@ import os
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import tomli_w
 from filelock import FileLock, Timeout
 
 from elmlff_core.errors import ConfigError
-from elmlff_core.files import read_json, write_json, write_text
+from elmlff_core.files import read_record, write_record, write_text
 from elmlff_core.settings.config import Config
 
 RUN_FILE = "run.json"
@@ -20,6 +20,12 @@ CONFIG_FILE = "config.toml"
 METRICS_FILE = "metrics.json"
 LOCK_FILE, HOLDER_FILE = ".lock", ".lock-holder"
 DEFAULT_RUNS_FOLDER = Path("elmlff-runs")
+
+
+class RunRecord(TypedDict):
+    """What ``run.json`` holds."""
+
+    key: str
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,8 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise ConfigError(f"{path} is a file: name a folder with --output")
         if record.exists():
-            if read_json(record, ("key",), f"remove the folder {path}, or choose another --output")["key"] != key:
+            remedy = f"remove the folder {path}, or choose another --output"
+            if read_record(record, RunRecord, remedy)["key"] != key:
                 raise ConfigError(
                     f"{path} holds another run (its {CONFIG_FILE} or data are different): choose another --output, "
                     "or remove that folder"
@@ -59,7 +66,7 @@ class RunFolder:
             raise ConfigError(f"{path} is not empty and holds no run: choose another --output")
         path.mkdir(parents=True, exist_ok=True)
         lock = _locked(path)
-        write_json(record, {"key": key})
+        write_record(record, {"key": key})
         write_text(path / CONFIG_FILE, tomli_w.dumps(_without_none(config.model_dump(mode="json"))))
         return cls(path, key, lock)
 
@@ -73,10 +80,12 @@ class RunFolder:
         """Folder with one folder per stack, where several meta-models were asked for; one of them is the run's own."""
         return self.path / "stacks"
 
-    def finished(self) -> dict[str, Any] | None:
-        """Return the metrics of a finished run, or None."""
-        path, keys = self.path / METRICS_FILE, ("errors", "summary", "notes")
-        return read_json(path, keys, f"remove {path}, and the same command makes it again") if path.exists() else None
+    def finished[Shape](self, shape: type[Shape]) -> Shape | None:
+        """Return the metrics of a finished run as `shape`, or None."""
+        path = self.path / METRICS_FILE
+        return (
+            read_record(path, shape, f"remove {path}, and the same command makes it again") if path.exists() else None
+        )
 
 
 def _locked(path: Path) -> FileLock:

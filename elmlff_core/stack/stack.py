@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from ase import Atoms
@@ -22,16 +21,50 @@ from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import MetaModel
 from elmlff_core.errors import ElmlffError
-from elmlff_core.files import read_json, sha256_of, write_json
+from elmlff_core.files import check_digests, read_record, sha256_of, write_record
 from elmlff_core.fits.fit import META_FOLDER
 from elmlff_core.fits.meta_models import make_meta
 from elmlff_core.settings.config import ModelConfig
-from elmlff_core.uncertainty.uncertainty import Uncertainty
+from elmlff_core.uncertainty.uncertainty import Uncertainty, UncertaintyRecord
 
 FORMAT_VERSION = 1
 STACK_FILE = "stack.json"
 UNCERTAINTY_FILE = "uncertainty.json"
 BUNDLE_FOLDER = "models"
+
+
+class CheckpointRecord(TypedDict):
+    """A checkpoint: its path, the path relative to the folder of the stack, and its SHA-256."""
+
+    path: str
+    relative: str
+    sha256: str
+
+
+class BaseModelRecord(TypedDict):
+    """A base model of a stack."""
+
+    name: str
+    adapter: str
+    worker: dict[str, Any]
+    options: dict[str, Any]
+    checkpoint: CheckpointRecord | None
+
+
+class MetaRecord(TypedDict):
+    """The meta-model of a stack."""
+
+    name: str
+    options: dict[str, Any]
+
+
+class StackRecord(TypedDict):
+    """What ``stack.json`` holds: `files` are those with fitted numbers, by path and SHA-256."""
+
+    format_version: int
+    meta: MetaRecord
+    base_models: list[BaseModelRecord]
+    files: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -114,7 +147,7 @@ class Stack:
         self.meta.save(meta_folder)
         uncertainty_file = directory / UNCERTAINTY_FILE
         if self.uncertainty is not None:
-            write_json(uncertainty_file, self.uncertainty.as_record())
+            write_record(uncertainty_file, self.uncertainty.as_record())
         else:
             uncertainty_file.unlink(missing_ok=True)  # left by an earlier stack in this folder
         record = {
@@ -123,7 +156,7 @@ class Stack:
             "base_models": [_model_record(model, directory, bundle) for model in self.base_models],
             "files": {str(path.relative_to(directory)): sha256_of(path) for path in _own_files(directory)},
         }
-        write_json(directory / STACK_FILE, record, indent=1)
+        write_record(directory / STACK_FILE, record, indent=1)
         # What ran here to make the stack may run here again.  Without a writable home folder the stack is whole all the
         # same, and later commands ask for --trust.
         with contextlib.suppress(ElmlffError):
@@ -149,14 +182,8 @@ def load_stack(directory: str | Path, trust: bool = False) -> Stack:
     path = directory / STACK_FILE
     if not path.exists():
         raise ElmlffError(f"{directory} contains no stack: there is no {STACK_FILE} in it")
-    record = read_json(path, ("format_version", "meta", "base_models", "files"), "restore it, or stack again")
-    if record["format_version"] > FORMAT_VERSION:
-        raise ElmlffError(
-            f"{path} has format {record['format_version']}, newer than this elmlff supports: upgrade elmlff"
-        )
-    for name, expected in record["files"].items():
-        if not (directory / name).is_file() or sha256_of(directory / name) != expected:
-            raise ElmlffError(f"{directory / name} is missing or has changed since the stack was saved: restore it")
+    record = read_record(path, StackRecord, "restore it, or stack again")
+    check_digests(directory, record["files"], "restore it, or stack again")
     models = [_load_model(entry, directory) for entry in record["base_models"]]
     if not trust:
         remedy = f"say --trust, or load_stack(..., trust=True), or once `elmlff trust {directory}`"
@@ -178,10 +205,7 @@ def _load_uncertainty(path: Path) -> Uncertainty | None:
     """Read the uncertainties of a stack; None if it was saved without."""
     if not path.exists():
         return None
-    try:
-        return Uncertainty.from_record(json.loads(path.read_text()))
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ElmlffError(f"cannot read {path}: {type(error).__name__}: {error}") from error
+    return Uncertainty.from_record(read_record(path, UncertaintyRecord, "restore it, or stack again"))
 
 
 def _model_record(model: NamedModel, directory: Path, bundle: bool) -> dict[str, Any]:
@@ -217,7 +241,7 @@ def _worker_record(settings: ModelConfig) -> dict[str, Any]:
     return {"python": python, "timeout": settings.timeout, "threads": settings.threads}
 
 
-def _load_model(entry: dict[str, Any], directory: Path) -> NamedModel:
+def _load_model(entry: BaseModelRecord, directory: Path) -> NamedModel:
     checkpoint = None
     if (stored := entry["checkpoint"]) is not None:
         candidates = [directory / stored["path"], directory / stored["relative"]]
@@ -237,6 +261,6 @@ def _load_model(entry: dict[str, Any], directory: Path) -> NamedModel:
         checkpoint=checkpoint,
         trust=True,  # asked for as a whole, before any model of the stack is loaded
         options=entry["options"],
-        **entry.get("worker", {}),
+        **entry["worker"],
     )
     return named_model(entry["name"], settings)

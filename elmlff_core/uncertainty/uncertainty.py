@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 import numpy as np
+from annotated_types import Len
 
 from elmlff_core.errors import ElmlffError
-from elmlff_core.features.energies import EnergyCombination
+from elmlff_core.features.energies import N_NUMBERS, EnergyCombination
 from elmlff_core.uncertainty.calibration import Calibration
 from elmlff_core.uncertainty.committee import committee_energy_spread, raw_forces_std
 
@@ -18,6 +18,23 @@ if TYPE_CHECKING:
     from elmlff_core.contracts.prediction import Prediction
 
 FORMAT_VERSION = 1
+
+
+class AlignmentRecord(TypedDict):
+    """Names of base models, and their offsets: one number for each of the 119 elements."""
+
+    models: list[str]
+    offsets: list[Annotated[list[float], Len(N_NUMBERS, N_NUMBERS)]]
+
+
+class UncertaintyRecord(TypedDict):
+    """What ``uncertainty.json`` holds."""
+
+    format_version: int
+    kind: Literal["committee", "learnt", "constant"]
+    force: Calibration
+    energy: Calibration | None
+    alignment: AlignmentRecord
 
 
 @dataclass(frozen=True)
@@ -112,23 +129,11 @@ class Uncertainty:
         }
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Uncertainty:
-        """Make uncertainties from data that `as_record` returned; ElmlffError on a newer format."""
-        if record["format_version"] > FORMAT_VERSION:
-            raise ElmlffError(
-                f"the uncertainties have format {record['format_version']}, expected at most {FORMAT_VERSION}: "
-                "use a newer elmlff"
-            )
+    def from_record(cls, record: UncertaintyRecord) -> Uncertainty:
+        """Make uncertainties from data that `as_record` returned."""
         models = tuple(record["alignment"]["models"])
         alignment = EnergyCombination()
         if models:
             offsets = np.array(record["alignment"]["offsets"])
             alignment = EnergyCombination(models, offsets, np.full(len(models), 1 / len(models)))
-        energy = None if record["energy"] is None else _calibration(record["energy"])
-        return cls(record["kind"], _calibration(record["force"]), energy, alignment)
-
-
-def _calibration(record: Mapping[str, Any]) -> Calibration:
-    """Make a calibration from data of JSON, whose keys are strings."""
-    scales = {int(number): float(scale) for number, scale in record["element_scales"].items()}
-    return Calibration(**{**record, "element_scales": scales, "quantiles": tuple(record["quantiles"])})
+        return cls(record["kind"], record["force"], record["energy"], alignment)

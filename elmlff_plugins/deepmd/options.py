@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from elmlff_core.contracts.hookspecs import Options
+from elmlff_core.contracts.hookspecs import Cutoff, Options
 
 
 class DeepMDOptions(Options):
@@ -18,7 +18,7 @@ class DeepMDOptions(Options):
     """
 
     descriptor: Literal["se_e2_a", "se_e2_r", "se_e3"] = "se_e2_a"
-    rcut: float = Field(6.0, gt=0)
+    rcut: Cutoff = 6.0
     rcut_smth: float = Field(0.5, gt=0)
     sel: Literal["auto"] | tuple[int, ...] = "auto"
     neuron: tuple[int, ...] = (10, 20, 40)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from elmlff_core.contracts.hookspecs import Options
+from elmlff_core.contracts.hookspecs import Cutoff, Options
 
 
 class NEPOptions(Options):
@@ -15,8 +15,8 @@ class NEPOptions(Options):
     `lambda_e`, `lambda_f` and `lambda_v` weight the errors of energies, forces and virials.
     """
 
-    radial_cutoff: float = Field(8.0, gt=0)
-    angular_cutoff: float = Field(4.0, gt=0)
+    radial_cutoff: Cutoff = 8.0
+    angular_cutoff: Cutoff = 4.0
     n_max: tuple[int, int] = (4, 4)
     basis_size: tuple[int, int] = (12, 12)
     l_max: tuple[int, ...] = (4, 2, 0)

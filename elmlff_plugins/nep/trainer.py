@@ -15,7 +15,7 @@ import torch
 from neppo.cli import main
 from neppo.trainer import Trainer
 
-from elmlff_core.files import replacing
+from elmlff_core.files import is_whole_archive, replacing
 
 STATE = Path("resume.pt")
 KEPT = ("_step", "_previous_report_step", "_best_loss", "_best_row")
@@ -29,7 +29,7 @@ class ResumableTrainer(Trainer):
 
     def _log_settings(self, steps: int) -> None:
         """Restore the saved state; neppo calls this after it made the optimiser and before the first step."""
-        if STATE.exists():
+        if is_whole_archive(STATE):  # a damaged state: the training starts again
             state = torch.load(STATE, weights_only=True, map_location=self.device)
             self.model.load_state_dict(state["model"])
             # The groups hold settings that depend on the device, so they are not restored.

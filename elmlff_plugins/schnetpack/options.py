@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from elmlff_core.contracts.hookspecs import Options
+from elmlff_core.contracts.hookspecs import Cutoff, Options
 
 
 class SchNetPackOptions(Options):
@@ -21,7 +21,7 @@ class SchNetPackOptions(Options):
     n_atom_basis: int = Field(128, gt=0)
     n_interactions: int = Field(3, gt=0)
     n_rbf: int = Field(20, gt=0)
-    cutoff: float = Field(5.0, gt=0)
+    cutoff: Cutoff = 5.0
     steps: int = Field(3000, gt=0)
     epochs: int | None = Field(None, gt=0)
     batch_size: int = Field(10, gt=0)

@@ -135,3 +135,35 @@ def test_damaged_numbers_are_computed_again(tmp_path):
         assert np.array_equal(found.energy, expected.energy)
         path.write_bytes(whole)
     assert n_seen > 0
+
+
+def _replaced(file: h5py.File, name: str, values: np.ndarray) -> None:
+    del file[name]
+    file[name] = values
+
+
+STRANGE = {
+    "no number of structures": lambda file: file.attrs.pop("n_done"),
+    "a word as the number": lambda file: file.attrs.update(n_done="five"),
+    "more than there are": lambda file: file.attrs.update(n_done=1000),
+    "a negative number": lambda file: file.attrs.update(n_done=-1),
+    "another format": lambda file: file.attrs.update(format_version="new"),
+    "no forces": lambda file: file.pop("forces"),
+    "too few forces": lambda file: _replaced(file, "forces", np.zeros((1, 3))),
+    "forces without components": lambda file: _replaced(file, "forces", np.zeros(1000)),
+    "words as sizes": lambda file: _replaced(file, "n_atoms", np.full(10, b"x")),
+    "words as energies": lambda file: _replaced(file, "energy", np.full(10, b"x")),
+}
+
+
+@pytest.mark.parametrize("damage", STRANGE)
+def test_a_file_that_is_not_as_it_is_written_is_computed_again(damage, tmp_path):
+    cache, structures = FeatureCache(tmp_path), mixed_sizes(10)
+    compute(cache, structures, Counting())
+    with h5py.File(cache.path("a" * 32, "d" * 32), "a") as file:
+        STRANGE[damage](file)
+    assert not cache.holds("a" * 32, "d" * 32, 10)
+    assert cache.read("a" * 32, "d" * 32, 10) is None
+    counting = Counting()
+    assert np.array_equal(compute(cache, structures, counting).forces, predict(structures).forces)
+    assert counting.count == 10

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from elmlff_core.base_models.named import model_settings
+from elmlff_core.files import sha256_of, write_record
 from elmlff_core.plugins.registry import registry
 from elmlff_core.settings.config import Config, DataConfig, ModelConfig, TrainingConfig
 from elmlff_core.settings.reading import read_config
@@ -129,8 +130,13 @@ def project(tmp_path) -> Path:
         folder = tmp_path / "elmlff-models" / f"nep-{digest}"
         folder.mkdir(parents=True)
         (folder / "nep.txt").write_text("")
-        record = {"adapter": "nep", "checkpoint": "nep.txt", "options": NEPOptions(**options).model_dump(mode="json")}
-        (folder / "trained.json").write_text(json.dumps(record))
+        record = {
+            "adapter": "nep",
+            "checkpoint": "nep.txt",
+            "checkpoint_sha256": sha256_of(folder / "nep.txt"),
+            "options": NEPOptions(**options).model_dump(mode="json"),
+        }
+        write_record(folder / "trained.json", record)
     return tmp_path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from elmlff_core.files import sha256_of, write_record
 from elmlff_core.settings.run_folder import RunFolder
 from tests.cli.small_data import elmlff, environment, n_lines, write_small_data
 
@@ -101,6 +101,32 @@ def test_a_damaged_file_is_named(finished: Path, name: str, damage: str) -> None
     assert len(stderr.strip().splitlines()) == 1
 
 
+def test_changed_numbers_of_a_finished_fit_are_refused(finished: Path) -> None:
+    """The run itself is not finished, so that it takes up the fit."""
+    (finished / "metrics.json").unlink()
+    path = finished / "fit" / "linear" / "meta" / "meta.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    command = ("stack", "--meta", "mean,linear", "--output", "done")
+    stderr = elmlff(finished.parent, *command, code=1).stderr
+    path.write_bytes(whole)
+    assert "done/fit/linear/meta/meta.safetensors is missing or has changed since elmlff wrote it: remove" in stderr
+    elmlff(finished.parent, *command)
+
+
+def test_a_changed_trained_model_is_refused(tmp_path: Path) -> None:
+    from elmlff_core.base_models.named import trained_checkpoint
+    from elmlff_core.errors import ForceFieldError
+
+    (tmp_path / "nep.txt").write_text("1.0")
+    record = {"checkpoint": "nep.txt", "checkpoint_sha256": sha256_of(tmp_path / "nep.txt")}
+    write_record(tmp_path / "trained.json", {**record, "adapter": "nep", "options": {}})
+    assert trained_checkpoint(tmp_path) == tmp_path / "nep.txt"
+    (tmp_path / "nep.txt").write_text("1.1")
+    with pytest.raises(ForceFieldError, match=r"nep\.txt has changed since its training: remove the folder"):
+        trained_checkpoint(tmp_path)
+
+
 def test_an_output_that_is_a_file_is_refused(workplace: Path) -> None:
     (workplace / "taken").write_text("mine")
     assert "taken is a file: name a folder" in elmlff(workplace, "stack", "--output", "taken", code=1).stderr
@@ -111,6 +137,7 @@ def test_a_trained_model_that_is_gone_is_said(tmp_path: Path) -> None:
     from elmlff_core.base_models.named import trained_checkpoint
     from elmlff_core.errors import ForceFieldError
 
-    (tmp_path / "trained.json").write_text(json.dumps({"checkpoint": "gone.pth"}))
+    record = {"checkpoint": "gone.pth", "checkpoint_sha256": "", "adapter": "dp", "options": {}}
+    write_record(tmp_path / "trained.json", record)
     with pytest.raises(ForceFieldError, match=r"names .*gone\.pth, which is not there: remove the folder"):
         trained_checkpoint(tmp_path)

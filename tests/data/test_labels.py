@@ -72,6 +72,35 @@ def test_errors_on_non_finite_labels_name_structure_and_atom():
         dataset_from_structures([atoms], "x")
 
 
+@pytest.mark.parametrize(("value", "shown"), [("abc", "'abc'"), (True, "'True'"), ([[1], [1, 2]], "...")])
+def test_labels_that_are_no_numbers_are_refused(value, shown):
+    atoms = labelled(forces=FORCES)
+    atoms.info["energy"] = value
+    with pytest.raises(DataError, match=r"structure 0 of x has the energy label .*, expected numbers"):
+        dataset_from_structures([atoms], "x")
+
+
+def test_labels_of_other_sizes_are_refused():
+    atoms = labelled(forces=FORCES)
+    atoms.info["energy"] = np.array([1.0, 2.0])
+    with pytest.raises(DataError, match="structure 0 of x has 2 numbers as its energy label"):
+        dataset_from_structures([atoms], "x")
+    atoms.info["energy"] = np.array([1.5])  # some programs write it so
+    assert dataset_from_structures([atoms], "x").energy.tolist() == [1.5]
+    atoms.info["stress"] = np.ones(3)
+    with pytest.raises(DataError, match=r"stress label of shape \(3,\), expected 6 or 3 x 3 numbers"):
+        dataset_from_structures([atoms], "x")
+    atoms.info["stress"] = np.arange(9.0)  # one row after another: xx xy xz yx ...
+    assert dataset_from_structures([atoms], "x").stress.tolist() == [[0.0, 4.0, 8.0, 6.0, 4.0, 2.0]]
+
+
+def test_labels_out_of_this_world_are_refused():
+    bad = FORCES.copy()
+    bad[1, 2] = -1e200  # its square is infinite
+    with pytest.raises(DataError, match=r"structure 0 of x has the force label 1e\+200, more than 1e\+10"):
+        dataset_from_structures([labelled(forces=bad)], "x")
+
+
 def test_wrong_shape_and_no_structures_are_refused():
     with pytest.raises(DataError, match=r"has 2 atoms but forces of shape \(2, 2\)"):
         dataset_from_structures([labelled(forces=FORCES[:, :2])], "x")

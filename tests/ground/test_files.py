@@ -9,11 +9,24 @@ import math
 import multiprocessing
 import os
 from pathlib import Path
+from typing import Any, TypedDict
 
 import pytest
 
 from elmlff_core.errors import ElmlffError
-from elmlff_core.files import json_text, read_json, replacing, sha256_of, write_bytes, write_json, write_text
+from elmlff_core.files import (
+    check_digests,
+    digests_of,
+    json_text,
+    read_json,
+    read_record,
+    replacing,
+    sha256_of,
+    write_bytes,
+    write_json,
+    write_record,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -154,3 +167,59 @@ def test_a_json_file_is_read(tmp_path):
 def test_json_for_other_programs_has_no_infinity():
     text = json_text({"cutoff": math.inf, "errors": [1.5, math.nan]}, indent=None)
     assert text == '{"cutoff": null, "errors": [1.5, null]}'
+
+
+class Cell(TypedDict):
+    lengths: tuple[float, float]
+    names: dict[int, str] | None
+
+
+CELL = {"lengths": (1.5, 2.0), "names": {10: "Ne", 9: "F"}}
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    write_record(tmp_path / "cell.json", CELL)
+    assert read_record(tmp_path / "cell.json", Cell) == CELL
+    write_record(tmp_path / "cell.json", json.loads((tmp_path / "cell.json").read_text()) | {"names": None})
+    assert read_record(tmp_path / "cell.json", Cell) == {"lengths": (1.5, 2.0), "names": None}
+
+
+def test_one_changed_digit_of_a_record_is_noticed(tmp_path):
+    path = tmp_path / "cell.json"
+    write_record(path, CELL)
+    path.write_text(path.read_text().replace("1.5", "1.4"))
+    with pytest.raises(ElmlffError, match=r"cell\.json has changed since elmlff wrote it: take a copy"):
+        read_record(path, Cell, "take a copy")
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"lengths": (1.5, "x"), "names": None}, r"'lengths\.1' in .*cell\.json: .*number.*, found 'x'; take a copy"),
+        ({"lengths": (1.5, 2.0)}, r"'names' in .*cell\.json: Field required"),
+        ({**CELL, "format_version": 2}, r"cell\.json has format 2, expected at most 1: upgrade elmlff"),
+        ({**CELL, "format_version": "new"}, r"cell\.json has format new"),
+    ],
+)
+def test_a_record_of_another_shape_is_explained(record: dict[str, Any], message: str, tmp_path: Path) -> None:
+    write_record(tmp_path / "cell.json", record)
+    with pytest.raises(ElmlffError, match=message):
+        read_record(tmp_path / "cell.json", Cell, "take a copy")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_record_is_named_with_a_remedy(tmp_path, damage):
+    (tmp_path / "run.json").write_bytes(DAMAGES[damage])
+    with pytest.raises(ElmlffError, match=r"run\.json.*take a copy"):
+        read_record(tmp_path / "run.json", Cell, "take a copy")
+
+
+def test_the_files_of_a_folder_are_checked(tmp_path):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "numbers").write_bytes(b"123")
+    digests = digests_of(tmp_path)
+    assert digests == {"below/numbers": hashlib.sha256(b"123").hexdigest()}
+    check_digests(tmp_path, digests, "take a copy")
+    (tmp_path / "below" / "numbers").write_bytes(b"124")
+    with pytest.raises(ElmlffError, match=r"below/numbers is missing or has changed .*: take a copy"):
+        check_digests(tmp_path, digests, "take a copy")

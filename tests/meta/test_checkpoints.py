@@ -38,6 +38,18 @@ def test_a_damaged_checkpoint_counts_as_absent(damage: str, tmp_path: Path) -> N
     assert np.array_equal(*forces)
 
 
+def test_one_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    """torch reads it without an error, and the training would go on from other weights."""
+    path = tmp_path / "last.ckpt"
+    torch.save({"state_dict": {"weight": torch.ones(1000)}}, path)
+    assert readable_checkpoint(path) == str(path)
+    contents = bytearray(path.read_bytes())
+    contents[contents.index(torch.ones(9).numpy().tobytes()) + 5] ^= 1
+    path.write_bytes(contents)
+    assert not torch.equal(torch.load(path, weights_only=True)["state_dict"]["weight"], torch.ones(1000))
+    assert readable_checkpoint(path) is None
+
+
 def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, io = tmp_path / "last.ckpt", WholeCheckpoints()
     io.save_checkpoint({"epoch": 1}, path)

@@ -17,6 +17,7 @@ from elmlff_core.base_models.named import named_model
 from elmlff_core.base_models.trust import code_of, is_allowed, store_path
 from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.errors import ElmlffError
+from elmlff_core.files import write_record
 from elmlff_core.fits.meta_models import make_meta
 from elmlff_core.settings.config import ModelConfig
 from elmlff_core.stack.stack import Stack
@@ -43,7 +44,7 @@ def write_stack(folder: Path, **entry: object) -> Path:
     store_path().unlink()  # it was made elsewhere
     record = json.loads((folder / "stack.json").read_text())
     record["base_models"][0] |= entry
-    (folder / "stack.json").write_text(json.dumps(record))
+    write_record(folder / "stack.json", record)
     return folder
 
 
@@ -117,7 +118,7 @@ def test_a_pickle_needs_trust_whatever_the_folder_says(tmp_path: Path) -> None:
     given = checkpoint(folder, "model.pkl", pickle.dumps(Payload(tmp_path / "made")))
     record = json.loads((folder / "stack.json").read_text())
     record["base_models"][0] |= {"adapter": "schnet", "options": {}, "checkpoint": given, "trust": True}
-    (folder / "stack.json").write_text(json.dumps(record))
+    write_record(folder / "stack.json", record)
     with pytest.raises(ElmlffError, match="runs the Python pickle"):
         load_stack(folder)
     assert not (tmp_path / "made").exists()
@@ -134,7 +135,7 @@ def test_a_frozen_model_is_a_program_and_needs_trust(suffix: str, tmp_path: Path
     given = checkpoint(folder, f"model{suffix}", (folder / "identity").read_bytes())
     record = json.loads((folder / "stack.json").read_text())
     record["base_models"][0] |= {"adapter": "dp", "options": {}, "checkpoint": given}
-    (folder / "stack.json").write_text(json.dumps(record))
+    write_record(folder / "stack.json", record)
     with pytest.raises(ElmlffError, match="runs the program in the frozen model"):
         load_stack(folder)
     (model,) = load_stack(folder, trust=True).base_models
@@ -149,7 +150,7 @@ def test_a_checkpoint_outside_the_folder_needs_trust(tmp_path: Path) -> None:
     given = checkpoint(tmp_path, "secret.txt", secret.read_bytes()) | {"path": str(secret), "relative": "../secret.txt"}
     record = json.loads((folder / "stack.json").read_text())
     record["base_models"][0] |= {"adapter": "nep", "options": {}, "checkpoint": given}
-    (folder / "stack.json").write_text(json.dumps(record))
+    write_record(folder / "stack.json", record)
     with pytest.raises(ElmlffError, match=r"reads .*secret\.txt, which lies outside the folder"):
         load_stack(folder)
     assert load_stack(folder, trust=True).names == ("m0",)
@@ -172,7 +173,7 @@ def test_what_was_made_here_runs_here_until_it_changes(tmp_path: Path) -> None:
     assert StackCalculator(folder).stack.names == ("m0",)
     record = json.loads((folder / "stack.json").read_text())
     record["base_models"][0]["options"]["arguments"]["label"] = "other"
-    (folder / "stack.json").write_text(json.dumps(record))
+    write_record(folder / "stack.json", record)
     with pytest.raises(ElmlffError, match="is not trusted"):
         StackCalculator(folder)
     assert StackCalculator(folder, trust=True).stack.names == ("m0",)
@@ -245,7 +246,7 @@ def test_a_damaged_store_is_told(tmp_path: Path) -> None:
     options = {"calculator": "os:system"}
     folder = write_stack(tmp_path / "sent", options=options)
     store_path().write_text("[")
-    with pytest.raises(ElmlffError, match="cannot read the trust store"):
+    with pytest.raises(ElmlffError, match=r"cannot read .*trust"):
         load_stack(folder)
 
 
@@ -263,5 +264,5 @@ def test_a_damaged_file_of_a_stack_is_refused(name: str, tmp_path: Path) -> None
     damaged = bytearray((folder / name).read_bytes())
     damaged[-9] ^= 1
     (folder / name).write_bytes(damaged)
-    with pytest.raises(ElmlffError, match=f"{Path(name).name} is missing or has changed since the stack was saved"):
+    with pytest.raises(ElmlffError, match=f"{Path(name).name} is missing or has changed since elmlff wrote it"):
         load_stack(folder)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from ase import Atoms
@@ -12,10 +10,11 @@ from scipy.stats import chi, rankdata
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.errors import ElmlffError
+from elmlff_core.files import read_record, write_record
 from elmlff_core.uncertainty.calibration import PRIOR_ATOMS, Calibration, weighted_quantiles
 from elmlff_core.uncertainty.committee import committee_spread
 from elmlff_core.uncertainty.quality import energy_quality, force_quality
-from elmlff_core.uncertainty.uncertainty import Uncertainty
+from elmlff_core.uncertainty.uncertainty import Uncertainty, UncertaintyRecord
 
 SCALES = {"H": 0.5, "C": 2.0}
 
@@ -168,10 +167,11 @@ def test_a_learnt_standard_deviation_replaces_the_committee_spread():
     assert np.allclose(learnt.forces_std(features, WithHead()), plain.forces_std(features))
 
 
-def test_round_trip_through_json():
+def test_round_trip_through_a_file(tmp_path):
     features, prediction = committee(40, 0)
     uncertainty = Uncertainty.fit(features, prediction)
-    again = Uncertainty.from_record(json.loads(json.dumps(uncertainty.as_record(), allow_nan=False)))
+    write_record(tmp_path / "uncertainty.json", uncertainty.as_record())
+    again = Uncertainty.from_record(read_record(tmp_path / "uncertainty.json", UncertaintyRecord))
     assert np.array_equal(again.forces_interval(features, 0.9), uncertainty.forces_interval(features, 0.9))
     assert np.array_equal(again.energy_std(features), uncertainty.energy_std(features))
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
-from elmlff_core.files import replacing
+from elmlff_core.files import is_whole_archive, replacing
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -26,10 +26,12 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 def readable_checkpoint(path: Path) -> str | None:
     """Return `path` if Lightning can resume from it, and None if there is no checkpoint or it cannot be read."""
-    try:
-        torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+    if not path.exists():
         return None
+    try:
+        if not is_whole_archive(path):
+            raise ValueError("its contents do not fit its checksums")
+        torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # damaged bytes raise errors of many types: the training starts again
         path.unlink()
         return None

@@ -25,6 +25,7 @@ from elmlff_core.graphs.orientation import random_orthogonal
 from elmlff_core.meta.training.best_state import BestState
 from elmlff_core.meta.training.checkpoints import WholeCheckpoints, readable_checkpoint
 from elmlff_core.meta.training.compilation import compiled, worth_compiling
+from elmlff_core.meta.training.device import check_device
 from elmlff_core.meta.training.loss import Forward, Labelled, training_loss
 from elmlff_core.meta.training.schedule import warmup_cosine
 from elmlff_core.settings.config import TrainingConfig
@@ -200,6 +201,7 @@ class _Fitting(pl.LightningModule):
 
 def _trainer(settings: TrainingConfig, directory: Path, best: BestState) -> pl.Trainer:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    check_device(settings)
     epochs = settings.epochs or 0
     checkpoints = ModelCheckpoint(
         directory, filename="last", every_n_epochs=max(1, epochs // N_CHECKPOINTS), save_on_train_epoch_end=True,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from elmlff_core.evaluation.diagnostics import Diagnostics, diagnose
 from elmlff_core.evaluation.evaluation import Evaluation
-from elmlff_core.evaluation.model_errors import as_records, write_csv
+from elmlff_core.evaluation.model_errors import ModelErrors, as_records, write_csv
 from elmlff_core.evaluation.summary import in_sample_note, summary
 from elmlff_core.features.metrics import SPLITS
-from elmlff_core.files import write_json
+from elmlff_core.files import write_record
 from elmlff_core.fits.fit import Fitted
 from elmlff_core.settings.run_folder import METRICS_FILE, RunFolder
 from elmlff_core.uncertainty.quality import UncertaintyQuality, energy_quality, force_quality
@@ -100,6 +100,14 @@ def notes_of(prepared: Prepared, evaluation: Evaluation) -> list[str]:
     return notes
 
 
+class Metrics(TypedDict):
+    """What a later run reads of ``metrics.json``."""
+
+    errors: list[ModelErrors]
+    summary: str
+    notes: list[str]
+
+
 def write_metrics(results: StackResults, run: RunFolder) -> None:
     """Write the errors as CSV, then all results as JSON; the JSON file marks the run as complete."""
     evaluation, splits = results.evaluation, results.prepared.splits
@@ -115,7 +123,7 @@ def write_metrics(results: StackResults, run: RunFolder) -> None:
         "splits": {name: getattr(splits, f"{name}_index").tolist() for name in SPLITS},
         "folds": [splits.train_index[fold.index].tolist() for fold in results.prepared.folds],
     }
-    write_json(run.path / METRICS_FILE, record)
+    write_record(run.path / METRICS_FILE, record)
 
 
 def diagnostics_record(results: StackResults) -> dict[str, Any]:

@@ -12,16 +12,17 @@ from pathlib import Path
 from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER, NamedModel
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.evaluation.evaluation import Evaluation, evaluate
-from elmlff_core.evaluation.model_errors import ModelErrors, from_records
+from elmlff_core.evaluation.model_errors import ModelErrors
 from elmlff_core.fits.fit import Fitted, fit_all, fits_of, planned
 from elmlff_core.fits.meta_models import resolve_meta_models, with_resolved
+from elmlff_core.meta.training.device import check_device
 from elmlff_core.settings.config import Config
 from elmlff_core.settings.run_folder import RunFolder
 from elmlff_core.stack.stack import Stack
 from elmlff_core.uncertainty.uncertainty import Uncertainty
 from elmlff_core.workflows.prepare import open_run, prepare, read_inputs
 from elmlff_core.workflows.stack.page import write_results
-from elmlff_core.workflows.stack.results import StackResults
+from elmlff_core.workflows.stack.results import Metrics, StackResults
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,14 @@ def build_stack(
     reporter = reporter or Reporter()
     inputs = read_inputs(config)
     metas = resolve_meta_models(inputs.config, inputs.splits)
+    for meta in metas:
+        if meta.trained:  # now, and not after the trainings of the base models
+            check_device(meta.training)
     config = with_resolved(inputs.config, metas)
     run = open_run(inputs, "", config, output)
-    if (finished := run.finished()) is not None:
+    if (finished := run.finished(Metrics)) is not None:
         reporter.say(f"{run.path} is complete: showing its results")
-        return StackRun(run.path, from_records(finished["errors"]), finished["summary"], finished["notes"])
+        return StackRun(run.path, finished["errors"], finished["summary"], finished["notes"])
     prepared = prepare(inputs, models_folder, reporter, planned(metas, config, len(inputs.splits.train_index)))
     fitted = fit_all(fits_of(metas, config), prepared.features, run, reporter)
     evaluation = evaluate(fitted, prepared.features, run.fit)

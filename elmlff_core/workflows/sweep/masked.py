@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from elmlff_core.contracts.progress import Progress, Reporter
 from elmlff_core.errors import ConfigError
 from elmlff_core.features.linear_combination import NormalEquations
 from elmlff_core.features.metrics import evaluated_splits, mean_rmse_per_frame
-from elmlff_core.files import read_json, write_json
+from elmlff_core.files import read_record, write_record
 from elmlff_core.fits.fit import Fit, fit_or_load
 from elmlff_core.fits.meta_models import NamedMeta
 from elmlff_core.plugins.registry import registry
@@ -32,6 +32,19 @@ if TYPE_CHECKING:
 RESULTS_FILE = "results.json"
 # Number of subsets for the validation error during training; with more, validation takes longer than training.
 N_VALIDATION_SUBSETS = 8
+
+
+class SubsetRecord(TypedDict):
+    """Errors by split, eV/Å, and the seconds of their evaluation."""
+
+    errors: dict[str, float]
+    seconds: float
+
+
+class MaskedRecord(TypedDict):
+    """What ``results.json`` holds: a record for each subset, by its name."""
+
+    subsets: dict[str, SubsetRecord]
 
 
 def make_masks(train: Features, seed: int) -> BaseMasks:
@@ -88,11 +101,11 @@ def _evaluated(
     splits: Mapping[str, Features],
     path: Path,
     reporter: Reporter,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, SubsetRecord]:
     """Return name of a subset -> ``errors`` and ``seconds``; written after each subset, for an interrupted run."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, SubsetRecord] = {}
     if path.exists():
-        found = read_json(path, (), "remove it, and subsets are evaluated again")
+        found = read_record(path, MaskedRecord, "remove it, and subsets are evaluated again")["subsets"]
     left = [index for index, subset in enumerate(subsets) if subset_name(subset) not in found]
     predictions = {split: meta.predict_masked(features, masks, left) for split, features in splits.items()}
     with reporter.progress("evaluating subsets") as progress:
@@ -102,6 +115,6 @@ def _evaluated(
                 split: mean_rmse_per_frame(next(predictions[split]), features) for split, features in splits.items()
             }
             found[subset_name(subsets[index])] = {"errors": errors, "seconds": round(time.perf_counter() - started, 4)}
-            write_json(path, found)
+            write_record(path, {"subsets": found})
             progress(Progress(place + 1, len(left)))
     return found
