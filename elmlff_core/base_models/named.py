@@ -18,7 +18,7 @@ from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Prese
 from elmlff_core.contracts.progress import ProgressCallback
 from elmlff_core.contracts.protocols import BaseForceField, TrainingLength, TrainingRequest
 from elmlff_core.errors import ConfigError, DataError, ElmlffError, ForceFieldError, did_you_mean
-from elmlff_core.files import read_json, write_json
+from elmlff_core.files import read_json, refuse_links, write_json
 from elmlff_core.plugins.registry import registry, require
 from elmlff_core.settings.config import Config, ModelConfig
 from elmlff_core.settings.reading import validated
@@ -248,6 +248,7 @@ def train_model(
     assert model.plugin.trainer is not None
     require(model.plugin)
     directory.mkdir(parents=True, exist_ok=True)
+    refuse_links(directory)
     try:
         with FileLock(directory / "training.lock", timeout=0):
             if (checkpoint := trained_checkpoint(directory)) is None:
