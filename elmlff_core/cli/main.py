@@ -5,6 +5,7 @@ A command is imported when it is called, so that `elmlff --help` does not wait f
 
 from __future__ import annotations
 
+import errno
 import importlib
 import signal
 import sys
@@ -107,7 +108,14 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         _fail(str(error))
-    except Exception as error:  # a full disk, or a bug in elmlff or a backend: still one line
+    except OSError as error:
+        if debug:
+            raise
+        place = f": {error.filename}" if error.filename else ""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "make space, and run the same command again to resume" if full else "--debug shows where"
+        _fail(f"{error.strerror or error}{place}; {remedy}")
+    except Exception as error:  # a bug in elmlff or a backend: still one line
         if debug:
             raise
         _fail(f"unexpected {type(error).__name__}: {error}; run the command with --debug to see where")
