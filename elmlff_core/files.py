@@ -62,7 +62,7 @@ def replacing(path: Path, flush: bool = True) -> Iterator[Path]:
         raise ElmlffError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write `data` to `path`; raise ElmlffError if that fails."""
     with replacing(path) as partial:
         partial.write_bytes(data)

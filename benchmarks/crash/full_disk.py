@@ -25,9 +25,14 @@ from jobs import JOBS, Job, Place, differences, numbers
 
 # Fractions of the space that the uninterrupted run needs: the disk fills in the cache, in a checkpoint, in the stack,
 # in the pages.
-FRACTIONS = (0.01, 0.03, 0.06, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97)
+FRACTIONS = {
+    "stack": (0.0, 0.02, 0.06, 0.15, 0.35, 0.6, 0.8, 0.95),
+    "sweep": (0.02, 0.15, 0.5, 0.9),
+    "predict": (0.0, 0.1, 0.4, 0.9),
+}
 PARTS = {"stack": ("everything", "cache", "results", "models"), "sweep": ("everything",), "predict": ("everything",)}
-ONLY = (0.05, 0.4, 0.8)  # fractions where only a part of the folders is on the small disk
+ONLY = (0.3, 0.8)  # fractions where only a part of the folders is on the small disk
+GIVEN = ("structures.extxyz", "labelled.extxyz", "elmlff.toml")
 UNSHARED = "ELMLFF_CRASH_UNSHARED"
 
 
@@ -81,11 +86,13 @@ def cases(references: Path) -> Iterator[Case]:
     for job, parts in PARTS.items():
         for part in parts:
             if kind == "tmpfs":
+                whole = part == "everything"
+                given = sum(used(references / job / "work" / name) for name in GIVEN) if whole else 0
+                if whole and JOBS[job].needs:
+                    given += used(references / "stack" / "work" / "stacked")
                 need = sum(map(used, folders_of(part, references / job)))
-                have = used(references / "stack" / "work" / "stacked") if JOBS[job].needs else 0
-                for fraction in FRACTIONS if part == "everything" else ONLY:
-                    before = (have + 600_000) if part == "everything" else 0  # data and results that it is given
-                    yield Case(job, part, int((before + fraction * max(need - before, need / 10)) / 1024), kind)
+                for fraction in FRACTIONS[job] if whole else ONLY:
+                    yield Case(job, part, int(given + fraction * (need - given)) // 1024 + 8, kind)
             elif part == "everything":
                 for size in (1, 8, 40, 100, 400):
                     yield Case(job, part, size, kind)
@@ -102,8 +109,9 @@ def folders_of(part: str, root: Path) -> list[Path]:
 
 
 def used(folder: Path) -> int:
-    """Return the bytes that files below `folder` take, in whole pages."""
-    return sum(-(-path.stat().st_size // 4096) * 4096 for path in folder.rglob("*") if path.is_file())
+    """Return the bytes that a file, or the files below a folder, take, in whole pages."""
+    files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else [folder]
+    return sum(-(-path.stat().st_size // 4096) * 4096 for path in files)
 
 
 def run_case(case: Case, job: Job, references: Path, expected: dict[str, Any]) -> None:

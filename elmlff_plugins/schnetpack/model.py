@@ -13,11 +13,12 @@ import schnetpack as spk
 import torch
 from ase import Atoms
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from schnetpack import properties
 from schnetpack.data.loader import _atoms_collate_fn as collate
 
 from elmlff_core.errors import ForceFieldError
+from elmlff_core.files import write_bytes
 from elmlff_core.plugins.toolkit import NeighbourFinder
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def save_safetensors(model: torch.nn.Module, architecture: Architecture, path: P
     """Write the weights, with the architecture as JSON in the metadata of the file."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"format": FORMAT, "version": str(FORMAT_VERSION), "architecture": json.dumps(asdict(architecture))}
-    save_file(weights, path, metadata=metadata)
+    write_bytes(path, save(weights, metadata=metadata))
 
 
 def load_safetensors(path: Path) -> tuple[spk.model.NeuralNetworkPotential, Architecture]:
