@@ -18,7 +18,6 @@ from schnetpack import properties
 from schnetpack.data.loader import _atoms_collate_fn as collate
 
 from elmlff_core.errors import ForceFieldError
-from elmlff_core.files import write_bytes
 from elmlff_core.plugins.toolkit import NeighbourFinder
 
 if TYPE_CHECKING:
@@ -82,6 +81,8 @@ def save_safetensors(model: torch.nn.Module, architecture: Architecture, path: P
     """Write the weights, with the architecture as JSON in the metadata of the file."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"format": FORMAT, "version": str(FORMAT_VERSION), "architecture": json.dumps(asdict(architecture))}
+    from elmlff_core.files import write_bytes  # workers in other environments only read
+
     write_bytes(path, save(weights, metadata=metadata))
 
 
