@@ -134,10 +134,10 @@ def made_references(folder: Path) -> dict[str, Reference]:
 
 
 def plan(n_kills: int, seed: int) -> Iterator[tuple[int, int]]:
-    """Yield the number of each history and its kills, one or two, `n_kills` in all."""
+    """Yield the number of each history and its kills, one to three, `n_kills` in all."""
     number = 0
     while n_kills > 0:
-        kills = min(n_kills, random.Random(f"plan {seed} {number}").choice((1, 1, 2)))
+        kills = min(n_kills, random.Random(f"plan {seed} {number}").choice((1, 2, 2, 3)))
         yield number, kills
         n_kills -= kills
         number += 1

@@ -42,7 +42,7 @@ options = { calculator = "ase.calculators.morse:MorsePotential", arguments = { e
 [models.nep]
 adapter = "nep"
 CHECKPOINT
-options = { steps = 60, neuron = 5, basis_size = [4, 4], radial_cutoff = 5.0, batch_size = 8 }
+options = { steps = 30, neuron = 5, basis_size = [4, 4], radial_cutoff = 5.0, batch_size = 8 }
 
 [meta.egat]
 width = 16
@@ -54,7 +54,7 @@ channels = [8, 8]
 averaged_layers = 1
 
 [training]
-epochs = 24
+epochs = 12
 batch_size = 16
 learning_rate = 1e-3
 device = "cpu"

@@ -1,4 +1,4 @@
-"""One history of a job: kill it once or twice at random, run it to its end, and compare."""
+"""One history of a job: kill it one to three times at random, run it to its end, and compare."""
 
 from __future__ import annotations
 
