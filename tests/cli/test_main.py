@@ -1,7 +1,13 @@
 """How commands end: help, errors in one line, tracebacks on request."""
 
+import errno
+import os
 import subprocess
 import sys
+
+import pytest
+
+from elmlff_core.cli import main as command_line
 
 
 def test_an_unexpected_error_is_one_line(elmlff, tmp_path):
@@ -26,3 +32,16 @@ def test_module_and_script_are_the_same(elmlff, tmp_path):
     version = elmlff("--version", folder=tmp_path).stdout
     code = "import importlib.metadata as m; print(m.version('elmlff'))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() in version
+
+
+def test_a_full_disk_is_said_with_what_to_do(monkeypatch, capsys):
+    def full(**_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "elmlff-runs/stack")
+
+    monkeypatch.setattr(command_line.cli, "main", full)
+    with pytest.raises(SystemExit) as end:
+        command_line.main(["stack"])
+    assert end.value.code == 1
+    assert capsys.readouterr().err == (
+        "elmlff: No space left on device: elmlff-runs/stack; make space, and run the same command again to resume\n"
+    )

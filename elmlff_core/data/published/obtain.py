@@ -14,7 +14,7 @@ from elmlff_core.data.published.catalogue import PublishedDataset, PublishedFile
 from elmlff_core.data.published.download import download
 from elmlff_core.data.published.local_copy import LocalCopy, default_folder, examine, fault, git_blob, whole_sets
 from elmlff_core.errors import DataError, ElmlffError
-from elmlff_core.files import replacing
+from elmlff_core.files import refuse_links, replacing
 
 Fetch = Callable[[Path, Callable[[int], None]], None]
 
@@ -125,6 +125,7 @@ def _locked(folder: Path) -> FileLock:
     """Return a lock so that one process writes at a time; the others wait and then find the files present."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        refuse_links(folder, [".lock"])
         (folder / ".lock").touch()
     except OSError as error:
         raise DataError(f"cannot write {folder}: {error}; --output or ELMLFF_DATA name another folder") from error
