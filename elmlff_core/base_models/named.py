@@ -243,7 +243,7 @@ def train_model(
     Raises
     ------
     ElmlffError
-        The training failed, or another process is running the same training.
+        The training failed, its folder cannot be written, or another process is running the same training.
     """
     assert model.plugin.trainer is not None
     require(model.plugin)
@@ -258,6 +258,8 @@ def train_model(
                 _record(model, len(train), checkpoint, directory, time.perf_counter() - started)
     except Timeout as error:
         raise ElmlffError(f"another run is training '{model.name}' in {directory}: wait for it to end") from error
+    except OSError as error:  # the files of the trainers themselves, on a full disk for example
+        raise ElmlffError(f"cannot train '{model.name}' in {directory}: {error.strerror or error}") from error
     return replace(model, checkpoint=checkpoint)
 
 
