@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import JOBS, REPOSITORY, Place, numbers
-from kills import History, Reference, suffer, watched
+from kills import History, Ordeal, Reference, watched
 
 HERE = Path(__file__).parent
 TURNS = ("stack", "predict", "sweep", "stack", "predict")  # the jobs of successive histories
@@ -113,7 +113,7 @@ def say_where(folder: Path, other: Path) -> None:
 
 
 def made_references(folder: Path) -> dict[str, Reference]:
-    """Return the uninterrupted run of each job, and check that a second one gives the same numbers."""
+    """Return the uninterrupted run of each job."""
     record = folder / "references.pickle"
     if record.exists():
         found: dict[str, Reference] = pickle.loads(record.read_bytes())
@@ -123,12 +123,15 @@ def made_references(folder: Path) -> dict[str, Reference]:
         place = Place(folder / name / "work", folder / name / "cache", folder / name / "tmp")
         job.set_up(place, folder)
         given = place.files()
-        code, seconds, n_changes = watched(job, place, "reference", folder / f"{name}.log")
+        code, seconds, used, n_changes = watched(job, place, "reference", folder / f"{name}.log")
         if code:
             raise SystemExit(f"the uninterrupted {name} failed: see {folder / name}.log")
-        found[name] = Reference(seconds, n_changes, place.files(), numbers(place))
+        found[name] = Reference(used, n_changes, place.files(), numbers(place))
         n_new = len(found[name].files - given)
-        print(f"uninterrupted {name}: {seconds:.1f} s, {n_new} files, {n_changes} changes seen", flush=True)
+        print(
+            f"uninterrupted {name}: {seconds:.1f} s, {used:.1f} s of the processor, {n_new} files, {n_changes} changes seen",
+            flush=True,
+        )
     record.write_bytes(pickle.dumps(found))
     return found
 
@@ -154,9 +157,8 @@ def one_history(
     place = Place(first / name / "work", second / name / "cache", second / name / "tmp")
     log = folder / f"{name}.log"
     log.write_bytes(b"")
-    job.set_up(place, folder / "references")
     history = History(number, job.name, f"{first / name}, cache and TMPDIR {second / name}")
-    suffer(job, place, references[job.name], history, n_kills, f"{seed}-{number}", log)
+    Ordeal(job, place, references[job.name], folder / "references", history, f"{seed}-{number}", log).suffer(n_kills)
     if history.good:
         for path in (first / name, second / name):
             shutil.rmtree(path, ignore_errors=True)
@@ -167,7 +169,7 @@ def one_history(
 
 def kill_in_words(kill: dict[str, Any]) -> str:
     """Describe a kill in a line."""
-    when = f"at {kill['came']} s" + ("" if kill["at"] == "time" else f" ({kill['at']})")
+    when = f"at {kill['came']} processor s" + ("" if kill["at"] == "time" else f" ({kill['at']})")
     return f"{kill['signal']} {when}, code {kill['code']} after {kill['ended']} s"
 
 

@@ -7,7 +7,9 @@ import hashlib
 import json
 import os
 import random
+import resource
 import signal
+import subprocess
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,8 +26,9 @@ CODES = {
     signal.SIGINT: {130, -signal.SIGINT},
 }
 POLL = 0.004  # seconds between looks at the folders
-GRACE = 60.0  # seconds that a signal, or the end of children, may take
+GRACE = 180.0  # seconds that a signal, or the end of children, may take
 PARTIAL = ".partial"
+OLD = b"an older file\n"  # what is at the place of the predictions before
 
 
 @dataclass
@@ -67,9 +70,9 @@ class History:
 
 @dataclass(frozen=True)
 class Reference:
-    """The uninterrupted run of a job: its seconds, the number of changes in its folders, its files and numbers."""
+    """The uninterrupted run of a job: seconds of the processor, changes in its folders, its files and numbers."""
 
-    seconds: float
+    processor_seconds: float
     n_changes: int
     files: set[str]
     numbers: dict[str, Any]
@@ -106,79 +109,119 @@ class Changes:
         return found
 
 
-def watched(job: Job, place: Place, token: str, log: Path) -> tuple[int, float, int]:
-    """Run a job to its end; return exit code, seconds and the number of changes."""
-    changes, started = Changes(place), time.monotonic()
+def watched(job: Job, place: Place, token: str, log: Path) -> tuple[int, float, float, int]:
+    """Run a job to its end; return exit code, seconds, seconds of the processor, and the number of changes."""
+    changes, started, used = Changes(place), time.monotonic(), _used_by_children()
     process = job.start(place, token, log)
     while (code := process.poll()) is None:
         changes.look()
         time.sleep(POLL)
-    return code, time.monotonic() - started, changes.look()
+    return code, time.monotonic() - started, _used_by_children() - used, changes.look()
 
 
-def suffer(
-    job: Job, place: Place, reference: Reference, history: History, n_kills: int, seed: str, log: Path
-) -> History:
-    """Kill `job` in `place` `n_kills` times, run it to its end, and write into `history` what was found."""
-    rng = random.Random(seed)
-    old = b"an older file\n"
-    output = place.work / "out.extxyz"
-    if job.name == "predict" and rng.random() < 0.5:
-        output.write_bytes(old)
-    token = f"{seed}-{os.getpid()}"
-    for _ in range(n_kills):
-        _kill(job, place, reference, history, rng, token, log)
-        history.torn += torn_files(place, {old, reference_output(reference)})
-    code, _ = job.finish(place, token, log)
-    history.resumed = code == 0
-    if code:
-        history.faults.append(f"the command that should have resumed ended with code {code}")
-    else:
-        history.different = differences(numbers(place), reference.numbers)
-        history.fragments = sorted(place.files() ^ reference.files)
-    history.orphans += outlived(token)
-    if "Traceback (most recent call last)" in log.read_text(errors="replace"):
-        history.faults.append(f"there is a traceback in {log}")
-    return history
+def _used_by_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
-def reference_output(reference: Reference) -> str:
-    """Return the digest of the predictions of the uninterrupted run."""
-    return str(reference.numbers.get("out.extxyz", ""))
+def processor_seconds(pid: int) -> float:
+    """Return the seconds that a process and its children have used: unlike time, they do not depend on the load."""
+    total, left = 0, [pid]
+    while left:
+        folder = Path(f"/proc/{left.pop()}")
+        try:
+            total += sum(map(int, (folder / "stat").read_text().rpartition(")")[2].split()[11:15]))
+            for task in (folder / "task").iterdir():
+                left += map(int, (task / "children").read_text().split())
+        except OSError:  # ended in the meantime
+            continue
+    return total / os.sysconf("SC_CLK_TCK")
 
 
-def _kill(
-    job: Job, place: Place, reference: Reference, history: History, rng: random.Random, token: str, log: Path
-) -> None:
-    """Start the job, send a signal at a random time or at a random change in its folders, and wait for the end."""
-    number = rng.choice(SIGNALS)
-    at_change = rng.random() < 0.6
-    seconds = rng.uniform(0.02, 1.0) * reference.seconds
-    n_changes = rng.randint(1, reference.n_changes)
-    changes, started = Changes(place), time.monotonic()
-    process = job.start(place, token, log)
-    while process.poll() is None:
-        if (changes.look() >= n_changes) if at_change else (time.monotonic() - started >= seconds):
-            break
-        time.sleep(POLL)
-    came = time.monotonic() - started
-    process.send_signal(number)
-    try:
-        code = process.wait(GRACE)
-    except Exception:
-        process.kill()
-        code = process.wait()
-        history.faults.append(f"{number.name} did not end the command within {GRACE:.0f} s")
-    ended = time.monotonic() - started - came
-    orphans = outlived(token)
-    history.orphans += orphans
-    early = code == 0  # it was finished before the signal
-    if not early and code not in CODES[number]:
-        history.faults.append(f"exit code {code} after {number.name}, expected {sorted(CODES[number])}")
-    history.kills.append(
-        {"signal": number.name, "came": round(came, 3), "at": f"change {n_changes}" if at_change else "time",
-         "code": code, "ended": round(ended, 3)}
-    )  # fmt: skip
+@dataclass
+class Ordeal:
+    """One job that is killed, and what is found.
+
+    Attributes
+    ----------
+    job, place, reference : the job, its folders and its uninterrupted run
+    references : folder of the uninterrupted runs
+    history : receives what is found
+    seed : decides signals and times
+    log : file for the output of the job
+    """
+
+    job: Job
+    place: Place
+    reference: Reference
+    references: Path
+    history: History
+    seed: str
+    log: Path
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(self.seed)
+        self.token = f"{self.seed}-{os.getpid()}"
+
+    def suffer(self, n_kills: int) -> None:
+        """Kill the job `n_kills` times and run it to its end; start anew where it ended before it was killed."""
+        self._begin()
+        while len(self.history.kills) < n_kills:
+            if self._kill():
+                self.history.torn += torn_files(self.place, {OLD, str(self.reference.numbers.get("out.extxyz", ""))})
+            else:
+                self._compare()
+                self._begin()
+        code, _ = self.job.finish(self.place, self.token, self.log)
+        self.history.resumed = code == 0
+        if code:
+            self.history.faults.append(f"the command that should have resumed ended with code {code}")
+        else:
+            self._compare()
+        self.history.orphans += outlived(self.token)
+        if "Traceback (most recent call last)" in self.log.read_text(errors="replace"):
+            self.history.faults.append(f"there is a traceback in {self.log}")
+
+    def _begin(self) -> None:
+        self.job.set_up(self.place, self.references)
+        if self.job.name == "predict" and self.rng.random() < 0.5:
+            (self.place.work / "out.extxyz").write_bytes(OLD)
+
+    def _compare(self) -> None:
+        """Compare numbers and files with those of the uninterrupted run."""
+        self.history.different += differences(numbers(self.place), self.reference.numbers)
+        self.history.fragments += sorted(self.place.files() ^ self.reference.files)
+
+    def _kill(self) -> bool:
+        """Start the job and send a signal at a random time or change; return whether it came before the end."""
+        number, at_change = self.rng.choice(SIGNALS), self.rng.random() < 0.6
+        seconds = self.rng.uniform(0.02, 1.0) * self.reference.processor_seconds
+        n_changes = self.rng.randint(1, self.reference.n_changes)
+        changes = Changes(self.place)
+        process = self.job.start(self.place, self.token, self.log)
+        while process.poll() is None:
+            if (changes.look() >= n_changes) if at_change else (processor_seconds(process.pid) >= seconds):
+                break
+            time.sleep(POLL if at_change else 0.05)
+        came, started = processor_seconds(process.pid), time.monotonic()
+        process.send_signal(number)
+        try:
+            code = process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+            self.history.faults.append(f"{number.name} did not end the command within {GRACE:.0f} s")
+        ended = time.monotonic() - started
+        self.history.orphans += outlived(self.token)
+        if code == 0:
+            return False
+        if code not in CODES[number]:
+            self.history.faults.append(f"exit code {code} after {number.name}, expected {sorted(CODES[number])}")
+        self.history.kills.append(
+            {"signal": number.name, "came": round(came, 2), "at": f"change {n_changes}" if at_change else "time",
+             "code": code, "ended": round(ended, 2)}
+        )  # fmt: skip
+        return True
 
 
 def outlived(token: str) -> list[str]:
