@@ -128,10 +128,8 @@ def made_references(folder: Path) -> dict[str, Reference]:
             raise SystemExit(f"the uninterrupted {name} failed: see {folder / name}.log")
         found[name] = Reference(used, n_changes, place.files(), numbers(place))
         n_new = len(found[name].files - given)
-        print(
-            f"uninterrupted {name}: {seconds:.1f} s, {used:.1f} s of the processor, {n_new} files, {n_changes} changes seen",
-            flush=True,
-        )
+        times = f"{seconds:.1f} s, {used:.1f} s of the processor"
+        print(f"uninterrupted {name}: {times}, {n_new} files, {n_changes} changes seen", flush=True)
     record.write_bytes(pickle.dumps(found))
     return found
 
