@@ -6,7 +6,7 @@ PYTHON ?= $(shell for candidate in python3 python3.12 python3.13 python3.14 pyth
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz lint bench docs clean
+.PHONY: demo test fuzz lint bench crash docs clean
 
 demo: $(VENV)/installed-all
 	$(BIN)/elmlff stack --models dp1,painn,nep --meta egat,conservative
@@ -50,6 +50,11 @@ docs: $(VENV)/installed-docs
 
 bench: $(VENV)/installed-all
 	$(BIN)/python benchmarks/run.py
+
+# Kills at random points and a full disk: nothing may be lost.  It takes about an hour and goes on where it was interrupted.
+KILLS := 100
+crash: $(VENV)/installed-all
+	$(BIN)/python benchmarks/crash --kills $(KILLS)
 
 clean:
 	rm -rf $(VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache

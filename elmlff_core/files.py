@@ -1,24 +1,28 @@
-"""Writing files so that each is complete or not there at all.
+"""Writing files so that each is complete or not there at all, and never through a link that somebody planted.
 
-Text or bytes are written to a partial file in the same folder, which replaces the target once it is complete on disk.
-After a killed run, a full disk or a second writer, the target is the old file or the new one, never half of a file.
+A file is written in a temporary folder beside it, and replaces the target once it is complete on disk.  After a killed
+run, a full disk or a second writer, the target is the old file or the new one, never half of a file.  What a killed
+writer has left is removed by the next one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
 import json
 import math
 import os
 import secrets
+import shutil
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from elmlff_core.errors import ElmlffError
@@ -26,33 +30,46 @@ from elmlff_core.errors import ElmlffError
 SEAL = "sha256"  # the key with the hash of all other keys
 VERSION = "format_version"  # a key that a format may have
 FORMAT_VERSION = 1  # of all records
+PARTIAL = ".partial"
+LOCK = "writer.lock"
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a partial file to write; it replaces `path` at the end of the block, or is removed if the block fails.
+def replacing(path: Path, flush: bool = True) -> Iterator[Path]:
+    """Yield a path to write to; it replaces `path` at the end of the block, or is removed if the block fails.
 
-    The name of the partial file is unique, so that writers on several machines that share a folder do not use the same
-    one.  The last writer wins.
+    The yielded path has the same name in a temporary folder of its own, because libraries choose the format by the name
+    or write temporary files beside it.  Writers on several machines that share a folder do not meet; the last one wins.
+    A folder may be written instead of a file, where `path` does not exist.  A symbolic link at `path` is replaced, not
+    followed.
+
+    Parameters
+    ----------
+    path : the file or folder
+    flush : whether to wait until it is on disk, about 10 ms; without this, it may be empty after a power cut
 
     Raises
     ------
     ElmlffError
-        The file cannot be written or replaced: no permission, no space, no such folder.
+        The file cannot be written or replaced: no permission, no space, no such folder, a device.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
-        yield partial
-        _flush(partial)
-        os.replace(partial, path)
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ElmlffError(f"cannot write {path}: it is a device or a pipe, expected the name of a file")
+        _remove_leftovers(path)
+        with _temporary_folder(path) as folder:
+            partial = folder / path.name
+            yield partial
+            if flush:
+                _flush(partial)
+            if partial.is_file():  # some libraries write files that only their owner may read
+                partial.chmod(folder.stat().st_mode & 0o666)
+            os.replace(partial, path)
     except OSError as error:
         raise ElmlffError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write `data` to `path`; raise ElmlffError if that fails."""
     with replacing(path) as partial:
         partial.write_bytes(data)
@@ -71,6 +88,12 @@ def write_json(path: Path, value: Any, indent: int | None = None) -> None:
 def json_text(value: Any, indent: int | None = 1) -> str:
     """Return `value` as JSON for other programs: numbers that are not finite, which JSON does not have, become null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[object]], flush: bool = True) -> None:
+    """Write `rows`, the first of which has the titles, to `path` as CSV; `flush` as in `replacing`."""
+    with replacing(path, flush) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
 
 
 def read_json(path: Path, keys: Collection[str] = (), remedy: str = "restore it or remove it") -> dict[str, Any]:
@@ -168,10 +191,80 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def refuse_links(folder: Path, parts: Collection[str] = ()) -> None:
+    """Refuse to write into `folder` if a symbolic link in it leads out of it.
+
+    A folder from somebody else could otherwise make elmlff write to any place of its user.  `folder` itself may be a
+    link.
+
+    Parameters
+    ----------
+    folder : the folder that will be written
+    parts : names in `folder` to which the check is limited; all if empty
+
+    Raises
+    ------
+    ElmlffError
+        There is such a link; the message names it.
+    """
+    inside = folder.resolve()
+    for place, folders, files in os.walk(folder):
+        if parts and Path(place) == folder:
+            folders[:] = [name for name in folders if name in parts]
+            files = [name for name in files if name in parts]
+        for path in (Path(place, name) for name in (*folders, *files)):
+            if path.is_symlink() and not _resolved(path).is_relative_to(inside):
+                raise ElmlffError(
+                    f"{path} is a symbolic link to {os.readlink(path)}, outside of {folder}: elmlff does not write "
+                    "through it; remove the link"
+                )
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # links that lead to each other
+        return Path(os.readlink(path))
+
+
+@contextmanager
+def _temporary_folder(path: Path) -> Iterator[Path]:
+    """Make a folder beside `path`, locked as long as it is in use, and remove it with its contents."""
+    while True:
+        folder = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+        folder.mkdir()
+        lock = FileLock(folder / LOCK, timeout=0)
+        try:
+            lock.acquire()
+            break
+        except (Timeout, FileNotFoundError):  # another writer has taken the new folder for a leftover
+            continue
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    try:
+        yield folder
+    finally:
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary folders of writers of `path` that were killed: nobody holds their locks."""
+    for name in os.listdir(path.parent):
+        if not (name.startswith(f".{path.name}.") and name.endswith(PARTIAL)):
+            continue
+        folder = path.with_name(name)
+        with contextlib.suppress(OSError, Timeout), FileLock(folder / LOCK, timeout=0):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _flush(path: Path) -> None:
     """Write the contents to disk before the file is renamed: after a power cut it could otherwise be empty."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+    for found in (path, *path.rglob("*")):
+        if found.is_file():
+            with found.open("rb+") as file:
+                os.fsync(file.fileno())
 
 
 def _finite(value: Any) -> Any:

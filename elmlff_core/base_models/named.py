@@ -18,7 +18,7 @@ from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Prese
 from elmlff_core.contracts.progress import ProgressCallback
 from elmlff_core.contracts.protocols import BaseForceField, TrainingLength, TrainingRequest
 from elmlff_core.errors import ConfigError, DataError, ElmlffError, ForceFieldError, did_you_mean
-from elmlff_core.files import read_record, sha256_of, write_record
+from elmlff_core.files import read_record, refuse_links, sha256_of, write_record
 from elmlff_core.plugins.registry import registry, require
 from elmlff_core.settings.config import Config, ModelConfig
 from elmlff_core.settings.reading import validated
@@ -255,11 +255,12 @@ def train_model(
     Raises
     ------
     ElmlffError
-        The training failed, or another process is running the same training.
+        The training failed, its folder cannot be written, or another process is running the same training.
     """
     assert model.plugin.trainer is not None
     require(model.plugin)
     directory.mkdir(parents=True, exist_ok=True)
+    refuse_links(directory)
     try:
         with FileLock(directory / "training.lock", timeout=0):
             if (checkpoint := trained_checkpoint(directory)) is None:
@@ -269,6 +270,8 @@ def train_model(
                 _record(model, len(train), checkpoint, directory, time.perf_counter() - started)
     except Timeout as error:
         raise ElmlffError(f"another run is training '{model.name}' in {directory}: wait for it to end") from error
+    except OSError as error:  # the files of the trainers themselves, on a full disk for example
+        raise ElmlffError(f"cannot train '{model.name}' in {directory}: {error.strerror or error}") from error
     return replace(model, checkpoint=checkpoint)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -15,13 +16,11 @@ def command(force: bool) -> None:
     """Write elmlff.toml to the current folder, with every setting, its default and its meaning."""
     from importlib.resources import files
 
+    from elmlff_core.files import write_text
+
     path = Path("elmlff.toml")
     text = (files("elmlff_core") / "templates" / "settings" / "elmlff.toml.txt").read_text(encoding="utf-8")
-    try:
-        with path.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise ElmlffError(f"{path} exists; --force overwrites it") from error
-    except OSError as error:
-        raise ElmlffError(f"cannot write {path}: {error}") from error
+    if os.path.lexists(path) and not force:
+        raise ElmlffError(f"{path} exists; --force overwrites it")
+    write_text(path, text)
     click.echo(f"wrote {path} with the default of every key; next: elmlff stack")

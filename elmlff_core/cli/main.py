@@ -5,6 +5,7 @@ A command is imported when it is called, so that `elmlff --help` does not wait f
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -109,13 +110,24 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         _fail(str(error))
-    except Exception as error:  # the system refuses a file, or a bug in elmlff or a backend: still one line
+    except OSError as error:
         if debug:
             raise
-        if isinstance(error, OSError) and error.filename is not None and error.strerror:
-            path = os.fsdecode(error.filename)
-            _fail(f"cannot use {path}: {error.strerror}; check its name, its permissions and the space on the disk")
+        _fail(_refused_by_the_system(error))
+    except Exception as error:  # a bug in elmlff or a backend: still one line
+        if debug:
+            raise
         _fail(f"unexpected {type(error).__name__}: {error}; run the command with --debug to see where")
+
+
+def _refused_by_the_system(error: OSError) -> str:
+    """Return the message for an error of the system, such as a full disk."""
+    what = error.strerror or str(error)
+    if error.filename is not None:
+        what = f"cannot use {os.fsdecode(error.filename)}: {what}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{what}; make space, and run the same command again to resume"
+    return f"{what}; check its name, its permissions and the space on the disk (--debug shows where)"
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

@@ -72,13 +72,13 @@ def cache(directory: Path) -> Iterator[Finding]:
         with tempfile.TemporaryFile(dir=directory):
             pass
         # Another run may remove a file while the files are counted.
-        files = [path for path in directory.rglob("*.h5") if path.is_file()]
+        files = [path for path in directory.rglob("*.safetensors") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
         free = shutil.disk_usage(directory).free
     except OSError as error:
         yield Finding("cache", str(directory), "wrong", f"cannot be written: {error.strerror or error}", remedy)
         return
-    message = f"{len(files)} predictions, {size / 1e6:.1f} MB; {free / 1e9:.1f} GB free on its disk"
+    message = f"predictions in {len(files)} files, {size / 1e6:.1f} MB; {free / 1e9:.1f} GB free on its disk"
     if free < LITTLE_SPACE:
         yield Finding("cache", str(directory), "wrong", f"{message}: too little", remedy)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from elmlff_core import files
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.features.metrics import metrics
@@ -76,14 +76,13 @@ def over_seeds(errors: Sequence[Errors]) -> tuple[Errors, Errors]:
 
 def write_csv(errors: Sequence[ModelErrors], path: Path) -> None:
     """Write a line for each model, split and metric; the standard deviation over seeds is empty for one seed."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("name", "kind", "split", "metric", "value", "seed_std"))
-        for model in errors:
-            for split, metrics_of_split in model.errors.items():
-                for metric, value in metrics_of_split.items():
-                    std = f"{model.seed_std[split][metric]:.6g}" if model.seed_std else ""
-                    writer.writerow((model.name, model.kind, split, metric, f"{value:.6g}", std))
+    rows: list[tuple[str, ...]] = [("name", "kind", "split", "metric", "value", "seed_std")]
+    for model in errors:
+        for split, metrics_of_split in model.errors.items():
+            for metric, value in metrics_of_split.items():
+                std = f"{model.seed_std[split][metric]:.6g}" if model.seed_std else ""
+                rows.append((model.name, model.kind, split, metric, f"{value:.6g}", std))
+    files.write_csv(path, rows)
 
 
 def as_records(errors: Sequence[ModelErrors]) -> list[dict[str, object]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.hookspecs import Options
@@ -17,6 +17,7 @@ from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import FitRequest, check_masks
 from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.features.linear_combination import LinearCombination
+from elmlff_core.files import write_bytes
 
 
 class LinearOptions(Options):
@@ -55,7 +56,7 @@ class LinearMeta:
         """Write the weights to a safetensors file."""
         assert self.combination is not None, "fit or load first"
         tensors = {"atomic_numbers": self.combination.atomic_numbers, "weights": self.combination.weights}
-        save_file(tensors | self.energy.tensors(), directory / "meta.safetensors")
+        write_bytes(directory / "meta.safetensors", save(tensors | self.energy.tensors()))
 
     def load(self, directory: Path) -> None:
         """Read the files that `save` wrote."""

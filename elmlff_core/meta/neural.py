@@ -9,13 +9,14 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import FitRequest, check_masks
 from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.features.linear_combination import LinearCombination
+from elmlff_core.files import write_bytes, write_json
 from elmlff_core.graphs.batch import GraphDataset
 from elmlff_core.graphs.evaluation import evaluate_network
 from elmlff_core.graphs.masks import BaseMasks
@@ -98,10 +99,10 @@ class NeuralMeta:
     def save(self, directory: Path) -> None:
         """Write the tensors to a safetensors file, and the shapes needed to rebuild the network to JSON."""
         assert self.network is not None, "fit or load first"
-        (directory / "meta.json").write_text(json.dumps(self.shapes))
+        write_json(directory / "meta.json", self.shapes)
         tensors = {f"{NETWORK}{key}": value.cpu().contiguous() for key, value in self.network.state_dict().items()}
         energy = {key: torch.from_numpy(value) for key, value in self.energy.tensors().items()}
-        save_file(tensors | energy, directory / "meta.safetensors")
+        write_bytes(directory / "meta.safetensors", save(tensors | energy))
 
     def load(self, directory: Path) -> None:
         """Read the files that `save` wrote."""

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.hookspecs import Options
@@ -14,6 +14,7 @@ from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import FitRequest, check_masks
 from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.features.metrics import force_metrics
+from elmlff_core.files import write_bytes, write_json
 
 
 class NoOptions(Options):
@@ -39,7 +40,7 @@ class _SimpleMeta:
 
     def save(self, directory: Path) -> None:
         # A safetensors file may be empty, so every meta-model has the same two files.
-        save_file(self.energy.tensors(), directory / "meta.safetensors")
+        write_bytes(directory / "meta.safetensors", save(self.energy.tensors()))
 
     def load(self, directory: Path) -> None:
         self.energy = EnergyCombination.from_tensors(load_file(directory / "meta.safetensors"))
@@ -80,7 +81,7 @@ class BestMeta(_SimpleMeta):
     def save(self, directory: Path) -> None:
         """Write the name of the chosen base model, and the energy combination."""
         super().save(directory)
-        (directory / "best.json").write_text(json.dumps({"model": self.model}))
+        write_json(directory / "best.json", {"model": self.model})
 
     def load(self, directory: Path) -> None:
         """Read the files that `save` wrote."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from string import Template
 
 from elmlff_core.errors import ElmlffError, PluginError
+from elmlff_core.files import replacing
 from elmlff_core.plugins.registry import registry
 from elmlff_core.plugins.requirements import is_importable
 
@@ -63,9 +64,11 @@ def write_adapter_package(name: str, directory: Path | None = None) -> Path:
         target: Template((templates / source).read_text()).substitute(values) for source, target in targets.items()
     }
     try:
-        directory.mkdir(parents=True)
-        for target, text in texts.items():
-            (directory / target).write_text(text)
+        directory.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ElmlffError(f"cannot write {directory}: {error}") from error
+    with replacing(directory) as partial:
+        partial.mkdir()
+        for target, text in texts.items():
+            (partial / target).write_text(text)
     return directory

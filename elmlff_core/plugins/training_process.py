@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ LOG_NAME = "training.log"
 TAIL_LINES = 15
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 5.0
+LITTLE_SPACE = 2**20  # bytes; a trainer that fails with less has met a full disk
 
 # Small systems train fastest with one thread; more threads than cores are ten times slower.  Variables that the user
 # has set take precedence.
@@ -78,6 +80,11 @@ def run_trainer(arguments: Sequence[str], directory: Path, model: str, adapter: 
     finally:
         _terminate(child)
     if child.returncode != 0:
+        if (free := shutil.disk_usage(directory).free) < LITTLE_SPACE:
+            raise ForceFieldError(
+                f"training of model '{model}' (adapter '{adapter}') failed, and the disk of {directory} has only "
+                f"{free // 1024} kB left: make space, and run the same command again to resume"
+            )
         raise ForceFieldError(
             f"training of model '{model}' (adapter '{adapter}') failed with exit code {child.returncode}; "
             f"the end of {log}:\n{tail(log)}"

@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from elmlff_core.evaluation.errors_in_detail import DetailedErrors
 from elmlff_core.features.metrics import force_metrics
+from elmlff_core.files import write_bytes
 from elmlff_core.uncertainty.quality import UncertaintyQuality
 
 BLUE, ORANGE, GREY = "#3366aa", "#dd7722", "#888888"
@@ -97,7 +98,7 @@ def parity(reference: np.ndarray, predictions: Mapping[str, np.ndarray], n_atoms
     for place in range(len(predictions), n_bands * n_columns):
         for row in range(2):
             axes[2 * (place // n_columns) + row, place % n_columns].set_axis_off()
-    figure.savefig(path, dpi=DPI)
+    write_bytes(path, as_png(figure))
 
 
 def learning_curve(source: Path, levels: Mapping[str, float], path: Path) -> None:
@@ -123,7 +124,7 @@ def learning_curve(source: Path, levels: Mapping[str, float], path: Path) -> Non
     axes.set_ylabel("force error (eV/Å)")
     plain_numbers(axes.yaxis)
     axes.legend(frameon=False, fontsize=9)
-    figure.savefig(path, dpi=DPI)
+    write_bytes(path, as_png(figure))
 
 
 def errors_by_force(errors: Sequence[DetailedErrors], stack: str) -> Figure:

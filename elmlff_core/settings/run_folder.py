@@ -12,7 +12,7 @@ import tomli_w
 from filelock import FileLock, Timeout
 
 from elmlff_core.errors import ConfigError
-from elmlff_core.files import read_record, write_record, write_text
+from elmlff_core.files import PARTIAL, read_record, refuse_links, write_record, write_text
 from elmlff_core.settings.config import Config
 
 RUN_FILE = "run.json"
@@ -49,8 +49,9 @@ class RunFolder:
 
         Raises
         ------
-        ConfigError
-            `path` is a file, or holds another run or other files, or another process works in it.
+        ElmlffError
+            `path` is a file, or holds another run, other files or links that lead out of it, or another process works
+            in it.
         """
         record = path / RUN_FILE
         if path.exists() and not path.is_dir():
@@ -62,9 +63,10 @@ class RunFolder:
                     f"{path} holds another run (its {CONFIG_FILE} or data are different): choose another --output, "
                     "or remove that folder"
                 )
-        elif path.exists() and any(found.name != LOCK_FILE for found in path.iterdir()):
+        elif path.exists() and not _left_at_its_start(path):
             raise ConfigError(f"{path} is not empty and holds no run: choose another --output")
         path.mkdir(parents=True, exist_ok=True)
+        refuse_links(path)
         lock = _locked(path)
         write_record(record, {"key": key})
         write_text(path / CONFIG_FILE, tomli_w.dumps(_without_none(config.model_dump(mode="json"))))
@@ -86,6 +88,11 @@ class RunFolder:
         return (
             read_record(path, shape, f"remove {path}, and the same command makes it again") if path.exists() else None
         )
+
+
+def _left_at_its_start(path: Path) -> bool:
+    """Return whether `path` is empty, or holds only what a run writes before its first record."""
+    return all(found.name in (LOCK_FILE, HOLDER_FILE) or found.suffix == PARTIAL for found in path.iterdir())
 
 
 def _locked(path: Path) -> FileLock:

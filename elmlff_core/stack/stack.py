@@ -21,7 +21,7 @@ from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import MetaModel
 from elmlff_core.errors import ElmlffError
-from elmlff_core.files import check_digests, read_record, sha256_of, write_record
+from elmlff_core.files import check_digests, read_record, refuse_links, replacing, sha256_of, write_record
 from elmlff_core.fits.fit import META_FOLDER
 from elmlff_core.fits.meta_models import make_meta
 from elmlff_core.settings.config import ModelConfig
@@ -142,6 +142,7 @@ class Stack:
 
         Checkpoints of base models are referenced by path and SHA-256; with `bundle` they are copied into the folder.
         """
+        refuse_links(directory, (META_FOLDER, BUNDLE_FOLDER))
         meta_folder = directory / META_FOLDER
         meta_folder.mkdir(parents=True, exist_ok=True)
         self.meta.save(meta_folder)
@@ -215,7 +216,8 @@ def _model_record(model: NamedModel, directory: Path, bundle: bool) -> dict[str,
         if bundle:
             target = directory / BUNDLE_FOLDER / f"{model.name}{''.join(source.suffixes)}"
             target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(source, target)
+            with replacing(target) as partial:
+                shutil.copyfile(source, partial)
             source = target.resolve()
         inside = source.is_relative_to(directory.resolve())
         checkpoint = {

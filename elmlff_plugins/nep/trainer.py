@@ -6,6 +6,7 @@ first draws the batches that were already used, without taking steps, so that th
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from neppo.cli import main
 from neppo.trainer import Trainer
 
-from elmlff_core.files import is_whole_archive, replacing
+from elmlff_core.files import is_whole_archive, write_bytes
 
 STATE = Path("resume.pt")
 KEPT = ("_step", "_previous_report_step", "_best_loss", "_best_row")
@@ -55,8 +56,9 @@ class ResumableTrainer(Trainer):
             return
         state = {name: getattr(self, name) for name in KEPT}
         state |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "n_taken": self.n_taken}
-        with replacing(STATE) as partial:
-            torch.save(state, partial)
+        buffer = io.BytesIO()  # on a full disk, torch itself raises an error that does not say so
+        torch.save(state, buffer)
+        write_bytes(STATE, buffer.getbuffer())
 
 
 if __name__ == "__main__":

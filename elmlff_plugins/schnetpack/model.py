@@ -13,7 +13,7 @@ import schnetpack as spk
 import torch
 from ase import Atoms
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from schnetpack import properties
 from schnetpack.data.loader import _atoms_collate_fn as collate
 
@@ -81,7 +81,9 @@ def save_safetensors(model: torch.nn.Module, architecture: Architecture, path: P
     """Write the weights, with the architecture as JSON in the metadata of the file."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"format": FORMAT, "version": str(FORMAT_VERSION), "architecture": json.dumps(asdict(architecture))}
-    save_file(weights, path, metadata=metadata)
+    from elmlff_core.files import write_bytes  # workers in other environments only read
+
+    write_bytes(path, save(weights, metadata=metadata))
 
 
 def load_safetensors(path: Path) -> tuple[spk.model.NeuralNetworkPotential, Architecture]:

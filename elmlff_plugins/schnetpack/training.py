@@ -23,7 +23,7 @@ from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.progress import Progress, ProgressCallback
 from elmlff_core.contracts.protocols import TrainingRequest
 from elmlff_core.errors import ForceFieldError
-from elmlff_core.files import replacing, write_text
+from elmlff_core.files import write_text
 from elmlff_core.meta.training.checkpoints import WholeCheckpoints, readable_checkpoint
 from elmlff_core.plugins.toolkit import by_atomic_number, element_energies, summed_element_energies
 from elmlff_plugins.schnetpack.model import Architecture, Sample, SampleMaker, save_safetensors, set_precision
@@ -90,8 +90,7 @@ def train(request: TrainingRequest, family: str, n_epochs: int) -> Path:
     model.load_state_dict(
         {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
     )
-    with replacing(directory / MODEL) as partial:
-        save_safetensors(model, architecture, partial)
+    save_safetensors(model, architecture, directory / MODEL)
     for leftover in (BEST, LAST):
         (directory / leftover).unlink(missing_ok=True)
     return directory / MODEL

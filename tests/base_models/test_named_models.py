@@ -8,13 +8,20 @@ import pytest
 
 from elmlff_core.base_models import named
 from elmlff_core.base_models.listing import list_models
-from elmlff_core.base_models.named import default_base_models, model_settings, resolve_model, with_base_models
+from elmlff_core.base_models.named import (
+    default_base_models,
+    model_settings,
+    resolve_model,
+    train_model,
+    with_base_models,
+)
 from elmlff_core.contracts.hookspecs import Preset
-from elmlff_core.errors import ConfigError, PluginError
+from elmlff_core.errors import ConfigError, ElmlffError, PluginError
 from elmlff_core.plugins.records import Failure, Origin
 from elmlff_core.plugins.registry import Registry, registry
 from elmlff_core.settings.config import Config
 from elmlff_core.settings.reading import read_config
+from tests.trained_models import labelled, rattled
 
 EMT = {"adapter": "ase", "options": {"calculator": "ase.calculators.emt:EMT"}}
 
@@ -128,3 +135,21 @@ def test_cutoffs_are_read_from_the_option_that_the_adapter_names(tmp_path: Path)
     config = config_of(models={"near": {"adapter": "dp", "options": {"rcut": 4.5}}, "metal": EMT})
     cutoffs = {entry.name: entry.cutoff for entry in list_models(config, tmp_path)}
     assert (cutoffs["near"], cutoffs["nep"], cutoffs["painn"], cutoffs["metal"]) == (4.5, 8.0, 5.0, None)
+
+
+def test_a_training_whose_folder_cannot_be_written_is_named(tmp_path):
+    pytest.importorskip("neppo", reason="a model that can be trained")
+    (tmp_path / "training.lock").mkdir()
+    data = labelled(rattled("CH4", 2, 0))
+    with pytest.raises(ElmlffError, match=rf"cannot train 'nep' in {tmp_path}: Is a directory"):
+        train_model(resolve_model(Config(), "nep"), data, data, 0, tmp_path, lambda _: None)
+
+
+def test_planted_links_in_the_folder_of_a_training_are_refused(tmp_path):
+    pytest.importorskip("neppo", reason="a model that can be trained")
+    (tmp_path / "trained").mkdir()
+    (tmp_path / "trained" / "training.log").symlink_to(tmp_path / "precious")
+    data = labelled(rattled("CH4", 2, 0))
+    with pytest.raises(ElmlffError, match=r"training\.log is a symbolic link to .*precious"):
+        train_model(resolve_model(Config(), "nep"), data, data, 0, tmp_path / "trained", lambda _: None)
+    assert not (tmp_path / "precious").exists()

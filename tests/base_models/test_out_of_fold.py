@@ -169,12 +169,12 @@ def test_the_run_reports_which_features_are_out_of_fold(workplace: Path) -> None
 def test_another_run_finds_the_trainings_of_the_folds(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELMLFF_CACHE", str(workplace / "cache"))
     before = {path: path.stat().st_mtime_ns for path in (workplace / "models").rglob("*") if path.suffix != ".lock"}
-    cached = {path: path.stat().st_mtime_ns for path in (workplace / "cache").rglob("*.h5")}
+    cached = {path: path.stat().st_mtime_ns for path in (workplace / "cache").rglob("*.safetensors")}
     build_stack(settings(workplace, meta={"name": "mean"}), workplace / "other", workplace / "models")
     assert len(list((workplace / "models" / "folds").iterdir())) == N_FOLDS
     after = {path: path.stat().st_mtime_ns for path in before if path.is_file()}
     assert after == {path: time for path, time in before.items() if path.is_file()}
-    assert {path: path.stat().st_mtime_ns for path in (workplace / "cache").rglob("*.h5")} == cached
+    assert {path: path.stat().st_mtime_ns for path in (workplace / "cache").rglob("*.safetensors")} == cached
 
 
 def test_a_given_checkpoint_is_not_retrained(

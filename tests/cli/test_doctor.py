@@ -49,9 +49,9 @@ def test_cores_are_no_more_than_the_process_may_use():
 
 
 def test_the_cache_is_measured(tmp_path):
-    (tmp_path / "one.h5").write_bytes(b"0" * 2_500_000)
+    (tmp_path / "one.safetensors").write_bytes(b"0" * 2_500_000)
     (finding,) = machine.cache(tmp_path)
-    assert finding.message.startswith("1 predictions, 2.5 MB")
+    assert finding.message.startswith("predictions in 1 files, 2.5 MB")
 
 
 def test_a_cache_that_cannot_be_written_is_wrong(tmp_path):

@@ -1,10 +1,15 @@
 """How commands end: help, errors in one line, tracebacks on request."""
 
+import errno
+import os
 import subprocess
 import sys
 import threading
 
+import pytest
+
 from elmlff_core.cli import console
+from elmlff_core.cli import main as command_line
 from elmlff_core.contracts.progress import Progress
 
 
@@ -51,3 +56,17 @@ def test_a_warning_of_elmlff_is_one_line(tmp_path):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert result.stderr == "note: model dp1 is crowded\n"
+
+
+def test_a_full_disk_is_said_with_what_to_do(monkeypatch, capsys):
+    def full(**_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "elmlff-runs/stack")
+
+    monkeypatch.setattr(command_line.cli, "main", full)
+    with pytest.raises(SystemExit) as end:
+        command_line.main(["stack"])
+    assert end.value.code == 1
+    assert capsys.readouterr().err == (
+        "elmlff: cannot use elmlff-runs/stack: No space left on device; "
+        "make space, and run the same command again to resume\n"
+    )

@@ -141,3 +141,36 @@ def test_a_trained_model_that_is_gone_is_said(tmp_path: Path) -> None:
     write_record(tmp_path / "trained.json", record)
     with pytest.raises(ForceFieldError, match=r"names .*gone\.pth, which is not there: remove the folder"):
         trained_checkpoint(tmp_path)
+
+
+PLANTED = {
+    "report.html": "file", "learning_curve.png": "file", ".lock": "file", ".lock-holder": "file", "metrics.csv": "file",
+    "fit": "folder", "meta": "folder", "fit/gat/learning_curve.csv": "file",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_planted_links_are_not_followed(workplace: Path, finished: Path, tmp_path: Path, name: str) -> None:
+    """A run folder of somebody else, with the record of the same run, so that elmlff would go on in it."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("mine")
+    run = tmp_path / "run"
+    (run / name).parent.mkdir(parents=True)
+    (run / "run.json").write_bytes((finished / "run.json").read_bytes())
+    (run / name).symlink_to(outside / "precious" if PLANTED[name] == "file" else outside)
+    stderr = elmlff(workplace, "stack", "--meta", "mean,linear", "--output", str(run), code=1).stderr
+    assert f"{run / name} is a symbolic link to {outside}" in stderr
+    assert "outside of" in stderr
+    assert [path.name for path in outside.iterdir()] == ["precious"]
+    assert (outside / "precious").read_text() == "mine"
+
+
+def test_a_run_goes_on_where_it_was_killed_before_its_record(tmp_path: Path) -> None:
+    from elmlff_core.settings.config import Config
+
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".lock-holder").write_text("process 1 on a machine")
+    (tmp_path / ".run.json.0123abcd.partial").mkdir()
+    RunFolder.open(tmp_path, "key", Config())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", ".lock-holder", "config.toml", "run.json"]

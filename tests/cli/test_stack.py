@@ -133,10 +133,10 @@ def test_a_finished_run_shows_its_results_and_computes_nothing(workplace):
 
 
 def test_a_subset_of_trained_base_models_needs_no_training_and_no_prediction(workplace):
-    cached = {path: path.stat().st_mtime_ns for path in (workplace / "cache").rglob("*.h5")}
+    cached = {path: path.stat().st_mtime_ns for path in (workplace / "cache").rglob("*.safetensors")}
     result = run("stack", "--models", "painn,dp1", *TINY_BASE_MODELS, "--meta", "linear", folder=workplace)
     assert result.stdout.count("trained before") == 2
-    assert {path: path.stat().st_mtime_ns for path in (workplace / "cache").rglob("*.h5")} == cached
+    assert {path: path.stat().st_mtime_ns for path in (workplace / "cache").rglob("*.safetensors")} == cached
 
 
 def test_the_same_seed_gives_the_same_errors(workplace, metrics):

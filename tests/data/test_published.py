@@ -90,8 +90,9 @@ def test_a_complete_copy_needs_no_network_and_is_not_written(repository, fluid):
 
 def test_an_interrupted_get_keeps_finished_files_and_fetches_the_rest(repository, fluid):
     folder = default_folder(fluid)
-    (folder / "train" / "set.000").mkdir(parents=True)
-    (folder / "train" / "set.000" / ".box.npy.part").write_bytes(b"left by a process that was killed")
+    leftover = folder / "train" / "set.000" / ".box.npy.0123abcd.partial"
+    leftover.mkdir(parents=True)
+    (leftover / "box.npy").write_bytes(b"left by a process that was killed")
     hidden = repository.root / "hidden"
     (repository.root / FORCE).rename(hidden)
     with pytest.raises(DataError, match="404"):

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from hypothesis import strategies as st
 
@@ -162,28 +161,17 @@ def array(path: Path, place: float, value: list[Any]) -> None:
     np.save(path, found)
 
 
-def table(path: Path, place: float, value: list[Any]) -> None:
-    """Change an attribute or a dataset of an HDF5 file as a whole."""
-    action, name, new = value
-    with h5py.File(path, "a", libver="latest") as file:
-        if action == "attribute":
-            file.attrs[name] = new
-        elif action == "forget":
-            del file.attrs[name]
-        else:
-            contents = file[name][:]
-            del file[name]
-            if action == "fewer":
-                file.create_dataset(name, data=contents[: int(place * len(contents))])
-            elif action == "text":
-                file.create_dataset(name, data=np.full(len(contents), b"x"))
-            elif action == "flat":
-                file.create_dataset(name, data=contents.reshape(-1)[: len(contents)])
+def rename(path: Path, place: float, value: list[Any]) -> None:
+    """Change one of the parts of a file name that hyphens separate."""
+    part, new = value
+    parts = path.stem.split("-")
+    parts[part] = new
+    path.rename(path.with_name(f"{'-'.join(parts)}{path.suffix}"))
 
 
 KINDS = {
     function.__name__: function
-    for function in (whole, text, cut, flip, splice, remove, folder, token, line, node, array, table)
+    for function in (whole, text, cut, flip, splice, remove, folder, token, line, node, array, rename)
 }
 
 FRACTIONS = st.floats(0, 1, exclude_max=True)

@@ -22,7 +22,7 @@ from typing import Any
 
 MEMORY = 6 << 30  # bytes that a command may take beyond those of the server
 PRELOADED = (
-    "torch", "torch_geometric", "pytorch_lightning", "matplotlib.pyplot", "h5py", "dpdata", "ase.io.extxyz",
+    "torch", "torch_geometric", "pytorch_lightning", "matplotlib.pyplot", "dpdata", "ase.io.extxyz",
     "calorine.calculators", "safetensors.torch", "scipy.optimize", "elmlff_core.meta.training.loop",
     "elmlff_core.meta.conservative", "elmlff_core.workflows.stack.workflow", "elmlff_core.workflows.sweep.workflow",
 )  # fmt: skip

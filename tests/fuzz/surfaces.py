@@ -225,29 +225,17 @@ def checkpoints(workplace: Workplace) -> Cases:
 
 def feature_cache(workplace: Workplace) -> Cases:
     """Files of the feature cache: a damaged one is computed again, and changes nothing."""
-    (folder,) = {path.rsplit("/", 1)[0] for path in workplace.files(CACHE)}
-    files = [path for path in workplace.files(CACHE) if path.endswith(".h5")]
-    attributes = st.tuples(
-        st.just("attribute"), st.sampled_from(["n_done", "format_version"]),
-        st.sampled_from([0, -1, 7, 10**9, 1.5, "text", float("nan")]),
-    )  # fmt: skip
-    tables = st.one_of(
-        attributes,
-        st.tuples(st.just("forget"), st.sampled_from(["n_done", "format_version"]), st.none()),
-        st.tuples(
-            st.sampled_from(["delete", "fewer", "text", "flat"]),
-            st.sampled_from(["forces", "n_atoms", "energy"]),
-            st.none(),
-        ),
-    ).map(list)
+    files = [path for path in workplace.files(CACHE) if path.endswith(".safetensors")]
+    folders = sorted({path.rsplit("/", 1)[0] for path in files})
+    names = st.tuples(st.integers(0, 2), st.sampled_from(["00000000", "00000001", "99999999", "0badcafe", "x", ""]))
 
     def damage(path: str) -> st.SearchStrategy[Damage]:
-        whole = st.builds(Damage, st.just(path), st.just("table"), FRACTIONS, tables)
-        return st.one_of(damages.byte_damages(path), damages.byte_damages(path), whole)
+        renamed = st.builds(Damage, st.just(path), st.just("rename"), st.just(0.0), names.map(list))
+        return st.one_of(damages.byte_damages(path), damages.byte_damages(path), renamed)
 
     commands = st.sampled_from([(EVALUATE, "stdout"), ((*NEW, "--models", "lj,emt,tiny"), "new/metrics.json")])
     everywhere = st.sampled_from(
-        [Damage(folder, "folder"), Damage(folder, "text", 0.0, "x"), Damage(CACHE, "text", 0.0, "x")]
+        [Damage(path, kind, 0.0, "x") for path in (*folders, CACHE) for kind in ("folder", "text")]
     )
     one = st.one_of(st.sampled_from(files).flatmap(damage), st.sampled_from(files).flatmap(damage), everywhere)
     return st.builds(lambda damage, command: Case("feature cache", (damage,), *command, "same"), one, commands)

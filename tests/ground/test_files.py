@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import json
 import math
 import multiprocessing
 import os
+import signal
+import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -20,9 +25,11 @@ from elmlff_core.files import (
     json_text,
     read_json,
     read_record,
+    refuse_links,
     replacing,
     sha256_of,
     write_bytes,
+    write_csv,
     write_json,
     write_record,
     write_text,
@@ -48,7 +55,8 @@ def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path):
     path = tmp_path / "file"
     write_text(path, "old")
     with replacing(path) as partial:
-        assert partial.parent == tmp_path
+        assert partial.name == "file"
+        assert partial.parent.parent == tmp_path  # the same file system, so that it can be renamed
         partial.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
@@ -223,3 +231,92 @@ def test_the_files_of_a_folder_are_checked(tmp_path):
     (tmp_path / "below" / "numbers").write_bytes(b"124")
     with pytest.raises(ElmlffError, match=r"below/numbers is missing or has changed .*: take a copy"):
         check_digests(tmp_path, digests, "take a copy")
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path):
+    rows = [["name", "value"], ["a,b", 1.5], ["line\nbreak", ""]]
+    write_csv(tmp_path / "table.csv", rows)
+    with (tmp_path / "table.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [[str(cell) for cell in row] for row in rows]
+
+
+def test_what_a_killed_writer_leaves_is_removed_by_the_next_one(tmp_path):
+    """A library may have written a temporary file of its own beside the partial one, as safetensors does."""
+    path = tmp_path / "file"
+    code = (
+        "import os, signal, sys; from pathlib import Path; from elmlff_core.files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as partial:\n"
+        "    partial.write_text('ha'); partial.with_name('.tmp123').write_text('ha')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not path.exists()
+    assert len(names(tmp_path)) == 1
+    write_text(path, "whole")
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_writer_does_not_remove_what_another_writes(tmp_path):
+    with replacing(tmp_path / "file") as first:
+        first.write_text("first")
+        write_text(tmp_path / "file", "second")
+        assert first.read_text() == "first"
+    assert (tmp_path / "file").read_text() == "first"
+
+
+def test_a_folder_appears_with_all_its_files(tmp_path):
+    def write_half() -> None:
+        with replacing(tmp_path / "package") as partial:
+            partial.mkdir()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert names(tmp_path) == []
+    with replacing(tmp_path / "package") as partial:
+        partial.mkdir()
+        (partial / "module.py").write_text("")
+    assert names(tmp_path / "package") == ["module.py"]
+
+
+def test_files_have_the_permissions_of_any_new_file(tmp_path):
+    """safetensors writes files that only their owner may read."""
+    with replacing(tmp_path / "file") as partial:
+        partial.write_text("shared")
+        partial.chmod(0o600)
+    (tmp_path / "usual").write_text("")
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == stat.S_IMODE((tmp_path / "usual").stat().st_mode)
+
+
+def test_a_link_is_replaced_and_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "report.html").symlink_to("precious")
+    write_text(tmp_path / "report.html", "report")
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert not (tmp_path / "report.html").is_symlink()
+
+
+def test_a_device_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(ElmlffError, match="is a device or a pipe"):
+            write_text(tmp_path / name, "x")
+    assert names(tmp_path) == ["link", "pipe"]
+
+
+@pytest.mark.parametrize("target", ["../../outside", "/nowhere/at/all"])
+@pytest.mark.parametrize("place", ["inner/planted", "other/planted"])
+def test_a_link_that_leads_out_of_a_folder_is_refused(tmp_path, place, target):
+    (tmp_path / "outside").mkdir()
+    folder = tmp_path / "run"
+    for name in ("inner", "other"):
+        (folder / name).mkdir(parents=True)
+    (folder / "fine").symlink_to("inner")
+    (tmp_path / "alias").symlink_to("run")  # the folder itself may be a link
+    refuse_links(tmp_path / "alias")
+    (folder / place).symlink_to(target)
+    refuse_links(folder, ["inner" if place.startswith("other") else "other"])
+    with pytest.raises(ElmlffError, match=rf"{place} is a symbolic link to .*: elmlff does not write through it"):
+        refuse_links(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -54,11 +55,10 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: py
     path, io = tmp_path / "last.ckpt", WholeCheckpoints()
     io.save_checkpoint({"epoch": 1}, path)
 
-    def full_disk(checkpoint: object, target: Path) -> None:
-        Path(target).write_bytes(b"half")
+    def full_disk(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full_disk)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(ElmlffError, match=r"cannot write .*last\.ckpt: No space left on device"):
         io.save_checkpoint({"epoch": 2}, path)
     assert [found.name for found in tmp_path.iterdir()] == ["last.ckpt"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,6 +48,13 @@ def test_the_end_of_the_log_is_in_the_error(tmp_path: Path) -> None:
     assert "no such descriptor" in str(caught.value)
     assert "line 39" in str(caught.value)
     assert "first" not in str(caught.value)
+
+
+def test_a_trainer_that_fails_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=4096))
+    with pytest.raises(ForceFieldError, match=r"the disk of .* has only 4 kB left: make space, and run the same"):
+        run_trainer(["-c", "raise RuntimeError"], tmp_path, "m", "dp", lambda: None)
 
 
 def test_the_default_is_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
@@ -15,7 +13,8 @@ from elmlff_core.contracts.progress import Progress, Reporter
 from elmlff_core.data.published.catalogue import PublishedDataset, PublishedFile
 from elmlff_core.data.published.download import download
 from elmlff_core.data.published.local_copy import LocalCopy, default_folder, examine, fault, git_blob, whole_sets
-from elmlff_core.errors import DataError
+from elmlff_core.errors import DataError, ElmlffError
+from elmlff_core.files import refuse_links, replacing
 
 Fetch = Callable[[Path, Callable[[int], None]], None]
 
@@ -107,27 +106,26 @@ def _fetch_all(
 
 def _fetch(file: PublishedFile, target: Path, fetch: Fetch, report: Callable[[int], None]) -> None:
     """Get one file under a temporary name, check it, and rename it."""
-    partial = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        fetch(partial, report)
-        if problem := fault(partial, file.facts):
-            raise DataError(
-                f"{file.remote} as received {problem}; it was removed: try again, or get the repository in another way "
-                "and name its folder with --from"
-            )
-        os.replace(partial, target)
-    except OSError as error:
+        with replacing(target) as partial:
+            fetch(partial, report)
+            if problem := fault(partial, file.facts):
+                raise DataError(
+                    f"{file.remote} as received {problem}; it was removed: try again, or get the repository in another "
+                    "way and name its folder with --from"
+                )
+    except DataError:
+        raise
+    except (OSError, ElmlffError) as error:
         raise DataError(f"cannot write {target}: {error}; --output or ELMLFF_DATA name another folder") from error
-    finally:
-        with contextlib.suppress(OSError):  # the folder may be the cause of the failure
-            partial.unlink()
 
 
 def _locked(folder: Path) -> FileLock:
     """Return a lock so that one process writes at a time; the others wait and then find the files present."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        refuse_links(folder, [".lock"])
         (folder / ".lock").touch()
     except OSError as error:
         raise DataError(f"cannot write {folder}: {error}; --output or ELMLFF_DATA name another folder") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 from elmlff_core.contracts.progress import Progress, ProgressCallback
 from elmlff_core.features.metrics import force_metrics
+from elmlff_core.files import write_csv
 from elmlff_core.graphs.batch import GraphDataset
 from elmlff_core.graphs.evaluation import evaluate_network
 from elmlff_core.graphs.network import Network
@@ -92,10 +92,7 @@ class BestState(pl.Callback):
         return self.seconds_before + time.perf_counter() - self.started
 
     def _write(self) -> None:
-        with self.path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            writer.writerows(self.rows)
+        write_csv(self.path, [COLUMNS, *self.rows], flush=False)  # after every epoch; the checkpoint has it too
 
 
 def _rmse_per_frame(network: Network, graphs: GraphDataset) -> float:

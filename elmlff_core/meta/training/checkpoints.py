@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
-from elmlff_core.files import is_whole_archive, replacing
+from elmlff_core.files import is_whole_archive, write_bytes
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -20,8 +21,9 @@ class WholeCheckpoints(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Save `checkpoint` to `path`; raise ElmlffError if that fails."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(Path(path)) as partial:
-            torch.save(checkpoint, partial)
+        buffer = io.BytesIO()  # on a full disk, torch itself raises an error that does not say so
+        torch.save(checkpoint, buffer)
+        write_bytes(Path(path), buffer.getbuffer())
 
 
 def readable_checkpoint(path: Path) -> str | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
+from elmlff_core import files
 from elmlff_core.features.metrics import SPLIT_TITLES
 from elmlff_core.files import write_json
 from elmlff_core.report.page import Block, Page, Section, Table, Text, write_page
@@ -33,13 +33,12 @@ def write_results(found: Ablation, counts: Mapping[str, int], run: RunFolder) ->
 
 def write_csv(found: Ablation, path: Path) -> None:
     """Write a line for each variant and seed; errors are in eV/Å."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("variant", "seed", *SHOWN_SPLITS, "n_parameters", "seconds"))
-        for variant in found.variants:
-            for number in range(found.n_seeds):
-                errors = (f"{variant.per_seed[split][number]:.6g}" for split in SHOWN_SPLITS)
-                writer.writerow((variant.name, number, *errors, variant.n_parameters, f"{variant.seconds:.1f}"))
+    rows: list[tuple[object, ...]] = [("variant", "seed", *SHOWN_SPLITS, "n_parameters", "seconds")]
+    for variant in found.variants:
+        for number in range(found.n_seeds):
+            errors = (f"{variant.per_seed[split][number]:.6g}" for split in SHOWN_SPLITS)
+            rows.append((variant.name, number, *errors, variant.n_parameters, f"{variant.seconds:.1f}"))
+    files.write_csv(path, rows)
 
 
 def ablation_table(found: Ablation) -> Table:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 from elmlff_core.features.metrics import MOST_TRAINING_STRUCTURES
-from elmlff_core.files import write_json
+from elmlff_core.files import write_bytes, write_csv, write_json
 from elmlff_core.report.heat_map import heat_map
 from elmlff_core.report.page import Block, Page, Picture, Section, Table, Text, write_page
 from elmlff_core.report.plots import as_png
@@ -35,7 +34,7 @@ def write_results(results: Reproduction, folder: Path) -> None:
     if results.energies:
         pictures["figure_3"] = as_png(energy_distributions(results.energies))
     for name, png in pictures.items():
-        (folder / f"{name}.png").write_bytes(png)
+        write_bytes(folder / f"{name}.png", png)
     for place, table in enumerate((base_table(results), subset_table(results)), start=1):
         write_table(table, folder / f"table_{place}.csv")
     if results.ablation is not None:
@@ -50,10 +49,7 @@ def write_results(results: Reproduction, folder: Path) -> None:
 
 def write_table(table: Table, path: Path) -> None:
     """Write the cells of a table as CSV."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(" ".join(title.split()) for title in table.head)
-        writer.writerows(table.rows)
+    write_csv(path, [[" ".join(title.split()) for title in table.head], *table.rows])
 
 
 def reproduction_page(results: Reproduction, pictures: dict[str, bytes], settings: str) -> Page:

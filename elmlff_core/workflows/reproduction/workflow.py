@@ -16,7 +16,7 @@ from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER, resolve_model, 
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.evaluation.evaluation import errors_of_base_models
-from elmlff_core.files import write_json
+from elmlff_core.files import refuse_links, write_json
 from elmlff_core.settings.config import Config, without_seeds
 from elmlff_core.settings.run_folder import DEFAULT_RUNS_FOLDER
 from elmlff_core.workflows.ablation.workflow import ablate
@@ -121,6 +121,7 @@ def published_values(study: Study, request: ReproductionRequest, folder: Path) -
     given = request.published or find_published(study, request.origin)
     values = read_published(study, given or (kept if kept.exists() else None))
     folder.mkdir(parents=True, exist_ok=True)
+    refuse_links(folder)
     write_json(kept, values, indent=1)
     return values
 

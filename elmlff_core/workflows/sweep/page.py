@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from elmlff_core.files import write_json, write_text
+from elmlff_core import files
+from elmlff_core.files import write_bytes, write_json, write_text
 from elmlff_core.report.heat_map import SubsetMap, heat_map, heat_map_svg
 from elmlff_core.report.page import Block, Page, Picture, Section, Table, Text, write_page
 from elmlff_core.report.provenance import provenance
@@ -77,7 +77,7 @@ def draw(sweep: Sweep, folder: Path) -> dict[str, bytes]:
         pictures["shapley"] = as_png(shapley_bars(shapley))
     (folder / "shapley.png").unlink(missing_ok=True)  # left by an earlier run with all subsets
     for name, png in pictures.items():
-        (folder / f"{name}.png").write_bytes(png)
+        write_bytes(folder / f"{name}.png", png)
     for method in sweep.methods:
         write_text(folder / f"heat_map-{method}.svg", heat_map_svg(subset_map(sweep), method, "test"))
     return pictures
@@ -93,14 +93,13 @@ def subset_map(sweep: Sweep) -> SubsetMap:
 
 def write_csv(sweep: Sweep, path: Path) -> None:
     """Write a line for each subset and method; errors are in eV/Å."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for entry in sweep.entries:
-            errors = (f"{entry.errors[split]:.6g}" for split in ("test", "valid", "train"))
-            name = "+".join(entry.subset)
-            cost = f"{sweep.cost(entry.subset):.4g}"
-            writer.writerow((name, len(entry.subset), entry.method, *errors, f"{entry.seconds:.4g}", cost))
+    rows: list[tuple[object, ...]] = [COLUMNS]
+    for entry in sweep.entries:
+        errors = (f"{entry.errors[split]:.6g}" for split in ("test", "valid", "train"))
+        name = "+".join(entry.subset)
+        cost = f"{sweep.cost(entry.subset):.4g}"
+        rows.append((name, len(entry.subset), entry.method, *errors, f"{entry.seconds:.4g}", cost))
+    files.write_csv(path, rows)
 
 
 def sweep_page(report: SweepReport) -> Page:
