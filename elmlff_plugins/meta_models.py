@@ -30,11 +30,15 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
     from elmlff_core.meta.options import ConservativeOptions, EGATOptions, GATOptions
     from elmlff_core.meta.simple import BestMeta, MeanMeta, MedianMeta, NoOptions
 
-    yield MetaModelPlugin("mean", "mean of the base models", NoOptions, MeanMeta)
+    yield MetaModelPlugin("mean", "mean of the base models", NoOptions, MeanMeta, stress=True)
     yield MetaModelPlugin("median", "component-wise median of the base models", NoOptions, MedianMeta)
     yield MetaModelPlugin("best", "the base model with the lowest validation error", NoOptions, BestMeta)
     yield MetaModelPlugin(
-        "linear", "linear combination of the base models, by least squares per element", LinearOptions, LinearMeta
+        "linear",
+        "linear combination of the base models, by least squares per element",
+        LinearOptions,
+        LinearMeta,
+        stress=True,
     )
     yield MetaModelPlugin(
         "gat",
@@ -62,4 +66,5 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         _conservative,
         trained=True,
         training={"batch_size": 16, "learning_rate": 2e-3, "loss": "norm", "averaging": 0.99, "energy_weight": 1.0},
+        stress=True,
     )

@@ -110,6 +110,7 @@ class MetaModelPlugin:
     training : its own defaults for the training settings (`TrainingConfig`), such as ``{"batch_size": 8}``
     requires, extra : as for `ForceFieldPlugin`
     maskable : whether it can be fitted with base models hidden at random, as the method `masked` of a sweep does
+    stress : whether it predicts stresses of periodic structures if every base model does
     """
 
     name: str
@@ -122,6 +123,7 @@ class MetaModelPlugin:
     requires: tuple[str, ...] = ()
     extra: str = ""
     maskable: bool = False
+    stress: bool = False
 
 
 @dataclass(frozen=True)

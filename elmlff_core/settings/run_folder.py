@@ -46,6 +46,7 @@ class RunFolder:
         ConfigError
             `path` is a file, or holds another run or other files, or another process works in it.
         """
+        path = path.expanduser()
         record = path / RUN_FILE
         if path.exists() and not path.is_dir():
             raise ConfigError(f"{path} is a file: name a folder with --output")
