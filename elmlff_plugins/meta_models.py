@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from elmlff_core.contracts.hookspecs import MetaModelPlugin, hookimpl
+from elmlff_plugins import references
 
 
 def _gat(options):
@@ -39,6 +40,7 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         LinearOptions,
         LinearMeta,
         stress=True,
+        citation=(references.STACKED_REGRESSIONS,),
     )
     yield MetaModelPlugin(
         "gat",
@@ -48,6 +50,7 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         budgets={"paper": {"target": "direct", "rotate": False}},
         trained=True,
         maskable=True,
+        citation=(references.GRAPH_ATTENTION,),
     )
     yield MetaModelPlugin(
         "egat",
@@ -58,6 +61,7 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         # Small batches with weights averaged over about 100 steps give lower errors in the same time than large ones.
         training={"batch_size": 8, "learning_rate": 2e-3, "loss": "norm", "averaging": 0.99},
         maskable=True,
+        citation=(references.PAINN,),  # its layers follow those of PaiNN
     )
     yield MetaModelPlugin(
         "conservative",
@@ -67,4 +71,5 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         trained=True,
         training={"batch_size": 16, "learning_rate": 2e-3, "loss": "norm", "averaging": 0.99, "energy_weight": 1.0},
         stress=True,
+        citation=(references.PAINN,),
     )

@@ -12,8 +12,14 @@ from elmlff_core.errors import ElmlffError
 @click.command("init")
 @click.option("--force", is_flag=True, help="Overwrite an existing elmlff.toml.")
 def command(force: bool) -> None:
-    """Write elmlff.toml to the current folder, with every setting, its default and its meaning."""
+    """Write elmlff.toml to the current folder, with every setting, its default and its meaning.
+
+    Beside it, elmlff.schema.json lets editors complete and check the file.
+    """
     from importlib.resources import files
+
+    from elmlff_core.files import write_json
+    from elmlff_core.plugins.settings_schema import SCHEMA_FILE, settings_schema
 
     path = Path("elmlff.toml")
     text = (files("elmlff_core") / "templates" / "settings" / "elmlff.toml.txt").read_text(encoding="utf-8")
@@ -24,4 +30,5 @@ def command(force: bool) -> None:
         raise ElmlffError(f"{path} exists; --force overwrites it") from error
     except OSError as error:
         raise ElmlffError(f"cannot write {path}: {error}") from error
+    write_json(path.with_name(SCHEMA_FILE), settings_schema(), indent=1)
     click.echo(f"wrote {path} with the default of every key; next: elmlff stack")

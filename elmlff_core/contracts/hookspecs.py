@@ -79,6 +79,7 @@ class ForceFieldPlugin:
     runs : function from a request to descriptions of the code that loading or using it would run beside the adapter's
         own, such as a pickled checkpoint or a callable named in the options; empty if there is none.  It imports
         nothing.  None if the adapter cannot tell: its models in stacks of others then need the user's trust
+    citation : the papers to cite for its models, each as one BibTeX entry; for ``elmlff cite``
     """
 
     name: str
@@ -93,6 +94,7 @@ class ForceFieldPlugin:
     cutoff_option: str = "cutoff"
     thread_variables: tuple[str, ...] = ()
     runs: Callable[[LoadRequest], Sequence[str]] | None = None
+    citation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ class MetaModelPlugin:
     requires, extra : as for `ForceFieldPlugin`
     maskable : whether it can be fitted with base models hidden at random, as the method `masked` of a sweep does
     stress : whether it predicts stresses of periodic structures if every base model does
+    citation : as for `ForceFieldPlugin`
     """
 
     name: str
@@ -124,6 +127,7 @@ class MetaModelPlugin:
     extra: str = ""
     maskable: bool = False
     stress: bool = False
+    citation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,7 @@ class Preset:
         the default stack has another set of base models than before
     order : its place in listings and among the default base models, lowest first; presets of the same order are listed
         in the order of registration
+    citation : papers to cite beside those of the adapter, as for `ForceFieldPlugin`
     """
 
     name: str
@@ -150,6 +155,7 @@ class Preset:
     budgets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     default: bool = False
     order: int = 0
+    citation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
