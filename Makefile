@@ -6,7 +6,7 @@ PYTHON ?= $(shell for candidate in python3 python3.12 python3.13 python3.14 pyth
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test lint bench docs package clean
 
 demo: $(VENV)/installed-all
 	$(BIN)/elmlff stack --models dp1,painn,nep --meta egat,conservative
@@ -45,5 +45,21 @@ docs: $(VENV)/installed-docs
 bench: $(VENV)/installed-all
 	$(BIN)/python benchmarks/run.py
 
+# What a release needs: an sdist and a wheel in dist/, their metadata checked, and the wheel in a fresh environment with one
+# extra, where it makes a stack.  `make package PIP_OPTIONS="--extra-index-url URL"` passes options to that installation.
+PACKAGE := build/package
+PIP_OPTIONS ?=
+package: | $(BIN)/python
+	rm -rf $(PACKAGE) dist
+	$(BIN)/python -m venv $(PACKAGE)/tools
+	$(PACKAGE)/tools/bin/pip install --quiet build twine
+	$(PACKAGE)/tools/bin/python -m build --outdir dist .
+	$(PACKAGE)/tools/bin/twine check --strict dist/*
+	$(BIN)/python -m venv $(PACKAGE)/fresh
+	$(PACKAGE)/fresh/bin/pip install --quiet $(PIP_OPTIONS) "$$(echo dist/*.whl)[nep]"
+	mkdir $(PACKAGE)/run
+	cd $(PACKAGE)/run && ../fresh/bin/elmlff doctor; ../fresh/bin/elmlff stack --models nep --meta linear \
+		--set models.nep.options.steps=100 && ../fresh/bin/elmlff cite elmlff-runs/*
+
 clean:
-	rm -rf $(VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
