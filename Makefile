@@ -34,11 +34,12 @@ $(VENV)/installed-test: pyproject.toml $(VENV)/installed-all
 	touch $@
 
 $(VENV)/installed-docs: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	$(BIN)/python -m pip install --quiet --editable ".[docs,schnet,nep]"
 	touch $@
 
 docs: $(VENV)/installed-docs
 	$(BIN)/python docs/draw_rooms.py
+	$(BIN)/python docs/run_notebooks.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html, or for the search $(BIN)/python -m http.server -d site"
 
