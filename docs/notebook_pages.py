@@ -41,7 +41,7 @@ def converted(notebook: nbformat.NotebookNode, name: str) -> tuple[str, dict[str
     resources = {"unique_key": name, "output_files_dir": f"{name}_files"}
     text, found = MarkdownExporter().from_notebook_node(notebook, resources)
     # A cell of the shell is shown as what one types into it.
-    text = re.sub(r"```python\n%%bash\n", "```sh\n", COLOURS.sub("", text))
+    text = re.sub(r"```\w*\n%%bash\n", "```sh\n", COLOURS.sub("", text))
     has_run = any(cell.get("outputs") for cell in notebook.cells)
     title, rest = text.split("\n", 1)
     download = f"[Download this notebook]({name}.ipynb)\n\n"

@@ -73,10 +73,11 @@ def cite(folder: Path) -> Citation:
     meta = registry().meta_models.get(stack["meta"]["name"])
     meta_keys = entries.add(meta[0].citation if meta else ())
     described = [_base_model(entry, models[entry["name"]]) for entry in stack["base_models"]]
+    number = f"{len(models)} base model{'s' * (len(models) != 1)}"
     sentences = [
-        f"Forces are those of a stack of {len(models)} base models, made with elmlff {versions.get(PROJECT, '')} "
-        f"after the method of EL-MLFFs{method}.",
-        f"The base models are {'; '.join(described)}.",
+        f"Forces are those of a stack of {number}, made with elmlff {versions.get(PROJECT, '')} after the method of "
+        f"EL-MLFFs{method}.",
+        f"Base models: {'; '.join(described)}.",
         _meta_model(stack["meta"], meta_keys, metrics, config),
         *_data(config, metrics),
         *_errors(metrics),
