@@ -6,7 +6,7 @@ PYTHON ?= $(shell for candidate in python3 python3.12 python3.13 python3.14 pyth
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz lint bench crash docs clean
+.PHONY: demo test fuzz lint bench crash docs package clean
 
 demo: $(VENV)/installed-all
 	$(BIN)/elmlff stack --models dp1,painn,nep --meta egat,conservative
@@ -40,11 +40,12 @@ $(VENV)/installed-test: pyproject.toml $(VENV)/installed-all
 	touch $@
 
 $(VENV)/installed-docs: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	$(BIN)/python -m pip install --quiet --editable ".[docs,schnet,nep]"
 	touch $@
 
 docs: $(VENV)/installed-docs
 	$(BIN)/python docs/draw_rooms.py
+	$(BIN)/python docs/run_notebooks.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html, or for the search $(BIN)/python -m http.server -d site"
 
@@ -56,5 +57,21 @@ KILLS := 100
 crash: $(VENV)/installed-all
 	$(BIN)/python benchmarks/crash --kills $(KILLS)
 
+# What a release needs: an sdist and a wheel in dist/, their metadata checked, and the wheel in a fresh environment with one
+# extra, where it makes a stack.  `make package PIP_OPTIONS="--extra-index-url URL"` passes options to that installation.
+PACKAGE := build/package
+PIP_OPTIONS ?=
+package: | $(BIN)/python
+	rm -rf $(PACKAGE) dist
+	$(BIN)/python -m venv $(PACKAGE)/tools
+	$(PACKAGE)/tools/bin/pip install --quiet build twine
+	$(PACKAGE)/tools/bin/python -m build --outdir dist .
+	$(PACKAGE)/tools/bin/twine check --strict dist/*
+	$(BIN)/python -m venv $(PACKAGE)/fresh
+	$(PACKAGE)/fresh/bin/pip install --quiet $(PIP_OPTIONS) "$$(echo dist/*.whl)[nep]"
+	mkdir $(PACKAGE)/run
+	cd $(PACKAGE)/run && ../fresh/bin/elmlff doctor; ../fresh/bin/elmlff stack --models nep --meta linear \
+		--set models.nep.options.steps=100 && ../fresh/bin/elmlff cite elmlff-runs/*
+
 clean:
-	rm -rf $(VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from elmlff_core.contracts.hookspecs import MetaModelPlugin, hookimpl
+from elmlff_plugins import references
 
 
 def _gat(options):
@@ -30,11 +31,16 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
     from elmlff_core.meta.options import ConservativeOptions, EGATOptions, GATOptions
     from elmlff_core.meta.simple import BestMeta, MeanMeta, MedianMeta, NoOptions
 
-    yield MetaModelPlugin("mean", "mean of the base models", NoOptions, MeanMeta)
+    yield MetaModelPlugin("mean", "mean of the base models", NoOptions, MeanMeta, stress=True)
     yield MetaModelPlugin("median", "component-wise median of the base models", NoOptions, MedianMeta)
     yield MetaModelPlugin("best", "the base model with the lowest validation error", NoOptions, BestMeta)
     yield MetaModelPlugin(
-        "linear", "linear combination of the base models, by least squares per element", LinearOptions, LinearMeta
+        "linear",
+        "linear combination of the base models, by least squares per element",
+        LinearOptions,
+        LinearMeta,
+        stress=True,
+        citation=(references.STACKED_REGRESSIONS,),
     )
     yield MetaModelPlugin(
         "gat",
@@ -44,6 +50,7 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         budgets={"paper": {"target": "direct", "rotate": False}},
         trained=True,
         maskable=True,
+        citation=(references.GRAPH_ATTENTION,),
     )
     yield MetaModelPlugin(
         "egat",
@@ -54,6 +61,7 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         # Small batches with weights averaged over about 100 steps give lower errors in the same time than large ones.
         training={"batch_size": 8, "learning_rate": 2e-3, "loss": "norm", "averaging": 0.99},
         maskable=True,
+        citation=(references.PAINN,),  # its layers follow those of PaiNN
     )
     yield MetaModelPlugin(
         "conservative",
@@ -63,4 +71,6 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         trained=True,
         training={"batch_size": 16, "learning_rate": 2e-3, "loss": "norm", "averaging": 0.99, "energy_weight": 1.0},
         precisions=("float32",),  # its forces are gradients, in which bfloat16 leaves two digits
+        stress=True,
+        citation=(references.PAINN,),
     )

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -93,6 +93,17 @@ class NamedModel:
         """The request that its adapter loads."""
         # Checkpoints that elmlff trained itself hold no pickle, so no trust is needed.
         return LoadRequest(self.name, self.checkpoint, self.options, self.config.trust)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NamedModel:
+        # Loaded again when the copy predicts: the objects of backends and workers cannot be copied.
+        return replace(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: no object of a backend, no worker, and the adapter by its name."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "plugin"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, plugin=registry().force_field(state["config"].adapter))
 
     def close(self) -> None:
         """End its worker, if it has one; the next prediction starts a new worker."""
@@ -229,7 +240,7 @@ def training_directory(model: NamedModel, train: Dataset, valid: Dataset, seed: 
          valid.labels_fingerprint, seed],
         sort_keys=True,
     )  # fmt: skip
-    return root / f"{model.name}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
+    return root.expanduser() / f"{model.name}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
 
 
 def trained_checkpoint(directory: Path) -> Path | None:

@@ -41,7 +41,8 @@ class ConsoleReporter(Reporter):
 
     @contextmanager
     def progress(self, title: str) -> Iterator[ProgressCallback]:
-        if self.console.is_terminal:
+        # Not the console's own opinion: it takes a pipe of Jupyter for a terminal, which sets FORCE_COLOR.
+        if sys.stdout.isatty():
             yield from self._bar(title)
         else:
             yield from self._lines(title)

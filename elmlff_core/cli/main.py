@@ -26,10 +26,12 @@ COMMANDS = {
     "train": "Train one base model.",
     "evaluate": "Compute the errors of a stack on labelled structures.",
     "predict": "Predict forces and energies of structures with a stack.",
+    "cite": "Print what to cite for a stack, and a paragraph for the methods section.",
     "trust": "Allow the base models of a stack to run their code on this machine.",
     "data": "List and download published datasets.",
     "models": "List named models and presets, and whether they are trained.",
     "plugins": "List adapters and meta-models, and whether they can be used.",
+    "schema": "Print the JSON schema of elmlff.toml, for editors.",
     "doctor": "Check this installation for problems.",
     "new-adapter": "Write a template package for a new adapter.",
 }

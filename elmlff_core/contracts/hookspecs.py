@@ -84,6 +84,7 @@ class ForceFieldPlugin:
     runs : function from a request to descriptions of the code that loading or using it would run beside the adapter's
         own, such as a pickled checkpoint or a callable named in the options; empty if there is none.  It imports
         nothing.  None if the adapter cannot tell: its models in stacks of others then need the user's trust
+    citation : the papers to cite for its models, each as one BibTeX entry; for ``elmlff cite``
     """
 
     name: str
@@ -98,6 +99,7 @@ class ForceFieldPlugin:
     cutoff_option: str = "cutoff"
     thread_variables: tuple[str, ...] = ()
     runs: Callable[[LoadRequest], Sequence[str]] | None = None
+    citation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ class MetaModelPlugin:
     requires, extra : as for `ForceFieldPlugin`
     maskable : whether it can be fitted with base models hidden at random, as the method `masked` of a sweep does
     precisions : values of the training setting `precision` with which it can be trained
+    stress : whether it predicts stresses of periodic structures if every base model does
+    citation : as for `ForceFieldPlugin`
     """
 
     name: str
@@ -129,6 +133,8 @@ class MetaModelPlugin:
     extra: str = ""
     maskable: bool = False
     precisions: tuple[str, ...] = ("float32", "bfloat16")
+    stress: bool = False
+    citation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,7 @@ class Preset:
         the default stack has another set of base models than before
     order : its place in listings and among the default base models, lowest first; presets of the same order are listed
         in the order of registration
+    citation : papers to cite beside those of the adapter, as for `ForceFieldPlugin`
     """
 
     name: str
@@ -155,6 +162,7 @@ class Preset:
     budgets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     default: bool = False
     order: int = 0
+    citation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

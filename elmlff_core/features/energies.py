@@ -3,11 +3,12 @@
 Force fields of different families have different zeros of energy.  Each base model is first *aligned*: per-element
 offsets, fitted by least squares to the reference, are added to its energies.  A stack that learns only forces reports
 as its energy the combination of the aligned energies, with weights that sum to one.  The forces of such a stack are not
-the gradient of this energy.
+the gradient of this energy.  Its stress is the derivative of this energy by the strain of the cell.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,6 +44,18 @@ def minimum_variance_weights(covariance: np.ndarray) -> np.ndarray:
     ridge = (1e-6 * np.trace(covariance) / n_models + 1e-24) * np.eye(n_models)
     weights = np.linalg.solve(covariance + ridge, np.ones(n_models))
     return np.asarray(weights / weights.sum())
+
+
+def base_stresses(features: Features, models: Sequence[str]) -> np.ndarray | None:
+    """Return the stresses that `models` predict: (n_structures, n_models, 6), eV/Å³.
+
+    None if one of them gives no stress, or a structure is not periodic in all directions: it has no volume.
+    """
+    if any(name not in features.stresses for name in models):
+        return None
+    if not all(atoms.pbc.all() for atoms in features.structures):
+        return None
+    return np.stack([features.stresses[name] for name in models], axis=1)
 
 
 @dataclass(frozen=True)
@@ -87,6 +100,15 @@ class EnergyCombination:
         energies = np.stack([features.energies[name] for name in self.models])
         counts, elements = composition(features)
         return np.asarray(energies + self.offsets[:, elements] @ counts.T)
+
+    def stress(self, features: Features) -> np.ndarray | None:
+        """Return the stress that belongs to the combined energies: (n_structures, 6), eV/Å³, or None.
+
+        The offsets do not change with the cell, so it is the weighted sum of the base stresses.  There is none if a
+        base model of the combination gives no stress, or a structure is not periodic in all directions.
+        """
+        stresses = base_stresses(features, self.models) if self.models else None
+        return None if stresses is None else np.asarray(np.einsum("m,sma->sa", self.weights, stresses))
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return arrays by name, from which `from_tensors` makes an equal combination."""

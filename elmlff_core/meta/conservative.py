@@ -31,7 +31,7 @@ from elmlff_core.arrays import blocks
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.errors import DataError, ElmlffError
-from elmlff_core.features.energies import EnergyCombination, minimum_variance_weights
+from elmlff_core.features.energies import EnergyCombination, base_stresses, minimum_variance_weights
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.evaluation import EVALUATION_ATOMS
 from elmlff_core.graphs.network import Network, NetworkOutputs
@@ -245,15 +245,13 @@ def _predicted(network: ConservativeNetwork, batch: GraphBatch) -> tuple[torch.T
 
 
 def _stress(features: Features, shares: np.ndarray, virial: np.ndarray) -> np.ndarray | None:
-    """Return the stress (n_structures, 6), eV/Å³, or None if a base model gives none.
+    """Return the stress (n_structures, 6), eV/Å³, or None if a base model gives none or a structure is not periodic.
 
     It is the sum of the stresses of the base models times their shares (S, M), and the virial (S, 3, 3) per volume.
     """
-    if any(name not in features.stresses for name in features.models):
+    stresses = base_stresses(features, features.models)  # (S, M, 6)
+    if stresses is None:
         return None
-    volumes = np.array([atoms.cell.volume if atoms.pbc.all() else np.nan for atoms in features.structures])
-    if np.isnan(volumes).any():
-        return None
-    base_stresses = np.stack([features.stresses[name] for name in features.models], axis=1)  # (S, M, 6)
+    volumes = np.array([atoms.cell.volume for atoms in features.structures])
     symmetric = 0.5 * (virial + virial.transpose(0, 2, 1)) / volumes[:, None, None]
-    return np.einsum("sm,sma->sa", shares, base_stresses) + full_3x3_to_voigt_6_stress(symmetric)
+    return np.einsum("sm,sma->sa", shares, stresses) + full_3x3_to_voigt_6_stress(symmetric)

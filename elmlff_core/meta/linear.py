@@ -48,9 +48,10 @@ class LinearMeta:
         self.energy = EnergyCombination.fit(request.train)
 
     def predict(self, features: Features) -> Prediction:
-        """Predict combined forces, and the combination of aligned base energies."""
+        """Predict combined forces, and energies and stresses of the combination of aligned base energies."""
         assert self.combination is not None, "fit or load first"
-        return Prediction(features.n_atoms, self.combination.apply(features), self.energy.apply(features))
+        forces, energy = self.combination.apply(features), self.energy.apply(features)
+        return Prediction(features.n_atoms, forces, energy, self.energy.stress(features))
 
     def save(self, directory: Path) -> None:
         """Write the weights to a safetensors file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,20 @@ class _SimpleMeta:
 
 
 class MeanMeta(_SimpleMeta):
-    """The mean of the base forces."""
+    """The mean of the base forces, and of the aligned base energies and base stresses that belong to these forces.
+
+    Its forces are exactly minus the gradient of its energy if this is so for every base model.
+    """
+
+    def fit(self, request: FitRequest) -> None:
+        """Align the energies of the base models; every base model has the same weight."""
+        super().fit(request)
+        n_models = len(self.energy.models)
+        self.energy = replace(self.energy, weights=np.full(n_models, 1 / max(n_models, 1)))
+
+    def predict(self, features: Features) -> Prediction:
+        """Predict the means of forces, aligned energies and stresses."""
+        return replace(super().predict(features), stress=self.energy.stress(features))
 
     def _forces(self, features: Features) -> np.ndarray:
         return np.asarray(features.forces.mean(axis=0))

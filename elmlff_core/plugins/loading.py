@@ -27,6 +27,8 @@ from elmlff_core.settings.config import Budget
 
 HOOKS = tuple(name for name in vars(HookSpecs) if name.startswith(f"{PROJECT}_"))
 NAME = re.compile(r"[A-Za-z][\w.-]*")
+# Type, key and fields of one BibTeX entry.
+BIBTEX = re.compile(r"@(\w+)\{([^\s,{}]+),(.*\})", re.DOTALL)
 
 
 def origin_of(entry_point: EntryPoint) -> Origin:
@@ -117,6 +119,8 @@ def _check_fields(record: Contribution) -> None:
         raise _unfit(record, "name", "letters, digits, '.', '_' and '-', starting with a letter")
     if not isinstance(record.summary, str):
         raise _unfit(record, "summary", "a string")
+    if not _are_names(record.citation) or not all(BIBTEX.fullmatch(entry.strip()) for entry in record.citation):
+        raise _unfit(record, "citation", "a tuple of BibTeX entries, each like '@article{Key2024, ...}'")
     if isinstance(record, Preset):
         _check_preset(record)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,6 +62,16 @@ class ModelConfig(Section):
     timeout: float = Field(600.0, gt=0)
     threads: int | None = Field(None, ge=1)
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _home_of_checkpoint(cls, checkpoint: Path | None) -> Path | None:
+        return None if checkpoint is None else Path(os.path.expanduser(checkpoint))
+
+    @field_validator("python")
+    @classmethod
+    def _home_of_interpreter(cls, python: str | None) -> str | None:
+        return None if python is None else os.path.expanduser(python)
 
 
 PAPER_TRAINING: dict[str, Any] = {

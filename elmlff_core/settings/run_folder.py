@@ -53,6 +53,7 @@ class RunFolder:
             `path` is a file, or holds another run, other files or links that lead out of it, or another process works
             in it.
         """
+        path = path.expanduser()
         record = path / RUN_FILE
         if path.exists() and not path.is_dir():
             raise ConfigError(f"{path} is a file: name a folder with --output")

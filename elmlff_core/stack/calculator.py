@@ -10,9 +10,14 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
+from elmlff_core.plugins.registry import registry
 from elmlff_core.stack.stack import Stack, load_stack
 
 UNCERTAINTIES = ("forces_std", "energy_std")
+NO_ENERGY = (
+    "this stack has no energy, and no stress: no base model gives energies, or it was fitted to structures without "
+    "reference energies"
+)
 
 
 class StackResults(dict):
@@ -41,13 +46,19 @@ class StackCalculator(Calculator):
     ``forces`` (n_atoms, 3) in eV/Å are predicted by the stack.  ``energy`` and ``free_energy`` in eV are available if
     the base models give energies.  A meta-model that learns only forces has as energy the linear combination of the
     aligned energies of the base models.  Its forces are not the gradient of this energy, so molecular dynamics does not
-    conserve it.  With ``conservative``, the energy is that of the stack and the forces are its negative gradient;
-    ``stress`` (6,) in eV/Å³ is available if every base model gives it and the structure is periodic.
+    conserve it.  With ``conservative`` and ``mean`` the forces are the negative gradient of the energy.
+
+    ``stress`` (6,) in eV/Å³ is available with ``conservative``, ``mean`` and ``linear``, if every base model gives it
+    and the structure is periodic in all directions.  It is the derivative of the energy by the strain of the cell.
 
     A stack with calibrated uncertainties also has ``forces_std`` (n_atoms,) in eV/Å, the standard deviation of each
     force component, and, if there are energies, ``energy_std`` in eV.  Read them with
     ``calc.get_property("forces_std", atoms)`` or ``calc.results["forces_std"]``.  The writers of ASE do not write them;
     to store them in a file, copy them to ``atoms.arrays`` and ``atoms.info``.
+
+    A calculator can be copied with ``copy.deepcopy`` and pickled.  The copy loads its base models again when it first
+    predicts, from the same checkpoints, and starts workers of its own; a pickle therefore needs the same files and
+    plugins where it is read.
 
     Parameters
     ----------
@@ -88,13 +99,41 @@ class StackCalculator(Calculator):
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """Return a property of ASE, or ``forces_std`` or ``energy_std``.
 
-        Raises PropertyNotImplementedError if the stack has no such uncertainty.
+        Raises PropertyNotImplementedError if the stack has no such property; the message has the reason.
         """
         if name not in UNCERTAINTIES:
-            return super().get_property(name, atoms, allow_calculation)
+            return self._known_property(name, atoms, allow_calculation)
         if super().get_property("forces", atoms, allow_calculation) is None:
             return None
         if name not in self.results.unlisted:
             raise PropertyNotImplementedError(f"this stack has no {name}: it was saved without this uncertainty")
         value = self.results.unlisted[name]
         return value.copy() if isinstance(value, np.ndarray) else value
+
+    def _known_property(self, name: str, atoms: Atoms | None, allow_calculation: bool) -> Any:
+        try:
+            return super().get_property(name, atoms, allow_calculation)
+        except PropertyNotImplementedError as error:
+            if self.atoms is not None and name == "stress":
+                raise PropertyNotImplementedError(why_no_stress(self.stack, self.atoms)) from error
+            if name in ("energy", "free_energy"):
+                raise PropertyNotImplementedError(NO_ENERGY) from error
+            raise
+
+
+def why_no_stress(stack: Stack, atoms: Atoms) -> str:
+    """Return the reason why `stack` gives no stress of `atoms`, and what to do about it."""
+    if not atoms.pbc.all():
+        periodic = ", ".join(axis for axis, is_periodic in zip("abc", atoms.pbc, strict=True) if is_periodic)
+        return f"stress needs a structure that is periodic in all directions, this one is in {periodic or 'none'}"
+    known = registry().meta_models
+    if stack.meta_name not in known or not known[stack.meta_name][0].stress:
+        names = ", ".join(f"'{name}'" for name, (plugin, _) in known.items() if plugin.stress)
+        return (
+            f"the meta-model '{stack.meta_name}' of this stack gives no stress; these do: {names}. "
+            "Stack again with one of them, as with --meta conservative"
+        )
+    given = stack.features([atoms]).stresses
+    if missing := [name for name in stack.names if name not in given]:
+        return f"stress needs that of every base model, and {', '.join(missing)} gives none: leave it out of the stack"
+    return NO_ENERGY

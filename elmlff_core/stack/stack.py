@@ -142,6 +142,7 @@ class Stack:
 
         Checkpoints of base models are referenced by path and SHA-256; with `bundle` they are copied into the folder.
         """
+        directory = directory.expanduser()
         refuse_links(directory, (META_FOLDER, BUNDLE_FOLDER))
         meta_folder = directory / META_FOLDER
         meta_folder.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,14 @@ from ase.data import chemical_symbols
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import BaseForceField
 from elmlff_core.testing.report import Figure, NotApplicable
-from elmlff_core.testing.structures import doubled, moved_by_lattice_vectors, random_rotation, rotated, translated
+from elmlff_core.testing.structures import (
+    doubled,
+    doubled_name,
+    moved_by_lattice_vectors,
+    random_rotation,
+    rotated,
+    translated,
+)
 from elmlff_core.testing.tolerances import Tolerances
 
 # Ratios of values of the model and of the reference that a wrong unit causes.
@@ -64,14 +71,30 @@ class ForceFieldCase:
         absolute = self.tolerances.forces if absolute is None else absolute
         return absolute + self.tolerances.forces_relative * float(np.abs(self.prediction.forces).max())
 
-    def compare(self, found: Prediction, forces: np.ndarray, energy: np.ndarray | None, absolute: float) -> Figure:
-        """Return the largest deviation of forces (eV/Å); AssertionError if energies deviate too much."""
+    def compare(
+        self,
+        found: Prediction,
+        forces: np.ndarray,
+        energy: np.ndarray | None,
+        absolute: float,
+        names: Sequence[str] | None = None,
+    ) -> Figure:
+        """Return the largest deviation of forces (eV/Å); AssertionError if energies deviate too much.
+
+        If a deviation is too large, the note or the message names the structure by `names`, or else by its number.
+        """
+        names = names or [f"structure {index}" for index in range(len(found.n_atoms))]
         if found.energy is not None and energy is not None:
-            off = float(np.abs(found.energy - energy).max())
+            differences = np.abs(found.energy - energy)
+            off, where = float(differences.max()), names[int(np.argmax(differences))]
             limit = self.tolerances.energy + self.tolerances.energy_relative * float(np.abs(energy).max())
-            assert off <= limit, f"energies differ by {off:.2g} eV (limit {limit:.2g})"
+            assert off <= limit, f"energies differ by {off:.2g} eV (limit {limit:.2g}) in {where}"
         assert (found.energy is None) == (energy is None), "energies are given for some batches and not for others"
-        return Figure(float(np.abs(found.forces - forces).max()), self.force_limit(absolute), "eV/Å")
+        deviations = np.abs(found.forces - forces).max(axis=1)
+        row, limit = int(np.argmax(deviations)), self.force_limit(absolute)
+        structure = int(np.searchsorted(found.offsets, row, side="right")) - 1
+        note = "" if deviations[row] <= limit else f"atom {row - found.offsets[structure]} of {names[structure]}"
+        return Figure(float(deviations[row]), limit, "eV/Å", note)
 
 
 def attributes(case: ForceFieldCase) -> Figure:
@@ -166,7 +189,9 @@ def batched(case: ForceFieldCase) -> Figure:
     pool = [doubled(case.structures[0]), *reversed(case.structures)]
     together = case.predict(pool)
     alone = Prediction.concatenate([case.predict([atoms]) for atoms in pool])
-    return case.compare(together, alone.forces, alone.energy, case.tolerances.forces)
+    numbers = reversed(range(len(case.structures)))
+    names = [doubled_name(case.structures[0], 0), *(f"structure {number}" for number in numbers)]
+    return case.compare(together, alone.forces, alone.energy, case.tolerances.forces, names)
 
 
 def permutation(case: ForceFieldCase) -> Figure:
@@ -200,11 +225,15 @@ def rotation(case: ForceFieldCase) -> Figure:
 
 
 def size_consistency(case: ForceFieldCase) -> Figure:
-    """Check that two copies have twice the energy and the same forces, also in cells smaller than the cutoff."""
+    """Check that two copies have twice the energy and the same forces, also in cells smaller than the cutoff.
+
+    If they have not, the message names the structure and its supercell.
+    """
+    names = [doubled_name(atoms, index) for index, atoms in enumerate(case.structures)]
     found = case.predict([doubled(atoms) for atoms in case.structures])
     forces = [np.tile(case.prediction.forces_of(i), (2, 1)) for i in range(len(case.structures))]
     energy = None if case.prediction.energy is None else 2 * case.prediction.energy
-    return case.compare(found, np.concatenate(forces), energy, case.tolerances.forces)
+    return case.compare(found, np.concatenate(forces), energy, case.tolerances.forces, names)
 
 
 def one_atom(case: ForceFieldCase) -> Figure:

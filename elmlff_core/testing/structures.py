@@ -78,12 +78,25 @@ def moved_by_lattice_vectors(atoms: Atoms, rng: np.random.Generator) -> Atoms:
 def doubled(atoms: Atoms) -> Atoms:
     """Return two copies of `atoms`: a supercell if a direction is periodic, otherwise two copies far apart."""
     if atoms.pbc.any():
-        repeat = [1, 1, 1]
-        repeat[int(np.flatnonzero(atoms.pbc)[0])] = 2
-        return atoms.repeat(repeat)
+        return atoms.repeat(_supercell(atoms))
     both = atoms + translated(atoms, np.array([np.ptp(atoms.positions[:, 0]) + FAR_APART, 0.0, 0.0]))
     both.pbc = False
     return both
+
+
+def doubled_name(atoms: Atoms, index: int) -> str:
+    """Return a name of what `doubled` makes of `atoms`, structure `index`, for messages."""
+    what = f"structure {index} ({atoms.get_chemical_formula()})"
+    if not atoms.pbc.any():
+        return f"two copies of {what}, {FAR_APART:g} Å apart"
+    lengths = " × ".join(f"{length:.3g}" for length in atoms.cell.lengths())
+    return f"the {'x'.join(map(str, _supercell(atoms)))} supercell of {what}, whose cell is {lengths} Å"
+
+
+def _supercell(atoms: Atoms) -> list[int]:
+    repeat = [1, 1, 1]
+    repeat[int(np.flatnonzero(atoms.pbc)[0])] = 2
+    return repeat
 
 
 def strained(atoms: Atoms, row: int, column: int, amount: float) -> Atoms:

@@ -16,26 +16,28 @@ class Tolerances:
     ----------
     energy : eV, of one structure
     forces : eV/Å, of any component
-    stress : eV/Å³, of any component, against finite differences
+    stress : eV/Å³, of any component, against finite differences, beyond the measured precision
     energy_relative : fraction of the largest energy
     forces_relative : fraction of the largest force component
     reference_energy, reference_forces : eV and eV/Å, against reference values that the caller gives
     rotation : eV/Å; larger than `forces`, because a rotation also changes the order of sums over neighbours
-    finite_difference_step : Å, of displacements; strains are a hundredth of the number
-    finite_difference : eV/Å, of forces against finite differences of energies
-    finite_difference_relative : fraction of the largest force component
+    finite_difference_step : Å, of displacements; strains are a tenth of the number
+    finite_difference : eV/Å, of forces against finite differences of energies, beyond the measured precision
+    finite_difference_relative : fraction of the largest component of forces or stress, beyond the measured precision
     finite_difference_noise : fraction of the largest force; energies with more noise cannot be differentiated
+    finite_difference_noise_factor : how many times the measured rounding of energies and forces is allowed
     """
 
     energy: float = 1e-4
     forces: float = 1e-4
-    stress: float = 1e-4
+    stress: float = 1e-6
     energy_relative: float = 1e-6
     forces_relative: float = 1e-5
     reference_energy: float = 1e-3
     reference_forces: float = 1e-3
     rotation: float = 1e-3
     finite_difference_step: float = 0.01
-    finite_difference: float = 2e-3
-    finite_difference_relative: float = 5e-3
+    finite_difference: float = 1e-5
+    finite_difference_relative: float = 1e-5
     finite_difference_noise: float = 0.1
+    finite_difference_noise_factor: float = 6.0

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, PackageClash, hookimpl
 from elmlff_core.plugins.requirements import own_environment, unmet_versions
+from elmlff_plugins import references
 from elmlff_plugins.ase.evaluation import ADAPTER, ASEForceField
 from elmlff_plugins.ase.options import ASEOptions
 
@@ -36,6 +37,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
         load=ASEForceField,
         standalone="elmlff_plugins.ase.evaluation",
         runs=named_callable,
+        citation=(references.ASE,),
     )
 
 

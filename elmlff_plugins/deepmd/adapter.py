@@ -18,6 +18,7 @@ from elmlff_core.contracts.protocols import TrainingLength, TrainingRequest
 from elmlff_core.errors import ForceFieldError
 from elmlff_core.plugins.requirements import installed_version, is_importable, own_environment
 from elmlff_core.plugins.toolkit import backend_errors, check_elements, existing_checkpoint, fingerprint, in_vacuum
+from elmlff_plugins import references
 from elmlff_plugins.deepmd.neighbours import CrowdingCheck
 from elmlff_plugins.deepmd.options import DeepMDOptions
 
@@ -146,6 +147,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
         extra="deepmd",
         cutoff_option="rcut",
         thread_variables=("DP_INTRA_OP_PARALLELISM_THREADS", "DP_INTER_OP_PARALLELISM_THREADS"),
+        citation=(references.DEEPMD_KIT, references.DEEP_POTENTIAL),
     )
 
 
@@ -181,6 +183,7 @@ def elmlff_presets() -> Iterator[Preset]:
             options={"descriptor": descriptor},
             budgets={"quick": _QUICK, "paper": _PAPER},
             default=name == "dp1",
+            citation=(references.THREE_BODY_DEEP_POTENTIAL,) if descriptor == "se_e3" else (),
         )
 
 

@@ -15,6 +15,7 @@ from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import TrainingLength, TrainingRequest
 from elmlff_core.errors import PluginError
 from elmlff_core.plugins.toolkit import backend_errors, check_elements, existing_checkpoint, fingerprint, in_vacuum
+from elmlff_plugins import references
 from elmlff_plugins.nep.options import NEPOptions
 
 ADAPTER = "nep"
@@ -102,6 +103,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
         requires=("calorine.calculators",),
         extra="nep",
         cutoff_option="radial_cutoff",
+        citation=(references.NEP, references.GPUMD, references.NEP4, references.CALORINE),
     )
 
 

@@ -18,6 +18,7 @@ from elmlff_core.contracts.protocols import TrainingLength, TrainingRequest
 from elmlff_core.errors import ForceFieldError
 from elmlff_core.plugins.requirements import installed_version
 from elmlff_core.plugins.toolkit import backend_errors, check_elements, existing_checkpoint, fingerprint
+from elmlff_plugins import references
 from elmlff_plugins.schnetpack.options import SchNetPackOptions
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
         "schnet": "SchNet of SchNetPack: continuous-filter convolutions",
         "painn": "PaiNN of SchNetPack: equivariant message passing",
     }
+    papers = {"schnet": references.SCHNET, "painn": references.PAINN}
     for adapter, summary in summaries.items():
         yield ForceFieldPlugin(
             name=adapter,
@@ -183,6 +185,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
             runs=checkpoint_pickle,
             requires=("schnetpack",),
             extra="schnet",
+            citation=(references.SCHNETPACK, papers[adapter]),
         )
 
 

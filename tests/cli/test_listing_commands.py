@@ -13,6 +13,7 @@ import pytest
 from elmlff_core.base_models.named import model_settings
 from elmlff_core.files import sha256_of, write_record
 from elmlff_core.plugins.registry import registry
+from elmlff_core.plugins.settings_schema import settings_schema
 from elmlff_core.settings.config import Config, DataConfig, ModelConfig, TrainingConfig
 from elmlff_core.settings.reading import read_config
 
@@ -209,11 +210,18 @@ def test_commented_settings_of_init_are_valid(elmlff, tmp_path):
     for line in path.read_text().splitlines():
         bare = line.removeprefix("# ")
         lines.append(bare if line.startswith("# ") and (" = " in bare.partition("#")[0] or bare[0] == "[") else line)
-    path.write_text("\n".join(lines[1:]))  # the first line is text with an equals sign
+    path.write_text("\n".join(lines[3:]))  # the lines at the top are text, one with an equals sign
     config = read_config(path)
     assert config.models["mine"].adapter == "painn"
     assert config.training.epochs == 50
     assert config.data.test is not None
+
+
+def test_init_writes_the_schema_that_the_settings_name(elmlff, tmp_path):
+    elmlff("init", folder=tmp_path)
+    assert (tmp_path / "elmlff.toml").read_text().startswith("#:schema ./elmlff.schema.json\n")
+    assert json.loads((tmp_path / "elmlff.schema.json").read_text()) == settings_schema()
+    assert json.loads(elmlff("schema", folder=tmp_path).stdout) == settings_schema()
 
 
 def test_init_does_not_overwrite(elmlff, tmp_path):

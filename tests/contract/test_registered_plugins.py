@@ -10,7 +10,7 @@ import pytest
 from elmlff_core.contracts.hookspecs import LoadRequest
 from elmlff_core.contracts.protocols import BaseForceField
 from elmlff_core.plugins.registry import registry, unusable
-from elmlff_core.testing import Tolerances, check_force_field, check_meta_model, example_structures
+from elmlff_core.testing import check_force_field, check_meta_model, example_structures
 from tests.conftest import shared_folder
 
 # Small enough to fit in seconds; all other options have their defaults.
@@ -68,7 +68,6 @@ def test_authors_checkpoints(name):
         example_structures(["C", "Cu", "H", "O"]),
         # SchNet and PaiNN have embeddings for 92 elements, so the elements of the training data are not known.
         skip={"unknown_element": "the checkpoint has no list of elements"} if adapter != "nep" else None,
-        tolerances=Tolerances(finite_difference=1e-2),
     )
 
 

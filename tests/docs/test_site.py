@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import runpy
 import subprocess
@@ -15,7 +16,9 @@ from tests.ground.test_rooms import PLUGINS, ROOMS, WORKFLOWS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
-PAGES = [path.relative_to(DOCS).as_posix() for path in sorted(DOCS.rglob("*.md"))]
+NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
+# A notebook becomes a page when the site is built.
+PAGES = sorted(path.relative_to(DOCS).with_suffix(".md").as_posix() for path in [*DOCS.rglob("*.md"), *NOTEBOOKS])
 BUILT = (DOCS / "how-it-is-built.md").read_text()
 
 
@@ -27,6 +30,22 @@ def navigation() -> list[str]:
 
 def test_every_page_is_in_the_navigation_once():
     assert sorted(navigation()) == PAGES
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_have_no_outputs_and_their_code_compiles(notebook):
+    cells = json.loads(notebook.read_text())["cells"]
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            assert cell["execution_count"] is None
+            source = "".join(cell["source"])
+            if not source.startswith("%%bash"):
+                compile(source, notebook.name, "exec")
+    links = re.findall(r"\]\((\.\.?/[^)#]+|[\w-]+\.md)", "".join(line for cell in cells for line in cell["source"]))
+    for link in links:
+        target = notebook.parent / link
+        assert target.exists() or target.with_suffix(".ipynb").exists(), link
 
 
 @pytest.mark.parametrize("room", [*ROOMS, PLUGINS])
@@ -49,7 +68,7 @@ def test_the_drawing_has_every_room():
 
 
 @pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("mkdocs", "material", "mkdocstrings")),
+    any(importlib.util.find_spec(name) is None for name in ("mkdocs", "material", "mkdocstrings", "nbconvert")),
     reason="comes with the extra 'docs'",
 )
 def test_the_site_builds_without_warnings_and_needs_no_network(tmp_path):

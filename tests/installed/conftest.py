@@ -98,7 +98,7 @@ def make_environment(folder: Path) -> Environment:
     source = folder / "elmlff"
     for name in ("elmlff_core", "elmlff_plugins"):
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, source / name)
     environment.run("-m", "pip", "install", *WITHOUT_BUILD, str(source))
     return environment

@@ -246,6 +246,56 @@ def test_noisy_energies_are_not_differentiated():
     assert "noisy" in report["forces_are_gradients"].note
 
 
+@pytest.mark.parametrize(
+    ("check", "array", "factor"),
+    [("forces_are_gradients", "forces", 1.0005), ("stress_is_strain_derivative", "stress", 1.01)],
+)
+def test_double_precision_is_held_to_its_own_precision(check, array, factor):
+    def nearly(sound, _):
+        found = getattr(sound, array)
+        return None if found is None else factor * found
+
+    report = check_force_field(changed(**{array: nearly})(), STRUCTURES, raise_on_failure=False)
+    assert report.failed == [check]
+    assert report[check].figure.limit < 2e-5
+
+
+def test_single_precision_is_held_to_its_own():
+    """The limit follows from the rounding of energies: 6 times its effect on a slope over a step of 0.01 Å."""
+    shift = 400.0  # eV for each atom, as the total energies that DFT codes print
+
+    def single(values: np.ndarray) -> np.ndarray:
+        return values.astype(np.float32).astype(np.float64)
+
+    def total(sound: Prediction, structures: Sequence[Atoms]) -> np.ndarray:
+        return single(sound.energy + shift * np.array([len(atoms) for atoms in structures]))
+
+    rounded = changed(energy=total, forces=lambda sound, _: single(sound.forces))
+    loose = Tolerances(finite_difference_noise=10.0)
+    check = check_force_field(rounded(), STRUCTURES[:1], tolerances=loose)["forces_are_gradients"]
+    assert check.status == "passed"
+    spacing = np.spacing(np.float32(8 * shift))  # rounding errors are uniform in a spacing: its twelfth is the variance
+    slope = np.sqrt(2 * (45**2 + 9**2 + 1)) / 60 / 0.01 * spacing / np.sqrt(12)
+    assert 6 * slope < check.figure.limit < 15 * slope
+
+
+def test_the_structure_and_its_supercell_are_named():
+    report = check_force_field(MinimumImage(), STRUCTURES, raise_on_failure=False)
+    assert "the 2x1x1 supercell of structure" in str(report["size_consistency"])
+
+    class Crowded(Sound):
+        """Adds an energy to every structure of more than six atoms."""
+
+        def evaluate(self, atoms):
+            energy, forces, stress = super().evaluate(atoms)
+            return energy + (0.3 if 8 < len(atoms) < 12 else 0.0), forces, stress
+
+    report = check_force_field(Crowded(), STRUCTURES, raise_on_failure=False)
+    assert report["size_consistency"].note == (
+        "energies differ by 0.3 eV (limit 0.0001) in two copies of structure 2 (Ar5), 60 Å apart"
+    )
+
+
 def test_no_energies_skip_what_needs_them():
     report = check_force_field(changed(energy=lambda *_: None)(), STRUCTURES)
     assert report["forces_are_gradients"].status == "skipped"

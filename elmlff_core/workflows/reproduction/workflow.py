@@ -92,6 +92,7 @@ def reproduce(
     config = with_base_models(config)
     digest = without_seeds(config).digest()
     folder = output or DEFAULT_RUNS_FOLDER / f"reproduce-{study.name}-{config.budget}-{digest[:8]}"
+    folder = folder.expanduser()
     published = published_values(study, request, folder)
     swept = sweep(config, request.sweep, folder / "sweep", models_folder, reporter)
     ablated = None
