@@ -1,18 +1,17 @@
-# elmlff with all its backends, for machines without a GPU:
+# elmlff with all its backends:
 #
 #     docker build -t elmlff .
-#     docker run --rm -v "$PWD:/work" elmlff stack --models dp1,painn,nep
+#     docker run --rm -v "$PWD:/work" elmlff stack --models dp1,painn,nep        # with a GPU, add --gpus all
 #
-# With a GPU, give the index of the CUDA build of PyTorch, and run with --gpus all:
-#
-#     docker build -t elmlff --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
+# The image is several GB smaller with the CPU build of PyTorch: pass the address of its wheels, which
+# https://pytorch.org/get-started/locally/ gives, as --build-arg TORCH_INDEX=ADDRESS.
 FROM python:3.12-slim
 
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_INDEX
 # A C++ compiler: torch.compile needs it in long trainings, and packages without a wheel for this machine.
 RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 # The torch that DeePMD-kit pins; first, so that pip does not take another build of it.
-RUN pip install --no-cache-dir "torch==2.11.*" --index-url "$TORCH_INDEX"
+RUN pip install --no-cache-dir "torch==2.11.*" ${TORCH_INDEX:+--index-url "$TORCH_INDEX"}
 
 COPY pyproject.toml setup.py README.md LICENSE /source/
 COPY elmlff_core /source/elmlff_core

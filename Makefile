@@ -11,9 +11,10 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed-all
 	$(BIN)/elmlff stack --models dp1,painn,nep --meta egat,conservative
 
+PROCESSES ?= 2
 test: $(VENV)/installed-test lint
-	# One thread: test problems are small, and sums over one thread are the same every time.
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+	# One thread each: test problems are small, and sums over one thread are the same every time.
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
 MINUTES ?= 60
 
@@ -58,7 +59,7 @@ crash: $(VENV)/installed-all
 	$(BIN)/python benchmarks/crash --kills $(KILLS)
 
 # What a release needs: an sdist and a wheel in dist/, their metadata checked, and the wheel in a fresh environment with one
-# extra, where it makes a stack.  `make package PIP_OPTIONS="--extra-index-url URL"` passes options to that installation.
+# extra, where it makes a stack.  `make package PIP_OPTIONS="--find-links FOLDER"` passes options to that installation.
 PACKAGE := build/package
 PIP_OPTIONS ?=
 package: | $(BIN)/python

@@ -23,7 +23,9 @@ def command(run: Path, data: str, output: Path, trust: bool) -> None:
     from elmlff_core.data.writers import write_predictions
     from elmlff_core.stack.stack import load_stack
 
-    structures = read_structures(data)
-    found = load_stack(run, trust).predict(structures)
+    reporter = ConsoleReporter()
+    stack, structures = load_stack(run, trust), read_structures(data)
+    with reporter.progress("predicting") as progress:
+        found = stack.predict(structures, progress)
     write_predictions(structures, found, output, found.forces_std, found.energy_std)
-    ConsoleReporter().say(f"{len(structures)} structures written to {output}")
+    reporter.say(f"{len(structures)} structures written to {output}")

@@ -6,14 +6,18 @@ Workers under other interpreters import this file, so it and all it imports keep
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
 
 from elmlff_core.arrays import picked_rows, row_offsets
 from elmlff_core.errors import ForceFieldError
+
+if TYPE_CHECKING:
+    from typing import Self  # newer than Python 3.9
 
 # The square of a larger number may not be finite any more, and no error computed from it either.
 LARGEST_PREDICTION = 1e30  # eV, eV/Å, eV/Å³
@@ -84,17 +88,14 @@ class Prediction:
         )
 
     @classmethod
-    def concatenate(cls, parts: Sequence[Prediction]) -> Prediction:
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
         """Join predictions of consecutive structures; a property that one of them lacks is dropped."""
 
-        def join(name: str) -> np.ndarray | None:
+        def join(name: str) -> Any:
             arrays = [getattr(part, name) for part in parts]
             return None if any(array is None for array in arrays) else np.concatenate(arrays)
 
-        n_atoms, forces = join("n_atoms"), join("forces")
-        assert n_atoms is not None
-        assert forces is not None
-        return cls(n_atoms, forces, join("energy"), join("stress"))
+        return cls(**{field.name: join(field.name) for field in fields(cls)})
 
     def checked(self, structures: Sequence[Atoms], model: str, first: int = 0) -> Prediction:
         """Check that the arrays fit `structures` and are finite and below 1e30, and return self.

@@ -1,4 +1,4 @@
-"""Write predictions to an extxyz file that ASE reads: energies and forces, and their uncertainties."""
+"""Write predictions to an extxyz file that ASE reads: energies, forces and stresses, and uncertainties."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_predictions(
     forces_std: np.ndarray | None = None,
     energy_std: np.ndarray | None = None,
 ) -> None:
-    """Write structures with predicted ``forces`` (eV/Å), and ``energy`` (eV) where there is one.
+    """Write structures with predicted ``forces`` (eV/Å), and ``energy`` (eV) and ``stress`` (eV/Å³) if there are any.
 
     Parameters
     ----------
@@ -41,8 +41,12 @@ def write_predictions(
     offsets = prediction.offsets
     for index, atoms in enumerate(structures):
         copy = bare(atoms)
-        energy = {} if prediction.energy is None else {"energy": float(prediction.energy[index])}
-        copy.calc = SinglePointCalculator(copy, forces=prediction.forces_of(index), **energy)
+        others = {}
+        if prediction.energy is not None:
+            others["energy"] = float(prediction.energy[index])
+        if prediction.stress is not None:
+            others["stress"] = prediction.stress[index]
+        copy.calc = SinglePointCalculator(copy, forces=prediction.forces_of(index), **others)
         if forces_std is not None:
             copy.arrays["forces_std"] = forces_std[offsets[index] : offsets[index + 1]]
         if energy_std is not None:

@@ -12,15 +12,18 @@ from typing import Any, TypedDict
 import numpy as np
 from ase import Atoms
 
+from elmlff_core.arrays import blocks
 from elmlff_core.base_models.concurrency import for_each_model
 from elmlff_core.base_models.named import NamedModel, named_model
-from elmlff_core.base_models.prediction import predict_checked
+from elmlff_core.base_models.prediction import CHUNK_ATOMS, predict_checked
 from elmlff_core.base_models.trust import allow, refuse_untrusted
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.contracts.progress import Progress, ProgressCallback
 from elmlff_core.contracts.protocols import MetaModel
-from elmlff_core.errors import ElmlffError
+from elmlff_core.contracts.structures import n_atoms_of
+from elmlff_core.errors import DataError, ElmlffError
 from elmlff_core.files import check_digests, read_record, refuse_links, replacing, sha256_of, write_record
 from elmlff_core.fits.fit import META_FOLDER
 from elmlff_core.fits.meta_models import make_meta
@@ -110,9 +113,12 @@ class Stack:
         limits = [elements for elements in known if elements is not None]
         return frozenset.intersection(*limits) if limits else None
 
-    def features(self, structures: Sequence[Atoms], dataset: Dataset | None = None) -> Features:
-        """Compute the predictions of the base models for `structures`; base models in workers run at the same time."""
-        predictions = for_each_model(self.base_models, lambda model: predict_checked(model, structures))
+    def features(self, structures: Sequence[Atoms], dataset: Dataset | None = None, first: int = 0) -> Features:
+        """Compute the predictions of the base models for `structures`; base models in workers run at the same time.
+
+        `first` is the index of ``structures[0]`` for messages, if they are part of a longer sequence.
+        """
+        predictions = for_each_model(self.base_models, lambda model: predict_checked(model, structures, first))
         return Features.from_predictions(structures, predictions, dataset)
 
     def close(self) -> None:
@@ -120,10 +126,27 @@ class Stack:
         for model in self.base_models:
             model.close()
 
-    def predict(self, structures: Sequence[Atoms]) -> StackPrediction:
-        """Predict forces (eV/Å), energies (eV) if the base models give them, and the uncertainties of both."""
-        features = self.features(structures)
-        found = in_blocks(features, self.meta.predict).checked(structures, "the stack")
+    def predict(self, structures: Sequence[Atoms], progress: ProgressCallback = lambda _: None) -> StackPrediction:
+        """Predict forces (eV/Å), energies (eV) if the base models give them, and the uncertainties of both.
+
+        Many structures go through base models and meta-model in chunks, so that memory does not grow with their number.
+
+        Raises
+        ------
+        ElmlffError
+            A base model or the meta-model cannot be applied; the message names the structure.
+        """
+        if not len(structures):
+            raise DataError("there are no structures to predict")
+        parts = []
+        for chunk, _ in blocks(n_atoms_of(structures), CHUNK_ATOMS):
+            parts.append(self._predict_chunk(structures[chunk], chunk.start))
+            progress(Progress(chunk.stop, len(structures)))
+        return parts[0] if len(parts) == 1 else StackPrediction.concatenate(parts)
+
+    def _predict_chunk(self, structures: Sequence[Atoms], first: int) -> StackPrediction:
+        features = self.features(structures, first=first)
+        found = in_blocks(features, self.meta.predict).checked(structures, "the stack", first)
         return StackPrediction(found.n_atoms, found.forces, found.energy, found.stress, **self.stds(features))
 
     def stds(self, features: Features) -> dict[str, np.ndarray]:

@@ -110,3 +110,17 @@ def test_the_error_names_a_damaged_file(stack, tmp_path):
     (tmp_path / "run" / "uncertainty.json").write_text('{"format_version": 1}')
     with pytest.raises(ElmlffError, match=r"uncertainty\.json is missing or has changed"):
         load_stack(tmp_path / "run")
+
+
+def test_many_structures_are_predicted_in_chunks(stack, monkeypatch):
+    structures = [copper(seed) for seed in range(20, 29)]
+    whole = stack.predict(structures)
+    monkeypatch.setattr("elmlff_core.stack.stack.CHUNK_ATOMS", 8)  # two structures
+    steps = []
+    chunked = stack.predict(structures, steps.append)
+    assert [step.done for step in steps] == [2, 4, 6, 8, 9]
+    for name in ("n_atoms", "forces", "energy", "stress", "forces_std", "energy_std"):
+        assert getattr(chunked, name) == pytest.approx(getattr(whole, name))
+    structures[7].positions[2] = np.nan
+    with pytest.raises(ElmlffError, match="structure 7: atom 2 is at"):
+        stack.predict(structures)
