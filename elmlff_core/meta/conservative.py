@@ -112,8 +112,7 @@ class ConservativeNetwork(Network):
         scalars = self.embedding(element)
         vectors = scalars.new_zeros(len(scalars), 3, scalars.shape[1])
         pairs = make_pairs(batch, self.basis, in_blocks=not self.training)
-        scalars, vectors = self.stack(scalars, vectors, pairs)
-        (numbers,) = pairs.each(lambda *values: (self.head(*values),), scalars, vectors)  # (N, 1 + M)
+        (numbers,) = self.stack(scalars, vectors, pairs, lambda *joined: (self.head(*joined),))  # (N, 1 + M)
         total = numbers.new_zeros(len(batch.n_atoms), numbers.shape[1])
         total = total.index_add(0, batch.structure_index, numbers)  # (B, 1 + M)
         energy = self.output_scale * total[:, 0]
@@ -238,10 +237,11 @@ def _predicted(network: ConservativeNetwork, batch: GraphBatch) -> tuple[torch.T
     """
     energy, gates, gradient = network.energy_and_gradient(batch)
     assert batch.vectors is not None
-    outer = batch.vectors.unsqueeze(2) * gradient.unsqueeze(1)  # (E, 3, 3)
-    virial = gradient.new_zeros(len(batch.n_atoms), 3, 3)
-    virial = virial.index_add(0, batch.structure_index[batch.edges[1]], outer)
-    return energy, network.forces(batch, gates, gradient), network.shares(gates), virial
+    of_edge = batch.structure_index[batch.edges[1]]
+    zeros = gradient.new_zeros(len(batch.n_atoms), 3)
+    # One row at a time: all nine products of each edge would take a tenth of a gigabyte for a million edges.
+    rows = [zeros.index_add(0, of_edge, batch.vectors[:, k : k + 1] * gradient) for k in range(3)]
+    return energy, network.forces(batch, gates, gradient), network.shares(gates), torch.stack(rows, dim=1)
 
 
 def _stress(features: Features, shares: np.ndarray, virial: np.ndarray) -> np.ndarray | None:

@@ -13,7 +13,7 @@ from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.evaluation import evaluate_network
 from elmlff_core.graphs.network import Network, NetworkOutputs
 from elmlff_core.graphs.pairs import RadialBasis, make_pairs
-from elmlff_core.meta.equivariant import EquivariantStack, GatedHead, ScalarHead, compressed, norm
+from elmlff_core.meta.equivariant import EquivariantStack, GatedHead, Readout, ScalarHead, compressed, norm
 from elmlff_core.meta.neural import NeuralMeta, mean_neighbours, start_at_linear_combination
 from elmlff_core.meta.options import EGATOptions
 
@@ -56,19 +56,22 @@ class EGATNetwork(Network):
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
         """Return the forces on all atoms of the batch: (N, 3), eV/Å."""
-        return self._forces_and_state(batch)[0]
+        return self._forces(batch, self.head)[0]
 
     def outputs(self, batch: GraphBatch) -> NetworkOutputs:
         """Return the forces and, if it is learnt, the standard deviation of their components."""
-        forces, scalars, vectors = self._forces_and_state(batch)
         if self.variance is None:
-            return NetworkOutputs(forces)
-        # Detached, so that learning the standard deviation does not change the forces.
-        logarithm = self.variance(scalars.detach(), vectors.detach()).squeeze(1)
-        return NetworkOutputs(forces, forces_std=self.output_scale * logarithm.exp())
+            return NetworkOutputs(self(batch))
+        forces, logarithm = self._forces(batch, self._head_and_variance)
+        return NetworkOutputs(forces, forces_std=self.output_scale * logarithm.squeeze(1).exp())
 
-    def _forces_and_state(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return forces (N, 3), eV/Å, and the last layer's output: scalars (N, width) and vectors (N, 3, width)."""
+    def _head_and_variance(self, scalars: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        assert self.variance is not None
+        # Detached, so that learning the standard deviation does not change the forces.
+        return *self.head(scalars, vectors), self.variance(scalars.detach(), vectors.detach())
+
+    def _forces(self, batch: GraphBatch, readout: Readout) -> tuple[torch.Tensor, ...]:
+        """Return forces (N, 3), eV/Å, and what `readout` gives beside the gates and vectors of the head."""
         element = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)  # (N,)
         combined = batch.combined(self.combination[element])  # (N, 3)
         deviations = batch.base_forces - combined.unsqueeze(1)  # (N, M, 3)
@@ -78,12 +81,11 @@ class EGATNetwork(Network):
             scalars = scalars + self.invariants(self._invariants(inputs))
         vectors = torch.einsum("nmx,nmf->nxf", inputs, self.vectors[element])
         pairs = make_pairs(batch, self.basis, in_blocks=not self.training)
-        scalars, vectors = self.stack(scalars, vectors, pairs)
-        gates, learnt = pairs.each(self.head, scalars, vectors)
+        gates, learnt, *others = self.stack(scalars, vectors, pairs, readout)
         forces = combined + torch.einsum("nm,nmx->nx", gates, deviations) + self.output_scale * learnt
         if self.remove_net_force:
             forces = _without_net_force(forces, batch)
-        return forces, scalars, vectors
+        return forces, *others
 
     def _inputs(self, combined: torch.Tensor, deviations: torch.Tensor) -> torch.Tensor:
         if not deviations.shape[1]:

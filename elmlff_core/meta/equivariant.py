@@ -10,6 +10,7 @@ Shapes: N atoms, F features, H heads; scalars (N, F), vectors (N, 3, F).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -17,6 +18,8 @@ from torch import nn
 
 from elmlff_core.graphs.pairs import Pairs, PairsOfBatch
 
+# Maps scalars and vectors of atoms to results for the same atoms.
+Readout = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]
 # Keeps the derivative of a norm finite at a zero vector.
 EPSILON = 1e-8
 
@@ -131,9 +134,9 @@ class EquivariantStack(nn.Module):
         self.width = width * (n_layers + 1)
 
     def forward(
-        self, scalars: torch.Tensor, vectors: torch.Tensor, pairs: PairsOfBatch
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the joined inputs and outputs of all layers: scalars (N, width), vectors (N, 3, width)."""
+        self, scalars: torch.Tensor, vectors: torch.Tensor, pairs: PairsOfBatch, readout: Readout
+    ) -> tuple[torch.Tensor, ...]:
+        """Apply `readout` to the joined inputs and outputs of all layers: scalars (N, width), vectors (N, 3, width)."""
         all_scalars, all_vectors = [scalars], [vectors]
         for attention, update in zip(self.attentions, self.updates, strict=True):
             assert isinstance(attention, EquivariantAttention)
@@ -142,7 +145,12 @@ class EquivariantStack(nn.Module):
             scalars, vectors = pairs.apply(layer, (scalars, vectors, queries), tuple(of_sources))
             all_scalars.append(scalars)
             all_vectors.append(vectors)
-        return torch.cat(all_scalars, dim=-1), torch.cat(all_vectors, dim=-1)
+        n = len(all_scalars)
+
+        def joined(*parts: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return readout(torch.cat(parts[:n], dim=-1), torch.cat(parts[n:], dim=-1))
+
+        return pairs.each(joined, *all_scalars, *all_vectors)
 
 
 def _layer(

@@ -123,7 +123,7 @@ class StackOfBaseModels(Stack):
 
     base_models: BaseModels
 
-    def features(self, structures, dataset=None) -> Features:
+    def features(self, structures, dataset=None, first=0) -> Features:
         return self.base_models.features(structures, dataset)
 
 
