@@ -1,14 +1,17 @@
 """FeatureCache: predictions of base models on disk, one HDF5 file per model and dataset.
 
 The name of a file is made of the fingerprints of the model and of the dataset, so a changed checkpoint or dataset gives
-another file.  Predictions are appended in chunks.  The number of finished structures is written after each chunk, so an
-interrupted prediction resumes.  A lock lets only one run at a time write a file; other runs wait and then read it.
+another file.  The file holds both fingerprints whole, which are checked whenever it is read, and the elements that the
+model knows, so that they can be checked without loading it.  Predictions are appended in chunks.  The number of
+finished structures is written after each chunk, so an interrupted prediction resumes.  A lock lets only one run at a
+time write a file; other runs wait and then read it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -20,7 +23,8 @@ from elmlff_core.arrays import BLOCK_ROWS, cache_folder, new_array
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.errors import ElmlffError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+ANY_ELEMENT = "any"
 PROPERTIES = ("forces", "energy", "stress")
 UNREADABLE = (OSError, KeyError, ValueError, RuntimeError)  # what h5py raises of damaged files
 Predict = Callable[[Sequence[Atoms]], Prediction]
@@ -29,6 +33,26 @@ Predict = Callable[[Sequence[Atoms]], Prediction]
 def default_directory() -> Path:
     """Return the folder ``features`` in the cache folder of elmlff."""
     return cache_folder() / "features"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a file of the cache was computed from.
+
+    Attributes
+    ----------
+    model, dataset : their fingerprints
+    """
+
+    model: str
+    dataset: str
+
+
+@dataclass(frozen=True)
+class KnownElements:
+    """The elements that a model with cached predictions knows: chemical symbols, or None if it accepts any element."""
+
+    symbols: frozenset[str] | None
 
 
 class FeatureCache:
@@ -49,24 +73,27 @@ class FeatureCache:
 
     def read(self, model_fingerprint: str, dataset_fingerprint: str, n_structures: int) -> Prediction | None:
         """Return the whole prediction, or None if it is absent or incomplete."""
-        path = self.path(model_fingerprint, dataset_fingerprint)
+        path, origin = self.path(model_fingerprint, dataset_fingerprint), Origin(model_fingerprint, dataset_fingerprint)
         if not path.exists():
             return None
         with _lock(path):
             try:
-                with _opened(path, "r") as file:
+                with _opened(path, origin) as file:
                     return None if file is None or _n_done(file) < n_structures else _read(file)
             except UNREADABLE:  # a checksum does not fit: the disk or a copy has changed it
                 path.unlink()
                 return None
 
-    def holds(self, model_fingerprint: str, dataset_fingerprint: str, n_structures: int) -> bool:
-        """Return whether the whole prediction is in the cache."""
-        path = self.path(model_fingerprint, dataset_fingerprint)
+    def elements(self, model_fingerprint: str, dataset_fingerprint: str) -> KnownElements | None:
+        """Return the elements that the model knows; None if the cache has no prediction of it for the dataset."""
+        path, origin = self.path(model_fingerprint, dataset_fingerprint), Origin(model_fingerprint, dataset_fingerprint)
         if not path.exists():
-            return False
-        with _lock(path), _opened(path, "r") as file:
-            return file is not None and _n_done(file) >= n_structures
+            return None
+        with _lock(path), _opened(path, origin) as file:
+            if file is None:
+                return None
+            symbols = str(file.attrs["elements"])
+            return KnownElements(None if symbols == ANY_ELEMENT else frozenset(symbols.split()))
 
     def compute(
         self,
@@ -76,6 +103,7 @@ class FeatureCache:
         predict: Predict,
         chunk_size: int,
         report: Callable[[int], None],
+        elements: Callable[[], frozenset[str] | None] = lambda: None,
     ) -> Prediction:
         """Predict the missing structures, chunk by chunk, and return the whole prediction.
 
@@ -84,10 +112,11 @@ class FeatureCache:
         structures : structures of the dataset, in order
         predict : called with at most `chunk_size` structures at a time
         report : called with the number of finished structures
+        elements : called after a prediction, returns the chemical symbols that the model knows; None for any element
         """
-        path = self.path(model_fingerprint, dataset_fingerprint)
+        path, origin = self.path(model_fingerprint, dataset_fingerprint), Origin(model_fingerprint, dataset_fingerprint)
         with _lock(path):
-            with _opened(path, "r") as file:
+            with _opened(path, origin) as file:
                 done = -1 if file is None else _n_done(file)
             if done < 0:
                 path.unlink(missing_ok=True)
@@ -101,6 +130,8 @@ class FeatureCache:
                 # The latest format also has checksums of its own tables.
                 with h5py.File(path, "a", libver="latest") as file:
                     _append(file, part, done)
+                    if "format_version" not in file.attrs:
+                        _identify(file, origin, elements())
             report(done)
             with h5py.File(path, "r") as file:
                 return _read(file)
@@ -111,16 +142,23 @@ def _lock(path: Path) -> FileLock:
 
 
 @contextmanager
-def _opened(path: Path, mode: str) -> Iterator[h5py.File | None]:
-    """Open the file; yield None if it does not exist or a killed run left it unreadable."""
+def _opened(path: Path, origin: Origin) -> Iterator[h5py.File | None]:
+    """Open the file for reading; yield None if it cannot be read, is of another format, or is not of this `origin`."""
     try:
-        file = h5py.File(path, mode)
-        known = file.attrs.get("format_version") == FORMAT_VERSION
+        file = h5py.File(path, "r")
+        identity = (file.attrs.get("format_version"), file.attrs.get("model"), file.attrs.get("dataset"))
     except UNREADABLE:
         yield None
         return
     with file:
-        yield file if known else None
+        yield file if identity == (FORMAT_VERSION, origin.model, origin.dataset) else None
+
+
+def _identify(file: h5py.File, origin: Origin, elements: frozenset[str] | None) -> None:
+    """Write from what the file is computed; the format version comes last, because it makes the file readable."""
+    file.attrs["model"], file.attrs["dataset"] = origin.model, origin.dataset
+    file.attrs["elements"] = ANY_ELEMENT if elements is None else " ".join(sorted(elements))
+    file.attrs["format_version"] = FORMAT_VERSION
 
 
 def _n_done(file: h5py.File) -> int:
@@ -137,7 +175,6 @@ def _append(file: h5py.File, part: Prediction, n_done: int) -> None:
         if array is not None:
             _write(file, name, array, rows_before if name == "forces" else first_structure)
     file.flush()
-    file.attrs["format_version"] = FORMAT_VERSION
     file.attrs["n_done"] = n_done
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elmlff_core.base_models.cache import FeatureCache
+from elmlff_core.base_models.checks import check_elements, check_unused_models
 from elmlff_core.base_models.named import (
     NamedModel,
-    check_elements,
     resolve_model,
     train_model,
     trained_checkpoint,
@@ -107,11 +107,19 @@ def read_inputs(config: Config) -> Inputs:
     """
     set_up_process()
     config = with_base_models(config)
+    check_unused_models(config)
     splits = read_splits(config.data)
     return Inputs(config, splits, [resolve_model(config, name) for name in config.base_models])
 
 
-def open_run(inputs: Inputs, kind: str, config: Config, output: Path | None, any_seeds: bool = False) -> RunFolder:
+def open_run(
+    inputs: Inputs,
+    kind: str,
+    config: Config,
+    output: Path | None,
+    any_seeds: bool = False,
+    named_by_meta: bool = True,
+) -> RunFolder:
     """Open the folder of a run; settings, data and given checkpoints decide whether it is the same run as before.
 
     Parameters
@@ -121,9 +129,11 @@ def open_run(inputs: Inputs, kind: str, config: Config, output: Path | None, any
     config : the settings, including those that the workflow has filled in
     output : folder of the run; by default a folder in ``elmlff-runs`` named after the settings
     any_seeds : whether a different number of seeds is the same run, because each fit has its own folder
+    named_by_meta : whether the default name has the meta-models in it; a sweep may use none
     """
     key = inputs.key(kind, without_seeds(config) if any_seeds else config)
-    names = [kind, "+".join(config.base_models), "+".join(config.meta_names), key[:8]]
+    metas = "+".join(config.meta_names) if named_by_meta else ""
+    names = [kind, "+".join(config.base_models), metas, key[:8]]
     return RunFolder.open(output or DEFAULT_RUNS_FOLDER / "-".join(filter(None, names)), key, config)
 
 
@@ -174,7 +184,7 @@ def announce(inputs: Inputs, models_folder: Path, reporter: Reporter) -> None:
             )
             continue
         length = model.length(len(splits.train_index))
-        what = f"{length.steps} steps, {length.epochs:.3g} epochs"
+        what = "; ".join(filter(None, [f"{length.steps} steps, {length.epochs:.3g} epochs", length.note]))
         folder = training_directory(model, splits.train, splits.valid, config.seed, models_folder)
         if trained_checkpoint(folder) is not None:
             reporter.say(f"{model.name}: adapter {model.plugin.name}, trained before ({what}) in {folder}")

@@ -117,7 +117,7 @@ def sweep(
     subsets = request.fitted_subsets(models, config.seed)
     meta = sweep_meta_model(inputs, request)
     config = with_resolved(inputs.config, [meta])
-    run = open_run(inputs, "sweep", config, output, any_seeds=True)
+    run = open_run(inputs, "sweep", config, output, any_seeds=True, named_by_meta=False)
     prepared = prepare(inputs, models_folder, reporter)
     features = prepared.features
     costs = measured_costs(prepared.base_models, inputs.splits.train, run.path / "costs.json", reporter)
