@@ -16,6 +16,7 @@ from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.errors import DataError
 from elmlff_core.evaluation.model_errors import SHOWN_SPLITS, ModelErrors, errors_of
+from elmlff_core.evaluation.units import check_units_by_models
 from elmlff_core.stack.stack import Stack
 
 UNKNOWN = "unknown"  # the group of all structures if the stack does not know on which structures it was fitted
@@ -57,7 +58,8 @@ def evaluate_stack(stack: Stack, dataset: Dataset, reporter: Reporter) -> StackE
     Raises
     ------
     DataError
-        The structures contain an element that a base model does not support.
+        The structures contain an element that a base model does not support, or their labels are in another unit than
+        the predictions of the stack.
     ForceFieldError
         A base model failed, or a prediction is not finite.
     """
@@ -68,6 +70,7 @@ def evaluate_stack(stack: Stack, dataset: Dataset, reporter: Reporter) -> StackE
     features = dataset_features(stack.base_models, dataset, FeatureCache(), reporter)
     predictions = {name: features.base_prediction(name).without_energy() for name in features.models}
     own = in_blocks(features, stack.meta.predict).checked(features.structures, f"the stack ({stack.meta_name})")
+    check_units_by_models(_as_features(own, features), "Give labels in the units of the stack, eV and eV/Å")
     groups = groups_of(stack, dataset)
     splits = {group: features.subset(groups[group]) for group in GROUPS if len(groups.get(group, ()))}
 
@@ -79,6 +82,14 @@ def evaluate_stack(stack: Stack, dataset: Dataset, reporter: Reporter) -> StackE
     found.append(ModelErrors(title, "stack", errors(own), meta=stack.meta_name, chosen=True))
     counts = {group: len(groups[group]) for group in GROUPS if group in groups}
     return StackEvaluation(dataset.source, counts, found, notes_of(counts, features))
+
+
+def _as_features(prediction: Prediction, labelled: Features) -> Features:
+    """Return the prediction of the stack in the place of those of the base models."""
+    name = "the stack"
+    energies = {} if prediction.energy is None else {name: prediction.energy}
+    forces = prediction.forces[None]
+    return Features(labelled.structures, (name,), forces, energies, labelled.reference, labelled.source)
 
 
 def groups_of(stack: Stack, dataset: Dataset) -> dict[str, np.ndarray]:

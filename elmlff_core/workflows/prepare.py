@@ -28,7 +28,9 @@ from elmlff_core.base_models.trust import code_of
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.data.splits import Splits, read_splits
+from elmlff_core.data.units import check_units
 from elmlff_core.errors import ConfigError
+from elmlff_core.evaluation.units import check_units_by_models
 from elmlff_core.resources import set_up_process
 from elmlff_core.settings.config import Config, without_seeds
 from elmlff_core.settings.run_folder import DEFAULT_RUNS_FOLDER, RunFolder
@@ -109,6 +111,9 @@ def read_inputs(config: Config) -> Inputs:
     config = with_base_models(config)
     check_unused_models(config)
     splits = read_splits(config.data)
+    if config.data.check_units:
+        for dataset in filter(None, (splits.source, splits.test_source)):
+            check_units(dataset)
     return Inputs(config, splits, [resolve_model(config, name) for name in config.base_models])
 
 
@@ -150,7 +155,8 @@ def prepare(inputs: Inputs, models_folder: Path, reporter: Reporter, plans: Iter
     Raises
     ------
     ElmlffError
-        A base model cannot be trained or evaluated, or does not support the elements of the data.
+        A base model cannot be trained or evaluated, or does not support the elements of the data; or the labels are in
+        other units than those of the given base models.
     """
     config, splits = inputs.config, inputs.splits
     cache = FeatureCache()
@@ -159,6 +165,9 @@ def prepare(inputs: Inputs, models_folder: Path, reporter: Reporter, plans: Iter
     for line in plans:
         reporter.say(line)
     check_elements(inputs.base_models, splits, cache)
+    given = [model for model in inputs.base_models if not model.needs_training]
+    if given and config.data.check_units:  # before trainings, which may take hours; these predictions are used again
+        check_units_by_models(dataset_features(given, splits.source, cache, reporter))
     base_models = train_base_models(inputs, models_folder, reporter)
     trained = tuple(model.name for model in inputs.base_models if model.needs_training)
     features = base_features(base_models, splits, cache, reporter)

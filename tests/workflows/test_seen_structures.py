@@ -9,12 +9,15 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
 
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.data.readers import read_dataset
 from elmlff_core.data.splits import read_splits
-from elmlff_core.errors import ForceFieldError
+from elmlff_core.errors import DataError, ForceFieldError
+from elmlff_core.settings.config import Config
 from elmlff_core.settings.reading import read_config
 from elmlff_core.stack.stack import SEEN_FILE, load_stack
 from elmlff_core.workflows.evaluate import evaluate_stack
@@ -107,3 +110,22 @@ def test_predictions_that_are_not_finite_are_refused(workplace: Path) -> None:
         evaluate_stack(replace(stack, meta=Broken()), dataset, Reporter())
     with pytest.raises(ForceFieldError, match="non-finite forces for atom 2 of structure 1"):
         replace(stack, meta=Broken()).predict(dataset.structures)
+
+
+def test_labels_in_other_units_than_those_of_the_stack_are_refused(tmp_path: Path) -> None:
+    """A stack of EMT on copper, and labels of EMT without energies in Hartree/Bohr."""
+    structures = []
+    for seed in range(30):
+        atoms = bulk("Cu", cubic=True)
+        atoms.rattle(0.1, seed=seed)
+        atoms.calc = EMT()
+        atoms.arrays["REF_forces"], atoms.calc = atoms.get_forces(), None
+        structures.append(atoms)
+    ase.io.write(tmp_path / "copper.extxyz", structures)
+    emt = {"adapter": "ase", "options": {"calculator": "ase.calculators.emt:EMT"}}
+    config = {"models": {"emt": emt}, "meta": {"name": "mean"}, "data": {"train": str(tmp_path / "copper.extxyz")}}
+    run = build_stack(Config.model_validate(config), tmp_path / "run")
+    dataset = read_dataset(tmp_path / "copper.extxyz")
+    evaluate_stack(load_stack(run.folder), dataset, Reporter())
+    with pytest.raises(DataError, match=r"in Hartree/Bohr: what the stack predicts is 51.4 times as large"):
+        evaluate_stack(load_stack(run.folder), replace(dataset, forces=dataset.forces / 51.42), Reporter())
