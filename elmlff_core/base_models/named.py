@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -16,6 +17,7 @@ from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Preset
 from elmlff_core.contracts.progress import ProgressCallback
 from elmlff_core.contracts.protocols import BaseForceField, TrainingLength, TrainingRequest
+from elmlff_core.data.content import SeenStructures
 from elmlff_core.errors import ConfigError, ElmlffError, ForceFieldError, did_you_mean
 from elmlff_core.files import read_json, write_json
 from elmlff_core.plugins.registry import registry, require
@@ -25,6 +27,7 @@ from elmlff_core.worker.client import WorkerForceField, WorkerSettings
 from elmlff_core.worker.process import SELF, find_interpreter
 
 TRAINED = "trained.json"
+SEEN_FILE = "structures.safetensors"  # beside TRAINED: the structures of the training
 DEFAULT_MODELS_FOLDER = Path("elmlff-models")
 
 
@@ -207,6 +210,21 @@ def trained_checkpoint(directory: Path) -> Path | None:
     return checkpoint
 
 
+def seen_in_training(model: NamedModel) -> SeenStructures | None:
+    """Return the structures of the training of `model`, if elmlff trained its checkpoint, which is still in its place.
+
+    None if that is not known: the model was trained elsewhere or by an earlier elmlff, or its checkpoint was copied.
+    """
+    if model.checkpoint is None:
+        return None
+    checkpoint = model.checkpoint.resolve()
+    for directory in list(checkpoint.parents)[:2]:
+        with contextlib.suppress(ElmlffError):  # a file of that name may be of somebody else: then there is no record
+            if trained_checkpoint(directory) == checkpoint:
+                return SeenStructures.load(directory / SEEN_FILE)
+    return None
+
+
 def train_model(
     model: NamedModel, train: Dataset, valid: Dataset, seed: int, directory: Path, progress: ProgressCallback
 ) -> NamedModel:
@@ -226,6 +244,7 @@ def train_model(
                 started = time.perf_counter()
                 request = TrainingRequest(model.name, train, valid, model.options, directory, seed, progress)
                 checkpoint = model.plugin.trainer.train(request)
+                SeenStructures.of(train.structures, valid.structures).save(directory / SEEN_FILE)
                 _record(model, len(train), checkpoint, directory, time.perf_counter() - started)
     except Timeout as error:
         raise ElmlffError(f"another run is training '{model.name}' in {directory}: wait for it to end") from error

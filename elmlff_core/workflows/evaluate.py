@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from elmlff_core.base_models.cache import FeatureCache
+from elmlff_core.base_models.named import seen_in_training
 from elmlff_core.base_models.prediction import dataset_features
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.errors import DataError
+from elmlff_core.evaluation.leakage import leakage_notes
 from elmlff_core.evaluation.model_errors import SHOWN_SPLITS, ModelErrors, errors_of
 from elmlff_core.evaluation.units import check_units_by_models
 from elmlff_core.stack.stack import Stack
@@ -81,7 +83,10 @@ def evaluate_stack(stack: Stack, dataset: Dataset, reporter: Reporter) -> StackE
     title = f"stack ({stack.meta_name})"
     found.append(ModelErrors(title, "stack", errors(own), meta=stack.meta_name, chosen=True))
     counts = {group: len(groups[group]) for group in GROUPS if group in groups}
-    return StackEvaluation(dataset.source, counts, found, notes_of(counts, features))
+    notes = notes_of(counts, features)
+    if (test := splits.get("test", splits.get(UNKNOWN))) is not None:
+        notes += leakage_notes({"test": test}, {model.name: seen_in_training(model) for model in stack.base_models})
+    return StackEvaluation(dataset.source, counts, found, notes)
 
 
 def _as_features(prediction: Prediction, labelled: Features) -> Features:

@@ -17,6 +17,7 @@ from elmlff_core.base_models.checks import check_elements, check_unused_models
 from elmlff_core.base_models.named import (
     NamedModel,
     resolve_model,
+    seen_in_training,
     train_model,
     trained_checkpoint,
     training_directory,
@@ -30,6 +31,7 @@ from elmlff_core.contracts.progress import Reporter
 from elmlff_core.data.splits import Splits, read_splits
 from elmlff_core.data.units import check_units
 from elmlff_core.errors import ConfigError
+from elmlff_core.evaluation.leakage import leakage_notes
 from elmlff_core.evaluation.units import check_units_by_models
 from elmlff_core.resources import set_up_process
 from elmlff_core.settings.config import Config, without_seeds
@@ -79,6 +81,7 @@ class Prepared:
     trained : names of the base models that elmlff trained on the training structures
     folds : folds of the training structures, empty if none were requested
     features : split -> predictions of the base models, with the labels
+    notes : notes for the reader on base models that were, or may have been, trained on test structures
     """
 
     config: Config
@@ -87,6 +90,7 @@ class Prepared:
     trained: tuple[str, ...]
     folds: list[Fold]
     features: dict[str, Features]
+    notes: list[str]
 
     @property
     def in_sample(self) -> tuple[str, ...]:
@@ -174,7 +178,8 @@ def prepare(inputs: Inputs, models_folder: Path, reporter: Reporter, plans: Iter
     retraining = Retraining(splits, config.seed, models_folder, cache, reporter)
     to_fold = [model for model in base_models if model.name in trained]
     features["train"] = out_of_fold(to_fold, features["train"], folds, retraining)
-    return Prepared(config, splits, base_models, trained, folds, features)
+    notes = leakage_notes(features, {model.name: seen_in_training(model) for model in given})
+    return Prepared(config, splits, base_models, trained, folds, features, notes)
 
 
 def announce(inputs: Inputs, models_folder: Path, reporter: Reporter) -> None:
@@ -252,11 +257,13 @@ def train_one(config: Config, name: str, models_folder: Path, reporter: Reporter
     return trained.checkpoint
 
 
-def in_sample_notes(models: Sequence[str]) -> list[str]:
-    """Return notes for a page on the in-sample features of `models`."""
-    if not models:
-        return []
+def preparation_notes(prepared: Prepared) -> list[str]:
+    """Return notes for a page on the in-sample features of base models, and on those trained on test structures."""
+    in_sample = ", ".join(prepared.in_sample)
+    if not in_sample:
+        return prepared.notes
     return [
-        f"Features of {', '.join(models)} on training structures are in-sample: these base models were trained on the "
-        "structures from which linear combinations and meta-models learn. Use --folds K for out-of-fold features."
+        *prepared.notes,
+        f"Features of {in_sample} on training structures are in-sample: these base models were trained on the "
+        "structures from which linear combinations and meta-models learn. Use --folds K for out-of-fold features.",
     ]
