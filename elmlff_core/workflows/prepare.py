@@ -171,7 +171,7 @@ def prepare(inputs: Inputs, models_folder: Path, reporter: Reporter, plans: Iter
     check_elements(inputs.base_models, splits, cache)
     given = [model for model in inputs.base_models if not model.needs_training]
     if given and config.data.check_units:  # before trainings, which may take hours; these predictions are used again
-        check_units_by_models(dataset_features(given, splits.source, cache, reporter))
+        check_units_by_models(base_features(given, splits, cache, reporter)["train"])
     base_models = train_base_models(inputs, models_folder, reporter)
     trained = tuple(model.name for model in inputs.base_models if model.needs_training)
     features = base_features(base_models, splits, cache, reporter)
