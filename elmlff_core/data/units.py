@@ -56,6 +56,9 @@ SAME_UNIT_OF_BONDS = 1.5  # ratio within which a force constant tells a unit
 
 # For a harmonic potential, the mean force times the displacement is exactly the difference of energies.
 LARGEST_DISPLACEMENT, LEAST_DISPLACEMENT = 0.3, 1e-3  # Å
+LARGEST_OF_STIFFNESS = 1.0  # Å; a rough force constant needs no harmonic potential
+# Solids and molecules have 1 to 60 eV/Å² along the displacements between their samples, most of them 3 to 20.
+USUAL_STIFFNESS = 8.0
 N_PAIRS, LEAST_PAIRS = 1000, 10
 N_WINDOWS, WINDOW = 10, 300
 PAIR_CORRELATION = 0.95
@@ -142,9 +145,7 @@ def bond_stiffness(dataset: Dataset) -> dict[int, Slope]:
 
 def _unit_by_pairs(dataset: Dataset) -> str | None:
     found = energy_by_forces(dataset)
-    if found is None or found.correlation < PAIR_CORRELATION or found.n < LEAST_PAIRS:
-        return None
-    if 1 / SAME_UNIT_OF_PAIRS**2 < found.slope < SAME_UNIT_OF_PAIRS**2:
+    if found is None or found.correlation < PAIR_CORRELATION or found.n < LEAST_PAIRS or energies_fit_forces(dataset):
         return None
     ratios = {
         f"energies in {energy_unit} and forces in {force_unit}": force_size / energy_size
@@ -170,7 +171,7 @@ def energy_by_forces(dataset: Dataset) -> Slope | None:
     if dataset.energy is None:
         return None
     by_energy, by_forces = [], []
-    for first, second, displacement in _similar_pairs(dataset):
+    for first, second, displacement in _similar_pairs(dataset, LARGEST_DISPLACEMENT):
         mean_forces = (dataset.forces_of(first) + dataset.forces_of(second)) / 2
         by_forces.append(-float((mean_forces * displacement).sum()))
         by_energy.append(float(dataset.energy[second] - dataset.energy[first]))
@@ -180,7 +181,33 @@ def energy_by_forces(dataset: Dataset) -> Slope | None:
     return Slope(float(x @ y / (x @ x)), float(x @ y / np.sqrt((x @ x) * (y @ y))), len(x))
 
 
-def _similar_pairs(dataset: Dataset) -> Iterator[tuple[int, int, np.ndarray]]:
+def is_likelier(dataset: Dataset, size: float) -> bool:
+    """Return whether force labels are likelier in a unit of `size` eV/Å than in eV/Å, by what is known of solids.
+
+    The force constant along the displacements between samples tells it roughly, that of bonds to hydrogen more exactly.
+    True if the data have neither.
+    """
+    if bond_stiffness(dataset):
+        return False  # `check_units` has found them right
+    found = []
+    for first, second, displacement in _similar_pairs(dataset, LARGEST_OF_STIFFNESS):
+        change = dataset.forces_of(second) - dataset.forces_of(first)
+        found.append(-float((change * displacement).sum() / (displacement**2).sum()))
+    stiffness = float(np.median(found)) if len(found) >= LEAST_PAIRS else 0.0
+    if stiffness <= 0:
+        return True
+    return abs(np.log(size * stiffness / USUAL_STIFFNESS)) < abs(np.log(stiffness / USUAL_STIFFNESS))
+
+
+def energies_fit_forces(dataset: Dataset) -> bool:
+    """Return whether similar structures show that energy and force labels are in units that belong together."""
+    found = energy_by_forces(dataset)
+    if found is None or found.correlation < PAIR_CORRELATION or found.n < LEAST_PAIRS:
+        return False
+    return 1 / SAME_UNIT_OF_PAIRS**2 < found.slope < SAME_UNIT_OF_PAIRS**2
+
+
+def _similar_pairs(dataset: Dataset, largest: float) -> Iterator[tuple[int, int, np.ndarray]]:
     """Yield some pairs of structures, near each other among those of the same kind, and their displacement."""
     groups: dict[tuple[bytes, ...], list[int]] = defaultdict(list)
     for index in _windows(len(dataset)):
@@ -195,7 +222,7 @@ def _similar_pairs(dataset: Dataset) -> Iterator[tuple[int, int, np.ndarray]]:
         before, after = dataset.structures[first], dataset.structures[second]
         displacement = _to_nearest_image(after.positions - before.positions, before)
         furthest = np.linalg.norm(displacement, axis=1).max()
-        if LEAST_DISPLACEMENT < furthest < LARGEST_DISPLACEMENT:
+        if LEAST_DISPLACEMENT < furthest < largest:
             yield first, second, displacement
 
 

@@ -6,8 +6,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.features import Features
-from elmlff_core.data.units import ENERGY_UNITS, FORCE_UNITS, REMEDY, Slope, matching_units
+from elmlff_core.data.units import (
+    ENERGY_UNITS,
+    FORCE_UNITS,
+    REMEDY,
+    Slope,
+    energies_fit_forces,
+    is_likelier,
+    matching_units,
+)
 from elmlff_core.errors import DataError
 from elmlff_core.features.energies import composition
 
@@ -32,30 +41,38 @@ def check_units_by_models(features: Features, remedy: str = REMEDY) -> None:
     ------
     DataError
         The base model that is best correlated with the labels predicts larger or smaller numbers, by the size of one of
-        the usual units, and no base model finds the labels right; the message names the unit.
+        the usual units, no base model finds the labels right, and nor do the labels themselves; the message names the
+        unit.
     """
     chosen = np.unique(np.linspace(0, len(features) - 1, min(len(features), N_STRUCTURES)).round().astype(np.int64))
-    features = features.subset(chosen)
-    forces, energies = force_slopes(features), energy_slopes(features)
+    few = features.subset(chosen)
+    forces, energies = force_slopes(few), energy_slopes(few)
     # A base model says nothing about energies if its forces have nothing to do with the labels.
     energies = {name: slope for name, slope in energies.items() if name in forces and _is_right(forces[name])}
     for quantity, known, slopes in (("force", FORCE_UNITS, forces), ("energy", ENERGY_UNITS, energies)):
-        if (found := _other_unit(slopes, known)) is not None:
-            name, unit = found
+        if (found := _other_unit(slopes, known)) is not None and _labels_agree(features, quantity, known[found[1][0]]):
+            name, units = found
             slope = slopes[name]
             raise DataError(
-                f"the {quantity} labels of {features.source} seem to be in {unit}: what {name} predicts is "
-                f"{slope.slope:.3g} times as large (correlation {slope.correlation:.3f} over {slope.n} structures). "
+                f"the {quantity} labels of {features.source} seem to be in {' or '.join(units)}: what {name} predicts "
+                f"is {slope.slope:.3g} times as large (correlation {slope.correlation:.3f} over {slope.n} structures). "
                 f"{remedy}"
             )
+
+
+def _labels_agree(features: Features, quantity: str, size: float) -> bool:
+    """Return whether the labels themselves could be in a unit of `size`: bad base models have forces of any size."""
+    energy = None if features.reference is None else features.reference.energy
+    labels = Dataset(features.structures, features.reference_forces, energy, source=features.source)
+    return is_likelier(labels, size) if quantity == "force" else not energies_fit_forces(labels)
 
 
 def _is_right(slope: Slope) -> bool:
     return slope.correlation > LEAST_CORRELATION and 1 / RIGHT < slope.slope < RIGHT
 
 
-def _other_unit(slopes: Mapping[str, Slope], known: Mapping[str, float]) -> tuple[str, str] | None:
-    """Return the base model with the highest correlation, and the unit of the labels by it.
+def _other_unit(slopes: Mapping[str, Slope], known: Mapping[str, float]) -> tuple[str, list[str]] | None:
+    """Return the base model with the highest correlation, and the units in which the labels may be by it.
 
     None if it names no unit, or if any base model finds the labels right.
     """
@@ -63,7 +80,7 @@ def _other_unit(slopes: Mapping[str, Slope], known: Mapping[str, float]) -> tupl
         return None
     best = max(slopes, key=lambda name: slopes[name].correlation)
     units = matching_units(known, slopes[best].slope, SAME_UNIT)
-    return (best, " or ".join(units)) if units and slopes[best].correlation > LEAST_CORRELATION else None
+    return (best, units) if units and slopes[best].correlation > LEAST_CORRELATION else None
 
 
 def force_slopes(features: Features) -> dict[str, Slope]:

@@ -11,6 +11,7 @@ import pytest
 from ase import units
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
 
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
@@ -73,6 +74,25 @@ def test_the_model_with_the_highest_correlation_names_the_unit() -> None:
     """A good model and one with a quarter of the true forces, both against labels in Hartree/Bohr."""
     with pytest.raises(DataError, match="in Hartree/Bohr: what good predicts"):
         check_units_by_models(features_of({"weak": 0.25, "good": 1.0}, {"weak": 0.1, "good": 0.1}, 1.0, HARTREE / BOHR))
+
+
+@pytest.mark.parametrize("factor", [1 / 23.06, 13.6, 25.7, 51.4])
+def test_a_toy_with_forces_of_the_right_pattern_and_a_wrong_size_is_no_error_of_units(factor: float) -> None:
+    """Lennard-Jones copper is correlated with the labels; a wrong epsilon gives its forces any size."""
+    structures, labels, predicted = [], [], []
+    for seed in range(30):
+        atoms = bulk("Cu", cubic=True).repeat(2)
+        atoms.rattle(0.1, seed=seed)
+        for calculator, forces in ((EMT(), labels), (LennardJones(sigma=2.3, rc=6.0, smooth=True), predicted)):
+            atoms.calc = calculator
+            forces.append(atoms.get_forces())
+        atoms.calc = None
+        structures.append(atoms)
+    reference, own = Prediction.from_lists(labels), np.concatenate(predicted)
+    own *= factor * np.linalg.norm(reference.forces) / np.linalg.norm(own)
+    features = Features(structures, ("toy",), own[None], {}, reference, "copper")
+    assert force_slopes(features)["toy"].correlation > 0.95
+    check_units_by_models(features)
 
 
 def test_zero_forces_are_no_error_of_units() -> None:
