@@ -127,7 +127,8 @@ def test_a_finished_run_shows_its_results_and_computes_nothing(workplace):
     started = time.perf_counter()
     result = run("stack", "--models", MODELS, *TINY, "--output", "run", folder=workplace)
     assert "is complete" in result.stdout
-    assert "training" not in result.stdout.split("is complete")[1].split("force errors")[0]
+    between = result.stdout.split("is complete")[1].split("force errors")[0].splitlines()[1:]
+    assert all(line.startswith("note: ") for line in between)
     assert result.stdout.splitlines()[-2:] == (workplace / "stdout").read_text().splitlines()[-2:]
     notes = [line for line in (workplace / "stdout").read_text().splitlines() if line.startswith("note: ")]
     assert notes
