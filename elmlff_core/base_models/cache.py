@@ -3,7 +3,9 @@
 The name of a folder is made of the fingerprints of the model and of the dataset, so a changed checkpoint or dataset
 gives another folder.  Each chunk of a prediction is a safetensors file that is complete or not there, so an interrupted
 prediction resumes.  Its name has the structures that are in it and the checksum of its bytes: a damaged file is not
-read, but computed again.  A lock lets only one run at a time write a folder; other runs wait and then read it.
+read, but computed again.  A record in the folder has both fingerprints whole, and the elements that the model knows, so
+that they can be checked without loading it.  A lock lets only one run at a time write a folder; other runs wait and
+then read it.
 
 HDF5 is not used: a process that appends to an HDF5 file on a full disk reports success or is ended by SIGSEGV.
 """
@@ -15,6 +17,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 from ase import Atoms
@@ -24,9 +27,10 @@ from safetensors.numpy import load, save
 from elmlff_core.arrays import GrowingArray, cache_folder
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.errors import ElmlffError
-from elmlff_core.files import write_bytes
+from elmlff_core.files import read_record, write_bytes, write_record
 
 CHUNK_NAME = re.compile(r"(\d+)-(\d+)-([0-9a-f]{8})\.safetensors")  # first structure, end, checksum
+ORIGIN_FILE = "origin.json"
 PROPERTIES = ("forces", "energy", "stress")
 Predict = Callable[[Sequence[Atoms]], Prediction]
 
@@ -34,6 +38,21 @@ Predict = Callable[[Sequence[Atoms]], Prediction]
 def default_directory() -> Path:
     """Return the folder ``features`` in the cache folder of elmlff."""
     return cache_folder() / "features"
+
+
+class Origin(TypedDict):
+    """What the chunks of a folder were computed from: fingerprints, and the elements of the model, None for any."""
+
+    model: str
+    dataset: str
+    elements: list[str] | None
+
+
+@dataclass(frozen=True)
+class KnownElements:
+    """The elements that a model with cached predictions knows: chemical symbols, or None if it accepts any element."""
+
+    symbols: frozenset[str] | None
 
 
 class FeatureCache:
@@ -53,12 +72,18 @@ class FeatureCache:
         if not folder.exists():
             return None
         with _lock(folder):
+            if _origin(folder, model_fingerprint, dataset_fingerprint) is None:
+                return None
             chunks = _chunks(folder)
             return _read(chunks) if _n_done(chunks) >= n_structures else None
 
-    def holds(self, model_fingerprint: str, dataset_fingerprint: str, n_structures: int) -> bool:
-        """Return whether the whole prediction is in the cache."""
-        return _n_done(_chunks(self.path(model_fingerprint, dataset_fingerprint))) >= n_structures
+    def elements(self, model_fingerprint: str, dataset_fingerprint: str) -> KnownElements | None:
+        """Return the elements that the model knows; None if the cache has no prediction of it for the dataset."""
+        folder = self.path(model_fingerprint, dataset_fingerprint)
+        origin = _origin(folder, model_fingerprint, dataset_fingerprint)
+        if origin is None:
+            return None
+        return KnownElements(None if origin["elements"] is None else frozenset(origin["elements"]))
 
     def compute(
         self,
@@ -68,6 +93,7 @@ class FeatureCache:
         predict: Predict,
         chunk_size: int,
         report: Callable[[int], None],
+        elements: Callable[[], frozenset[str] | None] = lambda: None,
     ) -> Prediction:
         """Predict the missing structures, chunk by chunk, and return the whole prediction.
 
@@ -76,6 +102,7 @@ class FeatureCache:
         structures : structures of the dataset, in order
         predict : called with at most `chunk_size` structures at a time
         report : called with the number of finished structures
+        elements : called after a prediction, returns the chemical symbols that the model knows; None for any element
 
         Raises
         ------
@@ -85,6 +112,12 @@ class FeatureCache:
         folder = self.path(model_fingerprint, dataset_fingerprint)
         with _lock(folder):
             _make(folder)
+            origin = _origin(folder, model_fingerprint, dataset_fingerprint)
+            if (
+                origin is None
+            ):  # what is there, if anything, was computed from something else, or nobody knows from what
+                for chunk in _chunks(folder):
+                    chunk.path.unlink()
             while True:
                 chunks = _chunks(folder)
                 done = _n_done(chunks)
@@ -94,7 +127,13 @@ class FeatureCache:
                         return whole
                     continue  # a damaged chunk was removed
                 later = [chunk.first for chunk in chunks if chunk.first > done]
-                _write(folder, done, predict(structures[done : min([done + chunk_size, *later])]))
+                part = predict(structures[done : min([done + chunk_size, *later])])
+                if origin is None:
+                    known = elements()
+                    symbols = None if known is None else sorted(known)
+                    origin = Origin(model=model_fingerprint, dataset=dataset_fingerprint, elements=symbols)
+                    write_record(folder / ORIGIN_FILE, origin)
+                _write(folder, done, part)
 
 
 @dataclass(frozen=True, order=True)
@@ -114,6 +153,15 @@ def _make(folder: Path) -> None:
         raise ElmlffError(
             f"cannot write the feature cache {folder}: {error}; set ELMLFF_CACHE to another folder"
         ) from error
+
+
+def _origin(folder: Path, model: str, dataset: str) -> Origin | None:
+    """Return the origin of the chunks in a folder; None if it is absent, damaged, or of another model or dataset."""
+    try:
+        found = read_record(folder / ORIGIN_FILE, Origin)
+    except ElmlffError:
+        return None
+    return found if (found["model"], found["dataset"]) == (model, dataset) else None
 
 
 def _lock(folder: Path) -> FileLock:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 from filelock import FileLock, Timeout
 
@@ -17,7 +17,8 @@ from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Preset
 from elmlff_core.contracts.progress import ProgressCallback
 from elmlff_core.contracts.protocols import BaseForceField, TrainingLength, TrainingRequest
-from elmlff_core.errors import ConfigError, DataError, ElmlffError, ForceFieldError, did_you_mean
+from elmlff_core.data.content import SeenStructures
+from elmlff_core.errors import ConfigError, ElmlffError, ForceFieldError, did_you_mean
 from elmlff_core.files import read_record, refuse_links, sha256_of, write_record
 from elmlff_core.plugins.registry import registry, require
 from elmlff_core.settings.config import Config, ModelConfig
@@ -25,11 +26,8 @@ from elmlff_core.settings.reading import validated
 from elmlff_core.worker.client import WorkerForceField, WorkerSettings
 from elmlff_core.worker.process import SELF, find_interpreter
 
-if TYPE_CHECKING:
-    from elmlff_core.base_models.cache import FeatureCache
-    from elmlff_core.data.splits import Splits
-
 TRAINED = "trained.json"
+SEEN_FILE = "structures.safetensors"  # beside TRAINED: the structures of the training
 DEFAULT_MODELS_FOLDER = Path("elmlff-models")
 
 
@@ -80,6 +78,11 @@ class NamedModel:
         settings = WorkerSettings(self.config.python, self.config.timeout, self.config.threads)
         return WorkerForceField(self.request, self.plugin, settings)
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the force field has been loaded already."""
+        return "force_field" in self.__dict__
+
     @cached_property
     def fingerprint(self) -> str:
         """The fingerprint of the force field, which is loaded only if the adapter cannot give it without loading."""
@@ -107,7 +110,7 @@ class NamedModel:
 
     def close(self) -> None:
         """End its worker, if it has one; the next prediction starts a new worker."""
-        if self.in_worker and "force_field" in self.__dict__ and isinstance(self.force_field, WorkerForceField):
+        if self.in_worker and self.is_loaded and isinstance(self.force_field, WorkerForceField):
             self.force_field.close()
 
     def length(self, n_structures: int) -> TrainingLength:
@@ -205,34 +208,6 @@ def _require_here(plugin: ForceFieldPlugin, settings: ModelConfig) -> None:
         require(plugin)
 
 
-def check_elements(models: Sequence[NamedModel], splits: Splits, cache: FeatureCache) -> None:
-    """Check that every model knows all elements of the data.
-
-    A model with a checkpoint knows the elements that it was made for.  A model that is to be trained here will know
-    the elements of the training structures.  Models with predictions in the `cache` are not checked again.
-
-    Raises
-    ------
-    ForceFieldError
-        A model with a checkpoint does not know an element of the data.
-    DataError
-        A model is to be trained, and an element of the data does not occur in the training structures.
-    """
-    for dataset in filter(None, (splits.source, splits.test_source)):
-        for model in models:
-            if not model.needs_training and cache.holds(model.fingerprint, dataset.fingerprint, len(dataset)):
-                continue
-            known = splits.train.elements if model.needs_training else model.force_field.elements
-            if known is None or not (unknown := sorted(dataset.elements - known)):
-                continue
-            if model.needs_training:
-                raise DataError(f"{dataset.source} contains {', '.join(unknown)}, absent from the training structures")
-            raise ForceFieldError(
-                f"model '{model.name}' does not know {', '.join(unknown)}, which {dataset.source} contains; "
-                f"it knows {', '.join(sorted(known))}"
-            )
-
-
 def training_directory(model: NamedModel, train: Dataset, valid: Dataset, seed: int, root: Path) -> Path:
     """Return the folder of `model` trained on these data with these options; any change gives another folder."""
     key = json.dumps(
@@ -258,6 +233,21 @@ def trained_checkpoint(directory: Path) -> Path | None:
     return checkpoint
 
 
+def seen_in_training(model: NamedModel) -> SeenStructures | None:
+    """Return the structures of the training of `model`, if elmlff trained its checkpoint, which is still in its place.
+
+    None if that is not known: the model was trained elsewhere or by an earlier elmlff, or its checkpoint was copied.
+    """
+    if model.checkpoint is None:
+        return None
+    checkpoint = model.checkpoint.resolve()
+    for directory in list(checkpoint.parents)[:2]:
+        with contextlib.suppress(ElmlffError):  # a file of that name may be of somebody else: then there is no record
+            if trained_checkpoint(directory) == checkpoint:
+                return SeenStructures.load(directory / SEEN_FILE)
+    return None
+
+
 def train_model(
     model: NamedModel, train: Dataset, valid: Dataset, seed: int, directory: Path, progress: ProgressCallback
 ) -> NamedModel:
@@ -278,6 +268,7 @@ def train_model(
                 started = time.perf_counter()
                 request = TrainingRequest(model.name, train, valid, model.options, directory, seed, progress)
                 checkpoint = model.plugin.trainer.train(request)
+                SeenStructures.of(train.structures, valid.structures).save(directory / SEEN_FILE)
                 _record(model, len(train), checkpoint, directory, time.perf_counter() - started)
     except Timeout as error:
         raise ElmlffError(f"another run is training '{model.name}' in {directory}: wait for it to end") from error

@@ -51,7 +51,9 @@ def cached_prediction(
         return predict_checked(model, chunk, first=done)
 
     size = max(1, CHUNK_ATOMS // max(len(atoms) for atoms in structures))
-    return cache.compute(model.fingerprint, dataset_fingerprint, structures, predict, size, report)
+    return cache.compute(
+        model.fingerprint, dataset_fingerprint, structures, predict, size, report, lambda: model.force_field.elements
+    )
 
 
 def predict_checked(model: NamedModel, structures: Sequence[Atoms], first: int = 0) -> Prediction:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -99,8 +99,12 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
 
-def print_errors(console: Console, errors: Sequence[ModelErrors], splits: Sequence[str]) -> None:
+def print_errors(
+    console: Console, errors: Sequence[ModelErrors], splits: Sequence[str], titles: Mapping[str, str] | None = None
+) -> None:
     """Print force errors in eV/Å: all metrics of the first split, the paper's metric of the other splits.
+
+    `titles` head the columns of the splits; without them, their names do.
 
     Meta-models fitted with several seeds have the mean and the standard deviation over the seeds.  If any meta-model
     was fitted, the table also has the time of the fit and the number of parameters.
@@ -113,7 +117,7 @@ def print_errors(console: Console, errors: Sequence[ModelErrors], splits: Sequen
     table = Table(title="force errors in eV/Å", title_justify="left", caption=_caption(errors), caption_justify="left")
     table.add_column("model")
     for split, metric in columns:
-        table.add_column(f"{split}\n{METRIC_TITLES[metric]}", justify="right", min_width=7)
+        table.add_column(f"{(titles or {}).get(split, split)}\n{METRIC_TITLES[metric]}", justify="right", min_width=7)
     timed = any(model.seconds is not None for model in errors)
     for title in ("minutes", "parameters") if timed else ():
         table.add_column(title, justify="right")

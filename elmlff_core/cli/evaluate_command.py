@@ -21,18 +21,22 @@ from elmlff_core.files import json_text
 @click.option("--trust", is_flag=True, help="Allow base models of the stack to run code from its author.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(run: Path, data: str, energy_key: str | None, forces_key: str | None, trust: bool, as_json: bool) -> None:
-    """Compute the errors of the stack in RUN and of its base models on labelled structures."""
+    """Compute the errors of the stack in RUN and of its base models on labelled structures.
+
+    Structures that were used in the fit of the stack are counted, and scored apart from unseen ones.
+    """
     from elmlff_core.cli.console import ConsoleReporter, print_errors, standard_console
     from elmlff_core.contracts.progress import Reporter
     from elmlff_core.data.labels import LabelKeys
     from elmlff_core.data.readers import read_dataset
-    from elmlff_core.evaluation.model_errors import as_records
     from elmlff_core.stack.stack import load_stack
     from elmlff_core.workflows.evaluate import evaluate_stack
 
     reporter = Reporter() if as_json else ConsoleReporter()  # programs read the JSON: nothing else may be printed
-    errors = evaluate_stack(load_stack(run, trust), read_dataset(data, LabelKeys(energy_key, forces_key)), reporter)
+    found = evaluate_stack(load_stack(run, trust), read_dataset(data, LabelKeys(energy_key, forces_key)), reporter)
     if as_json:
-        click.echo(json_text(as_records(errors)))
-    else:
-        print_errors(standard_console(), errors, ("test",))
+        click.echo(json_text(found.as_record()))
+        return
+    print_errors(standard_console(), found.errors, tuple(found.titles), found.titles)
+    for note in found.notes:
+        reporter.warn(note)

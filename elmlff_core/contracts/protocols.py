@@ -50,10 +50,11 @@ class BaseForceField(Protocol):
 
 @dataclass(frozen=True)
 class TrainingLength:
-    """The length of a training for a given training set."""
+    """The length of a training for a given training set; `note` explains steps that the options do not say."""
 
     steps: int
     epochs: float
+    note: str = ""
 
 
 @dataclass(frozen=True)

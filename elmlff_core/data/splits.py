@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from elmlff_core.contracts.dataset import Dataset
+from elmlff_core.data.content import are_among, signatures
 from elmlff_core.data.labels import LabelKeys
 from elmlff_core.data.readers import read_dataset
 from elmlff_core.data.similarity import similarity_clusters
@@ -138,8 +139,22 @@ class Splits:
         return (self.test_source or self.source).subset(self.test_index)
 
 
+def refuse_overlap(train: Dataset, test: Dataset) -> None:
+    """Raise DataError if a structure of `test` is also in `train`, with any labels."""
+    n_common = int(are_among(signatures(test.structures), signatures(train.structures)).sum())
+    if n_common:
+        raise DataError(
+            f"{n_common} of the {len(test)} test structures in {test.source} are also in the training data "
+            f"{train.source}: errors on them say nothing about unseen structures. Remove them from one of the two, or "
+            "name no test data, and a part of the training data is held out"
+        )
+
+
 def read_splits(data: DataConfig) -> Splits:
-    """Read the data and split them; raise DataError if they cannot be used."""
+    """Read the data and split them; raise DataError if they cannot be used, or if given test structures are not unseen.
+
+    Validation structures are taken from the training data, so that no structure of these may be a test structure.
+    """
     keys = LabelKeys(data.energy_key, data.forces_key)
     source = read_dataset(data.train, keys)
     clusters = similarity_clusters(source.structures) if data.split == "clusters" else None
@@ -149,6 +164,7 @@ def read_splits(data: DataConfig) -> Splits:
         rest, test_index = split_indices(len(source), data.test_fraction, data.split, rng, clusters)
     else:
         test_source = read_dataset(data.test, keys)
+        refuse_overlap(source, test_source)
         rest, test_index = np.arange(len(source)), np.arange(len(test_source))
     of_rest = None if clusters is None else clusters[rest]
     train, valid = split_indices(len(rest), data.valid_fraction, data.split, rng, of_rest)

@@ -31,7 +31,8 @@ class DataConfig(Section):
 
     `train` and `test` are files, deepmd/npy folders or names of embedded examples or published datasets.  Without
     `test`, the fraction `test_fraction` of the data is held out for testing.  Validation structures are always taken
-    from the remaining training data.
+    from the remaining training data.  `check_units` refuses labels that are not in eV and eV/Å, as far as the labels
+    and given base models tell.
     """
 
     train: str = "methane"
@@ -42,6 +43,7 @@ class DataConfig(Section):
     split_seed: int = Field(0, ge=0)
     energy_key: str | None = None
     forces_key: str | None = None
+    check_units: bool = True
 
 
 class ModelConfig(Section):

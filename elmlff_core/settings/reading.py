@@ -106,13 +106,18 @@ def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     return raw
 
 
-def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def _overlay(below: Mapping[str, Any], above: Mapping[str, Any], table: str = "") -> dict[str, Any]:
+    """Return `below` with the values of `above` in their place; a table never replaces a value, which would be lost."""
     merged = dict(below)
     for key, value in above.items():
         if value is None:
             continue
         if isinstance(value, Mapping):
-            value = _overlay(merged[key] if isinstance(merged.get(key), Mapping) else {}, value)
+            under = merged.get(key, {})
+            if not isinstance(under, Mapping):
+                name = f"{table}{key}"
+                raise ConfigError(f"'{name}' is set to {under!r}, and to a table with {name}.{next(iter(value), '')}")
+            value = _overlay(under, value, f"{table}{key}.")
         merged[key] = value
     return merged
 

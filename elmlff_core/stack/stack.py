@@ -23,7 +23,8 @@ from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.progress import Progress, ProgressCallback
 from elmlff_core.contracts.protocols import MetaModel
 from elmlff_core.contracts.structures import n_atoms_of
-from elmlff_core.errors import DataError, ElmlffError
+from elmlff_core.data.content import SeenStructures
+from elmlff_core.errors import DataError, ElmlffError, ForceFieldError
 from elmlff_core.files import check_digests, read_record, refuse_links, replacing, sha256_of, write_record
 from elmlff_core.fits.fit import META_FOLDER
 from elmlff_core.fits.meta_models import make_meta
@@ -33,6 +34,7 @@ from elmlff_core.uncertainty.uncertainty import Uncertainty, UncertaintyRecord
 FORMAT_VERSION = 1
 STACK_FILE = "stack.json"
 UNCERTAINTY_FILE = "uncertainty.json"
+SEEN_FILE = "structures.safetensors"
 BUNDLE_FOLDER = "models"
 
 
@@ -93,6 +95,7 @@ class Stack:
     base_models : base models, in the order of the meta-model's inputs
     meta_name, meta_options, meta : name, options and instance of the fitted meta-model
     uncertainty : uncertainty calibrated on validation structures, or None if it was not calibrated
+    seen : training and validation structures of the fit; None if the stack was saved before they were recorded
     """
 
     base_models: list[NamedModel]
@@ -100,6 +103,7 @@ class Stack:
     meta_options: dict[str, Any]
     meta: MetaModel
     uncertainty: Uncertainty | None = None
+    seen: SeenStructures | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -152,13 +156,18 @@ class Stack:
     def stds(self, features: Features) -> dict[str, np.ndarray]:
         """Return the standard deviations of the predictions from `features`, as far as they were calibrated.
 
-        ``forces_std`` (n_rows,) in eV/Å is for each force component, ``energy_std`` (n_structures,) is in eV.
+        ``forces_std`` (n_rows,) in eV/Å is for each force component, ``energy_std`` (n_structures,) is in eV.  Raises
+        ForceFieldError if one is not finite.
         """
         if self.uncertainty is None:
             return {}
         found = {"forces_std": self.uncertainty.forces_std(features, self.meta)}
-        energy_std = self.uncertainty.energy_std(features)
-        return found if energy_std is None else found | {"energy_std": energy_std}
+        if (energy_std := self.uncertainty.energy_std(features)) is not None:
+            found["energy_std"] = energy_std
+        for name, values in found.items():
+            if not np.isfinite(values).all():
+                raise ForceFieldError(f"the stack returned a non-finite {name}: is uncertainty.json damaged?")
+        return found
 
     def save(self, directory: Path, bundle: bool = False) -> None:
         """Write the stack to `directory`.
@@ -175,6 +184,10 @@ class Stack:
             write_record(uncertainty_file, self.uncertainty.as_record())
         else:
             uncertainty_file.unlink(missing_ok=True)  # left by an earlier stack in this folder
+        if self.seen is not None:
+            self.seen.save(directory / SEEN_FILE)
+        else:
+            (directory / SEEN_FILE).unlink(missing_ok=True)
         record = {
             "format_version": FORMAT_VERSION,
             "meta": {"name": self.meta_name, "options": self.meta_options},
@@ -216,14 +229,14 @@ def load_stack(directory: str | Path, trust: bool = False) -> Stack:
     meta = make_meta(record["meta"]["name"], record["meta"]["options"])
     meta.load(directory / META_FOLDER)
     uncertainty = _load_uncertainty(directory / UNCERTAINTY_FILE)
-    return Stack(models, record["meta"]["name"], record["meta"]["options"], meta, uncertainty)
+    seen = SeenStructures.load(directory / SEEN_FILE) if SEEN_FILE in record["files"] else None
+    return Stack(models, record["meta"]["name"], record["meta"]["options"], meta, uncertainty, seen)
 
 
 def _own_files(directory: Path) -> list[Path]:
     """Return the files with fitted numbers: damage to them would not be noticed otherwise."""
     files = [path for path in sorted((directory / META_FOLDER).rglob("*")) if path.is_file()]
-    uncertainty = directory / UNCERTAINTY_FILE
-    return [*files, uncertainty] if uncertainty.exists() else files
+    return files + [path for name in (UNCERTAINTY_FILE, SEEN_FILE) if (path := directory / name).exists()]
 
 
 def _load_uncertainty(path: Path) -> Uncertainty | None:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elmlff_core.base_models.cache import FeatureCache
+from elmlff_core.base_models.checks import check_elements, check_unused_models
 from elmlff_core.base_models.named import (
     NamedModel,
-    check_elements,
     resolve_model,
+    seen_in_training,
     train_model,
     trained_checkpoint,
     training_directory,
@@ -28,7 +29,10 @@ from elmlff_core.base_models.trust import code_of
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.data.splits import Splits, read_splits
+from elmlff_core.data.units import check_units
 from elmlff_core.errors import ConfigError
+from elmlff_core.evaluation.leakage import leakage_notes
+from elmlff_core.evaluation.units import check_units_by_models
 from elmlff_core.resources import set_up_process
 from elmlff_core.settings.config import Config, without_seeds
 from elmlff_core.settings.run_folder import DEFAULT_RUNS_FOLDER, RunFolder
@@ -77,6 +81,7 @@ class Prepared:
     trained : names of the base models that elmlff trained on the training structures
     folds : folds of the training structures, empty if none were requested
     features : split -> predictions of the base models, with the labels
+    notes : notes for the reader on base models that were, or may have been, trained on test structures
     """
 
     config: Config
@@ -85,6 +90,7 @@ class Prepared:
     trained: tuple[str, ...]
     folds: list[Fold]
     features: dict[str, Features]
+    notes: list[str]
 
     @property
     def in_sample(self) -> tuple[str, ...]:
@@ -107,11 +113,22 @@ def read_inputs(config: Config) -> Inputs:
     """
     set_up_process()
     config = with_base_models(config)
+    check_unused_models(config)
     splits = read_splits(config.data)
+    if config.data.check_units:
+        for dataset in filter(None, (splits.source, splits.test_source)):
+            check_units(dataset)
     return Inputs(config, splits, [resolve_model(config, name) for name in config.base_models])
 
 
-def open_run(inputs: Inputs, kind: str, config: Config, output: Path | None, any_seeds: bool = False) -> RunFolder:
+def open_run(
+    inputs: Inputs,
+    kind: str,
+    config: Config,
+    output: Path | None,
+    any_seeds: bool = False,
+    named_by_meta: bool = True,
+) -> RunFolder:
     """Open the folder of a run; settings, data and given checkpoints decide whether it is the same run as before.
 
     Parameters
@@ -121,9 +138,11 @@ def open_run(inputs: Inputs, kind: str, config: Config, output: Path | None, any
     config : the settings, including those that the workflow has filled in
     output : folder of the run; by default a folder in ``elmlff-runs`` named after the settings
     any_seeds : whether a different number of seeds is the same run, because each fit has its own folder
+    named_by_meta : whether the default name has the meta-models in it; a sweep may use none
     """
     key = inputs.key(kind, without_seeds(config) if any_seeds else config)
-    names = [kind, "+".join(config.base_models), "+".join(config.meta_names), key[:8]]
+    metas = "+".join(config.meta_names) if named_by_meta else ""
+    names = [kind, "+".join(config.base_models), metas, key[:8]]
     return RunFolder.open(output or DEFAULT_RUNS_FOLDER / "-".join(filter(None, names)), key, config)
 
 
@@ -140,7 +159,8 @@ def prepare(inputs: Inputs, models_folder: Path, reporter: Reporter, plans: Iter
     Raises
     ------
     ElmlffError
-        A base model cannot be trained or evaluated, or does not support the elements of the data.
+        A base model cannot be trained or evaluated, or does not support the elements of the data; or the labels are in
+        other units than those of the given base models.
     """
     config, splits = inputs.config, inputs.splits
     cache = FeatureCache()
@@ -149,13 +169,17 @@ def prepare(inputs: Inputs, models_folder: Path, reporter: Reporter, plans: Iter
     for line in plans:
         reporter.say(line)
     check_elements(inputs.base_models, splits, cache)
+    given = [model for model in inputs.base_models if not model.needs_training]
+    if given and config.data.check_units:  # before trainings, which may take hours; these predictions are used again
+        check_units_by_models(base_features(given, splits, cache, reporter)["train"])
     base_models = train_base_models(inputs, models_folder, reporter)
     trained = tuple(model.name for model in inputs.base_models if model.needs_training)
     features = base_features(base_models, splits, cache, reporter)
     retraining = Retraining(splits, config.seed, models_folder, cache, reporter)
     to_fold = [model for model in base_models if model.name in trained]
     features["train"] = out_of_fold(to_fold, features["train"], folds, retraining)
-    return Prepared(config, splits, base_models, trained, folds, features)
+    notes = leakage_notes(features, {model.name: seen_in_training(model) for model in given})
+    return Prepared(config, splits, base_models, trained, folds, features, notes)
 
 
 def announce(inputs: Inputs, models_folder: Path, reporter: Reporter) -> None:
@@ -174,7 +198,7 @@ def announce(inputs: Inputs, models_folder: Path, reporter: Reporter) -> None:
             )
             continue
         length = model.length(len(splits.train_index))
-        what = f"{length.steps} steps, {length.epochs:.3g} epochs"
+        what = "; ".join(filter(None, [f"{length.steps} steps, {length.epochs:.3g} epochs", length.note]))
         folder = training_directory(model, splits.train, splits.valid, config.seed, models_folder)
         if trained_checkpoint(folder) is not None:
             reporter.say(f"{model.name}: adapter {model.plugin.name}, trained before ({what}) in {folder}")
@@ -233,11 +257,13 @@ def train_one(config: Config, name: str, models_folder: Path, reporter: Reporter
     return trained.checkpoint
 
 
-def in_sample_notes(models: Sequence[str]) -> list[str]:
-    """Return notes for a page on the in-sample features of `models`."""
-    if not models:
-        return []
+def preparation_notes(prepared: Prepared) -> list[str]:
+    """Return notes for a page on the in-sample features of base models, and on those trained on test structures."""
+    in_sample = ", ".join(prepared.in_sample)
+    if not in_sample:
+        return prepared.notes
     return [
-        f"Features of {', '.join(models)} on training structures are in-sample: these base models were trained on the "
-        "structures from which linear combinations and meta-models learn. Use --folds K for out-of-fold features."
+        *prepared.notes,
+        f"Features of {in_sample} on training structures are in-sample: these base models were trained on the "
+        "structures from which linear combinations and meta-models learn. Use --folds K for out-of-fold features.",
     ]

@@ -62,7 +62,13 @@ class ASEForceField:
         self.cutoff: float | None = None
         version = getattr(importlib.import_module(module_name.split(".")[0]), "__version__", "")
         self.fingerprint = fingerprint(
-            "ase/1", "ase", checkpoint, options.calculator, sorted(options.arguments.items()), version
+            "ase/2",
+            "ase",
+            checkpoint,
+            options.calculator,
+            sorted(options.arguments.items()),
+            version,
+            None if options.elements is None else sorted(options.elements),
         )
 
     def predict(self, structures: Sequence[Atoms]) -> Prediction:

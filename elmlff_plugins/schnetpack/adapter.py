@@ -138,8 +138,12 @@ class SchNetPackTrainer:
     def length(self, options: SchNetPackOptions, n_structures: int) -> TrainingLength:
         """Return whole epochs and their steps."""
         per_epoch = -(-n_structures // options.batch_size)
-        epochs = options.epochs or -(-options.steps // max(1, per_epoch))
-        return TrainingLength(epochs * per_epoch, float(epochs))
+        if options.epochs is not None:
+            return TrainingLength(options.epochs * per_epoch, float(options.epochs))
+        epochs = -(-options.steps // max(1, per_epoch))
+        n_steps = epochs * per_epoch
+        note = "" if n_steps == options.steps else f"{options.steps} steps, rounded up to whole epochs"
+        return TrainingLength(n_steps, float(epochs), note)
 
     def train(self, request: TrainingRequest) -> Path:
         """Train a model; an interrupted training with the same settings and data resumes after its last whole epoch."""

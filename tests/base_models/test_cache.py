@@ -162,3 +162,26 @@ def test_damaged_numbers_are_computed_again(tmp_path):
         assert np.array_equal(found.forces, expected.forces)
         assert np.array_equal(found.energy, expected.energy)
         assert path.read_bytes() == whole
+
+
+def test_a_file_under_the_name_of_another_model_is_not_read(tmp_path):
+    """Names of files have only the beginning of a fingerprint; files are also copied and renamed by hand."""
+    cache, structures = FeatureCache(tmp_path), mixed_sizes(4)
+    compute(cache, structures, Counting())
+    cache.path("a" * 32, "d" * 32).rename(cache.path("b" * 32, "d" * 32))
+    assert cache.read("b" * 32, "d" * 32, 4) is None
+    assert cache.elements("b" * 32, "d" * 32) is None
+    counting = Counting()
+    compute(cache, structures, counting, model="b" * 32)
+    assert counting.count == 4
+    assert cache.read("b" * 24 + "c" * 8, "d" * 32, 4) is None
+    assert cache.read("b" * 32, "d" * 24 + "c" * 8, 4) is None
+    assert cache.read("b" * 32, "d" * 32, 4) is not None
+
+
+@pytest.mark.parametrize("symbols", [frozenset({"C", "Cu"}), frozenset(), None])
+def test_elements_of_the_model_are_kept(tmp_path, symbols):
+    cache = FeatureCache(tmp_path)
+    assert cache.elements("a" * 32, "d" * 32) is None
+    cache.compute("a" * 32, "d" * 32, mixed_sizes(4), predict, 2, lambda _: None, lambda: symbols)
+    assert cache.elements("a" * 32, "d" * 32).symbols == symbols

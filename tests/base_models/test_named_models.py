@@ -66,6 +66,14 @@ def test_a_file_that_names_its_own_models_stacks_those(tmp_path: Path):
     assert with_base_models(read_config(path)).base_models == ("b", "a", "nep")
 
 
+def test_the_settings_file_of_the_readme_stacks_the_models_in_it(tmp_path: Path):
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    path = tmp_path / "elmlff.toml"
+    path.write_text(readme.split("```toml\n", 1)[1].split("```", 1)[0])
+    assert with_base_models(read_config(path)).base_models == ("nep", "sch1", "mace1")
+    assert with_base_models(read_config(path, {"base_models": ["nep"]})).base_models == ("nep",)
+
+
 @pytest.mark.parametrize("names", [[], ["nep", "nep"]])
 def test_an_empty_list_and_a_name_twice_are_refused(names):
     with pytest.raises(ConfigError, match="name at least one model" if not names else "named twice: nep, nep"):

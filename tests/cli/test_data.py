@@ -89,7 +89,7 @@ def test_get_shows_how_to_use_the_data(elmlff, repository, tmp_path):
     (emt,) = (model for model in errors if model["name"] == "emt")
     assert emt["errors"]["test"]["rmse"] > 0
     evaluated = elmlff("evaluate", "run", "--data", "paper-fluid/test", "--json", folder=tmp_path).stdout
-    (again,) = (model for model in json.loads(evaluated) if model["name"] == "emt")
+    (again,) = (model for model in json.loads(evaluated)["errors"] if model["name"] == "emt")
     assert again["errors"]["test"]["rmse"] == pytest.approx(emt["errors"]["test"]["rmse"])
 
 

@@ -127,8 +127,12 @@ def test_a_finished_run_shows_its_results_and_computes_nothing(workplace):
     started = time.perf_counter()
     result = run("stack", "--models", MODELS, *TINY, "--output", "run", folder=workplace)
     assert "is complete" in result.stdout
-    assert "training" not in result.stdout.split("is complete")[1].split("force errors")[0]
+    between = result.stdout.split("is complete")[1].split("force errors")[0].splitlines()[1:]
+    assert all(line.startswith("note: ") for line in between)
     assert result.stdout.splitlines()[-2:] == (workplace / "stdout").read_text().splitlines()[-2:]
+    notes = [line for line in (workplace / "stdout").read_text().splitlines() if line.startswith("note: ")]
+    assert notes
+    assert [line for line in result.stdout.splitlines() if line.startswith("note: ")] == notes
     assert time.perf_counter() - started < 600
 
 
@@ -164,9 +168,10 @@ def test_evaluate_and_predict(workplace, metrics):
     ase.io.write(workplace / "few.extxyz", labelled)
     keys = ("--forces-key", "mine", "--energy-key", "my_energy")
     evaluated = json.loads(run("evaluate", "run", "--data", "few.extxyz", *keys, "--json", folder=workplace).stdout)
-    assert [model["name"] for model in evaluated] == ["dp1", "painn", "nep", "stack (egat)"]
+    assert [model["name"] for model in evaluated["errors"]] == ["dp1", "painn", "nep", "stack (egat)"]
+    assert evaluated["counts"] == {"test": 50, "valid": 0, "train": 0}
     errors = np.array([expected.forces_of(i) - few.forces_of(i) for i in range(50)])
-    found = evaluated[-1]["errors"]["test"]["rmse_per_frame"]
+    found = evaluated["errors"][-1]["errors"]["test"]["rmse_per_frame"]
     assert found == pytest.approx(np.sqrt((errors**2).mean(axis=(1, 2))).mean(), rel=1e-4)
     table = run("evaluate", "run", "--data", "few.extxyz", *keys, folder=workplace).stdout
     assert f"{found:.4f}" in table

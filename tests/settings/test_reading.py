@@ -31,6 +31,13 @@ def test_a_wrong_file_is_refused_also_where_the_command_sets_the_same_key(name: 
         read_config(path, over)
 
 
+def test_a_value_is_not_lost_below_a_table() -> None:
+    with pytest.raises(ConfigError, match=r"'data' is set to 'x', and to a table with data\.split"):
+        read_config(None, {}, ["data=x", "data.split=blocks"])
+    with pytest.raises(ConfigError, match=r"'meta\.gat' is set to 5, and to a table with meta\.gat\.heads"):
+        read_config(None, {}, ["meta.gat=5", "meta.gat.heads=2"])
+
+
 @pytest.mark.parametrize(
     ("key", "message"),
     [("heads = 7", "heads is 7, which does not divide width 64"), ("cutoff = inf", "finite"), ("cutoff = 1e9", "100")],

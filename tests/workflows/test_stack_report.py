@@ -65,7 +65,8 @@ def diagnostics(run) -> dict:
 
 def test_a_random_split_of_a_trajectory_causes_a_note(run, diagnostics):
     assert diagnostics["split"]["is_trajectory"]
-    (note,) = run.notes
+    unknown, note = run.notes
+    assert unknown.startswith("Whether soft or hard were trained on test structures cannot be known")
     assert note == diagnostics["split_statement"]
     assert "Use --split blocks" in note
 

@@ -20,7 +20,7 @@ from elmlff_core.settings.run_folder import RunFolder
 from elmlff_core.workflows.ablation.page import write_results
 from elmlff_core.workflows.ablation.results import Ablation, VariantErrors
 from elmlff_core.workflows.ablation.variants import Variant, gat_variants
-from elmlff_core.workflows.prepare import in_sample_notes, open_run, prepare, read_inputs
+from elmlff_core.workflows.prepare import open_run, preparation_notes, prepare, read_inputs
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ def ablate(
     config = with_resolved(inputs.config, [meta])
     run = open_run(inputs, "ablate", config, output, any_seeds=True)
     prepared = prepare(inputs, models_folder, reporter)
+    for note in prepared.notes:
+        reporter.warn(note)
     variants = gat_variants(meta.options)
     tasks = variant_tasks(variants, meta, config, run)
     n_finished = sum(task.result is not None for task in tasks)
@@ -77,7 +79,7 @@ def ablate(
     )
     results = iter(fit_everywhere(tasks, prepared.features, placement, "fitting variants of gat", reporter))
     errors = [VariantErrors.of(variant, [next(results) for _ in range(config.seeds)]) for variant in variants]
-    found = Ablation(config.base_models, errors, in_sample_notes(prepared.in_sample))
+    found = Ablation(config.base_models, errors, preparation_notes(prepared))
     write_results(found, prepared.counts, run)
     return AblationRun(run.path, found)
 

@@ -48,7 +48,7 @@ class StackResults:
     ) -> StackResults:
         """Compute diagnostics, notes, and the quality of uncertainties on test structures."""
         diagnostics = diagnose_run(prepared, evaluation)
-        notes = notes_of(prepared, evaluation) + diagnostics.warnings
+        notes = notes_of(prepared, evaluation) + prepared.notes + diagnostics.warnings
         qualities = {} if uncertainty is None else uncertainty_qualities(uncertainty, evaluation)
         return cls(prepared, fitted, evaluation, diagnostics, uncertainty, qualities, notes)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER, NamedModel
 from elmlff_core.contracts.progress import Reporter
+from elmlff_core.data.content import SeenStructures
 from elmlff_core.evaluation.evaluation import Evaluation, evaluate
 from elmlff_core.evaluation.model_errors import ModelErrors
 from elmlff_core.fits.fit import Fitted, fit_all, fits_of, planned
@@ -75,6 +76,8 @@ def build_stack(
     run = open_run(inputs, "", config, output)
     if (finished := run.finished(Metrics)) is not None:
         reporter.say(f"{run.path} is complete: showing its results")
+        for note in finished["notes"]:
+            reporter.warn(note)
         return StackRun(run.path, finished["errors"], finished["summary"], finished["notes"])
     prepared = prepare(inputs, models_folder, reporter, planned(metas, config, len(inputs.splits.train_index)))
     fitted = fit_all(fits_of(metas, config), prepared.features, run, reporter)
@@ -96,11 +99,13 @@ def save_stacks(
     on validation structures.
     """
     saved = {}
+    features = evaluation.features
+    seen = SeenStructures.of(features["train"].structures, features["valid"].structures)
     first_fits = [result for result in fitted if result.fit.number == 0 and not result.fit.geometry_only]
     for result in first_fits:
         meta, valid = result.fit.meta, evaluation.predictions[result.fit.title]["valid"]
-        uncertainty = Uncertainty.fit(evaluation.features["valid"], valid, result.meta)
-        stack = Stack(models, meta.name, meta.options, result.meta, uncertainty)
+        uncertainty = Uncertainty.fit(features["valid"], valid, result.meta)
+        stack = Stack(models, meta.name, meta.options, result.meta, uncertainty, seen)
         if len(first_fits) > 1:
             stack.save(run.stacks / meta.name, bundle)
         if result is evaluation.chosen:

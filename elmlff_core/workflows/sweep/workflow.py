@@ -18,7 +18,7 @@ from elmlff_core.fits.executors import check_executor
 from elmlff_core.fits.meta_models import NamedMeta, resolve_meta_models, with_resolved
 from elmlff_core.fits.tasks import Placement
 from elmlff_core.settings.config import Config
-from elmlff_core.workflows.prepare import Inputs, in_sample_notes, open_run, prepare, read_inputs
+from elmlff_core.workflows.prepare import Inputs, open_run, preparation_notes, prepare, read_inputs
 from elmlff_core.workflows.sweep.least_squares import empty_errors, least_squares_errors
 from elmlff_core.workflows.sweep.masked import check_maskable, masked_errors
 from elmlff_core.workflows.sweep.page import write_results
@@ -117,8 +117,10 @@ def sweep(
     subsets = request.fitted_subsets(models, config.seed)
     meta = sweep_meta_model(inputs, request)
     config = with_resolved(inputs.config, [meta])
-    run = open_run(inputs, "sweep", config, output, any_seeds=True)
+    run = open_run(inputs, "sweep", config, output, any_seeds=True, named_by_meta=False)
     prepared = prepare(inputs, models_folder, reporter)
+    for note in prepared.notes:
+        reporter.warn(note)
     features = prepared.features
     costs = measured_costs(prepared.base_models, inputs.splits.train, run.path / "costs.json", reporter)
     errors = []
@@ -129,7 +131,7 @@ def sweep(
             errors += per_subset_errors(subsets, meta, features, config.seed, request.placement, run, reporter)
         else:
             errors += masked_errors(meta, config.seed, features, run.path / "masked", reporter)
-    notes = [SELECTION_NOTE, *in_sample_notes(prepared.in_sample)]
+    notes = [SELECTION_NOTE, *preparation_notes(prepared)]
     found = Sweep(models, meta.name, errors, empty_errors(features), costs, notes)
     write_results(found, features["train"].source, prepared.counts, run)
     summaries = [summary(found, method) for method in found.methods]
