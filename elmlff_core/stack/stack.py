@@ -22,6 +22,7 @@ from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import MetaModel
 from elmlff_core.errors import ElmlffError
+from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.files import read_json, sha256_of, write_json
 from elmlff_core.fits.fit import META_FOLDER
 from elmlff_core.fits.meta_models import make_meta
@@ -76,6 +77,12 @@ class Stack:
         known = [model.force_field.elements for model in self.base_models]
         limits = [elements for elements in known if elements is not None]
         return frozenset.intersection(*limits) if limits else None
+
+    @property
+    def alignment(self) -> EnergyCombination:
+        """Offsets of the base models' energies to the reference of the training structures; empty if there are none."""
+        found = getattr(self.meta, "energy", None)  # a meta-model of a plugin may align no energies
+        return found if isinstance(found, EnergyCombination) else EnergyCombination()
 
     def features(self, structures: Sequence[Atoms], dataset: Dataset | None = None) -> Features:
         """Compute the predictions of the base models for `structures`; base models in workers run at the same time."""

@@ -13,7 +13,9 @@ from elmlff_core.stack.stack import Stack
 
 
 def evaluate_stack(stack: Stack, dataset: Dataset, reporter: Reporter) -> list[ModelErrors]:
-    """Compute the errors of a loaded stack and the force errors of its base models on labelled structures.
+    """Compute the errors of a loaded stack and of its base models on labelled structures.
+
+    Energies of the base models are aligned as in the stack, that is, to the reference of its training structures.
 
     Raises DataError if the structures contain an element that a base model does not support.
     """
@@ -23,8 +25,9 @@ def evaluate_stack(stack: Stack, dataset: Dataset, reporter: Reporter) -> list[M
         )
     features = dataset_features(stack.base_models, dataset, FeatureCache(), reporter)
     splits = {"test": features}
+    alignment = stack.alignment
     errors = [
-        ModelErrors(name, "base model", errors_of({"test": features.base_prediction(name).without_energy()}, splits))
+        ModelErrors(name, "base model", errors_of({"test": alignment.aligned_prediction(name, features)}, splits))
         for name in features.models
     ]
     own = errors_of({"test": in_blocks(features, stack.meta.predict)}, splits)

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from elmlff_core.evaluation.baselines import BASELINES
 from elmlff_core.evaluation.diagnostics import Diagnostics
+from elmlff_core.evaluation.equal_energies import equal_energies
 from elmlff_core.evaluation.errors_in_detail import DetailedErrors
 from elmlff_core.evaluation.evaluation import Evaluation
-from elmlff_core.evaluation.model_errors import METRIC_TITLES, SHOWN_SPLITS, ModelErrors
+from elmlff_core.evaluation.model_errors import ModelErrors
 from elmlff_core.evaluation.split_quality import SplitQuality
-from elmlff_core.evaluation.summary import with_seed_std
 from elmlff_core.features.metrics import SPLIT_TITLES
 from elmlff_core.files import write_json
+from elmlff_core.report.error_tables import energy_stress_table, error_table
 from elmlff_core.report.page import Block, Page, Picture, Section, Table, Text, write_page
 from elmlff_core.report.provenance import provenance, versions
 from elmlff_core.settings.run_folder import CONFIG_FILE, RunFolder
@@ -84,7 +85,7 @@ def stack_page(results: StackResults, subtitle: str, pictures: Mapping[str, byte
     opening = [Text(results.summary, key=True), *(Text(note) for note in results.notes)]
     sections = [
         Section("Summary", opening),
-        Section("Errors", [error_table(errors), *_energy_table(errors)]),
+        Section("Errors", list(_error_blocks(errors))),
         Section("Pictures", [Picture(png, caption, caption) for caption, png in pictures.items()]),
         Section("Training and test errors", [_in_sample_table(found)]),
         Section("Test and training structures", [Text(split, key=found.split.is_bad), *_split_table(found.split)]),
@@ -97,42 +98,12 @@ def stack_page(results: StackResults, subtitle: str, pictures: Mapping[str, byte
     return Page(title, subtitle, [section for section in sections if section.blocks])
 
 
-def error_table(errors: Sequence[ModelErrors]) -> Table:
-    """Return the force errors of all models: all metrics on test structures, the paper's metric on the other splits.
-
-    Meta-models fitted with several seeds have the mean and the standard deviation over the seeds.
-    """
-    others = [split for split in SHOWN_SPLITS[1:] if all(split in model.errors for model in errors)]
-    columns = [(SHOWN_SPLITS[0], metric) for metric in METRIC_TITLES] + [(split, "rmse_per_frame") for split in others]
-    head = ["model", "kind", *(f"{SPLIT_TITLES[split]}\n{METRIC_TITLES[metric]}" for split, metric in columns)]
-    timed = any(model.seconds is not None for model in errors)
-    if timed:
-        head += ["minutes", "parameters"]
-    body = []
-    for model in errors:
-        cells = [model.name, model.kind, *(with_seed_std(model, split, metric) for split, metric in columns)]
-        if timed:
-            cells.append("" if model.seconds is None else f"{model.seconds / 60:.1f}")
-            cells.append("" if model.n_parameters is None else f"{model.n_parameters:,}")
-        body.append(cells)
-    caption = "Force errors in eV/Å. RMSE per frame is the RMSE of each structure, averaged over structures."
-    n_seeds = max((len(model.per_seed) for model in errors), default=0)
-    if n_seeds > 1:
-        caption += f" ± is the standard deviation over {n_seeds} seeds."
-    chosen = [place for place, model in enumerate(errors) if model.chosen]
-    return Table(head, body, caption, text_columns=2, key_rows=chosen)
-
-
-def _energy_table(errors: Sequence[ModelErrors]) -> list[Block]:
-    metric = "energy_rmse_per_atom"
-    shown = [model for model in errors if metric in model.errors["test"]]
-    if not shown:
-        return []
-    splits = [split for split in SHOWN_SPLITS if all(metric in model.errors.get(split, {}) for model in shown)]
-    body = [[model.name, *(f"{1000 * model.errors[split][metric]:.3f}" for split in splits)] for model in shown]
-    head = ["model", *(SPLIT_TITLES[split] for split in splits)]
-    caption = "RMSE of energies in meV per atom. Energies of base models are aligned to the reference."
-    return [Table(head, body, caption)]
+def _error_blocks(errors: Sequence[ModelErrors]) -> Iterator[Block]:
+    yield error_table(errors)
+    if (table := energy_stress_table(errors)) is not None:
+        yield table
+    if note := equal_energies(errors):
+        yield Text(note)
 
 
 def _in_sample_table(found: Diagnostics) -> Table:

@@ -109,7 +109,7 @@ def write_metrics(results: StackResults, run: RunFolder) -> None:
         "summary": results.summary,
         "notes": results.notes,
         "errors": as_records(evaluation.errors),
-        "units": {"forces": "eV/Å", "energy": "eV/atom"},
+        "units": {"forces": "eV/Å", "energy": "eV/atom", "stress": "eV/Å³"},
         "meta": {"name": chosen.name, "options": chosen.options, "chosen_on": "valid rmse_per_frame"},
         "fits": [fitted.as_record() for fitted in results.fitted],
         "splits": {name: getattr(splits, f"{name}_index").tolist() for name in SPLITS},
