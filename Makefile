@@ -6,7 +6,7 @@ PYTHON ?= $(shell for candidate in python3 python3.12 python3.13 python3.14 pyth
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test test-pages lint bench docs clean
 
 demo: $(VENV)/installed-all
 	$(BIN)/elmlff stack --models dp1,painn,nep --meta egat,conservative
@@ -14,6 +14,9 @@ demo: $(VENV)/installed-all
 test: $(VENV)/installed-test lint
 	# One thread: test problems are small, and sums over one thread are the same every time.
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+
+test-pages: $(VENV)/installed-pages
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -m pages tests/report
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
@@ -31,6 +34,10 @@ $(VENV)/installed-all: pyproject.toml | $(BIN)/python
 
 $(VENV)/installed-test: pyproject.toml $(VENV)/installed-all
 	$(BIN)/python -m pip install --quiet --editable ".[all,test]"
+	touch $@
+
+$(VENV)/installed-pages: pyproject.toml $(VENV)/installed-test
+	$(BIN)/python -m pip install --quiet --editable ".[all,test,pages]"
 	touch $@
 
 $(VENV)/installed-docs: pyproject.toml | $(BIN)/python

@@ -25,9 +25,7 @@ DPI = 150  # of the parts of a drawing that are pictures, such as clouds of many
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "elmlff",  # the same drawing has the same bytes in every run
-    "text.parse_math": False,  # a model may have a name with $
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "Helvetica", "sans-serif"],
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
 }
 
 
@@ -63,24 +61,25 @@ def as_csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def new_figure(width: float, height: float) -> Figure:
     """Return a figure without a window; sizes are in inches."""
-    import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasSVG(figure)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
     return figure
 
 
 def as_svg(figure: Figure) -> str:
     """Return the figure as an element ``svg`` with a transparent background."""
     import matplotlib
+    from matplotlib.text import Text
 
-    text = io.StringIO()
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a model may have a name with $
+    file = io.StringIO()
     with matplotlib.rc_context(STYLE):
-        figure.savefig(text, format="svg", transparent=True, dpi=DPI, metadata={"Date": None})
-    return _tidied(text.getvalue())
+        figure.savefig(file, format="svg", transparent=True, dpi=DPI, metadata={"Date": None})
+    return _tidied(file.getvalue())
 
 
 def _tidied(svg: str) -> str:
@@ -89,7 +88,9 @@ def _tidied(svg: str) -> str:
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     # A rule for every element would hold for the whole page.
     svg = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
-    svg = svg.replace("<svg ", '<svg style="stroke-linejoin: round; stroke-linecap: butt" ', 1)
+    # Matplotlib leaves out the fill of what is black, which is all text.
+    svg = svg.replace("stroke: #000000", f"stroke: {INK}")
+    svg = svg.replace("<svg ", f'<svg style="fill: {INK}; stroke-linejoin: round; stroke-linecap: butt" ', 1)
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
     svg = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", svg)
     return re.sub(r' d="([^"]*)"', lambda found: f' d="{_rounded(found[1])}"', svg)

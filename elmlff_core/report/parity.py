@@ -11,7 +11,8 @@ from elmlff_core.report.figures import BLUE, GREY, ORANGE, Plot, as_svg, new_fig
 
 COLUMNS = 4  # plots side by side; more cannot be read on a page
 MOST_POINTS = 90_000  # of one plot
-FEW_POINTS = 300  # up to this number they are drawn as vectors
+MOST_VECTORS = 300  # up to this number of points they are no picture inside the drawing
+FEW_POINTS = 3_000  # these are drawn larger
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class Values:
     places: Mapping[str, np.ndarray | Sequence[str]]
 
 
-def parity(values: Values, predictions: Mapping[str, np.ndarray], subtitles: Mapping[str, str]) -> Plot:
+def parity(
+    values: Values, predictions: Mapping[str, np.ndarray], subtitles: Mapping[str, str], highlighted: str
+) -> Plot:
     """Plot predictions and errors against reference values, with a column of plots for each prediction.
 
     If there are more than `MOST_POINTS`, only evenly spaced ones are drawn.
@@ -40,8 +43,9 @@ def parity(values: Values, predictions: Mapping[str, np.ndarray], subtitles: Map
     Parameters
     ----------
     values : the reference
-    predictions : title -> (n,) float64; the last one is highlighted
+    predictions : title -> (n,) float64
     subtitles : title -> its error in words
+    highlighted : title of the prediction in another colour
     """
     n_columns = min(COLUMNS, len(predictions))
     n_bands = -(-len(predictions) // n_columns)
@@ -52,18 +56,18 @@ def parity(values: Values, predictions: Mapping[str, np.ndarray], subtitles: Map
     shown = slice(None, None, -(-len(values.reference) // MOST_POINTS) or 1)
     known = values.reference[shown]
     errors = {title: predicted[shown] - known for title, predicted in predictions.items()}
-    limits, error_limit = _limits(known), _error_limit(errors)
+    limits, error_limit = _limits(known, errors), _error_limit(errors)
+    few, rasterized = len(known) <= FEW_POINTS, len(known) > MOST_VECTORS
     for place, (title, error) in enumerate(errors.items()):
         band, column = divmod(place, n_columns)
         top, bottom = axes[2 * band : 2 * band + 2, column]
-        few = len(known) <= FEW_POINTS
-        colour = ORANGE if place == len(predictions) - 1 else BLUE
-        style = {"s": 8 if few else 3, "alpha": 0.5 if few else 0.3, "color": colour, "linewidths": 0}
-        top.scatter(known, known + error, rasterized=not few, **style)
+        colour = ORANGE if title == highlighted else BLUE
+        style = {"s": 9 if few else 3, "alpha": 0.7 if few else 0.3, "color": colour, "linewidths": 0}
+        top.scatter(known, known + error, rasterized=rasterized, **style)
         top.plot(limits, limits, color=GREY, linewidth=0.8)
         top.set_title(f"{title}\n{subtitles[title]}", fontsize=10)
         top.set_ylim(limits)
-        bottom.scatter(known, error, rasterized=not few, **style)
+        bottom.scatter(known, error, rasterized=rasterized, **style)
         bottom.axhline(0, color=GREY, linewidth=0.8)
         bottom.set(xlim=limits, ylim=(-error_limit, error_limit))
         bottom.set_xlabel(f"reference {values.quantity} ({values.unit})")
@@ -82,8 +86,10 @@ def parity(values: Values, predictions: Mapping[str, np.ndarray], subtitles: Map
     return Plot(as_svg(figure), columns, list(zip(*(np.asarray(array).tolist() for array in arrays), strict=True)))
 
 
-def _limits(known: np.ndarray) -> tuple[float, float]:
-    low, high = float(known.min()), float(known.max())
+def _limits(known: np.ndarray, errors: Mapping[str, np.ndarray]) -> tuple[float, float]:
+    """Return limits for the reference values and nearly all predictions."""
+    ends = [np.quantile(known + error, (0.001, 0.999)) for error in errors.values()]
+    low, high = (float(end) for end in (np.min([known.min(), *np.ravel(ends)]), np.max([known.max(), *np.ravel(ends)])))
     margin = 0.05 * (high - low) or 1.0
     return low - margin, high + margin
 

@@ -117,7 +117,7 @@ def residuals_by_element(symbols: np.ndarray, errors: Mapping[str, np.ndarray], 
 
 def errors_by_force(errors: Sequence[DetailedErrors], stack: str) -> Plot:
     """Plot RMSE against the magnitude of the reference force for each prediction; `stack` is highlighted."""
-    figure = new_figure(6, 4)
+    figure = new_figure(8, 4)
     axes = figure.subplots()
     others = [entry for entry in errors if entry.name != stack]
     opacities = np.linspace(0.85, 0.35, max(len(others), 1))
@@ -135,7 +135,7 @@ def errors_by_force(errors: Sequence[DetailedErrors], stack: str) -> Plot:
     axes.set_xlabel("magnitude of the reference force, middle of the bin (eV/Å)")
     axes.set_ylabel("RMSE of the components (eV/Å)")
     plain_numbers(axes.xaxis, axes.yaxis)
-    _legend(axes)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return Plot(as_svg(figure), ("model", "force from (eV/Å)", "to (eV/Å)", "atoms", "RMSE (eV/Å)"), rows)
 
 

@@ -15,7 +15,7 @@ PAPER = (
     "arXiv:2403.17507 (2024)."
 )
 CITING = "elmlff cite RUN prints the references of a run, those of its base models among them."
-DEVELOPMENT = ('extra == "test"', 'extra == "docs"')
+DEVELOPMENT = ('extra == "test"', 'extra == "pages"', 'extra == "docs"')
 
 
 def versions() -> dict[str, str]:

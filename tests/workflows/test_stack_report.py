@@ -95,14 +95,18 @@ def test_the_page_shows_the_results(run, diagnostics):
     assert run.summary in text.replace("&#39;", "'")
     for model in run.errors:
         assert f"{model.headline:.4f}" in text
-    titles = re.findall(r"<h2>([^<]+)</h2>", html)
+    titles = re.findall(r"<h2[^>]*>([^<]+)</h2>", html)
     assert titles == [
-        "Summary", "Errors", "Pictures", "Training and test errors", "Test and training structures",
-        "Noise of the labels", "Errors in detail", "Uncertainty", "Settings", "Versions",
+        "Summary", "Errors", "Parity", "Learning", "Training and test errors", "Test and training structures",
+        "Noise of the labels", "Errors in detail", "Uncertainty", "Settings", "Versions", "How to cite",
     ]  # fmt: skip
     for entry in diagnostics["uncertainty"]["forces"]["coverage"]:
         assert f"|{100 * entry['normal']:.1f} %|" in text
-    assert html.count("data:image/png;base64,") == 4  # parity, errors by force, uncertainty of forces and of energies
+    assert {path.stem for path in (run.folder / "figures").glob("*.svg")} == {
+        "parity_forces", "parity_energies", "parity_stresses", "learning_curve", "residuals_by_element",
+        "errors_by_force", "uncertainty_forces", "uncertainty_energies",
+    }  # fmt: skip
+    assert html.count('role="img"') == 8
     assert diagnostics["labels"]["train"]["net_force"] == pytest.approx(0, abs=1e-6)
 
 

@@ -20,6 +20,11 @@ from elmlff_core.report.page import Block, Picture, Text
 from elmlff_core.report.parity import Values, parity
 
 STRESS_COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")  # ASE's order
+ONLY_LINEAR = "elmlff stack --learning-curve adds the stack itself, if it is trained."
+WITH_STACK = (
+    "Each fit of the stack has as many steps as that to all structures; after too short a training, the error may rise "
+    "with the number of structures."
+)
 MOST_ELEMENTS = 12  # with residuals of their own, the most frequent ones
 
 
@@ -82,6 +87,7 @@ def force_parity(test: TestStructures) -> Picture:
         values,
         {model.name: test.prediction(model).forces.ravel() for model in models},
         {model.name: f"{model.headline:.4f} eV/Å per frame" for model in models},
+        test.evaluation.stack.name,
     )
     caption = "Predicted against reference force components on test structures, and their errors."
     return Picture("parity_forces", plot, caption)
@@ -106,6 +112,7 @@ def energy_parity(test: TestStructures, models: Sequence[ModelErrors]) -> Pictur
         Values("energy", "meV/atom", beyond, {"structure": test.index}),
         {name: beyond + error for name, error in reversed(errors.items())},
         rmse,
+        test.evaluation.stack.name,
     )
     caption = (
         "Predicted against reference energies of test structures, without the least-squares energies of their "
@@ -128,7 +135,7 @@ def stress_parity(test: TestStructures, models: Sequence[ModelErrors]) -> Pictur
         assert error is not None
         found[model.name] = reference + 1000 * error.ravel()
         rmse[model.name] = f"RMSE {1000 * model.errors['test']['stress_rmse']:.3g} meV/Å³"
-    plot = parity(Values("stress", "meV/Å³", reference, places), found, rmse)
+    plot = parity(Values("stress", "meV/Å³", reference, places), found, rmse, test.evaluation.stack.name)
     caption = "Predicted against reference stress components of test structures, and their errors."
     return Picture("parity_stresses", plot, caption)
 
@@ -144,7 +151,7 @@ def residual_picture(test: TestStructures) -> Picture:
     from elmlff_core.report.plots import residuals_by_element
 
     features = test.features
-    models = [model for model in test.shown() if model.kind != "stack" or model.chosen]
+    models = [model for model in test.shown() if model.kind != "stack" or model.chosen or model.meta == "linear"]
     errors = {model.name: test.prediction(model).forces - features.reference_forces for model in models}
     numbers, counts = np.unique(features.atomic_numbers, return_counts=True)
     frequent = sorted(np.argsort(-counts, kind="stable")[:MOST_ELEMENTS])
@@ -167,12 +174,11 @@ def learning_blocks(evaluation: Evaluation, curves: Sequence[LearningCurve]) -> 
         yield Picture("training", training_curve(source, levels), caption)
     if not curves:
         return
-    names = " and ".join(curve.name for curve in curves)
     yield Text(
-        f"The learning curve shows errors of {names}, fitted to an eighth, a quarter, half and all of the training "
-        "structures. Errors of the linear combination are means over parts without common structures. The base models "
-        "are the same for all points: the curve shows what more structures would bring to the meta-model alone."
-        + ("" if len(curves) > 1 else " elmlff stack --learning-curve adds the stack itself, if it is trained.")
+        f"The learning curve shows errors of the {' and '.join(curve.name for curve in curves)}, fitted to an eighth, "
+        "a quarter, half and all of the training structures. Errors of the linear combination are means over parts "
+        "without common structures. The base models are the same for all points: the curve shows what more structures "
+        "would bring to the meta-model alone. " + (ONLY_LINEAR if len(curves) == 1 else WITH_STACK)
     )
     caption = "Force errors over the number of training structures."
     yield Picture("learning_curve", learning_curve_plot(curves), caption)
