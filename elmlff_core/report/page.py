@@ -162,21 +162,31 @@ def render(page: Page) -> str:
     )
 
 
-def write_page(page: Page, path: Path) -> None:
+def write_page(page: Page, path: Path, optional: Sequence[str] = ()) -> None:
     """Write `page` to `path`, and its figures to the folder ``figures`` beside it.
 
-    Figures that an earlier run left there are removed.  Raises ElmlffError if a file cannot be written.
+    Parameters
+    ----------
+    page : the page
+    path : path of the HTML file
+    optional : names of figures that such a page does not always have; an earlier one's are removed
+
+    Raises
+    ------
+    ElmlffError
+        A file cannot be written.
     """
-    write_figures(page, path.parent / FIGURES_FOLDER)
+    write_figures(page, path.parent / FIGURES_FOLDER, optional)
     write_text(path, render(page))
 
 
-def write_figures(page: Page, folder: Path) -> None:
-    """Write each plot of `page` as SVG and CSV to `folder`, and remove all others there."""
+def write_figures(page: Page, folder: Path, optional: Sequence[str] = ()) -> None:
+    """Write each plot of `page` as SVG and CSV to `folder`, and remove those of `optional` that it does not have."""
     pictures = list(page.pictures)
     try:
-        for stale in [*folder.glob("*.svg"), *folder.glob("*.csv")]:
-            stale.unlink()
+        for name in set(optional) - {picture.name for picture in pictures}:
+            for ending in ("svg", "csv"):
+                (folder / f"{name}.{ending}").unlink(missing_ok=True)
         if pictures:
             folder.mkdir(exist_ok=True)
     except OSError as error:

@@ -70,11 +70,10 @@ def test_figures_are_drawings_in_the_ink_of_the_page():
 def test_the_numbers_of_a_figure_are_in_the_page_and_beside_it(tmp_path):
     large = Plot(plot().svg, ("n",), [(n,) for n in range(MOST_EMBEDDED // 5)])
     (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "stale.csv").write_text("")
-    write_page(
-        Page("t", "s", [Section("a", [Picture("small", plot(), "b"), Picture("large", large, "c")])]),
-        tmp_path / "a.html",
-    )
+    for name in ("stale.csv", "stale.svg", "of the user.csv"):
+        (tmp_path / "figures" / name).write_text("")
+    section = Section("a", [Picture("small", plot(), "b"), Picture("large", large, "c")])
+    write_page(Page("t", "s", [section]), tmp_path / "a.html", optional=("stale", "small"))
     html = (tmp_path / "a.html").read_text()
     (found,) = re.findall(r'download="small.csv" href="data:text/csv;base64,([^"]+)"', html)
     assert base64.b64decode(found).decode() == (tmp_path / "figures" / "small.csv").read_text()
@@ -82,7 +81,7 @@ def test_the_numbers_of_a_figure_are_in_the_page_and_beside_it(tmp_path):
     assert 'download="large.csv"' not in html
     assert "figures/large.csv" in html
     names = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert names == {"small.csv", "small.svg", "large.csv", "large.svg"}
+    assert names == {"small.csv", "small.svg", "large.csv", "large.svg", "of the user.csv"}
     assert (
         "var(--" not in (tmp_path / "figures" / "small.svg").read_text()
     )  # programs for drawings know no such colours

@@ -39,7 +39,8 @@ def write_results(results: Reproduction, folder: Path) -> None:
     if results.ablation is not None:
         write_table(ablation_table(results.ablation), folder / "table_3.csv")
     settings = (folder / "sweep" / CONFIG_FILE).read_text()
-    write_page(reproduction_page(results, plots, settings), folder / "reproduction.html")
+    page = reproduction_page(results, plots, settings)
+    write_page(page, folder / "reproduction.html", optional=("shapley", "published", "figure_3"))
     write_json(folder / "reproduction.json", results.as_record(), indent=1)
 
 

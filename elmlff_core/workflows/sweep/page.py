@@ -62,7 +62,8 @@ def write_results(sweep: Sweep, source: str, counts: Mapping[str, int], run: Run
         f"Folder {run.path}."
     )
     settings = (run.path / CONFIG_FILE).read_text(encoding="utf-8")
-    write_page(sweep_page(SweepReport(sweep, subtitle, draw(sweep), settings)), run.path / "sweep.html")
+    page = sweep_page(SweepReport(sweep, subtitle, draw(sweep), settings))
+    write_page(page, run.path / "sweep.html", optional=("shapley",))
     write_json(run.path / "sweep.json", sweep.as_record(), indent=1)
 
 
