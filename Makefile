@@ -6,7 +6,7 @@ PYTHON ?= $(shell for candidate in python3 python3.12 python3.13 python3.14 pyth
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz lint bench crash docs package clean
+.PHONY: demo test test-pages fuzz lint bench crash docs package clean
 
 demo: $(VENV)/installed-all
 	$(BIN)/elmlff stack --models dp1,painn,nep --meta egat,conservative
@@ -21,6 +21,9 @@ MINUTES ?= 60
 # Damaged files, strange settings and commands, for an hour; cases that fail are kept in fuzz-failures/.
 fuzz: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes $(MINUTES)
+
+test-pages: $(VENV)/installed-pages
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -m pages tests/report
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
@@ -38,6 +41,10 @@ $(VENV)/installed-all: pyproject.toml | $(BIN)/python
 
 $(VENV)/installed-test: pyproject.toml $(VENV)/installed-all
 	$(BIN)/python -m pip install --quiet --editable ".[all,test]"
+	touch $@
+
+$(VENV)/installed-pages: pyproject.toml $(VENV)/installed-test
+	$(BIN)/python -m pip install --quiet --editable ".[all,test,pages]"
 	touch $@
 
 $(VENV)/installed-docs: pyproject.toml | $(BIN)/python

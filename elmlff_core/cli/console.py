@@ -106,11 +106,14 @@ def print_errors(
 
     `titles` head the columns of the splits; without them, their names do.
 
+    A second table has the errors of energies and stresses, if any model has them, with a note on equal ones.
     Meta-models fitted with several seeds have the mean and the standard deviation over the seeds.  If any meta-model
     was fitted, the table also has the time of the fit and the number of parameters.
     """
+    from elmlff_core.evaluation.equal_energies import equal_energies
     from elmlff_core.evaluation.model_errors import METRIC_TITLES
     from elmlff_core.evaluation.summary import with_seed_std
+    from elmlff_core.report.error_tables import energy_stress_table
 
     # One metric of the other splits is enough to see whether the model has memorised the training structures.
     columns = [(splits[0], metric) for metric in METRIC_TITLES] + [(split, "rmse_per_frame") for split in splits[1:]]
@@ -131,6 +134,10 @@ def print_errors(
         name = f"{model.name} *" if several and model.chosen else model.name
         table.add_row(name, *cells, *(_costs(model) if timed else ()), style="bold" if model.chosen else None)
     console.print(table)
+    if (others := energy_stress_table(errors)) is not None:
+        print_table(console, others)
+    if note := equal_energies(errors):
+        console.print(note, markup=False)
 
 
 def _costs(model: ModelErrors) -> tuple[str, str]:

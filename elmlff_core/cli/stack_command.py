@@ -31,7 +31,12 @@ stack_options = [
 @click.command("stack")
 @options(base_model_options, stack_options, data_options, settings_options, folder_options)
 @click.option("--bundle", is_flag=True, help="Copy checkpoints of base models into the run folder.")
-def command(output: Path | None, models_dir: Path | None, bundle: bool, **values: Any) -> None:
+@click.option(
+    "--learning-curve",
+    is_flag=True,
+    help="Also fit the stack to an eighth, a quarter and half of the training structures: three fits of equal length.",
+)
+def command(output: Path | None, models_dir: Path | None, bundle: bool, learning_curve: bool, **values: Any) -> None:
     """Stack base models into one force field.
 
     Base models without a checkpoint are trained first.  Run the same command again to resume an interrupted run or to
@@ -43,7 +48,7 @@ def command(output: Path | None, models_dir: Path | None, bundle: bool, **values
 
     reporter = ConsoleReporter()
     say_which_data(config, values, reporter)
-    run = build_stack(config, output, models_folder_from(models_dir), bundle, reporter)
+    run = build_stack(config, output, models_folder_from(models_dir), bundle, reporter, learning_curve)
     print_errors(standard_console(), run.errors, ("test", "valid", "train"))
     reporter.say(run.summary)
     reporter.say(f"stack: {run.folder}")

@@ -159,8 +159,9 @@ class Features:
         )
 
     def base_prediction(self, model: str) -> Prediction:
-        """Return the forces and energies that one base model predicts, as a Prediction."""
-        return Prediction(self.n_atoms, self.forces[self.models.index(model)], self.energies.get(model))
+        """Return the forces, and the energies and stresses if there are any, that one base model predicts."""
+        forces = self.forces[self.models.index(model)]
+        return Prediction(self.n_atoms, forces, self.energies.get(model), self.stresses.get(model))
 
 
 def in_blocks(features: Features, predict: Callable[[Features], Prediction]) -> Prediction:

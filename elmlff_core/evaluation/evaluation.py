@@ -85,16 +85,11 @@ def _errors_of_base_models(
 
 def _base_predictions(features: Mapping[str, Features]) -> dict[str, dict[str, Prediction]]:
     """Return the predictions of each base model, with energies aligned to the reference on training structures."""
-    predictions = {}
-    for name in features["train"].models:
-        alignment = EnergyCombination.fit(features["train"].of_models([name]))
-        predictions[name] = {
-            split: Prediction(
-                values.n_atoms, values.base_prediction(name).forces, alignment.apply(values.of_models([name]))
-            )
-            for split, values in features.items()
-        }
-    return predictions
+    alignment = EnergyCombination.fit(features["train"])
+    return {
+        name: {split: alignment.aligned_prediction(name, values) for split, values in features.items()}
+        for name in features["train"].models
+    }
 
 
 def _errors_of_fits(

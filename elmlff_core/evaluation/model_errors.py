@@ -16,6 +16,13 @@ from elmlff_core.features.metrics import metrics
 
 SHOWN_SPLITS = ("test", "valid", "train")
 METRIC_TITLES = {"rmse_per_frame": "RMSE per frame", "rmse": "RMSE", "mae": "MAE"}
+ENERGY_TITLES = {"energy_rmse_per_atom": "energy RMSE", "energy_mae_per_atom": "energy MAE"}
+STRESS_TITLES = {"stress_rmse": "stress RMSE", "stress_mae": "stress MAE"}
+UNITS = (
+    dict.fromkeys(METRIC_TITLES, "eV/Å")
+    | dict.fromkeys(ENERGY_TITLES, "eV/atom")
+    | dict.fromkeys(STRESS_TITLES, "eV/Å³")
+)
 Errors = dict[str, dict[str, float]]
 
 
@@ -27,7 +34,8 @@ class ModelErrors:
     ----------
     name : title of the base model, baseline or stack
     kind : ``base model``, ``baseline`` or ``stack``
-    errors : split -> metric -> value, the mean over seeds if there are several; forces in eV/Å, energy in eV/atom
+    errors : split -> metric -> value, the mean over seeds if there are several; forces in eV/Å, energy in eV/atom,
+        stress in eV/Å³
     seed_std : split -> metric -> standard deviation over seeds (n - 1 in the denominator); empty for one seed
     per_seed : for trained meta-models, a record for each seed: ``seed``, ``errors``, ``seconds``
     meta : name of the meta-model, "" for base models
@@ -76,12 +84,12 @@ def over_seeds(errors: Sequence[Errors]) -> tuple[Errors, Errors]:
 
 def write_csv(errors: Sequence[ModelErrors], path: Path) -> None:
     """Write a line for each model, split and metric; the standard deviation over seeds is empty for one seed."""
-    rows: list[tuple[str, ...]] = [("name", "kind", "split", "metric", "value", "seed_std")]
+    rows: list[tuple[str, ...]] = [("name", "kind", "split", "metric", "value", "seed_std", "unit")]
     for model in errors:
         for split, metrics_of_split in model.errors.items():
             for metric, value in metrics_of_split.items():
                 std = f"{model.seed_std[split][metric]:.6g}" if model.seed_std else ""
-                rows.append((model.name, model.kind, split, metric, f"{value:.6g}", std))
+                rows.append((model.name, model.kind, split, metric, f"{value:.6g}", std, UNITS[metric]))
     files.write_csv(path, rows)
 
 

@@ -30,10 +30,15 @@ def summary(errors: Sequence[ModelErrors]) -> str:
     return opening + " and ".join(comparisons) + closing + _gain(stack, errors)
 
 
-def with_seed_std(model: ModelErrors, split: str, metric: str) -> str:
-    """Format an error in eV/Å with four digits, and its standard deviation over seeds if there are several."""
-    std = f" ±{model.seed_std[split][metric]:.4f}" if model.seed_std else ""
-    return f"{model.errors[split][metric]:.4f}{std}"
+def with_seed_std(model: ModelErrors, split: str, metric: str, scale: float = 1.0, digits: int = 4) -> str:
+    """Format an error times `scale` with some digits, and its standard deviation over seeds if there are several.
+
+    A metric that the model does not have, such as the stress error of a model without stresses, is a dash.
+    """
+    if metric not in model.errors.get(split, {}):
+        return "–"
+    std = f" ±{scale * model.seed_std[split][metric]:.{digits}f}" if model.seed_std else ""
+    return f"{scale * model.errors[split][metric]:.{digits}f}{std}"
 
 
 def in_sample_note(errors: Sequence[ModelErrors], models: Sequence[str]) -> str:

@@ -9,12 +9,13 @@ the gradient of this energy.  Its stress is the derivative of this energy by the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from elmlff_core.arrays import blocks
 from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
 
 N_NUMBERS = 119
 
@@ -109,6 +110,14 @@ class EnergyCombination:
         """
         stresses = base_stresses(features, self.models) if self.models else None
         return None if stresses is None else np.asarray(np.einsum("m,sma->sa", self.weights, stresses))
+
+    def aligned_prediction(self, name: str, features: Features) -> Prediction:
+        """Return what base model `name` predicts, with aligned energies, or without energies if it was not aligned."""
+        found = features.base_prediction(name)
+        if name not in self.models or found.energy is None:
+            return replace(found, energy=None)
+        counts, elements = composition(features)
+        return replace(found, energy=found.energy + counts @ self.offsets[self.models.index(name), elements])
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return arrays by name, from which `from_tensors` makes an equal combination."""

@@ -1,4 +1,4 @@
-"""Errors of forces and energies, among them the metric of the paper (Eq. 7)."""
+"""Errors of forces, energies and stresses, among them the metric of the paper (Eq. 7)."""
 
 from __future__ import annotations
 
@@ -69,18 +69,37 @@ def _sums_of_frames(predicted: np.ndarray, reference: np.ndarray, n_atoms: np.nd
     return squared, absolute
 
 
-def metrics(prediction: Prediction, features: Features, *, aligned: bool = True) -> dict[str, float]:
+def metrics(prediction: Prediction, features: Features) -> dict[str, float]:
     """Return the errors of a prediction against the labels in `features`, for tables and JSON.
 
-    The keys are those of `ForceMetrics`.  ``energy_rmse_per_atom`` (eV) is added if both have energies and they are
-    `aligned`, that is, relative to the same zero.
+    The keys are those of `ForceMetrics`.  If both have energies, which must be relative to the same zero,
+    ``energy_rmse_per_atom`` and ``energy_mae_per_atom`` (eV) are added; if both have stresses, ``stress_rmse`` and
+    ``stress_mae`` (eV/Å³), over the six components.
     """
-    result = asdict(force_metrics(prediction.forces, features.reference_forces, features.n_atoms))
+    found = asdict(force_metrics(prediction.forces, features.reference_forces, features.n_atoms))
+    errors = {"energy": energy_errors(prediction, features), "stress": stress_errors(prediction, features)}
+    for name, error in errors.items():
+        if error is not None:
+            suffix = "_per_atom" if name == "energy" else ""
+            found[f"{name}_rmse{suffix}"] = float(np.sqrt((error**2).mean()))
+            found[f"{name}_mae{suffix}"] = float(np.abs(error).mean())
+    return found
+
+
+def energy_errors(prediction: Prediction, features: Features) -> np.ndarray | None:
+    """Return the energy errors per atom: (n_structures,), eV; None if `prediction` or the labels have no energies."""
     reference = None if features.reference is None else features.reference.energy
-    if aligned and prediction.energy is not None and reference is not None:
-        error = (prediction.energy - reference) / features.n_atoms
-        result["energy_rmse_per_atom"] = float(np.sqrt((error**2).mean()))
-    return result
+    if prediction.energy is None or reference is None:
+        return None
+    return np.asarray((prediction.energy - reference) / features.n_atoms)
+
+
+def stress_errors(prediction: Prediction, features: Features) -> np.ndarray | None:
+    """Return the stress errors: (n_structures, 6), eV/Å³; None if `prediction` or the labels have no stresses."""
+    reference = None if features.reference is None else features.reference.stress
+    if prediction.stress is None or reference is None:
+        return None
+    return np.asarray(prediction.stress - reference)
 
 
 def mean_rmse_per_frame(forces: np.ndarray, features: Features) -> float:

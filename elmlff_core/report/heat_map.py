@@ -17,16 +17,17 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from matplotlib import colormaps
-from matplotlib.colors import to_hex
-
 from elmlff_core.features.metrics import SPLIT_TITLES
-from elmlff_core.report.page import Drawing
+from elmlff_core.report.figures import INK
+from elmlff_core.report.page import Data, Drawing
 
 Subset = tuple[str, ...]
 SHOWN_SPLITS = {split: SPLIT_TITLES[split] for split in ("valid", "test", "train")}
 N_COLOURS = 64
-NO_VALUE = "#e9edf0"
+NO_VALUE, NO_DOT = "#e3e8ec", "#d0d7de"
+# In a page these colours follow the reader's bright or dark scheme.
+IN_PAGES = {INK: "var(--ink)", NO_VALUE: "var(--empty)", NO_DOT: "var(--faint)"}
+INK_ON_BRIGHT, INK_ON_DARK = "#111", "#fff"  # on coloured cells, in every scheme
 CELL, SMALL_CELL, DOT = 58, 26, 15  # pixels: cells with and without numbers, and dots of base models
 MOST_WITH_NUMBERS = 8  # rows or columns; with more, numbers cannot be read
 
@@ -110,25 +111,42 @@ def shade(value: float, low: float, high: float, n_shades: int = N_COLOURS) -> i
 
 def colours() -> list[str]:
     """Return the colours from bright (small errors) to dark (large errors)."""
+    from matplotlib import colormaps  # imported late: only drawing needs it
+    from matplotlib.colors import to_hex
+
     colormap = colormaps["viridis_r"]
     return [to_hex(colormap(index / (N_COLOURS - 1))) for index in range(N_COLOURS)]
 
 
-def heat_map(subsets: SubsetMap) -> Drawing:
-    """Return the heat map as a block of a page."""
-    data = {"cells": subsets.cells, "colours": colours(), "nothing": NO_VALUE, "splits": SHOWN_SPLITS}
+def heat_map(subsets: SubsetMap, data_of_all: Data | None = None) -> Drawing:
+    """Return the heat map as a block of a page; `data_of_all` are its numbers to download."""
+    grid = subsets.grid
+    data = {
+        "cells": subsets.cells,
+        "columns": len(grid.columns),
+        "colours": colours(),
+        "nothing": IN_PAGES[NO_VALUE],
+        "ink": [INK_ON_BRIGHT, INK_ON_DARK],
+        "splits": SHOWN_SPLITS,
+    }
     script = (files("elmlff_core") / "templates" / "report" / "heat_map.js").read_text(encoding="utf-8")
     # A browser ends a script at the first `</`, even inside a string.
     text = json.dumps(data).replace("<", "\\u003c")
+    drawing = heat_map_svg(subsets, subsets.methods[0])
+    for colour, variable in IN_PAGES.items():
+        drawing = drawing.replace(colour, variable)
     markup = (
-        f'<div class="heat-map">{_controls(subsets.methods)}{heat_map_svg(subsets, subsets.methods[0])}'
-        f'<div class="tip" hidden></div><script type="application/json">{text}</script><script>{script}</script></div>'
+        f'<div class="heat-map">{_controls(subsets.methods)}'
+        '<div class="scroll" tabindex="0" role="group" aria-label="heat map: the arrow keys go through its cells">'
+        f'{drawing}</div><div class="tip" role="status" hidden></div>'
+        f'<script type="application/json">{text}</script><script>{script}</script></div>'
     )
     caption = (
         "Force RMSE per frame of every subset in eV/Å, on a logarithmic colour scale. Each cell has the base "
-        "models of its row and of its column. Grey cells were not evaluated or have no base model."
+        "models of its row and of its column. Grey cells were not evaluated or have no base model. The pointer or the "
+        "arrow keys show details of a cell."
     )
-    return Drawing(markup, caption)
+    return Drawing(markup, caption, data_of_all)
 
 
 def _controls(methods: Sequence[str]) -> str:
@@ -166,7 +184,7 @@ def heat_map_svg(subsets: SubsetMap, method: str, split: str = "valid") -> str:
         )
         if large:
             label = f"{value:.4f}" if shown else ""
-            ink = "#fff" if shown and shade(value, low, high) > N_COLOURS // 2 else "#1d2733"
+            ink = INK_ON_DARK if shown and shade(value, low, high) > N_COLOURS // 2 else INK_ON_BRIGHT
             parts.append(
                 f'<text data-label="{index}" x="{x + width / 2:g}" y="{y + height / 2 + 4:g}" fill="{ink}" '
                 f'text-anchor="middle" font-size="12" pointer-events="none">{label}</text>'
@@ -178,13 +196,13 @@ def heat_map_svg(subsets: SubsetMap, method: str, split: str = "valid") -> str:
     parts += _scale(palette, x0, bottom, low, high)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total_width} {bottom + 40}" width="{total_width}" '
-        f'height="{bottom + 40}" role="img" aria-label="errors of all subsets" font-family="sans-serif">'
+        f'height="{bottom + 40}" role="img" aria-label="errors of all subsets" font-family="sans-serif" fill="{INK}">'
         f"{''.join(parts)}</svg>"
     )
 
 
 def _dot(x: float, y: float, filled: bool) -> str:
-    return f'<circle cx="{x:g}" cy="{y:g}" r="4" fill="{"#1d2733" if filled else "#d9dfe5"}"/>'
+    return f'<circle cx="{x:g}" cy="{y:g}" r="4" fill="{INK if filled else NO_DOT}"/>'
 
 
 def _row_dots(grid: Grid, x0: float, y0: float, height: float) -> Iterator[str]:

@@ -1,22 +1,26 @@
-"""Page: a report as one HTML file that contains its pictures and styles and needs no network.
+"""Page: a report as one HTML file that contains its figures and styles and needs no network.
 
 A page is a list of sections of typed blocks, so all reports of elmlff are built from the same few kinds of blocks.
+Beside the page, the folder ``figures`` has each figure as SVG and its numbers as CSV.
 """
 
 from __future__ import annotations
 
 import base64
-import struct
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar
 
+from elmlff_core.errors import ElmlffError
 from elmlff_core.files import write_text
+from elmlff_core.report.figures import Plot, for_page
 
-PNG = b"\x89PNG\r\n\x1a\n"
-PIXELS_PER_INCH = 150  # resolution of pictures; browsers use 96 pixels per inch
+FIGURES_FOLDER = "figures"
+MOST_EMBEDDED = 500_000  # bytes of CSV in a page; more is in the folder of the figures alone
+MOST_ROWS_TOGETHER = 30  # of a table that is printed on one sheet
 
 
 @dataclass(frozen=True)
@@ -53,30 +57,53 @@ class Table:
             if len(row) != len(self.head):
                 raise ValueError(f"row {list(row)} has {len(row)} cells, the table has {len(self.head)} columns")
 
+    @property
+    def together(self) -> bool:
+        """Whether it is short enough to be printed on one sheet."""
+        return len(self.rows) <= MOST_ROWS_TOGETHER
+
+
+@dataclass(frozen=True)
+class Data:
+    """The numbers of a figure as CSV; `name` is the name of the file without its ending."""
+
+    name: str
+    csv: str
+
+    @property
+    def address(self) -> str | None:
+        """The CSV as an address that needs no network, or None if it is too large for a page."""
+        data = self.csv.encode()
+        return None if len(data) > MOST_EMBEDDED else f"data:text/csv;base64,{base64.b64encode(data).decode()}"
+
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG with a caption and an alternative text for readers who cannot see it."""
+    """A plot with a caption and an alternative text for readers who cannot see it.
+
+    Attributes
+    ----------
+    name : name of its files without their endings, unique in the page: small letters, digits and ``_``
+    plot : the drawing and its numbers
+    caption : text below it
+    alternative : what it shows
+    """
 
     kind: ClassVar[str] = "picture"
-    png: bytes
+    name: str
+    plot: Plot
     caption: str
-    alternative: str
-
-    def __post_init__(self) -> None:
-        if not self.png.startswith(PNG):
-            raise ValueError(f"the picture '{self.caption}' is not a PNG")
+    alternative: str = ""
 
     @property
-    def base64(self) -> str:
-        """The bytes in base64."""
-        return base64.b64encode(self.png).decode()
+    def markup(self) -> str:
+        """The drawing for a page."""
+        return for_page(self.plot.svg, self.name, self.alternative or self.caption)
 
     @property
-    def width(self) -> int:
-        """Width in CSS pixels, so that text in the picture is as large as text beside it."""
-        (pixels,) = struct.unpack(">I", self.png[16:20])
-        return round(pixels * 96 / PIXELS_PER_INCH)
+    def data(self) -> Data:
+        """Its numbers."""
+        return Data(self.name, self.plot.csv)
 
 
 @dataclass(frozen=True)
@@ -94,6 +121,7 @@ class Drawing:
     kind: ClassVar[str] = "drawing"
     markup: str
     caption: str
+    data: Data | None = None
 
 
 Block = Text | Table | Picture | Listing | Drawing
@@ -115,16 +143,54 @@ class Page:
     subtitle: str
     sections: Sequence[Section]
 
+    @property
+    def pictures(self) -> Iterator[Picture]:
+        """All plots of the page."""
+        blocks = itertools.chain.from_iterable(section.blocks for section in self.sections)
+        return (block for block in blocks if isinstance(block, Picture))
+
 
 def render(page: Page) -> str:
     """Return the page as HTML; everything except drawings is escaped."""
     from jinja2 import Environment, StrictUndefined  # imported late: only writing a page needs it
 
-    source = (files("elmlff_core") / "templates" / "report" / "page.html").read_text(encoding="utf-8")
+    templates = files("elmlff_core") / "templates" / "report"
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(source).render(page=page)
+    template = environment.from_string((templates / "page.html").read_text(encoding="utf-8"))
+    return template.render(
+        page=page, style=(templates / "page.css").read_text(encoding="utf-8"), figures_folder=FIGURES_FOLDER
+    )
 
 
-def write_page(page: Page, path: Path) -> None:
-    """Write `page` to `path`; raises ElmlffError if that is not possible."""
+def write_page(page: Page, path: Path, optional: Sequence[str] = ()) -> None:
+    """Write `page` to `path`, and its figures to the folder ``figures`` beside it.
+
+    Parameters
+    ----------
+    page : the page
+    path : path of the HTML file
+    optional : names of figures that such a page does not always have; an earlier one's are removed
+
+    Raises
+    ------
+    ElmlffError
+        A file cannot be written.
+    """
+    write_figures(page, path.parent / FIGURES_FOLDER, optional)
     write_text(path, render(page))
+
+
+def write_figures(page: Page, folder: Path, optional: Sequence[str] = ()) -> None:
+    """Write each plot of `page` as SVG and CSV to `folder`, and remove those of `optional` that it does not have."""
+    pictures = list(page.pictures)
+    try:
+        for name in set(optional) - {picture.name for picture in pictures}:
+            for ending in ("svg", "csv"):
+                (folder / f"{name}.{ending}").unlink(missing_ok=True)
+        if pictures:
+            folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ElmlffError(f"cannot write figures to {folder}: {error.strerror or error}") from error
+    for picture in pictures:
+        write_text(folder / f"{picture.name}.svg", picture.plot.svg)
+        write_text(folder / f"{picture.name}.csv", picture.data.csv)

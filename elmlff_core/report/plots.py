@@ -1,41 +1,23 @@
-"""Plots of a run: parity of forces, learning curve, errors by force, and calibration of uncertainties."""
+"""Plots of a run: training and learning curves, residuals, errors by force, and calibration of uncertainties."""
 
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from elmlff_core.evaluation.errors_in_detail import DetailedErrors
-from elmlff_core.features.metrics import force_metrics
-from elmlff_core.files import write_bytes
+from elmlff_core.evaluation.learning_curve import LearningCurve
+from elmlff_core.report.figures import BLUE, GREY, INK, ORANGE, Plot, as_svg, new_figure
 from elmlff_core.uncertainty.quality import UncertaintyQuality
 
-BLUE, ORANGE, GREY = "#3366aa", "#dd7722", "#888888"
-DPI = 150
-MOST_POINTS = 100_000  # largest number of atoms in one parity plot
-COLUMNS = 4  # parity plots side by side; more cannot be read on a page
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """Return a figure without a window; sizes are in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def as_png(figure: Figure) -> bytes:
-    """Return the figure as a PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=DPI, format="png")
-    return buffer.getvalue()
+MARKERS = "osv^D<>ph*"
+N_BINS = 61  # odd, so that one bin is around zero
+ELEMENT_COLUMNS = 3
 
 
 def plain_numbers(*axes: Axis) -> None:
@@ -50,65 +32,13 @@ def plain_numbers(*axes: Axis) -> None:
         axis.set_minor_formatter(NullFormatter())
 
 
-def parity(reference: np.ndarray, predictions: Mapping[str, np.ndarray], n_atoms: np.ndarray, path: Path) -> None:
-    """Plot predicted against reference force components and, below, the errors, with a column for each prediction.
-
-    If there are more than `MOST_POINTS` atoms, only evenly spaced ones are drawn.
-
-    Parameters
-    ----------
-    reference : (n_rows, 3), eV/Å
-    predictions : title -> (n_rows, 3), eV/Å; the last one is highlighted
-    n_atoms : (n_structures,) int, number of atoms of each structure
-    path : path of the PNG
-    """
-    n_columns = min(COLUMNS, len(predictions))
-    n_bands = -(-len(predictions) // n_columns)
-    figure = new_figure(3.4 * n_columns, 5.6 * n_bands)
-    axes = figure.subplots(
-        2 * n_bands, n_columns, squeeze=False, sharex=True, gridspec_kw={"height_ratios": [1.7, 1] * n_bands}
-    )
-    shown = slice(None, None, -(-len(reference) // MOST_POINTS) or 1)
-    known = reference[shown].ravel()
-    limit = 1.05 * np.abs(known).max() or 1.0  # labels may all be zero
-    errors = np.concatenate([forces[shown].ravel() - known for forces in predictions.values()])
-    error_limit = max(1.1 * np.quantile(np.abs(errors), 0.999), 1e-6)
-    for place, (title, forces) in enumerate(predictions.items()):
-        band, column = divmod(place, n_columns)
-        top, bottom = axes[2 * band : 2 * band + 2, column]
-        colour = ORANGE if place == len(predictions) - 1 else BLUE
-        found = force_metrics(forces, reference, n_atoms)
-        style = {"s": 2, "alpha": 0.25, "color": colour, "rasterized": True, "linewidths": 0}
-        top.scatter(known, forces[shown].ravel(), **style)
-        top.plot([-limit, limit], [-limit, limit], color=GREY, linewidth=0.8)
-        top.set_title(f"{title}\n{found.rmse_per_frame:.4f} eV/Å per frame", fontsize=10)
-        top.set_ylim(-limit, limit)
-        bottom.scatter(known, forces[shown].ravel() - known, **style)
-        bottom.axhline(0, color=GREY, linewidth=0.8)
-        bottom.set_ylim(-error_limit, error_limit)
-        bottom.set_xlim(-limit, limit)
-        bottom.set_xlabel("reference force (eV/Å)")
-        bottom.tick_params(labelbottom=True)
-        if column == 0:
-            top.set_ylabel("predicted force (eV/Å)")
-            bottom.set_ylabel("error (eV/Å)")
-        else:
-            top.tick_params(labelleft=False)
-            bottom.tick_params(labelleft=False)
-    for place in range(len(predictions), n_bands * n_columns):
-        for row in range(2):
-            axes[2 * (place // n_columns) + row, place % n_columns].set_axis_off()
-    write_bytes(path, as_png(figure))
-
-
-def learning_curve(source: Path, levels: Mapping[str, float], path: Path) -> None:
+def training_curve(source: Path, levels: Mapping[str, float]) -> Plot:
     """Plot training and validation error over epochs, with horizontal lines for other models.
 
     Parameters
     ----------
     source : CSV file written by the training
     levels : name of a base model or baseline -> its validation error, eV/Å
-    path : path of the PNG
     """
     with source.open() as file:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
@@ -123,35 +53,93 @@ def learning_curve(source: Path, levels: Mapping[str, float], path: Path) -> Non
     axes.set_xlabel("epoch")
     axes.set_ylabel("force error (eV/Å)")
     plain_numbers(axes.yaxis)
-    axes.legend(frameon=False, fontsize=9)
-    write_bytes(path, as_png(figure))
+    _legend(axes)
+    columns = ("epoch", "training RMSE (eV/Å)", "validation RMSE per frame (eV/Å)")
+    cells = [(int(row["epoch"]), row["train_rmse"], row["valid_rmse_per_frame"]) for row in rows]
+    return Plot(as_svg(figure), columns, cells)
 
 
-def errors_by_force(errors: Sequence[DetailedErrors], stack: str) -> Figure:
-    """Plot RMSE against the magnitude of the reference force for each prediction; `stack` is highlighted."""
+def learning_curve_plot(curves: Sequence[LearningCurve]) -> Plot:
+    """Plot test and validation errors over the number of training structures."""
     figure = new_figure(6, 4)
     axes = figure.subplots()
+    for place, curve in enumerate(curves):
+        colour, marker = (ORANGE, "o") if place else (BLUE, "s")
+        sizes = [point.n_structures for point in curve.points]
+        test, valid = [point.test for point in curve.points], [point.valid for point in curve.points]
+        axes.plot(sizes, test, f"-{marker}", color=colour, label=f"{curve.name}, test")
+        axes.plot(sizes, valid, f"--{marker}", color=colour, markerfacecolor="none", label=f"{curve.name}, validation")
+    axes.set(xscale="log", yscale="log", xlabel="number of training structures", ylabel="RMSE per frame (eV/Å)")
+    axes.xaxis.set_major_locator(FixedLocator(sizes))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    plain_numbers(axes.yaxis)
+    _legend(axes)
+    columns = ("model", "training structures", "fits", "test (eV/Å)", "validation (eV/Å)")
+    rows = [(curve.name, p.n_structures, p.n_fits, p.test, p.valid) for curve in curves for p in curve.points]
+    return Plot(as_svg(figure), columns, rows)
+
+
+def residuals_by_element(symbols: np.ndarray, errors: Mapping[str, np.ndarray], n_atoms: Mapping[str, int]) -> Plot:
+    """Plot how the errors of force components are distributed for each element.
+
+    Parameters
+    ----------
+    symbols : (n_rows,) chemical symbol of each atom
+    errors : title -> (n_rows, 3), eV/Å; the last one is highlighted
+    n_atoms : element -> number of atoms, in the order of the plots
+    """
+    n_columns = min(ELEMENT_COLUMNS, len(n_atoms))
+    n_rows = -(-len(n_atoms) // n_columns)
+    figure = new_figure(3.3 * n_columns + 0.5, 2.9 * n_rows + 0.3)
+    panels = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True).ravel()
+    rows: list[tuple[object, ...]] = []
+    for axes, (symbol, count) in zip(panels, n_atoms.items(), strict=False):
+        own = {title: error[symbols == symbol].ravel() for title, error in errors.items()}
+        limit = max(float(np.quantile(np.abs(np.concatenate(list(own.values()))), 0.995)), 1e-6)
+        edges = np.linspace(-limit, limit, N_BINS + 1)
+        for place, (title, error) in enumerate(own.items()):
+            share = np.histogram(error, edges)[0] / len(error)
+            last = place == len(own) - 1
+            colour, style = (ORANGE, "-") if last else ((BLUE, "-"), (GREY, "--"))[place % 2]
+            axes.stairs(share * 100, edges, color=colour, linestyle=style, fill=False, label=title)
+            middles = 0.5 * (edges[1:] + edges[:-1])
+            rows += [(symbol, title, *pair) for pair in zip(middles.tolist(), share.tolist(), strict=True)]
+        axes.set_title(f"{symbol}, {count:,} atoms", fontsize=10)
+        axes.set_xlabel("error of force components (eV/Å)")
+    for axes in panels[::n_columns]:
+        axes.set_ylabel("share (%)")
+    for axes in panels[len(n_atoms) :]:
+        axes.set_axis_off()
+    _legend(panels[0])
+    return Plot(as_svg(figure), ("element", "model", "error (eV/Å), middle of the bin", "share"), rows)
+
+
+def errors_by_force(errors: Sequence[DetailedErrors], stack: str) -> Plot:
+    """Plot RMSE against the magnitude of the reference force for each prediction; `stack` is highlighted."""
+    figure = new_figure(8, 4)
+    axes = figure.subplots()
     others = [entry for entry in errors if entry.name != stack]
-    shades = np.linspace(0.25, 0.75, max(len(others), 1))
-    markers = "osv^D<>ph*"
+    opacities = np.linspace(0.85, 0.35, max(len(others), 1))
+    rows: list[tuple[object, ...]] = []
     for place, entry in enumerate([*others, *(entry for entry in errors if entry.name == stack)]):
         middles = [0.5 * (force_bin.lower + force_bin.upper) for force_bin in entry.bins]
         rmse = [force_bin.error.rmse for force_bin in entry.bins]
         chosen = entry.name == stack
-        colour = ORANGE if chosen else str(shades[place])
-        marker = "o" if chosen else markers[place % len(markers)]
-        width = 2.0 if chosen else 1.0
-        axes.plot(middles, rmse, color=colour, marker=marker, markersize=4, linewidth=width, label=entry.name)
+        style = {"color": ORANGE, "linewidth": 2.0} if chosen else {"color": INK, "alpha": opacities[place]}
+        marker = "o" if chosen else MARKERS[place % len(MARKERS)]
+        axes.plot(middles, rmse, **{"linewidth": 1.0, **style}, marker=marker, markersize=4, label=entry.name)
+        rows += [(entry.name, one.lower, one.upper, one.error.n_atoms, one.error.rmse) for one in entry.bins]
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("magnitude of the reference force, middle of the bin (eV/Å)")
     axes.set_ylabel("RMSE of the components (eV/Å)")
     plain_numbers(axes.xaxis, axes.yaxis)
-    axes.legend(frameon=False, fontsize=8)
-    return figure
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    return Plot(as_svg(figure), ("model", "force from (eV/Å)", "to (eV/Å)", "atoms", "RMSE (eV/Å)"), rows)
 
 
-def calibration(quality: UncertaintyQuality, unit: str) -> Figure:
+def calibration(quality: UncertaintyQuality, unit: str) -> Plot:
     """Plot observed against predicted errors in bins (left), and observed against stated coverage (right)."""
     figure = new_figure(8, 3.8)
     left, right = figure.subplots(1, 2)
@@ -178,5 +166,13 @@ def calibration(quality: UncertaintyQuality, unit: str) -> Figure:
     right.set(xlim=(0.4, 1), ylim=(0.4, 1), xlabel="stated coverage", ylabel="fraction of test errors inside")
     right.set_ylim(min(0.4, *normal, *(inside for _, inside in found)), 1)
     right.set_title("coverage", fontsize=10)
-    right.legend(frameon=False, fontsize=9)
-    return figure
+    _legend(right)
+    rows: list[tuple[object, ...]]
+    rows = [("size of errors", one.predicted, one.observed, None) for one in quality.reliability]
+    rows += [("coverage", one.stated, one.conformal, one.normal) for one in quality.coverage]
+    columns = ("part", "predicted or stated", "observed, or in the conformal interval", "in the normal interval")
+    return Plot(as_svg(figure), columns, rows)
+
+
+def _legend(axes: object) -> None:
+    axes.legend(frameon=False, fontsize=8)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Provenance: settings and versions that the results depend on, as the last sections of every page."""
+"""Provenance: settings, versions and the paper to cite, as the last sections of every page."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from importlib.metadata import PackageNotFoundError, requires
 
 from elmlff_core.contracts.hookspecs import PROJECT
 from elmlff_core.plugins.requirements import installed_version
-from elmlff_core.report.page import Listing, Section, Table
+from elmlff_core.report.page import Listing, Section, Table, Text
 
-DEVELOPMENT = ('extra == "test"', 'extra == "docs"')
+PAPER = (
+    "B. Yin, Y. Yin, Y. W. Tang, H. Xiao, EL-MLFFs: Ensemble Learning of Machine Learning Force Fields, "
+    "arXiv:2403.17507 (2024)."
+)
+CITING = "elmlff cite RUN prints the references of a run, those of its base models among them."
+DEVELOPMENT = ('extra == "test"', 'extra == "pages"', 'extra == "docs"')
 
 
 def versions() -> dict[str, str]:
@@ -25,11 +30,15 @@ def versions() -> dict[str, str]:
 
 
 def provenance(settings: str) -> list[Section]:
-    """Return the last sections of a page, with settings and versions.
+    """Return the last sections of a page, with settings, versions and what to cite.
 
     Parameters
     ----------
     settings : settings of the run, as TOML
     """
     table = Table(("package", "version"), list(versions().items()), text_columns=2)
-    return [Section("Settings", [Listing(settings)]), Section("Versions", [table])]
+    return [
+        Section("Settings", [Listing(settings)]),
+        Section("Versions", [table]),
+        Section("How to cite", [Text(f"The method: {PAPER}"), Text(CITING)]),
+    ]

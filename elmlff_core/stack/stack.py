@@ -25,6 +25,7 @@ from elmlff_core.contracts.protocols import MetaModel
 from elmlff_core.contracts.structures import n_atoms_of
 from elmlff_core.data.content import SeenStructures
 from elmlff_core.errors import DataError, ElmlffError, ForceFieldError
+from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.files import check_digests, read_record, refuse_links, replacing, sha256_of, write_record
 from elmlff_core.fits.fit import META_FOLDER
 from elmlff_core.fits.meta_models import make_meta
@@ -116,6 +117,12 @@ class Stack:
         known = [model.force_field.elements for model in self.base_models]
         limits = [elements for elements in known if elements is not None]
         return frozenset.intersection(*limits) if limits else None
+
+    @property
+    def alignment(self) -> EnergyCombination:
+        """Offsets of the base models' energies to the reference of the training structures; empty if there are none."""
+        found = getattr(self.meta, "energy", None)  # a meta-model of a plugin may align no energies
+        return found if isinstance(found, EnergyCombination) else EnergyCombination()
 
     def features(self, structures: Sequence[Atoms], dataset: Dataset | None = None, first: int = 0) -> Features:
         """Compute the predictions of the base models for `structures`; base models in workers run at the same time.

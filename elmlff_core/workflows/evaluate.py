@@ -55,7 +55,9 @@ class StackEvaluation:
 
 
 def evaluate_stack(stack: Stack, dataset: Dataset, reporter: Reporter) -> StackEvaluation:
-    """Compute the errors of a loaded stack and the force errors of its base models on labelled structures.
+    """Compute the errors of a loaded stack and of its base models on labelled structures.
+
+    Energies of the base models are aligned as in the stack, that is, to the reference of its training structures.
 
     Raises
     ------
@@ -70,7 +72,7 @@ def evaluate_stack(stack: Stack, dataset: Dataset, reporter: Reporter) -> StackE
             f"{dataset.source} contains {', '.join(unknown)}, which a base model of the stack does not support"
         )
     features = dataset_features(stack.base_models, dataset, FeatureCache(), reporter)
-    predictions = {name: features.base_prediction(name).without_energy() for name in features.models}
+    predictions = {name: stack.alignment.aligned_prediction(name, features) for name in features.models}
     own = in_blocks(features, stack.meta.predict).checked(features.structures, f"the stack ({stack.meta_name})")
     check_units_by_models(_as_features(own, features), "Give labels in the units of the stack, eV and eV/Å")
     groups = groups_of(stack, dataset)

@@ -92,7 +92,7 @@ def test_every_table_and_figure_is_there(workplace: Path) -> None:
     for title in ("Table 1", "Table 2", "Table 3", "Figure 2", "Figure 3", "Differences from the paper"):
         assert re.search(rf"<h2[^>]*>{title}", page), title
     assert "http://" not in re.sub(r"http://www\.w3\.org/\S+", "", page)  # the page loads nothing from elsewhere
-    for name in ("table_1.csv", "table_2.csv", "table_3.csv", "figure_3.png", "published.png"):
+    for name in ("table_1.csv", "table_2.csv", "table_3.csv", "figures/figure_3.svg", "figures/published.csv"):
         assert (run / name).stat().st_size > 0
 
 

@@ -82,7 +82,8 @@ def test_the_folder_is_complete_and_holds_no_pickle(workplace):
     files = {str(path.relative_to(workplace / "run")) for path in (workplace / "run").rglob("*") if path.is_file()}
     assert files >= {
         "stack.json", "meta/meta.safetensors", "meta/meta.json", "config.toml", "metrics.json", "metrics.csv",
-        "parity.png", "learning_curve.png", "fit/egat/learning_curve.csv", "fit/egat/meta/meta.safetensors",
+        "report.html", "figures/parity_forces.svg", "figures/parity_energies.csv", "figures/training.svg",
+        "figures/learning_curve.csv", "fit/egat/learning_curve.csv", "fit/egat/meta/meta.safetensors",
     }  # fmt: skip
     assert not [name for name in files if name.endswith((".pt", ".pth", ".ckpt", ".pkl"))]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -12,10 +13,14 @@ import pytest
 from ase import units
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.calculators.morse import MorsePotential
 from ase.md.verlet import VelocityVerlet
 
+from elmlff_core.contracts.progress import Reporter
+from elmlff_core.data.readers import read_dataset
 from elmlff_core.settings.config import Config, DataConfig, ModelConfig
 from elmlff_core.stack.stack import load_stack
+from elmlff_core.workflows.evaluate import evaluate_stack
 from elmlff_core.workflows.stack.workflow import StackRun, build_stack
 
 MORSE = {"calculator": "ase.calculators.morse:MorsePotential"}
@@ -35,6 +40,7 @@ def folder(tmp_path_factory) -> Path:
     for frame in frames:
         frame.calc = EMT()
         frame.get_forces()
+        frame.get_stress()
     ase.io.write(folder / "md.extxyz", frames)
     return folder
 
@@ -90,15 +96,71 @@ def test_the_page_shows_the_results(run, diagnostics):
     assert run.summary in text.replace("&#39;", "'")
     for model in run.errors:
         assert f"{model.headline:.4f}" in text
-    titles = re.findall(r"<h2>([^<]+)</h2>", html)
+    titles = re.findall(r"<h2[^>]*>([^<]+)</h2>", html)
     assert titles == [
-        "Summary", "Errors", "Pictures", "Training and test errors", "Test and training structures",
-        "Noise of the labels", "Errors in detail", "Uncertainty", "Settings", "Versions",
+        "Summary", "Errors", "Parity", "Learning", "Training and test errors", "Test and training structures",
+        "Noise of the labels", "Errors in detail", "Uncertainty", "Settings", "Versions", "How to cite",
     ]  # fmt: skip
     for entry in diagnostics["uncertainty"]["forces"]["coverage"]:
         assert f"|{100 * entry['normal']:.1f} %|" in text
-    assert html.count("data:image/png;base64,") == 4  # parity, errors by force, uncertainty of forces and of energies
+    assert {path.stem for path in (run.folder / "figures").glob("*.svg")} == {
+        "parity_forces", "parity_energies", "parity_stresses", "learning_curve", "residuals_by_element",
+        "errors_by_force", "uncertainty_forces", "uncertainty_energies",
+    }  # fmt: skip
+    assert html.count('role="img"') == 8
     assert diagnostics["labels"]["train"]["net_force"] == pytest.approx(0, abs=1e-6)
+
+
+def errors_by_hand(folder: Path, splits: dict) -> dict[str, dict[str, float]]:
+    """The energy (meV/atom) and stress (meV/Å³) errors on test structures, from the calculators and NumPy alone."""
+    frames = ase.io.read(folder / "md.extxyz", ":")
+    labels = np.array([frame.get_potential_energy() for frame in frames])
+    stress = np.array([frame.get_stress() for frame in frames])
+    found = {}
+    for name, epsilon in (("soft", 0.3), ("hard", 0.5)):
+        calculator = MorsePotential(epsilon=epsilon, r0=2.6)
+        energies, stresses = np.empty(120), np.empty((120, 6))
+        for place, frame in enumerate(frames):
+            energies[place] = calculator.get_potential_energy(frame)
+            stresses[place] = calculator.get_stress(frame)
+        # All structures have eight atoms of copper, so that the offset of the element is the mean difference.
+        error = energies - labels - (energies - labels)[splits["train"]].mean()
+        test = splits["test"]
+        found[name] = {
+            "energy_rmse_per_atom": np.sqrt((error[test] ** 2).mean()) / 8,
+            "energy_mae_per_atom": np.abs(error[test]).mean() / 8,
+            "stress_rmse": np.sqrt(((stresses - stress)[test] ** 2).mean()),
+            "stress_mae": np.abs((stresses - stress)[test]).mean(),
+        }
+    return found
+
+
+def test_energy_and_stress_errors_stand_beside_those_of_forces(run, folder):
+    expected = errors_by_hand(folder, json.loads((run.folder / "metrics.json").read_text())["splits"])
+    found = {model.name: model.errors["test"] for model in run.errors}
+    for name, values in expected.items():
+        assert {metric: found[name][metric] for metric in values} == pytest.approx(values, rel=1e-6)
+    assert "stress_rmse" not in found["stack (linear)"]
+    html = (run.folder / "report.html").read_text()
+    with (run.folder / "metrics.csv").open() as file:
+        rows = {(row["name"], row["split"], row["metric"]): row for row in csv.DictReader(file)}
+    for name, values in expected.items():
+        for metric, value in values.items():
+            assert f"{1000 * value:.3f}" in html
+            row = rows[name, "test", metric]
+            assert float(row["value"]) == pytest.approx(value, rel=1e-5)
+            assert row["unit"] == ("eV/Å³" if "stress" in metric else "eV/atom")
+    assert "The energy errors of mean of the base models, stack (linear) are equal" in html
+
+
+def test_evaluate_aligns_energies_to_the_training_structures_of_the_stack(run, folder):
+    splits = json.loads((run.folder / "metrics.json").read_text())["splits"]
+    dataset = read_dataset(str(folder / "md.extxyz")).subset(splits["test"])
+    found = {model.name: model.errors["test"] for model in evaluate_stack(load_stack(run.folder), dataset, Reporter())}
+    for name, values in errors_by_hand(folder, splits).items():
+        assert {metric: found[name][metric] for metric in values} == pytest.approx(values, rel=1e-6)
+    stack = next(model for model in run.errors if model.chosen)
+    assert found["stack (linear)"] == pytest.approx(stack.errors["test"])
 
 
 def test_the_stack_has_a_calibrated_uncertainty(run):

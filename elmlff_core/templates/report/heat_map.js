@@ -4,7 +4,7 @@
   const data = JSON.parse(root.querySelector('script[type="application/json"]').textContent);
   const method = root.querySelector('select[name="method"]');
   const split = root.querySelector('select[name="errors"]');
-  const tip = root.querySelector(".tip");
+  const tip = root.querySelector(".tip"), map = root.querySelector(".scroll");
   const rectangles = root.querySelectorAll("[data-cell]");
 
   function errorOf(cell) {
@@ -30,7 +30,7 @@
       const label = root.querySelector('[data-label="' + index + '"]');
       if (label) {
         label.textContent = shown ? value.toFixed(4) : "";
-        label.setAttribute("fill", place > data.colours.length / 2 ? "#fff" : "#1d2733");
+        label.setAttribute("fill", data.ink[place > data.colours.length / 2 ? 1 : 0]);
       }
     });
     root.querySelector('[data-scale="low"]').textContent = low.toFixed(4) + " eV/Å";
@@ -47,16 +47,39 @@
     return lines.join("\n");
   }
 
+  // The tip stands in the window, not in the map: it is never cut off where the map scrolls.
+  function show(index, x, y) {
+    tip.textContent = describe(data.cells[index]);
+    tip.hidden = false;
+    tip.style.left = Math.max(8, Math.min(x + 14, document.documentElement.clientWidth - tip.offsetWidth - 8)) + "px";
+    const below = y + 14 + tip.offsetHeight < document.documentElement.clientHeight;
+    tip.style.top = (below ? y + 14 : Math.max(8, y - 14 - tip.offsetHeight)) + "px";
+  }
+
+  function choose(index) {
+    rectangles.forEach((rectangle, place) => rectangle.classList.toggle("current", place === index));
+    current = index;
+    if (index < 0) { tip.hidden = true; return; }
+    rectangles[index].scrollIntoView({ block: "nearest", inline: "nearest" });
+    const place = rectangles[index].getBoundingClientRect();
+    show(index, place.right - 14, place.bottom - 14);
+  }
+
+  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -data.columns, ArrowDown: data.columns };
+  let current = -1;
+  map.addEventListener("keydown", function (event) {
+    if (event.key === "Escape") choose(-1);
+    if (!(event.key in steps)) return;
+    event.preventDefault();
+    const next = current < 0 ? 0 : current + steps[event.key];
+    const sameRow = Math.floor(next / data.columns) === Math.floor(current / data.columns);
+    if (rectangles[next] && (current < 0 || sameRow || Math.abs(steps[event.key]) !== 1)) choose(next);
+  });
+  map.addEventListener("blur", () => choose(-1));
   rectangles.forEach(function (rectangle) {
-    const cell = data.cells[rectangle.getAttribute("data-cell")];
-    rectangle.addEventListener("mousemove", function (event) {
-      const frame = root.getBoundingClientRect();
-      tip.textContent = describe(cell);
-      tip.hidden = false;
-      tip.style.left = Math.min(event.clientX - frame.left + root.scrollLeft + 14, root.scrollWidth - tip.offsetWidth) + "px";
-      tip.style.top = event.clientY - frame.top + 14 + "px";
-    });
-    rectangle.addEventListener("mouseleave", function () { tip.hidden = true; });
+    const index = Number(rectangle.getAttribute("data-cell"));
+    rectangle.addEventListener("mousemove", (event) => show(index, event.clientX, event.clientY));
+    rectangle.addEventListener("mouseleave", () => { tip.hidden = true; });
   });
   method.addEventListener("change", draw);
   split.addEventListener("change", draw);

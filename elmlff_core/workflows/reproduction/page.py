@@ -1,4 +1,4 @@
-"""Output files of a reproduction: one page, pictures, the tables as CSV, and all results as JSON."""
+"""Output files of a reproduction: one page, figures, the tables as CSV, and all results as JSON."""
 
 from __future__ import annotations
 
@@ -6,44 +6,40 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from elmlff_core.features.metrics import MOST_TRAINING_STRUCTURES
-from elmlff_core.files import write_bytes, write_csv, write_json
+from elmlff_core.files import write_csv, write_json
+from elmlff_core.report.figures import Plot
 from elmlff_core.report.heat_map import heat_map
-from elmlff_core.report.page import Block, Page, Picture, Section, Table, Text, write_page
-from elmlff_core.report.plots import as_png
+from elmlff_core.report.page import Block, Data, Page, Picture, Section, Table, Text, write_page
 from elmlff_core.report.provenance import provenance
 from elmlff_core.settings.run_folder import CONFIG_FILE
 from elmlff_core.workflows.ablation.page import ablation_table
 from elmlff_core.workflows.reproduction.plots import energy_distributions, published_plot
 from elmlff_core.workflows.reproduction.results import FEWEST_SUBSETS, FRAME_TITLES, Reproduction
-from elmlff_core.workflows.sweep.page import subset_map
+from elmlff_core.workflows.sweep.page import draw, subset_map, sweep_csv
 from elmlff_core.workflows.sweep.subsets import Subset, subset_name
 
 UNITS = "Force RMSE per frame (Eq. 7) in eV/Å."
 
 
 def write_results(results: Reproduction, folder: Path) -> None:
-    """Write pictures, tables, ``reproduction.html`` and, as the last file, ``reproduction.json`` to `folder`.
+    """Write tables, ``reproduction.html`` with its figures and, as the last file, ``reproduction.json`` to `folder`.
 
     Raises ElmlffError if a file cannot be written.
     """
-    for stale in ("reproduction.json", "published.png", "figure_3.png", "table_3.csv"):
+    for stale in ("reproduction.json", "table_3.csv"):
         (folder / stale).unlink(missing_ok=True)
-    pictures = {}
+    plots = draw(results.sweep)
     if results.resemblances and results.resemblances[0].n_subsets >= FEWEST_SUBSETS:
-        pictures["published"] = as_png(published_plot(results))
+        plots["published"] = published_plot(results)
     if results.energies:
-        pictures["figure_3"] = as_png(energy_distributions(results.energies))
-    for name, png in pictures.items():
-        write_bytes(folder / f"{name}.png", png)
+        plots["figure_3"] = energy_distributions(results.energies)
     for place, table in enumerate((base_table(results), subset_table(results)), start=1):
         write_table(table, folder / f"table_{place}.csv")
     if results.ablation is not None:
         write_table(ablation_table(results.ablation), folder / "table_3.csv")
-    for name in ("sizes", "costs", "shapley"):
-        if (path := folder / "sweep" / f"{name}.png").exists():
-            pictures[name] = path.read_bytes()
     settings = (folder / "sweep" / CONFIG_FILE).read_text()
-    write_page(reproduction_page(results, pictures, settings), folder / "reproduction.html")
+    page = reproduction_page(results, plots, settings)
+    write_page(page, folder / "reproduction.html", optional=("shapley", "published", "figure_3"))
     write_json(folder / "reproduction.json", results.as_record(), indent=1)
 
 
@@ -52,16 +48,16 @@ def write_table(table: Table, path: Path) -> None:
     write_csv(path, [[" ".join(title.split()) for title in table.head], *table.rows])
 
 
-def reproduction_page(results: Reproduction, pictures: dict[str, bytes], settings: str) -> Page:
-    """Return the page of a reproduction; `pictures` has PNGs by name."""
+def reproduction_page(results: Reproduction, plots: dict[str, Plot], settings: str) -> Page:
+    """Return the page of a reproduction; `plots` are by name."""
     sections = [
         Section("Summary", [*(Text(line, key=True) for line in results.summaries()), *_notes(results)]),
         Section("Differences from the paper", [differences_table(results)]),
         Section("Table 1: the base models", [base_table(results)]),
-        Section("Table 2: ensembles", list(_subset_blocks(results, pictures))),
-        Section("Figure 2: all subsets", list(_figure_2(results, pictures))),
+        Section("Table 2: ensembles", list(_subset_blocks(results, plots))),
+        Section("Figure 2: all subsets", list(_figure_2(results, plots))),
         Section("Table 3: ablation of gat", list(_ablation_blocks(results))),
-        Section("Figure 3: energies", list(_energy_blocks(pictures))),
+        Section("Figure 3: energies", list(_energy_blocks(plots))),
         *provenance(settings),
     ]
     counts = results.counts
@@ -125,9 +121,9 @@ def subset_table(results: Reproduction) -> Table:
     return Table(head, body, f"{UNITS} {sample}")
 
 
-def _subset_blocks(results: Reproduction, pictures: dict[str, bytes]) -> Iterator[Block]:
+def _subset_blocks(results: Reproduction, plots: dict[str, Plot]) -> Iterator[Block]:
     yield subset_table(results)
-    if "published" in pictures:
+    if "published" in plots:
         rows = [
             [FRAME_TITLES[entry.split], str(entry.n_subsets), f"{entry.ratio:.3g}", _shown(entry.spearman)]
             for entry in results.resemblances
@@ -137,7 +133,7 @@ def _subset_blocks(results: Reproduction, pictures: dict[str, bytes]) -> Iterato
         )
         yield Table(("errors on", "subsets", "median ratio", "Spearman"), rows, caption)
         yield _picture(
-            pictures, "published", "Errors of this run against published errors, on training and on unseen frames."
+            plots, "published", "Errors of this run against published errors, on training and on unseen frames."
         )
     rows = [
         [" and ".join(entry.methods), str(entry.n_subsets), *(_shown(value) for value in entry.spearman.values())]
@@ -152,16 +148,16 @@ def _shown(value: float | None) -> str:
     return "too few" if value is None else f"{value:.3f}"
 
 
-def _figure_2(results: Reproduction, pictures: dict[str, bytes]) -> Iterator[Block]:
-    yield heat_map(subset_map(results.sweep))
+def _figure_2(results: Reproduction, plots: dict[str, Plot]) -> Iterator[Block]:
+    yield heat_map(subset_map(results.sweep), Data("sweep", sweep_csv(results.sweep)))
     captions = {
         "sizes": "Errors by number of base models; the best subset of a size has the lowest validation error.",
         "costs": "Validation errors against the computing time of the base models.",
         "shapley": "Contribution of each base model: Shapley values on unseen frames.",
     }
     for name, caption in captions.items():
-        if name in pictures:
-            yield _picture(pictures, name, caption)
+        if name in plots:
+            yield _picture(plots, name, caption)
     yield Text("See sweep/sweep.html in the folder of this page for details of the subsets.")
 
 
@@ -170,10 +166,10 @@ def _ablation_blocks(results: Reproduction) -> Iterator[Block]:
         yield ablation_table(results.ablation)
 
 
-def _energy_blocks(pictures: dict[str, bytes]) -> Iterator[Block]:
-    if "figure_3" in pictures:
-        yield _picture(pictures, "figure_3", "Energies of training and test structures.")
+def _energy_blocks(plots: dict[str, Plot]) -> Iterator[Block]:
+    if "figure_3" in plots:
+        yield _picture(plots, "figure_3", "Energies of training and test structures.")
 
 
-def _picture(pictures: dict[str, bytes], name: str, caption: str) -> Picture:
-    return Picture(pictures[name], caption, caption)
+def _picture(plots: dict[str, Plot], name: str, caption: str) -> Picture:
+    return Picture(name, plots[name], caption)

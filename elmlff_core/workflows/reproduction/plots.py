@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from elmlff_core.report.plots import BLUE, GREY, ORANGE, new_figure, plain_numbers
+from elmlff_core.report.figures import BLUE, GREY, ORANGE, Plot, as_svg, new_figure
+from elmlff_core.report.plots import plain_numbers
 from elmlff_core.workflows.reproduction.results import FRAME_TITLES, Reproduction
 
 SPLIT_COLOURS = {"train": ORANGE, "test": BLUE}
 BINS = 60
 
 
-def published_plot(results: Reproduction) -> Figure:
+def published_plot(results: Reproduction) -> Plot:
     """Plot errors of meta-models against published errors of the same subsets, on training and unseen frames."""
     pairs = {
         method: [(value, entry.errors) for entry in results.sweep.of(method) if (value := results.published_for(entry))]
@@ -34,10 +34,15 @@ def published_plot(results: Reproduction) -> Figure:
         plain_numbers(axes.xaxis, axes.yaxis)
     panels[0].set_ylabel("this run (eV/Å)")
     panels[0].legend(frameon=False, fontsize=9)
-    return figure
+    rows = [
+        (method, value, *(errors[split] for split in FRAME_TITLES))
+        for method, known in methods.items()
+        for value, errors in known
+    ]
+    return Plot(as_svg(figure), ("method", "published (eV/Å)", *(f"{t} (eV/Å)" for t in FRAME_TITLES.values())), rows)
 
 
-def energy_distributions(energies: Mapping[str, np.ndarray]) -> Figure:
+def energy_distributions(energies: Mapping[str, np.ndarray]) -> Plot:
     """Plot the energy distributions of training (with validation) and test structures, Figure 3."""
     known = np.concatenate([energies["train"], energies["valid"]])
     lowest = min(known.min(), energies["test"].min())
@@ -53,4 +58,5 @@ def energy_distributions(energies: Mapping[str, np.ndarray]) -> Figure:
     axes.set_xlabel(f"energy above the lowest, {lowest:.2f} eV (eV)")
     axes.set_ylabel("density (1/eV)")
     axes.legend(frameon=False, fontsize=9)
-    return figure
+    rows = [(split, energy) for split, values in energies.items() for energy in (values - lowest).tolist()]
+    return Plot(as_svg(figure), ("split", "energy above the lowest (eV)"), rows)

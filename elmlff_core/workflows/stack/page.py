@@ -1,30 +1,31 @@
-"""Output files of a stack run: one page, pictures, the errors as CSV, and diagnostics and results as JSON."""
+"""Output files of a stack run: one page, figures, the errors as CSV, and diagnostics and results as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from elmlff_core.evaluation.baselines import BASELINES
 from elmlff_core.evaluation.diagnostics import Diagnostics
+from elmlff_core.evaluation.equal_energies import equal_energies
 from elmlff_core.evaluation.errors_in_detail import DetailedErrors
-from elmlff_core.evaluation.evaluation import Evaluation
-from elmlff_core.evaluation.model_errors import METRIC_TITLES, SHOWN_SPLITS, ModelErrors
+from elmlff_core.evaluation.model_errors import ModelErrors
 from elmlff_core.evaluation.split_quality import SplitQuality
-from elmlff_core.evaluation.summary import with_seed_std
 from elmlff_core.features.metrics import SPLIT_TITLES
 from elmlff_core.files import write_json
+from elmlff_core.report.error_tables import energy_stress_table, error_table
 from elmlff_core.report.page import Block, Page, Picture, Section, Table, Text, write_page
 from elmlff_core.report.provenance import provenance, versions
 from elmlff_core.settings.run_folder import CONFIG_FILE, RunFolder
 from elmlff_core.uncertainty.quality import UncertaintyQuality
+from elmlff_core.workflows.stack.figures import (
+    TestStructures,
+    learning_blocks,
+    parity_pictures,
+    residual_picture,
+)
 from elmlff_core.workflows.stack.results import StackResults, diagnostics_record, write_metrics
 
 DIAGNOSTICS_FILE = "diagnostics.json"
 REPORT_FILE = "report.html"
-PICTURES = {
-    "parity.png": "Predicted against reference force components on test structures, and their errors.",
-    "learning_curve.png": "Learning curve of the stack.",
-}
 N_WORST_OF_OTHERS = 3
 KINDS = {
     "committee": "the committee spread, how far the base models disagree on the force of an atom,",
@@ -34,62 +35,44 @@ KINDS = {
 
 
 def write_results(results: StackResults, run: RunFolder) -> None:
-    """Write pictures, ``diagnostics.json``, ``report.html``, ``metrics.csv`` and, as the last file, ``metrics.json``.
+    """Write ``diagnostics.json``, ``report.html`` with its figures, ``metrics.csv`` and, at last, ``metrics.json``.
 
     Raises ElmlffError if a file cannot be written.
     """
-    draw(results.evaluation, run)
     write_json(run.path / DIAGNOSTICS_FILE, diagnostics_record(results) | {"versions": versions()}, indent=1)
-    drawn = {caption: run.path / name for name, caption in PICTURES.items() if (run.path / name).exists()}
-    pictures = {caption: path.read_bytes() for caption, path in drawn.items()}
     settings = (run.path / CONFIG_FILE).read_text(encoding="utf-8")
     counts = results.prepared.counts
     subtitle = (
         f"{results.evaluation.features['train'].source}: {counts['train']} training, {counts['valid']} validation and "
         f"{counts['test']} test structures. Folder {run.path}."
     )
-    write_page(stack_page(results, subtitle, pictures, settings), run.path / REPORT_FILE)
+    write_page(stack_page(results, subtitle, settings), run.path / REPORT_FILE)
     write_metrics(results, run)
 
 
-def draw(evaluation: Evaluation, run: RunFolder) -> None:
-    """Draw parity plots of forces on test structures, and the learning curve of the stack."""
-    from elmlff_core.report.plots import learning_curve, parity  # imports matplotlib, which takes time
-
-    errors, test = evaluation.errors, evaluation.features["test"]
-    best = min((model for model in errors if model.kind == "base model"), key=lambda model: model.headline)
-    others = [model for model in errors if model.kind == "stack" and not model.chosen]
-    linear = [model for model in errors if model.name == BASELINES["linear"]]
-    shown = [best, *linear, *others, evaluation.stack]
-    panels = {model.name: evaluation.predictions[model.name]["test"].forces for model in shown}
-    parity(test.reference_forces, panels, test.n_atoms, run.path / "parity.png")
-    if (curve := evaluation.chosen.learning_curve) is not None:
-        levels = {model.name: model.errors["valid"]["rmse_per_frame"] for model in (best, *linear)}
-        learning_curve(curve, levels, run.path / "learning_curve.png")
-
-
-def stack_page(results: StackResults, subtitle: str, pictures: Mapping[str, bytes], settings: str) -> Page:
+def stack_page(results: StackResults, subtitle: str, settings: str) -> Page:
     """Return the page of a stack run.
 
     Parameters
     ----------
     results : results of the run
     subtitle : subtitle of the page
-    pictures : caption -> PNG of the parity plots and the learning curve
     settings : settings of the run, as TOML
     """
     found, errors = results.diagnostics, results.evaluation.errors
     stack = results.evaluation.stack.name
+    test = TestStructures(results.evaluation, results.prepared.splits.test_index)
     split = found.split.statement(found.split_method)
     opening = [Text(results.summary, key=True), *(Text(note) for note in results.notes)]
     sections = [
         Section("Summary", opening),
-        Section("Errors", [error_table(errors), *_energy_table(errors)]),
-        Section("Pictures", [Picture(png, caption, caption) for caption, png in pictures.items()]),
+        Section("Errors", list(_error_blocks(errors))),
+        Section("Parity", list(parity_pictures(test))),
+        Section("Learning", list(learning_blocks(results.evaluation, results.learning_curves))),
         Section("Training and test errors", [_in_sample_table(found)]),
         Section("Test and training structures", [Text(split, key=found.split.is_bad), *_split_table(found.split)]),
         Section("Noise of the labels", _label_blocks(found)),
-        Section("Errors in detail", list(_detail_blocks(found.errors, stack))),
+        Section("Errors in detail", list(_detail_blocks(found.errors, stack, test))),
         Section("Uncertainty", list(_uncertainty_blocks(results))),
         *provenance(settings),
     ]
@@ -97,42 +80,12 @@ def stack_page(results: StackResults, subtitle: str, pictures: Mapping[str, byte
     return Page(title, subtitle, [section for section in sections if section.blocks])
 
 
-def error_table(errors: Sequence[ModelErrors]) -> Table:
-    """Return the force errors of all models: all metrics on test structures, the paper's metric on the other splits.
-
-    Meta-models fitted with several seeds have the mean and the standard deviation over the seeds.
-    """
-    others = [split for split in SHOWN_SPLITS[1:] if all(split in model.errors for model in errors)]
-    columns = [(SHOWN_SPLITS[0], metric) for metric in METRIC_TITLES] + [(split, "rmse_per_frame") for split in others]
-    head = ["model", "kind", *(f"{SPLIT_TITLES[split]}\n{METRIC_TITLES[metric]}" for split, metric in columns)]
-    timed = any(model.seconds is not None for model in errors)
-    if timed:
-        head += ["minutes", "parameters"]
-    body = []
-    for model in errors:
-        cells = [model.name, model.kind, *(with_seed_std(model, split, metric) for split, metric in columns)]
-        if timed:
-            cells.append("" if model.seconds is None else f"{model.seconds / 60:.1f}")
-            cells.append("" if model.n_parameters is None else f"{model.n_parameters:,}")
-        body.append(cells)
-    caption = "Force errors in eV/Å. RMSE per frame is the RMSE of each structure, averaged over structures."
-    n_seeds = max((len(model.per_seed) for model in errors), default=0)
-    if n_seeds > 1:
-        caption += f" ± is the standard deviation over {n_seeds} seeds."
-    chosen = [place for place, model in enumerate(errors) if model.chosen]
-    return Table(head, body, caption, text_columns=2, key_rows=chosen)
-
-
-def _energy_table(errors: Sequence[ModelErrors]) -> list[Block]:
-    metric = "energy_rmse_per_atom"
-    shown = [model for model in errors if metric in model.errors["test"]]
-    if not shown:
-        return []
-    splits = [split for split in SHOWN_SPLITS if all(metric in model.errors.get(split, {}) for model in shown)]
-    body = [[model.name, *(f"{1000 * model.errors[split][metric]:.3f}" for split in splits)] for model in shown]
-    head = ["model", *(SPLIT_TITLES[split] for split in splits)]
-    caption = "RMSE of energies in meV per atom. Energies of base models are aligned to the reference."
-    return [Table(head, body, caption)]
+def _error_blocks(errors: Sequence[ModelErrors]) -> Iterator[Block]:
+    yield error_table(errors)
+    if (table := energy_stress_table(errors)) is not None:
+        yield table
+    if note := equal_energies(errors):
+        yield Text(note)
 
 
 def _in_sample_table(found: Diagnostics) -> Table:
@@ -178,21 +131,22 @@ def _label_blocks(found: Diagnostics) -> list[Block]:
     return [Table(head, body, caption)]
 
 
-def _detail_blocks(errors: Sequence[DetailedErrors], stack: str) -> Iterator[Block]:
-    from elmlff_core.report.plots import as_png, errors_by_force  # imports matplotlib, which takes time
+def _detail_blocks(errors: Sequence[DetailedErrors], stack: str, test: TestStructures) -> Iterator[Block]:
+    from elmlff_core.report.plots import errors_by_force  # imports matplotlib, which takes time
 
     key_rows = [place for place, entry in enumerate(errors) if entry.name == stack]
     elements = sorted({symbol for entry in errors for symbol in entry.elements})
     body = [[entry.name, *(f"{entry.elements[symbol].rmse:.4f}" for symbol in elements)] for entry in errors]
     counts = [f"{symbol}\n{errors[0].elements[symbol].n_atoms:,} atoms" for symbol in elements]
     yield Table(["model", *counts], body, "RMSE of force components on test structures by element, eV/Å.", 1, key_rows)
+    yield residual_picture(test)
     bins = errors[0].bins
     heads = [f"{force_bin.lower:.2f} – {force_bin.upper:.2f}\n{force_bin.error.n_atoms:,} atoms" for force_bin in bins]
     body = [[entry.name, *(f"{force_bin.error.rmse:.4f}" for force_bin in entry.bins)] for entry in errors]
     caption = "RMSE of force components on test structures by magnitude of the reference force, eV/Å."
     yield Table(["model", *heads], body, caption, 1, key_rows)
     caption = "Errors on test structures by magnitude of the reference force."
-    yield Picture(as_png(errors_by_force(errors, stack)), caption, caption)
+    yield Picture("errors_by_force", errors_by_force(errors, stack), caption)
     yield _worst_table(errors, stack)
 
 
@@ -209,7 +163,7 @@ def _worst_table(errors: Sequence[DetailedErrors], stack: str) -> Table:
 
 
 def _uncertainty_blocks(results: StackResults) -> Iterator[Block]:
-    from elmlff_core.report.plots import as_png, calibration  # imports matplotlib, which takes time
+    from elmlff_core.report.plots import calibration  # imports matplotlib, which takes time
 
     if results.uncertainty is None:
         return
@@ -224,7 +178,8 @@ def _uncertainty_blocks(results: StackResults) -> Iterator[Block]:
     yield _coverage_table(results.qualities)
     for name, quality in results.qualities.items():
         caption = f"Uncertainty of {name} on test structures."
-        yield Picture(as_png(calibration(quality, "eV/Å" if name == "forces" else "eV")), caption, caption)
+        plot = calibration(quality, "eV/Å" if name == "forces" else "eV")
+        yield Picture(f"uncertainty_{name}", plot, caption)
 
 
 def _quality_table(qualities: Mapping[str, UncertaintyQuality]) -> Table:

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from elmlff_core.evaluation.diagnostics import Diagnostics, diagnose
 from elmlff_core.evaluation.evaluation import Evaluation
+from elmlff_core.evaluation.learning_curve import LearningCurve
 from elmlff_core.evaluation.model_errors import ModelErrors, as_records, write_csv
 from elmlff_core.evaluation.summary import in_sample_note, summary
 from elmlff_core.features.metrics import SPLITS
@@ -32,6 +33,7 @@ class StackResults:
     uncertainty : uncertainty of the run's stack, or None
     qualities : ``forces`` and ``energies`` -> quality of the uncertainty on test structures
     notes : notes for the reader
+    learning_curves : errors over the number of training structures
     """
 
     prepared: Prepared
@@ -41,16 +43,22 @@ class StackResults:
     uncertainty: Uncertainty | None = None
     qualities: dict[str, UncertaintyQuality] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    learning_curves: Sequence[LearningCurve] = ()
 
     @classmethod
     def of(
-        cls, prepared: Prepared, fitted: Sequence[Fitted], evaluation: Evaluation, uncertainty: Uncertainty | None
+        cls,
+        prepared: Prepared,
+        fitted: Sequence[Fitted],
+        evaluation: Evaluation,
+        uncertainty: Uncertainty | None,
+        learning_curves: Sequence[LearningCurve] = (),
     ) -> StackResults:
         """Compute diagnostics, notes, and the quality of uncertainties on test structures."""
         diagnostics = diagnose_run(prepared, evaluation)
         notes = notes_of(prepared, evaluation) + prepared.notes + diagnostics.warnings
         qualities = {} if uncertainty is None else uncertainty_qualities(uncertainty, evaluation)
-        return cls(prepared, fitted, evaluation, diagnostics, uncertainty, qualities, notes)
+        return cls(prepared, fitted, evaluation, diagnostics, uncertainty, qualities, notes, learning_curves)
 
     @property
     def summary(self) -> str:
@@ -106,6 +114,7 @@ class Metrics(TypedDict):
     errors: list[ModelErrors]
     summary: str
     notes: list[str]
+    learning_curves: list[dict[str, Any]]
 
 
 def write_metrics(results: StackResults, run: RunFolder) -> None:
@@ -117,10 +126,11 @@ def write_metrics(results: StackResults, run: RunFolder) -> None:
         "summary": results.summary,
         "notes": results.notes,
         "errors": as_records(evaluation.errors),
-        "units": {"forces": "eV/Å", "energy": "eV/atom"},
+        "units": {"forces": "eV/Å", "energy": "eV/atom", "stress": "eV/Å³"},
         "meta": {"name": chosen.name, "options": chosen.options, "chosen_on": "valid rmse_per_frame"},
         "fits": [fitted.as_record() for fitted in results.fitted],
         "splits": {name: getattr(splits, f"{name}_index").tolist() for name in SPLITS},
+        "learning_curves": [asdict(curve) for curve in results.learning_curves],
         "folds": [splits.train_index[fold.index].tolist() for fold in results.prepared.folds],
     }
     write_record(run.path / METRICS_FILE, record)

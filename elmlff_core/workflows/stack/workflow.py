@@ -22,6 +22,7 @@ from elmlff_core.settings.run_folder import RunFolder
 from elmlff_core.stack.stack import Stack
 from elmlff_core.uncertainty.uncertainty import Uncertainty
 from elmlff_core.workflows.prepare import open_run, prepare, read_inputs
+from elmlff_core.workflows.stack.learning import learning_curves
 from elmlff_core.workflows.stack.page import write_results
 from elmlff_core.workflows.stack.results import Metrics, StackResults
 
@@ -50,6 +51,7 @@ def build_stack(
     models_folder: Path = DEFAULT_MODELS_FOLDER,
     bundle: bool = False,
     reporter: Reporter | None = None,
+    learning_curve: bool = False,
 ) -> StackRun:
     """Stack base models into one force field.
 
@@ -60,6 +62,8 @@ def build_stack(
     models_folder : folder for trained base models, where later runs find them
     bundle : whether to copy checkpoints of base models into the run folder instead of referencing them
     reporter : receives messages and progress
+    learning_curve : whether to fit the stack's meta-model also to an eighth, a quarter and half of the training
+        structures, if it is trained; the learning curve of the linear combination is always drawn
 
     Raises
     ------
@@ -74,7 +78,8 @@ def build_stack(
             check_device(meta.training)
     config = with_resolved(inputs.config, metas)
     run = open_run(inputs, "", config, output)
-    if (finished := run.finished(Metrics)) is not None:
+    finished = run.finished(Metrics)
+    if finished is not None and not (learning_curve and len(finished["learning_curves"]) < 2):
         reporter.say(f"{run.path} is complete: showing its results")
         for note in finished["notes"]:
             reporter.warn(note)
@@ -83,7 +88,8 @@ def build_stack(
     fitted = fit_all(fits_of(metas, config), prepared.features, run, reporter)
     evaluation = evaluate(fitted, prepared.features, run.fit)
     chosen = save_stacks(prepared.base_models, fitted, evaluation, run, bundle)
-    results = StackResults.of(prepared, fitted, evaluation, chosen.uncertainty)
+    curves = learning_curves(evaluation, run, learning_curve, reporter)
+    results = StackResults.of(prepared, fitted, evaluation, chosen.uncertainty, curves)
     for note in results.notes:
         reporter.warn(note)
     write_results(results, run)

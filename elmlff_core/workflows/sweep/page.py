@@ -1,15 +1,14 @@
-"""Output files of a sweep: one page, pictures, the table as CSV, and all results as JSON."""
+"""Output files of a sweep: one page, figures, the table as CSV, and all results as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from elmlff_core import files
-from elmlff_core.files import write_bytes, write_json, write_text
+from elmlff_core.files import write_json, write_text
+from elmlff_core.report.figures import Plot, as_csv
 from elmlff_core.report.heat_map import SubsetMap, heat_map, heat_map_svg
-from elmlff_core.report.page import Block, Page, Picture, Section, Table, Text, write_page
+from elmlff_core.report.page import Block, Data, Page, Picture, Section, Table, Text, write_page
 from elmlff_core.report.provenance import provenance
 from elmlff_core.settings.run_folder import CONFIG_FILE, RunFolder
 from elmlff_core.workflows.sweep.results import Choice, MethodResults, Sweep, summary
@@ -30,18 +29,18 @@ class SweepReport:
     ----------
     sweep : results of the sweep
     subtitle : subtitle of the page
-    pictures : ``sizes``, ``costs`` and, if all subsets were evaluated, ``shapley`` -> PNG
+    plots : ``sizes``, ``costs`` and, if all subsets were evaluated, ``shapley`` -> plot
     settings : settings of the run, as TOML
     """
 
     sweep: Sweep
     subtitle: str
-    pictures: Mapping[str, bytes]
+    plots: Mapping[str, Plot]
     settings: str = ""
 
 
 def write_results(sweep: Sweep, source: str, counts: Mapping[str, int], run: RunFolder) -> None:
-    """Write pictures, ``sweep.csv``, ``sweep.html`` and, as the last file, ``sweep.json``.
+    """Write ``sweep.csv``, heat maps, ``sweep.html`` with its figures and, as the last file, ``sweep.json``.
 
     Parameters
     ----------
@@ -55,32 +54,28 @@ def write_results(sweep: Sweep, source: str, counts: Mapping[str, int], run: Run
     ElmlffError
         A file cannot be written.
     """
-    pictures = draw(sweep, run.path)
-    write_csv(sweep, run.path / "sweep.csv")
+    write_text(run.path / "sweep.csv", sweep_csv(sweep))
+    for method in sweep.methods:
+        write_text(run.path / f"heat_map-{method}.svg", heat_map_svg(subset_map(sweep), method, "test"))
     subtitle = (
         f"{source}: {counts['train']} training, {counts['valid']} validation and {counts['test']} test structures. "
         f"Folder {run.path}."
     )
     settings = (run.path / CONFIG_FILE).read_text(encoding="utf-8")
-    write_page(sweep_page(SweepReport(sweep, subtitle, pictures, settings)), run.path / "sweep.html")
+    page = sweep_page(SweepReport(sweep, subtitle, draw(sweep), settings))
+    write_page(page, run.path / "sweep.html", optional=("shapley",))
     write_json(run.path / "sweep.json", sweep.as_record(), indent=1)
 
 
-def draw(sweep: Sweep, folder: Path) -> dict[str, bytes]:
-    """Write the plots as PNG and a heat map as SVG for each method; returns the PNGs by name."""
-    from elmlff_core.report.plots import as_png  # imports matplotlib, which takes time
-    from elmlff_core.workflows.sweep.plots import cost_plot, shapley_bars, size_curves
+def draw(sweep: Sweep) -> dict[str, Plot]:
+    """Return the plots of a sweep by name."""
+    from elmlff_core.workflows.sweep.plots import cost_plot, shapley_bars, size_curves  # imports matplotlib
 
     results = [sweep.of_method(method) for method in sweep.methods]
-    pictures = {"sizes": as_png(size_curves(results)), "costs": as_png(cost_plot(sweep, results))}
+    plots = {"sizes": size_curves(results), "costs": cost_plot(sweep, results)}
     if shapley := {found.method: found.shapley["test"] for found in results if found.shapley}:
-        pictures["shapley"] = as_png(shapley_bars(shapley))
-    (folder / "shapley.png").unlink(missing_ok=True)  # left by an earlier run with all subsets
-    for name, png in pictures.items():
-        write_bytes(folder / f"{name}.png", png)
-    for method in sweep.methods:
-        write_text(folder / f"heat_map-{method}.svg", heat_map_svg(subset_map(sweep), method, "test"))
-    return pictures
+        plots["shapley"] = shapley_bars(shapley)
+    return plots
 
 
 def subset_map(sweep: Sweep) -> SubsetMap:
@@ -91,15 +86,17 @@ def subset_map(sweep: Sweep) -> SubsetMap:
     return SubsetMap(sweep.base_models, sweep.methods, errors, sweep.costs)
 
 
-def write_csv(sweep: Sweep, path: Path) -> None:
-    """Write a line for each subset and method; errors are in eV/Å."""
-    rows: list[tuple[object, ...]] = [COLUMNS]
-    for entry in sweep.entries:
-        errors = (f"{entry.errors[split]:.6g}" for split in ("test", "valid", "train"))
-        name = "+".join(entry.subset)
-        cost = f"{sweep.cost(entry.subset):.4g}"
-        rows.append((name, len(entry.subset), entry.method, *errors, f"{entry.seconds:.4g}", cost))
-    files.write_csv(path, rows)
+def sweep_csv(sweep: Sweep) -> str:
+    """Return the results as CSV, with a line for each subset and method; errors are in eV/Å."""
+    rows = [
+        (
+            "+".join(entry.subset), len(entry.subset), entry.method,
+            *(entry.errors[split] for split in ("test", "valid", "train")),
+            f"{entry.seconds:.4g}", f"{sweep.cost(entry.subset):.4g}",
+        )
+        for entry in sweep.entries
+    ]  # fmt: skip
+    return as_csv(COLUMNS, rows)
 
 
 def sweep_page(report: SweepReport) -> Page:
@@ -108,7 +105,7 @@ def sweep_page(report: SweepReport) -> Page:
     results = [sweep.of_method(method) for method in sweep.methods]
     sections = [
         Section("Recommendation", list(_opening(sweep, results))),
-        Section("All subsets", [heat_map(subset_map(sweep))]),
+        Section("All subsets", [heat_map(subset_map(sweep), Data("sweep", sweep_csv(sweep)))]),
         Section("Number of base models", list(_size_blocks(report, results))),
         Section("Accuracy and cost", list(_cost_blocks(report, results))),
         Section("Contribution of each base model", list(_shapley_blocks(report, results))),
@@ -149,7 +146,7 @@ def _cells(choice: Choice) -> list[str]:
 
 
 def _picture(report: SweepReport, name: str, caption: str) -> Picture:
-    return Picture(report.pictures[name], caption, caption)
+    return Picture(name, report.plots[name], caption)
 
 
 def _size_blocks(report: SweepReport, results: Sequence[MethodResults]) -> Iterator[Block]:

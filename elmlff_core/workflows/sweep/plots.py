@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from elmlff_core.report.plots import BLUE, GREY, ORANGE, new_figure, plain_numbers
+from elmlff_core.report.figures import BLUE, GREEN, GREY, INK, ORANGE, Plot, as_svg, new_figure
+from elmlff_core.report.plots import plain_numbers
 from elmlff_core.workflows.sweep.results import MethodResults, Sweep
 from elmlff_core.workflows.sweep.shapley import ShapleyValue
-
-GREEN = "#448844"
 
 
 def colour_of(method: str) -> str:
@@ -20,7 +18,7 @@ def colour_of(method: str) -> str:
     return {"per-subset": ORANGE, "masked": GREEN, "least-squares": BLUE}[method]
 
 
-def size_curves(results: Sequence[MethodResults]) -> Figure:
+def size_curves(results: Sequence[MethodResults]) -> Plot:
     """Plot the lowest and the mean error for each number of base models; the recommended subset is marked."""
     figure = new_figure(4.0 * len(results) + 0.6, 3.8)
     panels = figure.subplots(1, len(results), squeeze=False, sharey=True)[0]
@@ -31,7 +29,7 @@ def size_curves(results: Sequence[MethodResults]) -> Figure:
         axes.plot(sizes, [entry.test for entry in found.sizes], "-o", color=colour, label="best: test error")
         axes.plot(sizes, [entry.mean_test for entry in found.sizes], ":", color=GREY, label="mean test error")
         best = found.recommended
-        axes.plot([len(best.subset)], [best.valid], "*", color="black", markersize=13, label="lowest validation error")
+        axes.plot([len(best.subset)], [best.valid], "*", color=INK, markersize=13, label="lowest validation error")
         axes.set_title(found.method, fontsize=10)
         axes.set_xlabel("number of base models")
         axes.set_yscale("log")
@@ -39,10 +37,16 @@ def size_curves(results: Sequence[MethodResults]) -> Figure:
         plain_numbers(axes.yaxis)
     panels[0].set_ylabel("RMSE per frame (eV/Å)")
     panels[0].legend(frameon=False, fontsize=8)
-    return figure
+    rows = [
+        (found.method, one.size, one.n_subsets, "+".join(one.best), one.valid, one.test, one.mean_valid, one.mean_test)
+        for found in results
+        for one in found.sizes
+    ]
+    head = ("method", "base models", "subsets", "best", "its validation", "its test", "mean validation", "mean test")
+    return Plot(as_svg(figure), head, rows)
 
 
-def cost_plot(sweep: Sweep, results: Sequence[MethodResults]) -> Figure:
+def cost_plot(sweep: Sweep, results: Sequence[MethodResults]) -> Plot:
     """Plot validation errors against the cost of the base models, with the numbered Pareto front, cheap ones first."""
     figure = new_figure(4.2 * len(results) + 0.6, 4.0)
     panels = figure.subplots(1, len(results), squeeze=False, sharey=True)[0]
@@ -65,10 +69,14 @@ def cost_plot(sweep: Sweep, results: Sequence[MethodResults]) -> Figure:
         axes.set_title(found.method, fontsize=10)
         plain_numbers(axes.xaxis, axes.yaxis)
     panels[0].set_ylabel("validation RMSE per frame (eV/Å)")
-    return figure
+    rows = [
+        (entry.method, "+".join(entry.subset), 1000 * sweep.cost(entry.subset), entry.errors["valid"])
+        for entry in sweep.entries
+    ]
+    return Plot(as_svg(figure), ("method", "base models", "ms per structure", "validation (eV/Å)"), rows)
 
 
-def shapley_bars(values: Mapping[str, Mapping[str, ShapleyValue]]) -> Figure:
+def shapley_bars(values: Mapping[str, Mapping[str, ShapleyValue]]) -> Plot:
     """Plot Shapley values on test structures by method: the total, and the contribution of joining others."""
     models = list(next(iter(values.values())))
     figure = new_figure(9, 1.2 + 0.28 * len(models) * max(1.2, len(values)))
@@ -88,4 +96,7 @@ def shapley_bars(values: Mapping[str, Mapping[str, ShapleyValue]]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(5))
     if len(values) > 1:
         right.legend(frameon=False, fontsize=9)
-    return figure
+    rows = [
+        (method, name, found[name].value, found[name].joining) for method, found in values.items() for name in models
+    ]
+    return Plot(as_svg(figure), ("method", "base model", "Shapley value (eV/Å)", "joining others (eV/Å)"), rows)
