@@ -45,7 +45,7 @@ def measure(meta: str, size: int, form: str) -> dict[str, float]:
     import torch
     from structures import crystal, random_features
 
-    from elmlff_core.graphs import pairs
+    from elmlff_core.graphs import pairs_of_batch
     from elmlff_core.graphs.batch import GraphDataset
     from elmlff_core.meta import layers
     from elmlff_core.meta.egat import EGATNetwork
@@ -53,7 +53,7 @@ def measure(meta: str, size: int, form: str) -> dict[str, float]:
     from elmlff_core.meta.options import EGATOptions, GATOptions
 
     if form == "dense":
-        layers.DENSE_LIMIT = pairs.DENSE_LIMIT = size * 2
+        layers.DENSE_LIMIT = pairs_of_batch.DENSE_LIMIT = size * 2
     torch.manual_seed(0)
     features = random_features([crystal(size)], 3)
     graphs = GraphDataset.from_features(features, 5.0, images=meta == "egat")

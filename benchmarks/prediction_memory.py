@@ -41,8 +41,8 @@ options.arguments = {asap_cutoff = true}
 AT_ONCE = """
 import sys
 from elmlff_core.cli.main import main
-from elmlff_core.graphs import pairs
-pairs.BLOCK_EDGES = sys.maxsize
+from elmlff_core.graphs import pairs_of_batch
+pairs_of_batch.BLOCK_EDGES = sys.maxsize
 main()
 """
 

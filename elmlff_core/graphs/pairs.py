@@ -3,27 +3,21 @@
 A network uses these operations and does not depend on their form.  On small structures they are batched matrix products
 over padded N x N weights, which on a CPU is several times faster than scattering over edges.  On large structures, or
 if a pair is joined through several periodic images, they scatter over edges, with memory linear in the number of edges.
-Predictions of large structures go through blocks of atoms, so that only the edges of one block are in memory at a time.
 
 Shapes: N atoms and E edges in total, B structures of at most n atoms, H heads of C channels each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 import torch
 
-from elmlff_core.arrays import blocks
 from elmlff_core.graphs.batch import GraphBatch
 
-# Above this many atoms the N² weights cost more than scattering over edges (2 cores).
-DENSE_LIMIT = 256
-# Edges of one block.  At 64 features a layer keeps about 4 kB for an edge, so a block takes about 17 MB.
-BLOCK_EDGES = 2**12
-# Below this distance directions are undefined; the limit keeps gradients finite if two atoms coincide.
-SMALLEST_DISTANCE = 1e-6  # Å
+Tensors = tuple[torch.Tensor, ...]
+Layer = Callable[..., Tensors]
 # Keeps the logarithm finite for a neighbour exactly at the cutoff.
 SMALLEST_ENVELOPE = 1e-30
 
@@ -65,75 +59,6 @@ class Pairs(Protocol):
     def project(self, directed: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """Sum weight times (unit vector · vector (N, 3, H, C)) over the sources: scalars (N, H, C)."""
         ...
-
-
-class RadialBasis(torch.nn.Module):
-    """Spherical Bessel functions of the distance times a polynomial envelope (Gasteiger et al., 2020).
-
-    The envelope and its first three derivatives vanish at the cutoff.
-    """
-
-    def __init__(self, n_functions: int, cutoff: float) -> None:
-        super().__init__()
-        self.cutoff = cutoff
-        self.register_buffer("frequencies", torch.pi * torch.arange(1, n_functions + 1))
-        self.frequencies: torch.Tensor
-
-    def forward(self, distances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the radial functions (E, K) and the envelope (E,) at distances (E,) in Å."""
-        x = (distances / self.cutoff).unsqueeze(-1)
-        envelope = (1 - x**2).clamp(min=0) ** 4  # (E, 1)
-        return torch.sin(self.frequencies * x) / x * envelope, envelope.squeeze(-1)
-
-
-Tensors = tuple[torch.Tensor, ...]
-Layer = Callable[..., Tensors]
-Rows = slice | torch.Tensor  # rows of a tensor: all from one to another, or those at int64 indices
-
-
-class PairsOfBatch(Protocol):
-    """The pairs of a whole batch, which a layer meets all at once or block by block."""
-
-    def apply(self, layer: Layer, of_targets: Tensors, of_sources: Tensors) -> Tensors:
-        """Call ``layer(pairs, *of_targets, *of_sources)`` for all targets; return its results, a row for each atom.
-
-        Both are values of all atoms, (N, ...); if the layer meets a block, it gets only the rows of its targets of the
-        former.
-        """
-        ...
-
-    def each(self, function: Callable[..., Tensors], *values: torch.Tensor) -> Tensors:
-        """Call ``function(*values)``, which maps rows of atoms to rows of the same atoms, for all atoms."""
-        ...
-
-
-def make_pairs(
-    batch: GraphBatch, basis: RadialBasis, dense: bool | None = None, in_blocks: bool = False
-) -> PairsOfBatch:
-    """Return the pairs of `batch`.
-
-    Parameters
-    ----------
-    batch : graphs with vectors
-    basis : radial functions of the distance
-    dense : whether the form is dense; None chooses by size
-    in_blocks : whether a large sparse form may go through blocks; gradients then compute each block once more
-    """
-    assert batch.vectors is not None, "make the graphs with images"
-    if dense is None:
-        dense = batch.max_atoms <= DENSE_LIMIT and not batch.multiple
-    if dense:
-        return DensePairs(batch, *_radial_and_units(batch.vectors, basis))
-    if in_blocks and len(batch.vectors) > BLOCK_EDGES:
-        return BlockedPairs(batch, basis)
-    source, target = batch.edges
-    return SparsePairs(source, target, len(batch.atomic_numbers), *_radial_and_units(batch.vectors, basis))
-
-
-def _radial_and_units(vectors: torch.Tensor, basis: RadialBasis) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return radial functions (E, K), envelope (E,) and unit vectors (E, 3) of edge vectors (E, 3)."""
-    distances = vectors.norm(dim=-1).clamp(min=SMALLEST_DISTANCE)
-    return *basis(distances), vectors / distances.unsqueeze(-1)
 
 
 class DensePairs:
@@ -258,83 +183,3 @@ class SparsePairs:
 
     def _gathered(self, messages: torch.Tensor) -> torch.Tensor:
         return messages.new_zeros(self.n_targets, *messages.shape[1:]).index_add(0, self.target, messages)
-
-
-class BlockedPairs:
-    """Sparse form in blocks of targets, for structures whose per-pair values would fill the memory."""
-
-    def __init__(self, batch: GraphBatch, basis: RadialBasis) -> None:
-        assert batch.vectors is not None
-        self.basis = basis
-        source, target = batch.edges
-        order = torch.argsort(target, stable=True)
-        source, target, self.vectors = source[order], target[order], batch.vectors[order]
-        n_edges = torch.bincount(target, minlength=len(batch.atomic_numbers)).cpu().numpy()  # of each target
-        self.blocks = list(blocks(n_edges, BLOCK_EDGES))
-        # The atoms that are sources in a block, and the sources of its edges as indices of these atoms.
-        self.sources = [source[edges].unique(return_inverse=True) for _, edges in self.blocks]
-        self.targets = [target[edges] - targets.start for targets, edges in self.blocks]
-
-    def apply(self, layer: Layer, of_targets: Tensors, of_sources: Tensors) -> Tensors:
-        def call(block: int, vectors: torch.Tensor, *values: torch.Tensor) -> Tensors:
-            rows, _ = self.blocks[block]
-            radial = _radial_and_units(vectors, self.basis)
-            pairs = SparsePairs(self.sources[block][1], self.targets[block], rows.stop - rows.start, *radial)
-            return layer(pairs, *values)
-
-        picked: list[list[Rows]] = [
-            [edges, *[targets] * len(of_targets), *[sources] * len(of_sources)]
-            for (targets, edges), (sources, _) in zip(self.blocks, self.sources, strict=True)
-        ]
-        return self._joined(call, picked, self.vectors, *of_targets, *of_sources)
-
-    def each(self, function: Callable[..., Tensors], *values: torch.Tensor) -> Tensors:
-        picked: list[list[Rows]] = [[targets] * len(values) for targets, _ in self.blocks]
-        return self._joined(lambda _, *rows: function(*rows), picked, *values)
-
-    def _joined(self, call: Callable[..., Tensors], picked: list[list[Rows]], *values: torch.Tensor) -> Tensors:
-        found: Tensors = _InBlocks.apply(call, [targets for targets, _ in self.blocks], picked, *values)
-        return found
-
-
-class _InBlocks(torch.autograd.Function):
-    """A function of tensors that is called block by block, and computed again for the gradients of its inputs.
-
-    Only the inputs are kept.  The parameters of the function get no gradients: predictions need none.  The checkpoints
-    of torch would give them, but they load its compiler, which takes 150 MB and two seconds.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, call: Callable[..., Tensors], rows: list[slice], picked: list[list[Rows]], *values: torch.Tensor
-    ) -> Tensors:
-        """Call ``call(block, *values[picked])`` for each block, and join the results, which are `rows` of the whole."""
-        ctx.call, ctx.rows, ctx.picked = call, rows, picked
-        ctx.save_for_backward(*values)
-        parts = [call(block, *_parts(values, picks)) for block, picks in enumerate(picked)]
-        return tuple(torch.cat(found) for found in zip(*parts, strict=True))
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        totals = [torch.zeros_like(value) for value in ctx.saved_tensors]
-        for block, (rows, picks) in enumerate(zip(ctx.rows, ctx.picked, strict=True)):
-            parts = [part.detach().requires_grad_() for part in _parts(ctx.saved_tensors, picks)]
-            with torch.enable_grad():
-                found = ctx.call(block, *parts)
-            given = [gradient[rows] for gradient in gradients]
-            computed = torch.autograd.grad(found, parts, given, allow_unused=True)
-            for total, pick, part in zip(totals, picks, computed, strict=True):
-                if part is None:
-                    continue
-                if isinstance(pick, slice):  # no other block has these rows
-                    total[pick] = part
-                else:
-                    total.index_add_(0, pick, part)
-        return None, None, None, *totals
-
-
-def _parts(values: Sequence[torch.Tensor], picks: list[Rows]) -> list[torch.Tensor]:
-    return [
-        value[pick] if isinstance(pick, slice) else value.index_select(0, pick)
-        for value, pick in zip(values, picks, strict=True)
-    ]

@@ -35,7 +35,8 @@ from elmlff_core.features.energies import EnergyCombination, base_stresses, mini
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.evaluation import EVALUATION_ATOMS
 from elmlff_core.graphs.network import Network, NetworkOutputs
-from elmlff_core.graphs.pairs import RadialBasis, make_pairs
+from elmlff_core.graphs.pairs_of_batch import make_pairs
+from elmlff_core.graphs.radial import RadialBasis
 from elmlff_core.meta.equivariant import EquivariantStack, ScalarHead
 from elmlff_core.meta.neural import NeuralMeta, RootMeanSquare, mean_neighbours
 from elmlff_core.meta.options import ConservativeOptions

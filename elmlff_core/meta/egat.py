@@ -12,7 +12,8 @@ from elmlff_core.contracts.features import Features
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.evaluation import evaluate_network
 from elmlff_core.graphs.network import Network, NetworkOutputs
-from elmlff_core.graphs.pairs import RadialBasis, make_pairs
+from elmlff_core.graphs.pairs_of_batch import make_pairs
+from elmlff_core.graphs.radial import RadialBasis
 from elmlff_core.meta.equivariant import EquivariantStack, GatedHead, Readout, ScalarHead, compressed, norm
 from elmlff_core.meta.neural import NeuralMeta, mean_neighbours, start_at_linear_combination
 from elmlff_core.meta.options import EGATOptions

@@ -16,7 +16,8 @@ from functools import partial
 import torch
 from torch import nn
 
-from elmlff_core.graphs.pairs import Pairs, PairsOfBatch
+from elmlff_core.graphs.pairs import Pairs
+from elmlff_core.graphs.pairs_of_batch import PairsOfBatch
 
 # Maps scalars and vectors of atoms to results for the same atoms.
 Readout = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]

@@ -12,10 +12,12 @@ from ase import Atoms
 from ase.build import bulk
 
 from elmlff_core.contracts.features import Features
-from elmlff_core.graphs import pairs
+from elmlff_core.graphs import pairs_of_batch
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.network import Network
-from elmlff_core.graphs.pairs import RadialBasis, SparsePairs, make_pairs
+from elmlff_core.graphs.pairs import SparsePairs
+from elmlff_core.graphs.pairs_of_batch import make_pairs
+from elmlff_core.graphs.radial import RadialBasis
 from elmlff_core.meta.conservative import ConservativeNetwork
 from elmlff_core.meta.egat import EGATNetwork
 from elmlff_core.meta.options import ConservativeOptions, EGATOptions
@@ -55,7 +57,7 @@ def test_blocks_change_no_prediction(network: Network, batch: GraphBatch, monkey
         torch.nn.init.normal_(parameter, std=0.3)
     network.double().eval()
     whole = network.outputs(batch)
-    monkeypatch.setattr(pairs, "BLOCK_EDGES", 100)
+    monkeypatch.setattr(pairs_of_batch, "BLOCK_EDGES", 100)
     assert len(make_pairs(batch, RadialBasis(4, CUTOFF).double(), in_blocks=True).blocks) > 10
     in_blocks = network.outputs(batch)
     assert whole.forces.abs().max() > 0.1
@@ -66,7 +68,7 @@ def test_blocks_change_no_prediction(network: Network, batch: GraphBatch, monkey
 
 def test_a_training_takes_no_blocks(batch: GraphBatch, monkeypatch: pytest.MonkeyPatch) -> None:
     """A training needs gradients of the parameters, which blocks do not give."""
-    monkeypatch.setattr(pairs, "BLOCK_EDGES", 100)
+    monkeypatch.setattr(pairs_of_batch, "BLOCK_EDGES", 100)
     for network in networks():
         network.double().train()
         outputs = network.outputs(batch)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from elmlff_core.graphs import pairs
+from elmlff_core.graphs import pairs_of_batch
 from elmlff_core.graphs.batch import GraphDataset
-from elmlff_core.graphs.pairs import DensePairs, RadialBasis, SparsePairs, make_pairs
+from elmlff_core.graphs.pairs import DensePairs, SparsePairs
+from elmlff_core.graphs.pairs_of_batch import make_pairs
+from elmlff_core.graphs.radial import RadialBasis
 from tests.graphs.test_batch import mixed_features
 
 HEADS, CHANNELS, CUTOFF = 3, 2, 4.0
@@ -75,7 +77,7 @@ SHAPES = {"sum": (3, HEADS, CHANNELS), "along_units": (3, HEADS, CHANNELS), "pro
 def test_size_and_images_choose_the_form(batch, basis, monkeypatch):
     assert isinstance(make_pairs(batch, basis), DensePairs)
     assert isinstance(make_pairs(replace(batch, multiple=True), basis), SparsePairs)
-    monkeypatch.setattr(pairs, "DENSE_LIMIT", batch.max_atoms - 1)
+    monkeypatch.setattr(pairs_of_batch, "DENSE_LIMIT", batch.max_atoms - 1)
     assert isinstance(make_pairs(batch, basis), SparsePairs)
 
 

@@ -12,7 +12,7 @@ from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.errors import ElmlffError
 from elmlff_core.features.linear_combination import LinearCombination
 from elmlff_core.features.metrics import force_metrics
-from elmlff_core.graphs import pairs
+from elmlff_core.graphs import pairs_of_batch
 from elmlff_core.graphs.batch import GraphDataset
 from elmlff_core.meta.egat import EGATMeta, EGATNetwork
 from elmlff_core.meta.options import EGATOptions
@@ -65,8 +65,8 @@ def test_dense_and_sparse_networks_agree(monkeypatch):
     for parameter in network.head.network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)  # it starts at zero
     results = []
-    for limit in (pairs.DENSE_LIMIT, 0):
-        monkeypatch.setattr(pairs, "DENSE_LIMIT", limit)
+    for limit in (pairs_of_batch.DENSE_LIMIT, 0):
+        monkeypatch.setattr(pairs_of_batch, "DENSE_LIMIT", limit)
         network.zero_grad()
         forces = network(batch)
         forces.square().sum().backward()
