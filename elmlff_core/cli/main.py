@@ -112,6 +112,10 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         _fail(str(error))
+    except UnicodeEncodeError as error:  # Python keeps such bytes of an argument as characters that no file can hold
+        if debug:
+            raise
+        _fail(f"{error.object!a} has bytes that are not text in UTF-8: write it with other characters")
     except OSError as error:
         if debug:
             raise

@@ -99,6 +99,9 @@ def _read_with_ase(path: Path) -> Iterator[Atoms]:
         raise DataError(f"{path} holds no structures")
 
 
+NUMBERS = ("energies", "forces", "coords", "cells", "virials")  # arrays of dpdata, of any precision
+
+
 def read_deepmd(path: Path) -> Dataset:
     """Read a deepmd/npy folder: a system (``type.raw`` beside ``set.*``) or a tree of systems, in sorted order.
 
@@ -141,10 +144,11 @@ def _read_deepmd_system(path: Path) -> Iterator[tuple[Atoms, np.ndarray, float, 
     if unknown := sorted(set(symbols) - set(atomic_numbers)):
         raise DataError(f"type_map.raw of {path} has '{unknown[0]}', which is not a chemical symbol")
     periodic = not data.get("nopbc", False)
-    for name in ("energies", "forces", "coords", "cells", "virials"):
+    for name in NUMBERS:
         if name in data and np.asarray(data[name]).dtype.kind not in "iuf":
             raise DataError(f"the deepmd/npy system {path} has {name} of type {data[name].dtype}, expected numbers")
-    energies, forces = np.asarray(data["energies"], np.float64), np.asarray(data["forces"], np.float64)
+    data = {name: np.asarray(value, np.float64) if name in NUMBERS else value for name, value in data.items()}
+    energies, forces = data["energies"], data["forces"]
     for name, shape in {"coords": (len(energies), len(symbols), 3), "cells": (len(energies), 3, 3)}.items():
         if data[name].shape != shape:
             raise DataError(f"the deepmd/npy system {path} has {name} of shape {data[name].shape}, expected {shape}")

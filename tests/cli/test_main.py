@@ -70,3 +70,9 @@ def test_a_full_disk_is_said_with_what_to_do(monkeypatch, capsys):
         "elmlff: cannot use elmlff-runs/stack: No space left on device; "
         "make space, and run the same command again to resume\n"
     )
+
+
+def test_bytes_that_are_no_text_are_said(elmlff, tmp_path):
+    result = elmlff("stack", "--models", "\udcff", folder=tmp_path, check=False)
+    assert result.returncode == 1
+    assert "has bytes that are not text in UTF-8" in result.stderr

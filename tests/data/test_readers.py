@@ -4,6 +4,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from elmlff_core.data.readers import read_dataset, read_structures
 from elmlff_core.errors import DataError
@@ -39,6 +40,18 @@ def test_the_embedded_example_agrees_with_its_description():
     # Exact derivatives of a translation-invariant energy give no net force.
     net = np.array([forces.sum(axis=0) for forces in dataset.forces.reshape(1200, 5, 3)])
     assert np.abs(net).max() < 1e-6
+
+
+def test_arrays_of_half_precision_are_read(tmp_path):
+    arrays = write_deepmd(tmp_path, ["C", "H"], 3, virial=True)
+    for name, array in arrays.items():
+        np.save(tmp_path / "set.000" / f"{name}.npy", array.astype(np.float16))
+    dataset = read_dataset(tmp_path)
+    assert dataset.structures[1].cell.array.dtype == np.float64
+    assert dataset.forces.ravel() == pytest.approx(arrays["force"].ravel(), rel=1e-3)
+    assert dataset.stress.ravel() * 990 == pytest.approx(
+        -full_3x3_to_voigt_6_stress(arrays["virial"].reshape(-1, 3, 3)).ravel(), rel=2e-3, abs=2e-3
+    )
 
 
 def test_tree_of_systems_of_different_sizes(tmp_path):
