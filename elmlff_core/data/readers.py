@@ -81,9 +81,34 @@ def _read_published(source: str) -> Dataset:
     return replace(read_deepmd(folder), source=title)
 
 
+class _EndingText(io.TextIOWrapper):
+    """Text whose end is an error for a reader that goes on reading lines there.
+
+    The extxyz reader of ASE skips as many lines as a structure says that it has atoms, without a look at the end of the
+    file: a damaged number of atoms would keep it busy for hours.
+    """
+
+    n_beyond = 0
+
+    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]  # the stubs of io disagree with each other
+        line = super().readline(size)
+        self.n_beyond = 0 if line else self.n_beyond + 1
+        if self.n_beyond > LINES_BEYOND_THE_END:
+            raise EOFError("it ends within a structure, whose number of atoms is too large or whose lines are missing")
+        return line
+
+
+def _opened(path: Path) -> Iterator[Atoms]:
+    if path.suffix not in (".xyz", ".extxyz"):
+        yield from ase.io.iread(path, index=":")
+        return
+    with _EndingText(path.open("rb"), encoding="utf-8") as file:
+        yield from ase.io.iread(file, index=":", format="extxyz")
+
+
 def _read_with_ase(path: Path) -> Iterator[Atoms]:
     """Yield one structure after another; raise DataError if there are none, or the file cannot be read to its end."""
-    structures = ase.io.iread(path, index=":")
+    structures = _opened(path)
     n_read = 0
     while True:
         try:
@@ -99,6 +124,7 @@ def _read_with_ase(path: Path) -> Iterator[Atoms]:
         raise DataError(f"{path} holds no structures")
 
 
+LINES_BEYOND_THE_END = 1000
 NUMBERS = ("energies", "forces", "coords", "cells", "virials")  # arrays of dpdata, of any precision
 
 

@@ -42,6 +42,16 @@ def test_the_embedded_example_agrees_with_its_description():
     assert np.abs(net).max() < 1e-6
 
 
+@pytest.mark.timeout(60)
+def test_a_huge_number_of_atoms_is_an_error_at_once(tmp_path):
+    """ASE would skip as many lines, at the end of the file, for hours."""
+    ase.io.write(tmp_path / "data.extxyz", [Atoms("CH4", positions=np.eye(5, 3)) for _ in range(3)])
+    text = (tmp_path / "data.extxyz").read_text()
+    (tmp_path / "data.extxyz").write_text(text[: text.rindex("5\n")] + "99999999999" + text[text.rindex("5\n") + 1 :])
+    with pytest.raises(DataError, match=r"data\.extxyz: EOFError: it ends within a structure, whose number of atoms"):
+        read_structures(tmp_path / "data.extxyz")
+
+
 def test_arrays_of_half_precision_are_read(tmp_path):
     arrays = write_deepmd(tmp_path, ["C", "H"], 3, virial=True)
     for name, array in arrays.items():
