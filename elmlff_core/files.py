@@ -85,6 +85,24 @@ def write_json(path: Path, value: Any, indent: int | None = None) -> None:
     write_text(path, json.dumps(value, indent=indent))
 
 
+def read_numbers(path: Path, columns: Collection[str]) -> list[dict[str, float]]:
+    """Return the rows of a table of numbers that `write_csv` wrote, by the titles of its columns.
+
+    Raises
+    ------
+    ElmlffError
+        The table cannot be read, lacks one of `columns`, or has something that is no number; the message has its name.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [{title: float(value) for title, value in row.items()} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError, csv.Error) as error:  # wrong UTF-8 is a ValueError, a missing cell is None
+        raise ElmlffError(f"cannot read {path}: {error}; remove it, and the same command goes on without it") from error
+    if rows and (missing := sorted(set(columns) - set(rows[0]))):
+        raise ElmlffError(f"{path} lacks {', '.join(missing)}; remove it, and the same command goes on without it")
+    return rows
+
+
 def json_text(value: Any, indent: int | None = 1) -> str:
     """Return `value` as JSON for other programs: numbers that are not finite, which JSON does not have, become null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)

@@ -5,7 +5,6 @@ A run consists of several fits: one per meta-model and, for trained meta-models,
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any, TypedDict
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Progress, Reporter
 from elmlff_core.contracts.protocols import CountsParameters, FitRequest, MetaModel, check_masks
-from elmlff_core.files import check_digests, digests_of, read_record, write_record
+from elmlff_core.files import check_digests, digests_of, read_numbers, read_record, write_record
 from elmlff_core.fits.meta_models import NamedMeta
 from elmlff_core.settings.config import Config
 from elmlff_core.settings.run_folder import RunFolder
@@ -169,12 +168,9 @@ def _fit(fit: Fit, meta: MetaModel, features: Mapping[str, Features], folder: Pa
 
 def _seconds_before(folder: Path) -> float:
     """Return the seconds of an interrupted training in `folder`, 0 if there was none."""
-    try:
-        with (folder / LEARNING_CURVE_FILE).open() as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
-        return 0.0
-    return float(rows[-1]["seconds"]) if rows else 0.0
+    path = folder / LEARNING_CURVE_FILE
+    rows = read_numbers(path, ("seconds",)) if path.exists() else []
+    return rows[-1]["seconds"] if rows else 0.0
 
 
 def _n_parameters(meta: MetaModel) -> int | None:

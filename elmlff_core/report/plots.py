@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from elmlff_core.evaluation.errors_in_detail import DetailedErrors
 from elmlff_core.evaluation.learning_curve import LearningCurve
+from elmlff_core.files import read_numbers
 from elmlff_core.report.figures import BLUE, GREY, INK, ORANGE, Plot, as_svg, new_figure
 from elmlff_core.uncertainty.quality import UncertaintyQuality
 
@@ -40,8 +40,7 @@ def training_curve(source: Path, levels: Mapping[str, float]) -> Plot:
     source : CSV file written by the training
     levels : name of a base model or baseline -> its validation error, eV/Å
     """
-    with source.open() as file:
-        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    rows = read_numbers(source, ("epoch", "train_rmse", "valid_rmse_per_frame"))
     epochs = [row["epoch"] for row in rows]
     figure = new_figure(6, 4)
     axes = figure.subplots()

@@ -24,6 +24,7 @@ from elmlff_core.files import (
     digests_of,
     json_text,
     read_json,
+    read_numbers,
     read_record,
     refuse_links,
     replacing,
@@ -238,6 +239,24 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     write_csv(tmp_path / "table.csv", rows)
     with (tmp_path / "table.csv").open(newline="") as file:
         assert list(csv.reader(file)) == [[str(cell) for cell in row] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (b"epoch,rmse\n1,0.5\n2,x\n", "could not convert"),
+        (b"epoch,rmse\n1,0.5\n2\n", "cannot read"),
+        (b"epoch,rmse\n1,\xba\n", "codec can't decode"),
+        (b"epoch,rms\n1,2\n", "lacks rmse"),
+    ],
+)
+def test_a_damaged_table_is_named(contents, message, tmp_path):
+    path = tmp_path / "curve.csv"
+    path.write_bytes(b"epoch,rmse\n1,0.5\n2,nan\n")
+    assert [row["epoch"] for row in read_numbers(path, ("epoch", "rmse"))] == [1.0, 2.0]
+    path.write_bytes(contents)
+    with pytest.raises(ElmlffError, match=rf"curve\.csv.*{message}|{message}.*curve\.csv"):
+        read_numbers(path, ("epoch", "rmse"))
 
 
 def test_what_a_killed_writer_leaves_is_removed_by_the_next_one(tmp_path):
