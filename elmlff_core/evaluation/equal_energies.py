@@ -12,7 +12,8 @@ def equal_energies(errors: Sequence[ModelErrors]) -> str:
     """Explain the equal energy errors of stacks and baselines; "" if there are none.
 
     A meta-model that learns only forces reports as its energy the linear combination of the aligned energies of the
-    base models (`elmlff_core.features.energies`).  So do the baselines, therefore all of them have the same errors.
+    base models (`elmlff_core.features.energies`), as the baseline of that name does, therefore all of them have the
+    same errors.  The mean of the base models and `conservative` have energies of their own.
     """
     groups: list[list[ModelErrors]] = []
     for model in errors:
