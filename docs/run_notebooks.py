@@ -30,7 +30,9 @@ def main(names: list[str]) -> None:
             continue
         started = time.perf_counter()
         notebook = nbformat.read(path, as_version=4)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as own:
+            # Not those of the user: the notebooks train and trust nothing that he keeps.
+            os.environ |= {"ELMLFF_CACHE": own, "ELMLFF_TRUST_STORE": f"{own}/trust.json"}
             resources = {"metadata": {"path": folder}}
             NotebookClient(notebook, timeout=TIMEOUT, resources=resources, coalesce_streams=True).execute()
         nbformat.write(notebook, EXECUTED / path.name)

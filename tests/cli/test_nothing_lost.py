@@ -144,7 +144,7 @@ def test_a_trained_model_that_is_gone_is_said(tmp_path: Path) -> None:
 
 
 PLANTED = {
-    "report.html": "file", "learning_curve.png": "file", ".lock": "file", ".lock-holder": "file", "metrics.csv": "file",
+    "report.html": "file", "figures": "folder", ".lock": "file", ".lock-holder": "file", "metrics.csv": "file",
     "fit": "folder", "meta": "folder", "fit/gat/learning_curve.csv": "file",
 }  # fmt: skip
 
