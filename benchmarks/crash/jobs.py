@@ -24,7 +24,8 @@ from safetensors.numpy import load_file
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Keys and columns with times, or made of times as accuracy against cost is: they differ between any two runs.
 # So does the hash of a record, which has the seconds too; what it covers is compared itself.
-TIMES = {"seconds", "cost", "costs", "seconds_per_structure", "pareto", "sha256"}
+# Versions of packages are no results: somebody may install one while this runs.
+TIMES = {"seconds", "cost", "costs", "seconds_per_structure", "pareto", "sha256", "versions"}
 TOKEN = "ELMLFF_CRASH"  # variable in the environment of a job and of all that it starts
 N_LABELLED, N_PREDICTED = 60, 400
 SETTINGS = """
