@@ -175,12 +175,13 @@ def _read_deepmd_system(path: Path) -> Iterator[tuple[Atoms, np.ndarray, float, 
             raise DataError(f"the deepmd/npy system {path} has {name} of type {data[name].dtype}, expected numbers")
     data = {name: np.asarray(value, np.float64) if name in NUMBERS else value for name, value in data.items()}
     energies, forces = data["energies"], data["forces"]
-    for name, shape in {"coords": (len(energies), len(symbols), 3), "cells": (len(energies), 3, 3)}.items():
-        if data[name].shape != shape:
+    cells = (len(energies), 3, 3)
+    for name, shape in {"coords": (len(energies), len(symbols), 3), "cells": cells, "virials": cells}.items():
+        if name in data and data[name].shape != shape:
             raise DataError(f"the deepmd/npy system {path} has {name} of shape {data[name].shape}, expected {shape}")
     stress: np.ndarray | list[None] = [None] * len(energies)
     if periodic and "virials" in data:  # the stress is minus the virial divided by the volume
         volume = np.abs(np.linalg.det(data["cells"]))[:, None, None]
-        stress = full_3x3_to_voigt_6_stress(-data["virials"].reshape(-1, 3, 3) / volume)
+        stress = full_3x3_to_voigt_6_stress(-data["virials"] / volume)
     for positions, cell, *labels in zip(data["coords"], data["cells"], forces, energies, stress, strict=True):
         yield Atoms(symbols, positions=positions, cell=cell if periodic else None, pbc=periodic), *labels

@@ -42,6 +42,13 @@ def test_the_embedded_example_agrees_with_its_description():
     assert np.abs(net).max() < 1e-6
 
 
+def test_virials_of_some_frames_are_an_error(tmp_path):
+    arrays = write_deepmd(tmp_path, ["C", "H"], 3, virial=True)
+    np.save(tmp_path / "set.000" / "virial.npy", arrays["virial"][:0])
+    with pytest.raises(DataError, match=r"has virials of shape \(0, 3, 3\), expected \(3, 3, 3\)|cannot read"):
+        read_dataset(tmp_path)
+
+
 @pytest.mark.timeout(60)
 def test_a_huge_number_of_atoms_is_an_error_at_once(tmp_path):
     """ASE would skip as many lines, at the end of the file, for hours."""
