@@ -33,13 +33,22 @@ def read_config(
     ConfigError
         The file is missing or not valid TOML; a key is unknown (with a suggestion); a value is not valid.
     """
+    try:
+        return _read_config(path, values or {}, assignments, defaults or {})
+    except RecursionError as error:
+        raise ConfigError("the settings are nested too deeply: no setting needs so many brackets or dots") from error
+
+
+def _read_config(
+    path: Path | None, values: Mapping[str, Any], assignments: Sequence[str], defaults: Mapping[str, Any]
+) -> Config:
     raw: dict[str, Any] = {}
     if path is None and DEFAULT_FILE.exists():
         path = DEFAULT_FILE
     if path is not None:
         raw = _anchored(_read_toml(path), path.parent)
         validated(Config, raw, str(path))  # by itself: what goes over it would hide a wrong table
-    raw = _overlay(_overlay(defaults or {}, raw), values or {})
+    raw = _overlay(_overlay(defaults, raw), values)
     for assignment in assignments:
         raw = _overlay(raw, _parse_assignment(assignment))
     return validated(Config, raw, f"{path or 'the settings'}")

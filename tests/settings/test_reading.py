@@ -62,3 +62,9 @@ def test_an_interpreter_beside_the_file_is_not_looked_up_in_the_path(
 def test_names_of_models() -> None:
     assert all(map(MODEL_NAME.fullmatch, ("dp1", "7net-l3i5", "mine_2", "a.b")))
     assert not any(map(MODEL_NAME.fullmatch, ("", "a b", "..", "[/red]", "-x", "ä")))
+
+
+@pytest.mark.parametrize("assignment", ["meta.gat.residual=" + "[" * 5000, ".".join(["meta"] * 5000) + "=1"])
+def test_settings_that_are_nested_too_deeply_are_refused(assignment):
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        read_config(assignments=[assignment])
