@@ -113,9 +113,8 @@ class FeatureCache:
         with _lock(folder):
             _make(folder)
             origin = _origin(folder, model_fingerprint, dataset_fingerprint)
-            if (
-                origin is None
-            ):  # what is there, if anything, was computed from something else, or nobody knows from what
+            if origin is None:
+                # What is there, if anything, was computed from something else, or nobody knows from what.
                 for chunk in _chunks(folder):
                     chunk.path.unlink()
             while True:

@@ -17,7 +17,7 @@ from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Preset
 from elmlff_core.contracts.progress import ProgressCallback
 from elmlff_core.contracts.protocols import BaseForceField, TrainingLength, TrainingRequest
-from elmlff_core.data.content import SeenStructures
+from elmlff_core.data.content import SEEN_FILE, SeenStructures
 from elmlff_core.errors import ConfigError, ElmlffError, ForceFieldError, did_you_mean
 from elmlff_core.files import read_record, refuse_links, sha256_of, write_record
 from elmlff_core.plugins.registry import registry, require
@@ -27,7 +27,6 @@ from elmlff_core.worker.client import WorkerForceField, WorkerSettings
 from elmlff_core.worker.process import SELF, find_interpreter
 
 TRAINED = "trained.json"
-SEEN_FILE = "structures.safetensors"  # beside TRAINED: the structures of the training
 DEFAULT_MODELS_FOLDER = Path("elmlff-models")
 
 

@@ -27,6 +27,7 @@ GOLDEN = (np.sqrt(5) - 1) / 2
 FREE_WAVES = np.array([[1.0, 0.731, -0.587], [-0.419, 1.113, 0.673], [0.871, -0.643, 0.929]])
 PERIODIC_WAVES = np.array([[1.0, 2.0, -1.0], [-1.0, 1.0, 2.0], [2.0, -1.0, 1.0]])
 CELL_WEIGHTS = np.array([[1.0, 0.377, -0.541], [0.613, 1.0, 0.289], [-0.467, 0.719, 1.0]])
+SEEN_FILE = "structures.safetensors"  # in the folder of a training or a stack: the structures that it has used
 N_NUMBERS = 2 + len(FREE_WAVES)  # in a signature
 
 

@@ -23,7 +23,7 @@ from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.progress import Progress, ProgressCallback
 from elmlff_core.contracts.protocols import MetaModel
 from elmlff_core.contracts.structures import n_atoms_of
-from elmlff_core.data.content import SeenStructures
+from elmlff_core.data.content import SEEN_FILE, SeenStructures
 from elmlff_core.errors import DataError, ElmlffError, ForceFieldError
 from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.files import check_digests, read_record, refuse_links, replacing, sha256_of, write_record
@@ -35,7 +35,6 @@ from elmlff_core.uncertainty.uncertainty import Uncertainty, UncertaintyRecord
 FORMAT_VERSION = 1
 STACK_FILE = "stack.json"
 UNCERTAINTY_FILE = "uncertainty.json"
-SEEN_FILE = "structures.safetensors"
 BUNDLE_FOLDER = "models"
 
 

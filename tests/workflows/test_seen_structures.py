@@ -14,13 +14,14 @@ from ase.calculators.emt import EMT
 
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.progress import Reporter
+from elmlff_core.data.content import SEEN_FILE
 from elmlff_core.data.readers import read_dataset
 from elmlff_core.data.splits import read_splits
 from elmlff_core.errors import DataError, ForceFieldError
 from elmlff_core.files import write_record
 from elmlff_core.settings.config import Config
 from elmlff_core.settings.reading import read_config
-from elmlff_core.stack.stack import SEEN_FILE, load_stack
+from elmlff_core.stack.stack import load_stack
 from elmlff_core.workflows.evaluate import evaluate_stack
 from elmlff_core.workflows.stack.workflow import build_stack
 from tests.cli.small_data import elmlff, write_small_data
