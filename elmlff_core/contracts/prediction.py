@@ -66,10 +66,6 @@ class Prediction:
         stress = None if self.stress is None else self.stress[index]
         return Prediction(self.n_atoms[index], forces, energy, stress)
 
-    def without_energy(self) -> Prediction:
-        """Return the forces alone: energies of different families have different zeros and cannot be compared."""
-        return Prediction(self.n_atoms, self.forces)
-
     @classmethod
     def from_lists(
         cls,

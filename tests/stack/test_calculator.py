@@ -8,10 +8,8 @@ import ase.db
 import ase.io
 import numpy as np
 import pytest
-from ase import Atoms, units
-from ase.build import bulk
+from ase import units
 from ase.calculators.calculator import PropertyNotImplementedError
-from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.trajectory import Trajectory
 from ase.md.langevin import Langevin
@@ -25,16 +23,9 @@ from elmlff_core.settings.config import ModelConfig
 from elmlff_core.stack.stack import Stack, make_meta
 from elmlff_core.uncertainty.committee import committee_spread
 from elmlff_core.uncertainty.uncertainty import Uncertainty
+from tests.stack.copper import copper
 
 MORSE = {"calculator": "ase.calculators.morse:MorsePotential"}
-
-
-def copper(seed: int) -> Atoms:
-    atoms = bulk("Cu", cubic=True)
-    atoms.rattle(0.1, seed=seed)
-    atoms.calc = EMT()
-    atoms.get_forces()
-    return atoms
 
 
 @pytest.fixture

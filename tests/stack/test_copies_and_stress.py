@@ -11,9 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
 from ase.calculators.calculator import PropertyNotImplementedError
-from ase.calculators.emt import EMT
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 
 from elmlff_core import StackCalculator
@@ -23,16 +21,9 @@ from elmlff_core.data.labels import dataset_from_structures
 from elmlff_core.fits.meta_models import make_meta
 from elmlff_core.settings.config import ModelConfig, TrainingConfig
 from elmlff_core.stack.stack import Stack, load_stack
+from tests.stack.copper import copper
 
 MORSE = "ase.calculators.morse:MorsePotential"
-
-
-def copper(seed: int) -> Atoms:
-    atoms = bulk("Cu", cubic=True)
-    atoms.rattle(0.1, seed=seed)
-    atoms.calc = EMT()
-    atoms.get_forces()
-    return atoms
 
 
 def morse(name: str, epsilon: float, python: str | None = None, calculator: str = MORSE) -> NamedModel:

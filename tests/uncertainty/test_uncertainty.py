@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -189,4 +191,4 @@ def test_quality_of_errors_that_match_their_uncertainty():
     magnitude = np.linalg.norm(prediction.forces - features.reference_forces, axis=1)
     assert quality.spearman == pytest.approx(np.corrcoef(rankdata(std), rankdata(magnitude))[0, 1])
     assert energy_quality(uncertainty, features, prediction).n == 1500
-    assert energy_quality(uncertainty, features, prediction.without_energy()) is None
+    assert energy_quality(uncertainty, features, replace(prediction, energy=None)) is None
