@@ -1,6 +1,7 @@
 r"""The papers of what comes with elmlff, as BibTeX, for the field `citation` of plugin records and `elmlff cite`.
 
-Sources of the entries: the CITATIONS.bib of DeePMD-kit, the README of SchNetPack, and the pages of GPUMD and calorine.
+Sources of the entries: the CITATIONS.bib of DeePMD-kit, the README of SchNetPack, and the pages of GPUMD and calorine;
+for universal force fields, the README files of their packages and arXiv.
 """
 
 ASE = r"""@article{Larsen2017,
@@ -168,4 +169,136 @@ GRAPH_ATTENTION = r"""@inproceedings{Velickovic2018,
   booktitle = {International Conference on Learning Representations},
   year      = {2018},
   url       = {https://arxiv.org/abs/1710.10903},
+}"""
+
+CHGNET = r"""@article{Deng2023,
+  author  = {Deng, Bowen and Zhong, Peichen and Jun, KyuJung and Riebesell, Janosh and Han, Kevin and
+             Bartel, Christopher J. and Ceder, Gerbrand},
+  title   = {{CHGNet} as a pretrained universal neural network potential for charge-informed atomistic modelling},
+  journal = {Nature Machine Intelligence},
+  volume  = {5},
+  pages   = {1031--1041},
+  year    = {2023},
+  doi     = {10.1038/s42256-023-00716-3},
+}"""
+
+SEVENNET = r"""@article{Park2024,
+  author  = {Park, Yutack and Kim, Jaesun and Hwang, Seungwoo and Han, Seungwu},
+  title   = {Scalable Parallel Algorithm for Graph Neural Network Interatomic Potentials in Molecular Dynamics
+             Simulations},
+  journal = {Journal of Chemical Theory and Computation},
+  volume  = {20},
+  number  = {11},
+  pages   = {4857--4868},
+  year    = {2024},
+  doi     = {10.1021/acs.jctc.4c00190},
+}"""
+
+SEVENNET_MF = r"""@article{Kim2025,
+  author  = {Kim, Jaesun and Kim, Jisu and Kim, Jaehoon and Lee, Jiho and Park, Yutack and Kang, Youngho and
+             Han, Seungwu},
+  title   = {Data-Efficient Multifidelity Training for High-Fidelity Machine Learning Interatomic Potentials},
+  journal = {Journal of the American Chemical Society},
+  volume  = {147},
+  number  = {1},
+  pages   = {1042--1054},
+  year    = {2025},
+  doi     = {10.1021/jacs.4c14455},
+}"""
+
+GFN1_XTB = r"""@article{Grimme2017,
+  author  = {Grimme, Stefan and Bannwarth, Christoph and Shushkov, Philip},
+  title   = {A Robust and Accurate Tight-Binding Quantum Chemical Method for Structures, Vibrational Frequencies, and
+             Noncovalent Interactions of Large Molecular Systems Parametrized for All spd-Block Elements (Z = 1--86)},
+  journal = {Journal of Chemical Theory and Computation},
+  volume  = {13},
+  number  = {5},
+  pages   = {1989--2009},
+  year    = {2017},
+  doi     = {10.1021/acs.jctc.7b00118},
+}"""
+
+GFN2_XTB = r"""@article{Bannwarth2019,
+  author  = {Bannwarth, Christoph and Ehlert, Sebastian and Grimme, Stefan},
+  title   = {{GFN2-xTB} -- An Accurate and Broadly Parametrized Self-Consistent Tight-Binding Quantum Chemical Method
+             with Multipole Electrostatics and Density-Dependent Dispersion Contributions},
+  journal = {Journal of Chemical Theory and Computation},
+  volume  = {15},
+  number  = {3},
+  pages   = {1652--1671},
+  year    = {2019},
+  doi     = {10.1021/acs.jctc.8b01176},
+}"""
+
+TBLITE = r"""@article{Katbashev2025,
+  author  = {Katbashev, Abylay and Stahn, Marcel and Rose, Thomas and Alizadeh, Vahideh and Friede, Marvin and
+             Plett, Christoph and Steinbach, Pit and Ehlert, Sebastian},
+  title   = {Overview on Building Blocks and Applications of Efficient and Robust Extended Tight Binding},
+  journal = {The Journal of Physical Chemistry A},
+  volume  = {129},
+  pages   = {2667--2682},
+  year    = {2025},
+  doi     = {10.1021/acs.jpca.4c08263},
+}"""
+
+MACE = r"""@inproceedings{Batatia2022,
+  author    = {Batatia, Ilyes and Kovacs, David Peter and Simm, Gregor N. C. and Ortner, Christoph and
+               Csanyi, Gabor},
+  title     = {{MACE}: Higher Order Equivariant Message Passing Neural Networks for Fast and Accurate Force Fields},
+  booktitle = {Advances in Neural Information Processing Systems 35},
+  year      = {2022},
+  url       = {https://arxiv.org/abs/2206.07697},
+}"""
+
+MACE_MP = r"""@misc{Batatia2024,
+  author        = {Batatia, Ilyes and Benner, Philipp and Chiang, Yuan and Elena, Alin M. and others},
+  title         = {A foundation model for atomistic materials chemistry},
+  year          = {2024},
+  eprint        = {2401.00096},
+  archiveprefix = {arXiv},
+  url           = {https://arxiv.org/abs/2401.00096},
+}"""
+
+MACE_OFF = r"""@misc{Kovacs2023,
+  author        = {Kov{\'a}cs, D{\'a}vid P{\'e}ter and Moore, J. Harry and Browning, Nicholas J. and others},
+  title         = {{MACE-OFF}: Transferable Short Range Machine Learning Force Fields for Organic Molecules},
+  year          = {2023},
+  eprint        = {2312.15211},
+  archiveprefix = {arXiv},
+  url           = {https://arxiv.org/abs/2312.15211},
+}"""
+
+ORB_V3 = r"""@misc{Rhodes2025,
+  author        = {Rhodes, Benjamin and Vandenhaute, Sander and {\v S}imkus, Vaidotas and Gin, James and others},
+  title         = {{Orb-v3}: atomistic simulation at scale},
+  year          = {2025},
+  eprint        = {2504.06231},
+  archiveprefix = {arXiv},
+  url           = {https://arxiv.org/abs/2504.06231},
+}"""
+
+MATTERSIM = r"""@misc{Yang2024,
+  author        = {Yang, Han and Hu, Chenxi and Zhou, Yichi and Liu, Xixian and others},
+  title         = {{MatterSim}: A Deep Learning Atomistic Model Across Elements, Temperatures and Pressures},
+  year          = {2024},
+  eprint        = {2405.04967},
+  archiveprefix = {arXiv},
+  url           = {https://arxiv.org/abs/2405.04967},
+}"""
+
+PET_MAD = r"""@article{Mazitov2025,
+  author  = {Mazitov, Arslan and Bigi, Filippo and Kellner, Matthias and Pegolo, Paolo and others},
+  title   = {{PET-MAD} as a lightweight universal interatomic potential for advanced materials modeling},
+  journal = {Nature Communications},
+  year    = {2025},
+  doi     = {10.1038/s41467-025-65662-7},
+}"""
+
+DPA3 = r"""@misc{Zhang2025,
+  author        = {Zhang, Duo and Peng, Anyang and Cai, Chun and Li, Wentao and others},
+  title         = {A Graph Neural Network for the Era of Large Atomistic Models},
+  year          = {2025},
+  eprint        = {2506.01686},
+  archiveprefix = {arXiv},
+  url           = {https://arxiv.org/abs/2506.01686},
 }"""

@@ -17,12 +17,14 @@ from elmlff_core.base_models.named import (
     trained_checkpoint,
     with_base_models,
 )
+from elmlff_core.environments.folder import environment_named, find
 from elmlff_core.errors import ElmlffError
 from elmlff_core.files import read_record
 from elmlff_core.plugins.registry import registry
+from elmlff_core.plugins.toolkit import by_atomic_number
 from elmlff_core.settings.config import Config
 
-State = Literal["checkpoint", "trained", "not trained", "ready", "problem"]
+State = Literal["checkpoint", "trained", "not trained", "ready", "no environment", "problem"]
 
 
 @dataclass
@@ -35,13 +37,14 @@ class ModelEntry:
     source : ``elmlff.toml`` or ``preset``
     adapter : its adapter
     state : ``checkpoint`` if the settings give one, ``trained`` or ``not trained`` if elmlff trains it, ``ready`` if it
-        needs neither, ``problem`` if it cannot be used
+        needs neither, ``no environment`` if its environment has to be made, ``problem`` if it cannot be used
     checkpoints : files, the newest first; there are several if it was trained with these options on several datasets
     elements : chemical symbols; None if they are not known before it is loaded, or if it takes any element
     cutoff : Å; None if it is not known before it is loaded, or if the model has no cutoff
     python : its interpreter, "" for the interpreter of this process
     in_stack : whether `elmlff stack` would use it
-    summary : summary of the preset, or ""
+    summary, environment, level_of_theory, licence, download : of the preset, or ""
+    citation : papers of the adapter and of the preset, as BibTeX
     problem : one line on why it cannot be used, or ""
     """
 
@@ -56,6 +59,11 @@ class ModelEntry:
     in_stack: bool
     summary: str
     problem: str = ""
+    environment: str = ""
+    level_of_theory: str = ""
+    licence: str = ""
+    download: str = ""
+    citation: tuple[str, ...] = ()
 
     def as_record(self) -> dict[str, Any]:
         """For JSON."""
@@ -93,9 +101,20 @@ def _entry(config: Config, name: str, models_folder: Path, load: bool) -> ModelE
         in_stack=name in config.base_models,
         summary=preset.summary if preset and name not in config.models else "",
     )
+    if preset is not None and name not in config.models:
+        entry.elements = _elements(preset.elements)
+        entry.environment, entry.download = preset.environment, preset.download
+        entry.level_of_theory, entry.licence = preset.level_of_theory, preset.licence
+        adapter = registry().force_fields.get(preset.adapter)
+        entry.citation = (*(adapter[0].citation if adapter else ()), *preset.citation)
     try:
         settings = model_settings(config, name)
         entry.adapter, entry.python = settings.adapter, settings.python or ""
+        environment = environment_named(settings.python)
+        if environment in registry().environments and find(environment) is None:
+            entry.state = "no environment"
+            entry.problem = f"make it with `elmlff env create {environment}`"
+            return entry
         model = resolve_model(config, name)
         _fill_in(entry, model, models_folder)
         if load and entry.state != "not trained":
@@ -106,7 +125,7 @@ def _entry(config: Config, name: str, models_folder: Path, load: bool) -> ModelE
 
 
 def _fill_in(entry: ModelEntry, model: NamedModel, models_folder: Path) -> None:
-    entry.elements = _elements(getattr(model.options, "elements", None))
+    entry.elements = _elements(getattr(model.options, "elements", None)) or entry.elements
     if model.checkpoint is not None:
         # The architecture, including the cutoff, comes from the checkpoint and not from the options.
         entry.state, entry.checkpoints = "checkpoint", [str(model.checkpoint)]
@@ -125,7 +144,7 @@ def _cutoff(model: NamedModel) -> float | None:
 
 
 def _elements(symbols: Any) -> list[str] | None:
-    return sorted(symbols) if symbols else None
+    return by_atomic_number(symbols) if symbols else None
 
 
 def _trainings(model: NamedModel, models_folder: Path) -> Iterator[Path]:

@@ -18,6 +18,7 @@ from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Prese
 from elmlff_core.contracts.progress import ProgressCallback
 from elmlff_core.contracts.protocols import BaseForceField, TrainingLength, TrainingRequest
 from elmlff_core.data.content import SEEN_FILE, SeenStructures
+from elmlff_core.environments.folder import PREFIX, interpreter_of
 from elmlff_core.errors import ConfigError, ElmlffError, ForceFieldError, did_you_mean
 from elmlff_core.files import read_record, refuse_links, sha256_of, write_record
 from elmlff_core.plugins.registry import registry, require
@@ -74,7 +75,8 @@ class NamedModel:
         _require_here(self.plugin, self.config)
         if self.config.python is None:
             return self.plugin.load(self.request)
-        settings = WorkerSettings(self.config.python, self.config.timeout, self.config.threads)
+        python = interpreter_of(self.config.python, self.name)
+        settings = WorkerSettings(python, self.config.timeout, self.config.threads)
         return WorkerForceField(self.request, self.plugin, settings)
 
     @property
@@ -166,7 +168,8 @@ def model_settings(config: Config, name: str) -> ModelConfig:
     given = config.models.get(name, ModelConfig())
     if (preset := _preset_for(name, given)) is not None:
         options = {**preset.options, **preset.budgets.get(config.budget, {}), **given.options}
-        return given.model_copy(update={"adapter": preset.adapter, "options": options})
+        python = f"{PREFIX}{preset.environment}" if preset.environment and given.python is None else given.python
+        return given.model_copy(update={"adapter": preset.adapter, "options": options, "python": python})
     if not given.adapter:
         raise ConfigError(f"'models.{name}.adapter' is missing: name the adapter, see `elmlff plugins`")
     return given
@@ -196,7 +199,7 @@ def named_model(name: str, settings: ModelConfig) -> NamedModel:
     options = validated(plugin.options, settings.options, f"the options of model '{name}'")
     if settings.checkpoint is not None and not settings.checkpoint.exists():
         raise ForceFieldError(f"model '{name}': there is no checkpoint {settings.checkpoint}")
-    if settings.python is not None and find_interpreter(settings.python) is None:
+    if settings.python is not None and find_interpreter(interpreter_of(settings.python, name)) is None:
         raise ForceFieldError(f"model '{name}': there is no Python interpreter {settings.python}")
     return NamedModel(name, settings, plugin, options, settings.checkpoint)
 

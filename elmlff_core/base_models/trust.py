@@ -22,6 +22,7 @@ import platformdirs
 from filelock import FileLock
 
 from elmlff_core.base_models.named import NamedModel
+from elmlff_core.environments.folder import environment_named
 from elmlff_core.errors import ElmlffError
 from elmlff_core.files import read_record, sha256_of, write_record
 from elmlff_core.worker.process import SELF
@@ -54,7 +55,7 @@ def digest(model: NamedModel) -> str:
 def code_of(model: NamedModel) -> list[str]:
     """Describe the code that `model` would run, beside that of its adapter; the list is empty if there is none."""
     found = []
-    if model.config.python not in (None, SELF):
+    if model.config.python not in (None, SELF) and environment_named(model.config.python) is None:
         found.append(f"the Python interpreter {model.config.python}")
     if model.plugin.runs is not None:
         found += model.plugin.runs(model.request)

@@ -30,6 +30,7 @@ COMMANDS = {
     "trust": "Allow the base models of a stack to run their code on this machine.",
     "data": "List and download published datasets.",
     "models": "List named models and presets, and whether they are trained.",
+    "env": "Make the environments in which universal force fields run.",
     "plugins": "List adapters and meta-models, and whether they can be used.",
     "schema": "Print the JSON schema of elmlff.toml, for editors.",
     "doctor": "Check this installation for problems.",

@@ -12,8 +12,11 @@ from elmlff_core.files import json_text
 if TYPE_CHECKING:
     from elmlff_core.base_models.listing import ModelEntry
 
+MOST_SYMBOLS = 12  # elements that the table lists one by one
+
 
 @click.command("models")
+@click.argument("name", required=False)
 @click.option("--check", "check", metavar="NAME", help="Load one model and report whether that works.")
 @click.option("--load", is_flag=True, help="Load all models with a checkpoint to show their elements and cutoffs.")
 @click.option(
@@ -24,22 +27,32 @@ if TYPE_CHECKING:
 )
 @click.option("--models-dir", type=click.Path(path_type=Path), help="Folder for trained base models.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def command(check: str | None, load: bool, config_file: Path | None, models_dir: Path | None, as_json: bool) -> None:
-    """List the models of the stack and of elmlff.toml, and the presets. Nothing is loaded without --load or --check."""
+def command(
+    name: str | None, check: str | None, load: bool, config_file: Path | None, models_dir: Path | None, as_json: bool
+) -> None:
+    """List the models of the stack and of elmlff.toml, and the presets, or all that is known of the model NAME.
+
+    Nothing is loaded without --load or --check.
+    """
     from elmlff_core.base_models.listing import list_models
     from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER
     from elmlff_core.settings.reading import read_config
 
     entries = list_models(
-        read_config(config_file), models_dir or DEFAULT_MODELS_FOLDER, load=load or check is not None, only=check
+        read_config(config_file),
+        models_dir or DEFAULT_MODELS_FOLDER,
+        load=load or check is not None,
+        only=check or name,
     )
     if as_json:
         click.echo(json_text([entry.as_record() for entry in entries]))
     elif check is not None:
         click.echo(_one_line(entries[0]))
+    elif name is not None:
+        click.echo(_card(entries[0]))
     else:
         _print_table(entries)
-    if check is not None and entries[0].state == "problem":
+    if check is not None and entries[0].problem:
         raise click.exceptions.Exit(1)
 
 
@@ -53,13 +66,42 @@ def _one_line(entry: ModelEntry) -> str:
     return f"model '{entry.name}': OK: elements {elements}; cutoff {cutoff}"
 
 
+def _card(entry: ModelEntry) -> str:
+    """Return what is known of one model, a line for each fact."""
+    facts = {
+        "model": f"{entry.name}{', ' + entry.summary if entry.summary else ''}",
+        "adapter": entry.adapter,
+        "runs in": entry.python or "the environment of elmlff",
+        "state": f"{entry.state}: {entry.problem}" if entry.problem else entry.state,
+        "checkpoints": "\n".join(entry.checkpoints),
+        "elements": " ".join(entry.elements or []) or "any or unknown",
+        "cutoff": "" if entry.cutoff is None else f"{entry.cutoff:g} Å",
+        "level of theory": entry.level_of_theory,
+        "licence": entry.licence,
+        "downloads": entry.download,
+        "to cite": "\n".join(entry.citation),
+    }
+    width = max(map(len, facts))
+    return "\n".join(
+        f"{title:{width}}  {fact.replace(chr(10), chr(10) + ' ' * (width + 2))}"
+        for title, fact in facts.items()
+        if fact
+    )
+
+
+def _elements(entry: ModelEntry) -> str:
+    """Return the elements of a model; of many, their number and the lightest and the heaviest."""
+    known = entry.elements or []
+    return " ".join(known) if len(known) <= MOST_SYMBOLS else f"{len(known)} elements, {known[0]} to {known[-1]}"
+
+
 def _print_table(entries: list[ModelEntry]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
     from elmlff_core.cli.console import standard_console
 
-    table = Table("name", "source", "adapter", "state", "checkpoint", "elements", "cutoff (Å)")
+    table = Table("name", "source", "adapter", "state", "checkpoint", "elements", "cutoff (Å)", "trained to, licence")
     for entry in entries:
         more = f" and {len(entry.checkpoints) - 1} more" if len(entry.checkpoints) > 1 else ""
         python = f"\nin {entry.python}" if entry.python else ""
@@ -67,13 +109,15 @@ def _print_table(entries: list[ModelEntry]) -> None:
             entry.name + " *" * entry.in_stack,
             entry.source,
             entry.adapter + python,
-            f"problem: {entry.problem}" if entry.problem else entry.state,
+            f"{entry.state}: {entry.problem}" if entry.problem else entry.state,
             entry.checkpoints[0] + more if entry.checkpoints else "",
-            " ".join(entry.elements or []),
+            _elements(entry),
             "" if entry.cutoff is None else f"{entry.cutoff:g}",
+            "\n".join(filter(None, [entry.level_of_theory, entry.licence])),
         )
         table.add_row(*map(escape, cells))
     standard_console().print(table)
     click.echo(
-        "* used by `elmlff stack` with these settings; --load shows elements and cutoffs of models with a checkpoint"
+        "* used by `elmlff stack` with these settings; --load shows elements and cutoffs of models with a checkpoint; "
+        "`elmlff models NAME` shows all that is known of one"
     )

@@ -42,6 +42,11 @@ base_model_options = [
         type=click.IntRange(min=2),
         help="Number of folds on which base models are retrained, for out-of-fold features.",
     ),
+    click.option(
+        "--create-environments",
+        is_flag=True,
+        help="Make the environments in which base models run, if they are missing.",
+    ),
 ]
 placement_options = [
     click.option(
@@ -88,8 +93,22 @@ def config_from(values: dict[str, Any]) -> Config:
     }
     path = Path(values["config_file"]) if values["config_file"] else None
     config = read_config(path, overlay, values["assignments"])
+    if values.get("create_environments"):
+        create_environments(config)
     refuse_code_of_others(config, path, values["trust"])
     return config
+
+
+def create_environments(config: Config) -> None:
+    """Make the environments of the base models in the settings that are not there."""
+    from elmlff_core.base_models.named import model_settings, with_base_models
+    from elmlff_core.cli.console import ConsoleReporter
+    from elmlff_core.environments.making import make_missing
+    from elmlff_core.plugins.registry import registry
+
+    names = with_base_models(config).base_models
+    known = {*config.models, *registry().presets}
+    make_missing([model_settings(config, name).python for name in names if name in known], ConsoleReporter())
 
 
 def refuse_code_of_others(config: Config, path: Path | None, trust: bool) -> None:

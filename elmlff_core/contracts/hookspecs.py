@@ -1,4 +1,4 @@
-"""The interface for plugins: four hooks, each of which yields typed records.
+"""The interface for plugins: five hooks, each of which yields typed records.
 
 A plugin is a module named in the entry-point group ``elmlff`` that defines one or more of the hooks::
 
@@ -153,6 +153,11 @@ class Preset:
     order : its place in listings and among the default base models, lowest first; presets of the same order are listed
         in the order of registration
     citation : papers to cite beside those of the adapter, as for `ForceFieldPlugin`
+    environment : name of the `EnvironmentRecipe` in which it runs, or "" for the environment of elmlff
+    elements : chemical symbols that a pretrained model knows; empty if it is trained, or knows any element
+    level_of_theory : what a pretrained model was trained to, such as ``PBE, Materials Project``
+    licence : licence of the weights of a pretrained model
+    download : what the model fetches from the network when it is first loaded, or ""
     """
 
     name: str
@@ -163,6 +168,31 @@ class Preset:
     default: bool = False
     order: int = 0
     citation: tuple[str, ...] = ()
+    environment: str = ""
+    elements: tuple[str, ...] = ()
+    level_of_theory: str = ""
+    licence: str = ""
+    download: str = ""
+
+
+@dataclass(frozen=True)
+class EnvironmentRecipe:
+    """A virtual environment that ``elmlff env create`` makes, for base models whose packages clash with others.
+
+    Attributes
+    ----------
+    name : its name, as in ``elmlff env create NAME`` and ``python = "env:NAME"``
+    summary : one line
+    requirements : what is installed, pinned, such as ``chgnet==0.4.2``; numpy and ase are needed there
+    python : version of Python that it needs, such as ``>=3.10,<3.13``, or "" for any
+    gigabytes : about how much space it takes, which is said before it is made
+    """
+
+    name: str
+    summary: str
+    requirements: tuple[str, ...]
+    python: str = ""
+    gigabytes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -198,6 +228,11 @@ class HookSpecs:
     @hookspec
     def elmlff_presets(self) -> Iterable[Preset]:
         """Yield base models that users can name without configuring them."""
+        return ()
+
+    @hookspec
+    def elmlff_environments(self) -> Iterable[EnvironmentRecipe]:
+        """Yield virtual environments in which base models run whose packages clash with others."""
         return ()
 
     @hookspec

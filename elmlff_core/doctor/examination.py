@@ -14,6 +14,7 @@ from elmlff_core.contracts.hookspecs import PROJECT
 from elmlff_core.doctor import machine
 from elmlff_core.doctor.clashes import clashes
 from elmlff_core.doctor.finding import Finding
+from elmlff_core.environments.folder import interpreter_of
 from elmlff_core.errors import ElmlffError
 from elmlff_core.plugins.import_check import ImportCheck, check_import
 from elmlff_core.plugins.records import Origin, Record
@@ -128,15 +129,24 @@ def settings(config_file: Path | None, quick: bool = False) -> Iterator[Finding]
     for name, model in config.models.items():
         if model.python is None:
             continue
-        if find_interpreter(model.python) is None:
+        python = _interpreter(model.python, name)
+        if python is None:
             remedy = f"create that environment, or correct python under [models.{name}]"
             yield Finding("settings", f"model '{name}'", "wrong", f"there is no interpreter {model.python}", remedy)
             continue
         if quick:
             continue
-        check = check_import("ase", find_interpreter(model.python) or model.python)
+        check = check_import("ase", python)
         if check.failure:
-            remedy = f"{model.python} -m pip install numpy ase"
+            remedy = f"{python} -m pip install numpy ase"
             yield Finding("settings", f"model '{name}'", "wrong", f"{model.python}: {check.failure}", remedy)
         else:
             yield Finding("settings", f"model '{name}'", "ok", f"{model.python} works, with ase {check.version}")
+
+
+def _interpreter(python: str, name: str) -> str | None:
+    """Return the executable that the setting `python` of the model `name` means, or None if there is none."""
+    try:
+        return find_interpreter(interpreter_of(python, name))
+    except ElmlffError:  # an environment that was not made
+        return None

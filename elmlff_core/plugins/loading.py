@@ -11,9 +11,12 @@ from importlib.metadata import EntryPoint
 from typing import Any, get_args
 
 import pluggy
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from elmlff_core.contracts.hookspecs import (
     PROJECT,
+    EnvironmentRecipe,
     ForceFieldPlugin,
     HookSpecs,
     MetaModelPlugin,
@@ -23,7 +26,7 @@ from elmlff_core.contracts.hookspecs import (
 )
 from elmlff_core.errors import PluginError, did_you_mean
 from elmlff_core.plugins.records import Contribution, Failure, Kind, Origin, Record
-from elmlff_core.settings.config import Budget
+from elmlff_core.settings.config import MODEL_NAME, Budget
 
 HOOKS = tuple(name for name in vars(HookSpecs) if name.startswith(f"{PROJECT}_"))
 NAME = re.compile(r"[A-Za-z][\w.-]*")
@@ -75,6 +78,7 @@ def _records(entry_point: EntryPoint) -> Iterator[tuple[Kind, Contribution]]:
         ("adapter", ForceFieldPlugin, manager.hook.elmlff_force_fields),
         ("meta-model", MetaModelPlugin, manager.hook.elmlff_meta_models),
         ("preset", Preset, manager.hook.elmlff_presets),
+        ("environment", EnvironmentRecipe, manager.hook.elmlff_environments),
         ("package clash", PackageClash, manager.hook.elmlff_package_clashes),
     ]
     for kind, record_type, hook in kinds:
@@ -115,10 +119,15 @@ def _check_fields(record: Contribution) -> None:
     if isinstance(record, PackageClash):
         _check_clash(record)
         return
-    if not isinstance(record.name, str) or not NAME.fullmatch(record.name):
-        raise _unfit(record, "name", "letters, digits, '.', '_' and '-', starting with a letter")
+    pattern = MODEL_NAME if isinstance(record, Preset) else NAME  # names of models may start with a digit
+    if not isinstance(record.name, str) or not pattern.fullmatch(record.name):
+        start = "a letter or a digit" if isinstance(record, Preset) else "a letter"
+        raise _unfit(record, "name", f"letters, digits, '.', '_' and '-', starting with {start}")
     if not isinstance(record.summary, str):
         raise _unfit(record, "summary", "a string")
+    if isinstance(record, EnvironmentRecipe):
+        _check_recipe(record)
+        return
     if not _are_names(record.citation) or not all(BIBTEX.fullmatch(entry.strip()) for entry in record.citation):
         raise _unfit(record, "citation", "a tuple of BibTeX entries, each like '@article{Key2024, ...}'")
     if isinstance(record, Preset):
@@ -175,6 +184,27 @@ def _check_preset(preset: Preset) -> None:
         raise _unfit(preset, "default", "true or false")
     if not isinstance(preset.order, int):
         raise _unfit(preset, "order", "a whole number")
+    for field in ("environment", "level_of_theory", "licence", "download"):
+        if not isinstance(getattr(preset, field), str):
+            raise _unfit(preset, field, "a string")
+    if not _are_names(preset.elements):
+        raise _unfit(preset, "elements", "a tuple of chemical symbols")
+
+
+def _check_recipe(recipe: EnvironmentRecipe) -> None:
+    if not _are_names(recipe.requirements) or not recipe.requirements:
+        raise _unfit(recipe, "requirements", "a tuple of requirements such as 'chgnet==0.4.2'")
+    for requirement in recipe.requirements:
+        try:
+            Requirement(requirement)
+        except InvalidRequirement:
+            raise _unfit(recipe, "requirements", "a tuple of requirements such as 'chgnet==0.4.2'") from None
+    try:
+        SpecifierSet(recipe.python)
+    except (InvalidSpecifier, TypeError, AttributeError):
+        raise _unfit(recipe, "python", "a range of versions such as '>=3.10,<3.13'") from None
+    if not isinstance(recipe.gigabytes, (int, float)):
+        raise _unfit(recipe, "gigabytes", "a number")
 
 
 def _check_clash(clash: PackageClash) -> None:

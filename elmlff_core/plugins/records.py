@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from elmlff_core.contracts.hookspecs import ForceFieldPlugin, MetaModelPlugin, PackageClash, Preset
+from elmlff_core.contracts.hookspecs import EnvironmentRecipe, ForceFieldPlugin, MetaModelPlugin, PackageClash, Preset
 
-Kind = Literal["adapter", "meta-model", "preset", "package clash"]
+Kind = Literal["adapter", "meta-model", "preset", "environment", "package clash"]
 
 # Records of models, which have options and may need a backend.
 Record = ForceFieldPlugin | MetaModelPlugin
+# Records that are called by a name of their kind.
+Named = Record | Preset | EnvironmentRecipe
 # All types that a hook may yield.
-Contribution = Record | Preset | PackageClash
+Contribution = Named | PackageClash
 
 
 @dataclass(frozen=True)

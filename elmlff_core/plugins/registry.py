@@ -12,10 +12,17 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 
-from elmlff_core.contracts.hookspecs import PROJECT, ForceFieldPlugin, MetaModelPlugin, PackageClash, Preset
+from elmlff_core.contracts.hookspecs import (
+    PROJECT,
+    EnvironmentRecipe,
+    ForceFieldPlugin,
+    MetaModelPlugin,
+    PackageClash,
+    Preset,
+)
 from elmlff_core.errors import PluginError, did_you_mean
 from elmlff_core.plugins.loading import load_plugin, origin_of
-from elmlff_core.plugins.records import Contribution, Failure, Kind, Origin, Record
+from elmlff_core.plugins.records import Contribution, Failure, Kind, Named, Origin, Record
 from elmlff_core.plugins.requirements import install_hint, missing_requirements, unmet_versions
 
 
@@ -25,7 +32,7 @@ class Registry:
 
     Attributes
     ----------
-    force_fields, meta_models, presets : name -> the record and its origin
+    force_fields, meta_models, presets, environments : name -> the record and its origin
     clashes : clashes of packages that plugins know
     failures : plugins, or single records of them, that cannot be used
     """
@@ -33,6 +40,7 @@ class Registry:
     force_fields: dict[str, tuple[ForceFieldPlugin, Origin]] = field(default_factory=dict)
     meta_models: dict[str, tuple[MetaModelPlugin, Origin]] = field(default_factory=dict)
     presets: dict[str, tuple[Preset, Origin]] = field(default_factory=dict)
+    environments: dict[str, tuple[EnvironmentRecipe, Origin]] = field(default_factory=dict)
     clashes: list[tuple[PackageClash, Origin]] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
@@ -47,6 +55,10 @@ class Registry:
     def preset(self, name: str) -> Preset:
         """Return the preset called `name`; PluginError suggests the most similar name if there is none."""
         return self._find("preset", name, self.presets)
+
+    def environment(self, name: str) -> EnvironmentRecipe:
+        """Return the recipe of the environment `name`; PluginError suggests the most similar name if there is none."""
+        return self._find("environment", name, self.environments)
 
     def records(self) -> Iterator[tuple[Kind, Record, Origin]]:
         """Yield adapters and then meta-models, including those whose backend is not installed."""
@@ -65,7 +77,7 @@ class Registry:
         Installing a package must not silently change the meaning of a name in a stack, and the order of loading depends
         only on the names of the packages.  The use of such a name is therefore an error, which names both packages.
         """
-        claims: dict[tuple[Kind, str], list[tuple[Record | Preset, Origin]]] = defaultdict(list)
+        claims: dict[tuple[Kind, str], list[tuple[Named, Origin]]] = defaultdict(list)
         for kind, record, origin in loaded:
             if isinstance(record, PackageClash):
                 self.clashes.append((record, origin))  # two packages may report the same clash
@@ -82,11 +94,13 @@ class Registry:
                     self.failures.append(Failure(name, origin, reason, kind=kind))
         self.presets = dict(sorted(self.presets.items(), key=lambda item: item[1][0].order))
 
-    def _register(self, record: Record | Preset, origin: Origin) -> None:
+    def _register(self, record: Named, origin: Origin) -> None:
         if isinstance(record, ForceFieldPlugin):
             self.force_fields[record.name] = (record, origin)
         elif isinstance(record, MetaModelPlugin):
             self.meta_models[record.name] = (record, origin)
+        elif isinstance(record, EnvironmentRecipe):
+            self.environments[record.name] = (record, origin)
         else:
             self.presets[record.name] = (record, origin)
 
@@ -138,12 +152,21 @@ def unusable(record: Record, origin: Origin | None = None) -> str:
     origin = origin or registry().origin(record)
     package = origin.distribution if origin else PROJECT
     if missing := missing_requirements(record):
-        return f"{', '.join(missing)} not installed: {install_hint(record, package)}"
+        remedy = _environment_hint(record) or install_hint(record, package)
+        return f"{', '.join(missing)} not installed: {remedy}"
     # The requirements of elmlff itself, without any extra, do not belong to one of its plugins.
     has_requirements = record.extra or package != PROJECT
     if has_requirements and (unmet := unmet_versions(package, record.extra)):
         return f"{'; '.join(unmet)}: {install_hint(record, package)}"
     return ""
+
+
+def _environment_hint(record: Record) -> str:
+    """Return the command that makes the environment in which all presets of the adapter `record` run, or ""."""
+    presets = [preset for preset, _ in registry().presets.values() if preset.adapter == record.name]
+    environments = {preset.environment for preset in presets}
+    name = environments.pop() if len(environments) == 1 else ""
+    return f"its models run in an environment of their own: elmlff env create {name}" if name else ""
 
 
 def require(record: Record) -> None:

@@ -52,9 +52,10 @@ class ModelConfig(Section):
     A model with the name of a preset starts from the preset.  `trust` allows unpickling of the checkpoint, which can
     run any code in it.
 
-    With `python` the model runs in a worker process.  The value is the path or the name of another interpreter, or
-    "self" for the current one.  A worker that does not load, or does not answer a batch, within `timeout` seconds is
-    killed.  `threads` is the number of threads of the worker's numerical libraries, by default that of this process.
+    With `python` the model runs in a worker process.  The value is the path or the name of another interpreter,
+    "env:NAME" for an environment of ``elmlff env``, or "self" for the current one.  A worker that does not load, or
+    does not answer a batch, within `timeout` seconds is killed.  `threads` is the number of threads of the worker's
+    numerical libraries, by default that of this process.
     """
 
     adapter: str = ""

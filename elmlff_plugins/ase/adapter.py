@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, PackageClash, hookimpl
+from elmlff_core.plugins.registry import registry
 from elmlff_core.plugins.requirements import own_environment, unmet_versions
 from elmlff_plugins import references
 from elmlff_plugins.ase.evaluation import ADAPTER, ASEForceField
@@ -19,12 +20,22 @@ HARMLESS = ("ase.calculators.emt:EMT", "ase.calculators.lj:LennardJones", "ase.c
 
 
 def named_callable(request: LoadRequest) -> list[str]:
-    """The callable that the options name, unless it is a harmless one with numbers as arguments."""
+    """The callable that the options name, unless it is a harmless one with numbers as arguments or that of a preset."""
     options: ASEOptions = request.options
     numbers = all(isinstance(value, (bool, int, float)) for value in options.arguments.values())
-    if options.calculator in HARMLESS and numbers and request.checkpoint is None:
+    if request.checkpoint is None and ((options.calculator in HARMLESS and numbers) or _is_of_a_preset(options)):
         return []
     return [f"the callable {options.calculator}"]
+
+
+def _is_of_a_preset(options: ASEOptions) -> bool:
+    """Whether calculator and arguments are those of a preset: what an installed plugin offers is trusted as it is."""
+    presets = [preset for preset, _ in registry().presets.values() if preset.adapter == ADAPTER]
+    return any(
+        (preset.options.get("calculator"), preset.options.get("arguments", {}))
+        == (options.calculator, options.arguments)
+        for preset in presets
+    )
 
 
 @hookimpl

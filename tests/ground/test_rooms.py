@@ -19,8 +19,8 @@ BACKENDS = {"deepmd", "schnetpack", "calorine", "neppo", "mace", "chgnet", "tens
 # From the lowest to the highest.  A room is above all rooms that it imports.
 ROOMS = (
     "errors", "arrays", "resources", "files",
-    "contracts", "settings", "plugins", "data", "worker", "features", "base_models", "graphs", "meta", "fits",
-    "uncertainty", "stack", "evaluation", "report", "workflows", "testing", "doctor", "cli",
+    "contracts", "settings", "plugins", "environments", "data", "worker", "features", "base_models", "graphs", "meta",
+    "fits", "uncertainty", "stack", "evaluation", "report", "workflows", "testing", "doctor", "cli",
 )  # fmt: skip
 # Entry points of the package, which may import from all rooms.
 ENTRY_POINTS = {"__init__", "__main__", "pytest_plugin"}
