@@ -46,7 +46,7 @@ def list_command(as_json: bool) -> None:
     "--from", "origin", metavar="DIR", type=click.Path(path_type=Path),
     help="Copy from a clone of the repository or a folder of data instead of downloading.",
 )  # fmt: skip
-@click.option("--output", metavar="DIR", type=click.Path(path_type=Path), help="Write train/ and test/ to DIR.")
+@click.option("--output", metavar="DIR", type=click.Path(path_type=Path), help="Write the data to DIR.")
 def get_command(name: str, origin: Path | None, output: Path | None) -> None:
     """Download the published dataset NAME, or those of its files that are missing.
 
@@ -71,16 +71,17 @@ def _report(copy: LocalCopy, reporter: ConsoleReporter, by_path: bool) -> None:
     if absent := _absent(copy):
         folder = f" --output {copy.folder}" if by_path else ""
         reporter.warn(f"not here: {absent}; `elmlff data get {dataset.name}{folder}` downloads them")
-    available = [split for split in dataset.parts if copy.n_frames_of(split)]
-    options = [f"--{'test' if split == 'test' else 'data'} {_reference(copy, split, by_path)}" for split in available]
+    options = [f"--{'test' if split == 'test' else 'data'} {_reference(copy, split, by_path)}" for split in copy.splits]
     if options:
         reporter.say(f"use: elmlff stack {' '.join(options)}")
+    if dataset.citation:
+        reporter.say(f"cite: {dataset.citation}")
 
 
 def _reference(copy: LocalCopy, split: str, by_path: bool) -> str:
     """Path or name of a split, as `--data` and `--test` take it."""
     if by_path:
-        return str(copy.folder / split)
+        return str(copy.path_of(split))
     first = next(iter(copy.dataset.parts))
     return copy.dataset.name if split == first else f"{copy.dataset.name}/{split}"
 
@@ -91,9 +92,9 @@ def _absent(copy: LocalCopy) -> str:
 
     whole = whole_sets(copy.dataset, copy.here)
     return ", ".join(
-        f"{split}/{name} ({frames.frames:,} frames)"
+        f"{split}/{name}" + ("" if n_frames is None else f" ({n_frames:,} frames)")
         for split, content in copy.dataset.parts.items()
-        for name, frames in content.sets.items()
+        for name, n_frames in content.frames_by_set.items()
         if name not in whole[split]
     )
 
@@ -101,19 +102,28 @@ def _absent(copy: LocalCopy) -> str:
 def _state(copy: LocalCopy) -> str:
     if copy.faults:
         return f"damaged: {', '.join(copy.faults)}"
+    n_here, n_frames = copy.n_frames, copy.dataset.n_frames
     if copy.complete:
-        return f"complete, {_frames(copy)}"
+        return "complete" if n_frames is None else f"complete, {n_frames:,} frames"
     if copy.here:
-        return f"in part, {copy.n_frames:,} of {_frames(copy)}"
+        return "in part" if n_here is None or n_frames is None else f"in part, {n_here:,} of {n_frames:,} frames"
     return "not here"
 
 
-def _frames(copy: LocalCopy) -> str:
-    return f"{copy.dataset.n_frames:,} frames"
+def _frames_by_split(dataset: PublishedDataset) -> dict[str, int | None]:
+    return {name: dataset.n_frames_of(name) for name in dataset.parts}
 
 
-def _frames_by_split(dataset: PublishedDataset) -> dict[str, int]:
-    return {name: split.n_frames for name, split in dataset.parts.items()}
+def _n_atoms(dataset: PublishedDataset) -> str:
+    if dataset.n_atoms is None:
+        return "?"
+    smallest, largest = dataset.n_atoms
+    return str(smallest) if smallest == largest else f"{smallest} to {largest}"
+
+
+def _n_bytes(dataset: PublishedDataset) -> int | None:
+    sizes = [file.facts.size for file in dataset.files()]
+    return None if None in sizes else sum(size for size in sizes if size is not None)
 
 
 def _record(copy: LocalCopy) -> dict[str, Any]:
@@ -123,7 +133,7 @@ def _record(copy: LocalCopy) -> dict[str, Any]:
         **dataset.model_dump(exclude={"parts", "url"}),
         "frames": _frames_by_split(dataset),
         "frames_here": {split: copy.n_frames_of(split) for split in dataset.parts},
-        "bytes": sum(file.facts.size for file in dataset.files()),
+        "bytes": _n_bytes(dataset),
         "folder": str(copy.folder),
         "state": state,
         "faults": copy.faults,
@@ -143,11 +153,11 @@ def _print_table(copies: list[LocalCopy]) -> None:
         dataset = copy.dataset
         cells = (
             dataset.name,
-            dataset.summary,
-            "\n".join(f"{n_frames:,} {split}" for split, n_frames in _frames_by_split(dataset).items()),
-            str(dataset.n_atoms),
+            "\n".join(filter(None, [dataset.summary, dataset.theory])),
+            "\n".join(f"{'?' if n is None else f'{n:,}'} {split}" for split, n in _frames_by_split(dataset).items()),
+            _n_atoms(dataset),
             "\n".join(dataset.labels),
-            f"{dataset.source}\n{dataset.revision[:12]}, {dataset.licence}",
+            "\n".join(filter(None, [dataset.source, f"{dataset.revision[:12]}, {dataset.licence}", dataset.citation])),
             _state(copy),
         )
         table.add_row(*map(escape, cells))
@@ -155,6 +165,6 @@ def _print_table(copies: list[LocalCopy]) -> None:
     if copies:
         click.echo(f"stored in {copies[0].folder.parent}")
     click.echo(
-        "`elmlff data get NAME` downloads a dataset; use it with --data NAME and --test NAME/test; 'methane' is "
-        "part of elmlff"
+        "`elmlff data get NAME` downloads a dataset; use it with --data NAME and, where it has a test split, --test "
+        "NAME/test; 'methane' is part of elmlff"
     )

@@ -19,8 +19,9 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.structures import check_geometry
 from elmlff_core.data.labels import GrowingDataset, LabelKeys, dataset_from_structures
+from elmlff_core.data.mlearn import read_mlearn
 from elmlff_core.data.published.catalogue import load_catalogue
-from elmlff_core.data.published.local_copy import split_folder
+from elmlff_core.data.published.local_copy import split_content
 from elmlff_core.errors import DataError, did_you_mean
 
 EMBEDDED = {"methane": "methane.extxyz"}
@@ -48,7 +49,7 @@ def read_dataset(source: str | Path, keys: LabelKeys | None = None) -> Dataset:
             return dataset_from_structures(_read_with_ase(path), f"embedded:{source}", keys)
     path = Path(source).expanduser()
     if not path.exists():
-        return _read_published(str(source))
+        return _read_published(str(source), keys)
     if path.is_dir():
         return read_deepmd(path)
     return dataset_from_structures(_read_with_ase(path), str(source), keys)
@@ -64,7 +65,7 @@ def read_structures(source: str | Path) -> list[Atoms]:
     return list(read_dataset(source).structures)
 
 
-def _read_published(source: str) -> Dataset:
+def _read_published(source: str, keys: LabelKeys | None) -> Dataset:
     """Read one split of a published dataset by its name; raise DataError if nothing has that name."""
     catalogue = load_catalogue()
     name, _, split = source.partition("/")
@@ -77,8 +78,14 @@ def _read_published(source: str) -> Dataset:
     split = split or next(iter(dataset.parts))
     if split not in dataset.parts:
         raise DataError(f"'{dataset.name}' has no split '{split}'{did_you_mean(split, dataset.parts)}")
-    folder, title = split_folder(dataset, split)
-    return replace(read_deepmd(folder), source=title)
+    path, title = split_content(dataset, split)
+    match dataset.parts[split].format:
+        case "deepmd/npy":
+            return replace(read_deepmd(path), source=title)
+        case "extxyz":
+            return dataset_from_structures(_read_with_ase(path), title, keys)
+        case "mlearn-json":  # not its extxyz copy, whose numbers are rounded, and whose content no hash pins
+            return dataset_from_structures(read_mlearn(path), title)
 
 
 class _EndingText(io.TextIOWrapper):

@@ -1,8 +1,8 @@
-"""Write predictions to an extxyz file that ASE reads: energies, forces and stresses, and uncertainties."""
+"""Write structures to an extxyz file that ASE reads: with labels, or with predictions and their uncertainties."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import ase.io
@@ -52,5 +52,16 @@ def write_predictions(
         if energy_std is not None:
             copy.info["energy_std"] = float(energy_std[index])
         predicted.append(copy)
+    write_structures(predicted, path)
+
+
+def write_structures(structures: Iterable[Atoms], path: Path) -> None:
+    """Write structures with what their arrays, ``info`` and calculators hold.
+
+    Raises
+    ------
+    ElmlffError
+        `path` cannot be written; what was there before is still there.
+    """
     with replacing(path) as partial:
-        ase.io.write(partial, predicted, format="extxyz")
+        ase.io.write(partial, list(structures), format="extxyz")

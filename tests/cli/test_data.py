@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.cli.test_listing_commands import BACKENDS, modules_after
-from tests.data.fake_repository import FakeRepository
+from tests.data.fake_repository import FakeRepository, crystals, mlearn_json
 
 Command = Callable[..., CompletedProcess[str]]
 SETTINGS = """
@@ -52,10 +52,16 @@ def test_list_shows_the_data_of_the_paper(elmlff, tmp_path, monkeypatch):
     entries = listed(elmlff, tmp_path)
     assert entries["paper-methane"]["frames"] == {"train": 5009, "test": 500}
     assert entries["paper-methanol-cu100"]["frames"] == {"train": 8106, "test": 500}
-    assert {entry["licence"] for entry in entries.values()} == {"MIT"}
+    assert entries["mlearn-mo"]["frames"] == {"train": 194, "test": 23}
+    assert entries["mlearn-cu"]["frames"] == {"train": None, "test": None}
+    assert entries["mpf-tp"]["frames"] == {"all": 1069}
+    assert {name: entry["licence"] for name, entry in entries.items() if entry["licence"] != "MIT"} == dict.fromkeys(
+        ("mlearn-mo", "mlearn-si", "mlearn-cu", "mlearn-ni"), "BSD-3-Clause"
+    )
+    assert all(entry["theory"] and entry["citation"] for entry in entries.values())
     table = elmlff("data", "list", folder=tmp_path).stdout
     assert "paper-methanol-cu100" in table
-    assert table.count("not here") == 2
+    assert table.count("not here") == len(entries) == 7
     assert not (tmp_path / "none").exists()
 
 
@@ -99,6 +105,24 @@ def test_get_with_output_writes_to_that_folder(elmlff, repository, tmp_path):
     expected = np.load(repository.root / "study/validation_data/set.000/force.npy")
     assert np.array_equal(np.load(tmp_path / "mine/test/set.000/force.npy"), expected)
     assert not (tmp_path / "kept").exists()
+
+
+def test_get_converts_json_files(elmlff, repository, tmp_path):
+    files = {
+        "train": ("data/Cu/training.json", mlearn_json(crystals(6, 0))),
+        "test": ("data/Cu/test.json", mlearn_json(crystals(2, 1))),
+    }
+    repository.add("crystals", "mlearn-json", files, {"train": 6})
+    done = elmlff("data", "get", "crystals", "--output", "mine", folder=tmp_path)
+    assert "crystals: complete, in mine\n" in done.stdout  # the number of test structures is not known
+    assert "cite: A. Author, 2020\n" in done.stdout
+    use = "elmlff stack --data mine/train/training.extxyz --test mine/test/test.extxyz"
+    assert f"use: {use}\n" in done.stdout
+    (tmp_path / "elmlff.toml").write_text(SETTINGS)
+    ran = elmlff(*use.split()[1:], "--meta", "mean", "--output", "run", folder=tmp_path)
+    assert "5 training, 1 validation and 2 test structures" in ran.stdout
+    entry = listed(elmlff, tmp_path)["crystals"]
+    assert (entry["state"], entry["frames"], entry["bytes"]) == ("not here", {"train": 6, "test": None}, None)
 
 
 def test_get_from_a_folder_reports_missing_sets(elmlff, repository, tmp_path):

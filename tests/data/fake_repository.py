@@ -1,4 +1,4 @@
-"""A small published dataset for tests: its repository on disk, its catalogue, and a server that can fail."""
+"""Small published datasets for tests: their repository on disk, their catalogue, and a server that can fail."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import hashlib
 import http.server
 import json
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 
 SYMBOLS = ["C", "H", "H"]
 BENT = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])  # mean positions, Å
@@ -20,6 +24,45 @@ REMOTE = {"train": "study/training_data", "test": "study/validation_data"}
 def blob(content: bytes) -> str:
     """Return the hash that `git hash-object` gives."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def crystals(n_structures: int, seed: int) -> list[Atoms]:
+    """Make rattled copper crystals with labels that are random."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(n_structures):
+        atoms = bulk("Cu", cubic=True)
+        atoms.rattle(0.05, rng=rng)
+        atoms.calc = SinglePointCalculator(atoms, energy=rng.normal(), forces=0.1 * rng.normal(size=(4, 3)))
+        found.append(atoms)
+    return found
+
+
+def mlearn_json(structures: Sequence[Atoms]) -> bytes:
+    """Return labelled structures in the form of the JSON files of mlearn, with the keys that nothing needs."""
+    return json.dumps([mlearn_entry(atoms) for atoms in structures]).encode()
+
+
+def mlearn_entry(atoms: Atoms) -> dict[str, Any]:
+    """Return one labelled structure in the form of the JSON files of mlearn; its stress is wrong."""
+    places = zip(atoms.symbols, atoms.get_scaled_positions(wrap=False), atoms.positions, strict=True)
+    sites = [
+        {"species": [{"element": symbol, "occu": 1}], "abc": list(abc), "xyz": list(xyz), "label": symbol}
+        for symbol, abc, xyz in places
+    ]
+    return {
+        "structure": {
+            "@module": "pymatgen.core.structure", "@class": "Structure", "charge": None,
+            "lattice": {"matrix": atoms.cell.tolist(), "a": 0.0, "volume": 0.0}, "sites": sites,
+        },
+        "num_atoms": len(atoms),
+        "outputs": {
+            "energy": atoms.get_potential_energy(), "forces": atoms.get_forces().tolist(),
+            "virial_stress": [1e3, 2e3, 3e3, 4e3, 5e3, 6e3],
+        },
+        "element": atoms.get_chemical_symbols()[0], "group": atoms.info.get("group", ""), "tag": "train",
+        "description": "of a test",
+    }  # fmt: skip
 
 
 class FakeRepository:
@@ -51,11 +94,27 @@ class FakeRepository:
 
     def write_catalogue(self, splits: dict[str, Any]) -> None:
         dataset = {
-            "name": f"paper-{self.short_name}", "short_name": self.short_name, "summary": "a fluid", "n_atoms": 3,
+            "name": f"paper-{self.short_name}", "short_name": self.short_name, "summary": "a fluid", "n_atoms": [3, 3],
             "labels": ["energy", "forces"], "source": "https://example.org/fluid", "revision": "0" * 40,
             "url": self.url, "licence": "MIT", "parts": splits,
         }  # fmt: skip
-        self.catalogue.write_text(json.dumps({"format_version": 1, "datasets": [dataset]}))
+        self.catalogue.write_text(json.dumps({"format_version": 2, "datasets": [dataset]}))
+
+    def add(self, name: str, format_name: str, files: dict[str, tuple[str, bytes]], frames: dict[str, int]) -> None:
+        """Add a dataset of one file, (path, content), for each split; without a number of frames, it has no size."""
+        parts: dict[str, Any] = {}
+        for split, (path, content) in files.items():
+            (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / path).write_bytes(content)
+            facts = {"git_blob": blob(content), **({"size": len(content)} if split in frames else {})}
+            parts[split] = {"format": format_name, "path": path, "facts": facts, "frames": frames.get(split)}
+        catalogue = json.loads(self.catalogue.read_text())
+        catalogue["datasets"].append({
+            "name": name, "summary": "crystals", "theory": "of tests", "labels": ["energy", "forces"],
+            "source": "https://example.org/crystals", "revision": "1" * 40, "url": self.url, "licence": "BSD-3-Clause",
+            "citation": "A. Author, 2020", "parts": parts,
+        })  # fmt: skip
+        self.catalogue.write_text(json.dumps(catalogue))
 
     def _write_split(self, name: str, seed: int) -> dict[str, Any]:
         rng = np.random.default_rng(seed)
@@ -69,6 +128,7 @@ class FakeRepository:
         (folder / "type.raw").write_text("0\n1\n1\n")
         (folder / "type_map.raw").write_text("C\nH\n")
         return {
+            "format": "deepmd/npy",
             "folder": REMOTE[name],
             "types": _facts(folder),
             "sets": {s: {"frames": n, "files": _facts(folder / s)} for s, n in FRAMES[name].items()},

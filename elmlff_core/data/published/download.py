@@ -35,14 +35,14 @@ class _ByteCounter:
     def close(self) -> None: ...
 
 
-def download(url: str, target: Path, size: int, report: Callable[[int], None]) -> None:
+def download(url: str, target: Path, size: int | None, report: Callable[[int], None]) -> None:
     """Download `url` to `target`; the caller must check the contents.
 
     Parameters
     ----------
     url : address of one file
     target : file to write; it is incomplete if the connection breaks
-    size : expected size, bytes, for messages
+    size : expected size, bytes, for messages; None if it is not known
     report : called with the number of bytes received so far
 
     Raises
@@ -54,19 +54,19 @@ def download(url: str, target: Path, size: int, report: Callable[[int], None]) -
     import requests
 
     counter = _ByteCounter(report)
+    expected = "" if size is None else f", expected {size} bytes"
     try:
         pooch.HTTPDownloader(progressbar=counter, chunk_size=CHUNK, timeout=TIMEOUT)(url, str(target), None)
     except requests.HTTPError as error:
-        raise DataError(
-            f"{url}: {_refusal(error.response)}, expected {size} bytes; {_remedy(error.response)}"
-        ) from error
+        raise DataError(f"{url}: {_refusal(error.response)}{expected}; {_remedy(error.response)}") from error
     except requests.exceptions.ChunkedEncodingError as error:
         received = _n_received(error, target)
-        raise DataError(f"{url}: the connection broke after {received} of {size} bytes; {KEPT}") from error
+        of_all = "" if size is None else f" of {size}"
+        raise DataError(f"{url}: the connection broke after {received}{of_all} bytes; {KEPT}") from error
     except requests.RequestException as error:
         raise DataError(
-            f"cannot reach {urlsplit(url).netloc} for {url}, expected {size} bytes: {_reason(error)}; check the "
-            f"network, or name a folder that has the data with --from; {KEPT}"
+            f"cannot reach {urlsplit(url).netloc} for {url}{expected}: {_reason(error)}; check the network, or name a "
+            f"folder that has the data with --from; {KEPT}"
         ) from error
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import platformdirs
 
-from elmlff_core.data.published.catalogue import Facts, PublishedDataset, PublishedFile
+from elmlff_core.data.published.catalogue import Facts, PublishedDataset, PublishedFile, total_frames
 from elmlff_core.errors import DataError
 
 
@@ -43,8 +43,9 @@ def fault(path: Path, facts: Facts) -> str:
     if found == facts.git_blob:
         return ""
     size = path.stat().st_size
-    difference = "is truncated" if size < facts.size else "is not the published file"
-    return f"{difference}: {size} bytes with git hash {found}, expected {facts.size} bytes with {facts.git_blob}"
+    difference = "is not the published file" if facts.size is None or size >= facts.size else "is truncated"
+    expected = "git hash" if facts.size is None else f"{facts.size} bytes with"
+    return f"{difference}: {size} bytes with git hash {found}, expected {expected} {facts.git_blob}"
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,23 @@ class LocalCopy:
         return not self.missing and not self.faults
 
     @property
-    def n_frames(self) -> int:
-        """Number of frames in all complete sets."""
-        return sum(self.n_frames_of(split) for split in self.dataset.parts)
+    def splits(self) -> list[str]:
+        """Names of the splits with at least one complete set."""
+        return [split for split, names in whole_sets(self.dataset, self.here).items() if names]
 
-    def n_frames_of(self, split: str) -> int:
-        """Return the number of frames in the complete sets of one split."""
-        sets = self.dataset.parts[split].sets
-        return sum(sets[name].frames for name in whole_sets(self.dataset, self.here)[split])
+    @property
+    def n_frames(self) -> int | None:
+        """Number of frames in all complete sets, None if that of a set is not known."""
+        return total_frames(self.n_frames_of(split) for split in self.dataset.parts)
+
+    def n_frames_of(self, split: str) -> int | None:
+        """Return the number of frames in the complete sets of one split, None if that of a set is not known."""
+        frames = self.dataset.parts[split].frames_by_set
+        return total_frames(frames[name] for name in whole_sets(self.dataset, self.here)[split])
+
+    def path_of(self, split: str) -> Path:
+        """Return the path of one split for ``--data`` and for other programs: a folder or an extxyz file."""
+        return self.folder / split / self.dataset.parts[split].for_users
 
     def require_no_faults(self) -> None:
         """Raise DataError if a file differs from the published one; the message names the first such file."""
@@ -113,19 +123,15 @@ def _is_file(folder: Path, file: PublishedFile) -> bool:
 def whole_sets(dataset: PublishedDataset, paths: Iterable[str]) -> dict[str, list[str]]:
     """Return the names of complete sets, by split: all their files, including types of atoms, are among `paths`."""
     paths = set(paths)
+    lacking = {(file.split, file.set_name) for file in dataset.files() if file.path not in paths}
     return {
-        name: [
-            set_name
-            for set_name, frames in split.sets.items()
-            if paths.issuperset(f"{name}/{set_name}/{file}" for file in frames.files)
-            and paths.issuperset(f"{name}/{file}" for file in split.types)
-        ]
+        name: [] if (name, "") in lacking else [found for found in split.frames_by_set if (name, found) not in lacking]
         for name, split in dataset.parts.items()
     }
 
 
-def split_folder(dataset: PublishedDataset, split: str) -> tuple[Path, str]:
-    """Return the folder of one split in the local copy of a dataset, and its name for messages.
+def split_content(dataset: PublishedDataset, split: str) -> tuple[Path, str]:
+    """Return the folder or file of one split in the local copy of a dataset, and its name for messages.
 
     Raises
     ------
@@ -136,8 +142,7 @@ def split_folder(dataset: PublishedDataset, split: str) -> tuple[Path, str]:
     copy = examine(dataset, default_folder(dataset))
     copy.require_no_faults()
     name = f"{dataset.name}/{split}"
-    n_frames, n_published = copy.n_frames_of(split), dataset.parts[split].n_frames
-    if not n_frames:
+    if split not in copy.splits:
         raise DataError(f"'{name}' is not in {copy.folder}: `elmlff data get {dataset.name}` fetches it")
     folder = copy.folder / split
     complete = whole_sets(dataset, copy.here)[split]
@@ -146,6 +151,7 @@ def split_folder(dataset: PublishedDataset, split: str) -> tuple[Path, str]:
             f"{folder / others[0]} is not a complete set of {name}: if it was published, `elmlff data get "
             f"{dataset.name}` fetches its missing files; if it was not published, remove it"
         )
-    if n_frames < n_published:
+    if len(complete) < len(dataset.parts[split].frames_by_set):
+        n_frames, n_published = copy.n_frames_of(split), dataset.n_frames_of(split)
         name += f" ({', '.join(complete)} alone: {n_frames} of {n_published} frames)"
-    return folder, name
+    return folder / dataset.parts[split].content, name

@@ -10,7 +10,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from elmlff_core.contracts.progress import Progress, Reporter
-from elmlff_core.data.published.catalogue import PublishedDataset, PublishedFile
+from elmlff_core.data.published.catalogue import FileSplit, PublishedDataset, PublishedFile
+from elmlff_core.data.published.conversion import convert
 from elmlff_core.data.published.download import download
 from elmlff_core.data.published.local_copy import LocalCopy, default_folder, examine, fault, git_blob, whole_sets
 from elmlff_core.errors import DataError, ElmlffError
@@ -28,7 +29,8 @@ def obtain(
     """Get the files of `dataset` that are not in `folder` yet.
 
     Finished files are kept, so that a second call resumes an interrupted one.  A file that differs from the published
-    one is never overwritten.  If all files are present, nothing is written and no network is needed.
+    one is never overwritten.  If all files are present, nothing is written and no network is needed.  Files that only
+    elmlff reads get an extxyz file beside them.
 
     Parameters
     ----------
@@ -48,6 +50,7 @@ def obtain(
     copy = examine(dataset, folder)
     copy.require_no_faults()
     if copy.complete:
+        convert(copy)
         return copy
     fetches = dict(_fetches(copy, origin, reporter))
     if fetches:
@@ -55,7 +58,9 @@ def obtain(
             # Another process may have got some of the files while this one waited for the lock.
             missing = [file for file in examine(dataset, folder).missing if file.path in fetches]
             _fetch_all(missing, fetches, folder, f"{dataset.name}: getting {len(missing)} files", reporter)
-    return examine(dataset, folder)
+    copy = examine(dataset, folder)
+    convert(copy)
+    return copy
 
 
 def _fetches(copy: LocalCopy, origin: Path | None, reporter: Reporter) -> Iterator[tuple[str, Fetch]]:
@@ -69,8 +74,9 @@ def _fetches(copy: LocalCopy, origin: Path | None, reporter: Reporter) -> Iterat
     for path in sorted(found.keys() - usable):
         reporter.warn(f"{found[path]} is left out: other files of its set are not in {origin}")
     if not found or not usable:
-        expected = " or ".join(_split_folders(copy.dataset, next(iter(copy.dataset.parts))))
-        raise DataError(f"no complete set of {copy.dataset.name} is in {origin}: expected one below {expected} in it")
+        name, split = next(iter(copy.dataset.parts.items()))
+        expected = " or ".join(str(Path(folder) / split.content) for folder in _split_folders(copy.dataset, name))
+        raise DataError(f"no complete set or file of {copy.dataset.name} is in {origin}: expected {expected} in it")
     for file in copy.missing:
         if file.path in usable:
             yield file.path, _copying(found[file.path])
@@ -91,16 +97,17 @@ def _copying(source: Path) -> Fetch:
 def _fetch_all(
     files: list[PublishedFile], fetches: dict[str, Fetch], folder: Path, title: str, reporter: Reporter
 ) -> None:
-    done, total = 0, sum(file.facts.size for file in files)
+    done, total = 0, sum(file.facts.size or 0 for file in files)  # a file of unknown size does not move the bar
     with reporter.progress(title) as progress:
         for file in files:
+            size = file.facts.size or 0
 
-            def report(n_bytes: int, before: int = done, file: PublishedFile = file) -> None:
-                progress(Progress(before + min(n_bytes, file.facts.size), total, file.path))
+            def report(n_bytes: int, before: int = done, size: int = size, path: str = file.path) -> None:
+                progress(Progress(before + min(n_bytes, size), total, path))
 
             report(0)
             _fetch(file, folder / file.path, fetches[file.path], report)
-            done += file.facts.size
+            done += size
             progress(Progress(done, total, file.path))
 
 
@@ -160,24 +167,29 @@ def _found_in(origin: Path, dataset: PublishedDataset) -> dict[str, Path]:
 
 def _candidates(origin: Path, dataset: PublishedDataset, file: PublishedFile) -> Iterator[Path]:
     """Yield paths that may hold this file: the path itself, then the same name in sets with other numbers."""
-    for folder in _split_folders(dataset, file.split):
-        if (origin / folder).is_dir():
-            inside = Path(file.path).relative_to(file.split)
-            others = sorted((origin / folder).glob(f"set.*/{inside.name}")) if file.set_name else []
-            yield from filter(Path.is_file, [origin / folder / inside, *others])
+    inside = Path(file.path).relative_to(file.split)
+    for folder in (origin / name for name in _split_folders(dataset, file.split)):
+        others = sorted(folder.glob(f"set.*/{inside.name}")) if len(inside.parts) > 1 else []
+        if found := [path for path in (folder / inside, *others) if path.is_file()]:
+            yield from found
             return
 
 
 def _split_folders(dataset: PublishedDataset, split: str) -> tuple[str, ...]:
-    """Return the possible paths of a split in a folder to copy from: those of the repository and of `obtain`."""
-    return dataset.parts[split].folder, f"{dataset.name}/{split}", f"{dataset.short_name}/{split}", split
+    """Return the possible paths of a split in a folder to copy from: those of the repository and of `obtain`.
+
+    A split that is one file may also lie in a folder with the name of the dataset, or in the folder itself.
+    """
+    part = dataset.parts[split]
+    folders = (part.folder, *(f"{name}/{split}" for name in dataset.names), split)
+    return (*folders, *dataset.names, "") if isinstance(part, FileSplit) else folders
 
 
 def _nearest(path: Path, file: PublishedFile, files: list[PublishedFile]) -> PublishedFile:
     """Guess the published file that a damaged file was: same name, same split, and the most similar size."""
     size, name = path.stat().st_size, Path(file.path).name
     candidates = [other for other in files if other.split == file.split and Path(other.path).name == name]
-    return min(candidates, key=lambda other: abs(other.facts.size - size))
+    return min(candidates, key=lambda other: abs((other.facts.size or 0) - size))
 
 
 def _of_whole_sets(dataset: PublishedDataset, paths: Iterable[str]) -> set[str]:

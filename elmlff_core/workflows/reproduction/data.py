@@ -37,7 +37,7 @@ def study_data(study: Study, origin: Path | None, reporter: Reporter) -> dict[st
             copy = obtain(dataset, origin=origin, reporter=reporter)
         except DataError as error:
             copy = examine(dataset, default_folder(dataset))
-            if not copy.n_frames_of("train"):
+            if "train" not in copy.splits:
                 raise
             reporter.warn(f"{error}; continuing with the frames on this machine")
     for split, (n_frames, n_published) in _frames(copy).items():
@@ -45,7 +45,7 @@ def study_data(study: Study, origin: Path | None, reporter: Reporter) -> dict[st
             reporter.warn(
                 f"{dataset.name}/{split}: only {n_frames} of {n_published} published frames are on this machine"
             )
-    return {"train": dataset.name, **({"test": f"{dataset.name}/test"} if copy.n_frames_of("test") else {})}
+    return {"train": dataset.name, **({"test": f"{dataset.name}/test"} if "test" in copy.splits else {})}
 
 
 def frames_here(study: Study) -> dict[str, tuple[int, int]]:
@@ -54,4 +54,5 @@ def frames_here(study: Study) -> dict[str, tuple[int, int]]:
 
 
 def _frames(copy: LocalCopy) -> dict[str, tuple[int, int]]:
-    return {name: (copy.n_frames_of(name), split.n_frames) for name, split in copy.dataset.parts.items()}
+    numbers = {name: (copy.n_frames_of(name), copy.dataset.n_frames_of(name)) for name in copy.dataset.parts}
+    return {name: (here, total) for name, (here, total) in numbers.items() if here is not None and total is not None}
