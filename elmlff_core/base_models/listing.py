@@ -17,7 +17,7 @@ from elmlff_core.base_models.named import (
     trained_checkpoint,
     with_base_models,
 )
-from elmlff_core.environments.folder import environment_named, find
+from elmlff_core.environments.folder import environment_named, is_ready
 from elmlff_core.errors import ElmlffError
 from elmlff_core.files import read_record
 from elmlff_core.plugins.registry import registry
@@ -111,7 +111,7 @@ def _entry(config: Config, name: str, models_folder: Path, load: bool) -> ModelE
         settings = model_settings(config, name)
         entry.adapter, entry.python = settings.adapter, settings.python or ""
         environment = environment_named(settings.python)
-        if environment in registry().environments and find(environment) is None:
+        if environment in registry().environments and not is_ready(environment):
             entry.state = "no environment"
             entry.problem = f"make it with `elmlff env create {environment}`"
             return entry

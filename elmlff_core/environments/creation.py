@@ -18,7 +18,7 @@ from packaging.specifiers import SpecifierSet
 
 from elmlff_core.contracts.hookspecs import EnvironmentRecipe
 from elmlff_core.contracts.progress import Progress, ProgressCallback
-from elmlff_core.environments.folder import RECORD, Environment, environments_folder, find, interpreter_in
+from elmlff_core.environments.folder import NAME, RECORD, Environment, environments_folder, find, interpreter_in
 from elmlff_core.errors import ElmlffError
 from elmlff_core.files import write_record
 
@@ -90,7 +90,7 @@ def remove(name: str) -> Path:
     """Remove the environment `name`, whole or in part, and return its folder; ElmlffError if there is none."""
     root = environments_folder()
     folder = root / name
-    if not folder.is_dir() or folder.parent != root:
+    if not NAME.fullmatch(name) or not folder.is_dir():
         raise ElmlffError(f"there is no environment '{name}' in {root}: `elmlff env list` shows those that are there")
     try:
         with FileLock(root / f"{name}.lock", timeout=0):
@@ -116,7 +116,7 @@ def _install(
     python = str(interpreter_in(folder))
     total = max(1, int(recipe.gigabytes * 1000))
     with _temporary_folder(folder) as temporary, _watched(folder, total, progress):
-        environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+        environment = foreign_environment()
         environment["TMPDIR"] = str(temporary)  # where pip downloads: its progress then shows
         if uv:
             _run([uv, "venv", "--python", interpreter, "--allow-existing", str(folder)], environment, recipe.name)
@@ -193,6 +193,11 @@ def _check_space(recipe: EnvironmentRecipe, root: Path) -> None:
             f"environment '{recipe.name}' needs about {needed:.1f} GB to be made, {root} has {free:.1f} GB left: make "
             "space, or set ELMLFF_ENVIRONMENTS to a folder on another disk"
         )
+
+
+def foreign_environment() -> dict[str, str]:
+    """Return the environment variables for programs of another interpreter."""
+    return {name: value for name, value in os.environ.items() if name not in FOREIGN}
 
 
 def _version(python: str) -> str:

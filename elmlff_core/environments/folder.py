@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
 import platformdirs
+from packaging.requirements import Requirement
 
 from elmlff_core.errors import ElmlffError, ForceFieldError
 from elmlff_core.files import read_record
+from elmlff_core.plugins.registry import registry
+from elmlff_core.plugins.requirements import installed_version
 
 PREFIX = "env:"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")  # a name leads to no other folder
@@ -89,7 +93,10 @@ def environment_named(python: str | None) -> str | None:
 
 
 def interpreter_of(python: str, model: str) -> str:
-    """Return the interpreter that the setting `python` of `model` means: in an environment, or as it is.
+    """Return the interpreter that the setting `python` of `model` means.
+
+    Of an environment it is the interpreter there, or the current one if the environment was not made and its packages
+    are installed here.  Any other setting is returned as it is.
 
     Raises
     ------
@@ -99,10 +106,28 @@ def interpreter_of(python: str, model: str) -> str:
     name = environment_named(python)
     if name is None:
         return python
-    found = find(name)
-    if found is None:
-        raise ForceFieldError(
-            f"model '{model}' runs in the environment '{name}', which is not here: make it with "
-            f"`elmlff env create {name}`, or say --create-environments"
-        )
-    return str(found.python)
+    if (found := find(name)) is not None:
+        return str(found.python)
+    if is_met_here(name):
+        return sys.executable
+    raise ForceFieldError(
+        f"model '{model}' runs in the environment '{name}', which is not here: make it with "
+        f"`elmlff env create {name}`, or say --create-environments"
+    )
+
+
+def is_ready(name: str) -> bool:
+    """Return whether base models of the environment `name` can run: it was made, or its packages are installed here."""
+    return find(name) is not None or is_met_here(name)
+
+
+def is_met_here(name: str) -> bool:
+    """Return whether the packages of the environment `name` are installed in that of this process."""
+    if name not in registry().environments:
+        return False
+    for text in registry().environment(name).requirements:
+        requirement = Requirement(text)
+        version = installed_version(requirement.name)
+        if version is None or not requirement.specifier.contains(version, prereleases=True):
+            return False
+    return True

@@ -6,11 +6,12 @@ import subprocess
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from elmlff_core.environments.folder import environments_folder, find, installed
+from elmlff_core.environments.creation import foreign_environment
+from elmlff_core.environments.folder import environments_folder, find, installed, is_met_here
 from elmlff_core.errors import PluginError
 from elmlff_core.plugins.registry import registry
 
-State = Literal["ready", "not here", "outdated", "incomplete", "no recipe"]
+State = Literal["ready", "not here", "not needed", "outdated", "incomplete", "no recipe"]
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,9 @@ class EnvironmentEntry:
     Attributes
     ----------
     name, summary : of the recipe; the summary is "" if no plugin has one
-    state : ``ready``; ``not here``; ``outdated`` if the recipe has other requirements now; ``incomplete`` if its
-        creation was interrupted; ``no recipe`` if the plugin that had one is not installed any more
+    state : ``ready``; ``not here``; ``not needed`` if its packages are installed beside elmlff; ``outdated`` if the
+        recipe has other requirements now; ``incomplete`` if its creation was interrupted; ``no recipe`` if the plugin
+        that had one is not installed any more
     models : presets that run in it
     requirements : of the recipe, or as installed if there is none
     gigabytes : space that it takes, or about will take
@@ -63,7 +65,7 @@ def _of_recipe(name: str) -> EnvironmentEntry:
     recipe = registry().environment(name)
     folder = environments_folder() / name
     made = find(name)
-    state: State = "incomplete" if folder.is_dir() else "not here"
+    state: State = "incomplete" if folder.is_dir() else "not needed" if is_met_here(name) else "not here"
     gigabytes = recipe.gigabytes
     if made is not None:
         state = "ready" if made.record["requirements"] == list(recipe.requirements) else "outdated"
@@ -94,6 +96,6 @@ def broken_requirements(name: str) -> str:
     made = find(name)
     assert made is not None
     command = [str(made.python), "-m", "pip", "check"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = subprocess.run(command, capture_output=True, text=True, check=False, env=foreign_environment())
     no_pip = "No module named pip" in found.stderr  # uv makes environments without it
     return "" if found.returncode == 0 or no_pip else found.stdout.strip()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.environments.creation import create
-from elmlff_core.environments.folder import Environment, environment_named, environments_folder, find
+from elmlff_core.environments.folder import Environment, environment_named, environments_folder, find, is_ready
 from elmlff_core.environments.listing import models_in
 from elmlff_core.plugins.registry import registry
 
@@ -37,5 +37,5 @@ def make_missing(pythons: Iterable[str | None], reporter: Reporter) -> None:
     """Make the environments that the settings `python` of base models name and that are not there."""
     names = [name for python in pythons if (name := environment_named(python)) is not None]
     for name in dict.fromkeys(names):
-        if find(name) is None:
+        if not is_ready(name):
             make_environment(name, reporter)

@@ -17,6 +17,7 @@ from tests.fuzz.workplace import Workplace
 
 BAD = ("unexpected", "native crash", "hang", "silent wrong result")
 OUTCOMES = ("clean error", "success", *BAD)
+HISTORY = ("finished before", "trained before", "to be trained")  # lines that say what was there already
 VARYING = ("seconds", "costs", "sha256", "fits", "n_parameters", "versions")  # what differs between equal runs
 # What a damaged file must not do: `same`, change the result of a command that succeeds; `error`, let it succeed.
 Oracle = Literal["any", "same", "error"]
@@ -116,7 +117,7 @@ class Judge:
             try:
                 return without_varying(json.loads(ending.stdout))
             except ValueError:
-                return [line for line in ending.stdout.splitlines() if "finished before" not in line]
+                return [line for line in ending.stdout.splitlines() if not any(text in line for text in HISTORY)]
         path = self.workplace.folder / case.result
         if not path.exists():  # the command had nothing to compute, as with --help
             return None
