@@ -17,8 +17,10 @@ from elmlff_core.contracts.structures import check_geometry
 from elmlff_core.errors import ElmlffError, ForceFieldError
 from elmlff_core.worker.errors import WorkerError
 
-# Atoms in one call of a base model: enough for the batches of backends, few enough that an interruption costs seconds.
-CHUNK_ATOMS = 16384
+# Atoms in one call of a base model: enough for the batches of backends, few enough that progress is shown and that an
+# interruption costs seconds, even with a universal model that takes 10 ms an atom on a CPU.  It does not depend on the
+# time that a call takes, because some backends round differently in other batches.
+CHUNK_ATOMS = 1024
 
 
 def cached_prediction(

@@ -108,11 +108,7 @@ def test_a_stack_names_the_environment_and_no_path(tiny, tmp_path, monkeypatch):
     main(["stack", "--models", "tiny-emt,nep-free", "--set", "models.nep-free.adapter=ase",
           "--set", 'models.nep-free.options.calculator="ase.calculators.emt:EMT"', "--meta", "linear",
           "--data", str(labelled(tmp_path)), "--output", "run"])  # fmt: skip
-    record = (
-        json.loads((tmp_path / "run" / "stack" / "stack.json").read_text())
-        if (tmp_path / "run" / "stack").exists()
-        else json.loads((tmp_path / "run" / "stack.json").read_text())
-    )
+    record = json.loads((tmp_path / "run" / "stack.json").read_text())
     assert record["base_models"][0]["worker"]["python"] == "env:tiny"
     assert str(tmp_path) not in json.dumps(record["base_models"])
     store_path().unlink()

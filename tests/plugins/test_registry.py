@@ -40,7 +40,7 @@ def test_presets_and_clashes_are_loaded(monkeypatch):
 @pytest.mark.parametrize(
     ("hook", "record", "reason"),
     [
-        ("elmlff_presets", Preset("9", "a", "s", {}), "Preset.name is '9', expected letters"),
+        ("elmlff_presets", Preset("-9", "a", "s", {}), "Preset.name is '-9', expected letters"),
         ("elmlff_presets", Preset("a b", "a", "s", {}), "Preset.name is 'a b', expected letters"),
         ("elmlff_presets", Preset("a", "", "s", {}), "Preset.adapter is '', expected the name of an adapter"),
         ("elmlff_presets", Preset("a", "b", None, {}), "Preset.summary is None, expected a string"),
@@ -76,8 +76,8 @@ def test_one_preset_in_place_of_several_is_refused(monkeypatch):
 
 def test_the_error_for_a_module_without_hooks_names_all_hooks(monkeypatch):
     assert load(monkeypatch).reason == (
-        "it defines no hook of elmlff; the hooks are elmlff_force_fields, elmlff_meta_models, elmlff_presets and "
-        "elmlff_package_clashes"
+        "it defines no hook of elmlff; the hooks are elmlff_force_fields, elmlff_meta_models, elmlff_presets, "
+        "elmlff_environments and elmlff_package_clashes"
     )
 
 

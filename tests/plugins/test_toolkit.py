@@ -82,7 +82,19 @@ def test_symbols_follow_the_periodic_table() -> None:
     assert by_atomic_number({"Cu", "O", "H", "C"}) == ["H", "C", "O", "Cu"]
 
 
+TRAINED = [name for name, (preset, _) in registry().presets.items() if preset.budgets]
+
+
 @pytest.mark.parametrize("name", registry().presets)
+def test_a_preset_is_trained_or_brings_its_weights(name: str) -> None:
+    preset = registry().preset(name)
+    record = registry().force_field(preset.adapter)
+    record.options(**preset.options)
+    assert (name in TRAINED) == (record.trainer is not None)
+    assert (name in TRAINED) != bool(preset.level_of_theory)
+
+
+@pytest.mark.parametrize("name", TRAINED)
 @pytest.mark.parametrize("budget", ["quick", "paper"])
 def test_presets_have_valid_options_of_their_adapters(name: str, budget: str) -> None:
     preset = registry().preset(name)
