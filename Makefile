@@ -48,7 +48,7 @@ $(VENV)/installed-pages: pyproject.toml $(VENV)/installed-test
 	touch $@
 
 $(VENV)/installed-docs: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[docs,schnet,nep]"
+	$(BIN)/python -m pip install --quiet --editable ".[docs,schnet,nep,universal]"
 	touch $@
 
 docs: $(VENV)/installed-docs

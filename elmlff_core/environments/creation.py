@@ -26,7 +26,7 @@ POLL_SECONDS = 2.0
 MEGABYTE = 10**6
 TAIL_LINES = 12
 # Of the environment in which elmlff itself runs: they would lead the new interpreter to its packages.
-FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
+FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "MPLBACKEND")
 
 
 def create(

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from elmlff_core.contracts.features import Features
+from elmlff_core.features.guard import Guard
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.evaluation import evaluate_network
 from elmlff_core.graphs.network import Network, NetworkOutputs
@@ -126,7 +127,10 @@ class EGATMeta(NeuralMeta):
         if not self.options.variance:
             return None
         self._check(features)
-        return evaluate_network(self.network, self._graphs(features), _learnt_std)
+        return evaluate_network(self.network, self._graphs(self._prepared(features)), _learnt_std)
+
+    def _fit_guard(self, train: Features) -> Guard | None:
+        return Guard.fit(train) if self.options.guard else None
 
     def _shapes(self, train: Features) -> dict[str, Any]:
         return super()._shapes(train) | {"n_neighbours": mean_neighbours(train, self.options.cutoff)}

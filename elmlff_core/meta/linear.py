@@ -16,6 +16,7 @@ from elmlff_core.contracts.hookspecs import Options
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import FitRequest, check_masks
 from elmlff_core.features.energies import EnergyCombination
+from elmlff_core.features.guard import Guard
 from elmlff_core.features.linear_combination import LinearCombination
 from elmlff_core.files import write_bytes
 
@@ -27,10 +28,12 @@ class LinearOptions(Options):
     ----------
     ridge : shrinks the weights towards the mean of the base models
     nonnegative : whether weights are constrained to be zero or positive
+    guard : whether a base model that is far away from the others is pulled back before it is weighted
     """
 
     ridge: float = Field(0.0, ge=0)
     nonnegative: bool = False
+    guard: bool = True
 
 
 class LinearMeta:
@@ -39,28 +42,36 @@ class LinearMeta:
     def __init__(self, options: LinearOptions) -> None:
         self.options = options
         self.combination: LinearCombination | None = None
+        self.guard: Guard | None = None
         self.energy = EnergyCombination()
 
     def fit(self, request: FitRequest) -> None:
         """Fit in closed form on the training structures; validation structures are not used."""
         check_masks(self, request.masks)
-        self.combination = LinearCombination.fit(request.train, self.options.ridge, self.options.nonnegative)
+        self.guard = Guard.fit(request.train) if self.options.guard else None
+        train = self._guarded(request.train)
+        self.combination = LinearCombination.fit(train, self.options.ridge, self.options.nonnegative)
         self.energy = EnergyCombination.fit(request.train)
 
     def predict(self, features: Features) -> Prediction:
         """Predict combined forces, and energies and stresses of the combination of aligned base energies."""
         assert self.combination is not None, "fit or load first"
-        forces, energy = self.combination.apply(features), self.energy.apply(features)
+        forces, energy = self.combination.apply(self._guarded(features)), self.energy.apply(features)
         return Prediction(features.n_atoms, forces, energy, self.energy.stress(features))
+
+    def _guarded(self, features: Features) -> Features:
+        return features if self.guard is None else self.guard.apply(features)
 
     def save(self, directory: Path) -> None:
         """Write the weights to a safetensors file."""
         assert self.combination is not None, "fit or load first"
         tensors = {"atomic_numbers": self.combination.atomic_numbers, "weights": self.combination.weights}
-        write_bytes(directory / "meta.safetensors", save(tensors | self.energy.tensors()))
+        guard = {} if self.guard is None else self.guard.tensors()
+        write_bytes(directory / "meta.safetensors", save(tensors | guard | self.energy.tensors()))
 
     def load(self, directory: Path) -> None:
         """Read the files that `save` wrote."""
         tensors = load_file(directory / "meta.safetensors")
         self.combination = LinearCombination(tensors["atomic_numbers"], tensors["weights"])
+        self.guard = Guard.from_tensors(tensors)
         self.energy = EnergyCombination.from_tensors(tensors)

@@ -15,6 +15,7 @@ from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import FitRequest, check_masks
 from elmlff_core.features.energies import EnergyCombination
+from elmlff_core.features.guard import Guard
 from elmlff_core.features.linear_combination import LinearCombination
 from elmlff_core.files import write_bytes, write_json
 from elmlff_core.graphs.batch import GraphDataset
@@ -43,6 +44,7 @@ class NeuralMeta:
         self.network: Network | None = None
         self.shapes: dict[str, Any] = {}
         self.energy = EnergyCombination()
+        self.guard: Guard | None = None
 
     @property
     def n_parameters(self) -> int:
@@ -61,6 +63,8 @@ class NeuralMeta:
         )  # imports Lightning, which predictions do not need
 
         check_masks(self, request.masks)
+        # With masks the centre of the guard would give away the base models that are hidden.
+        self.guard = self._fit_guard(request.train) if request.masks is None else None
         train, valid = self._prepared(request.train), self._prepared(request.valid)
         self.energy = self._fit_energy(train)
         self.shapes = self._shapes(train)
@@ -85,7 +89,7 @@ class NeuralMeta:
         """
         assert self.network is not None, "fit or load first"
         self._check(features)
-        forces = evaluate_network(self.network, self._graphs(features))
+        forces = evaluate_network(self.network, self._graphs(self._prepared(features)))
         return Prediction(features.n_atoms, forces, self.energy.apply(features))
 
     def predict_masked(self, features: Features, masks: BaseMasks, subsets: Iterable[int]) -> Iterator[np.ndarray]:
@@ -101,8 +105,9 @@ class NeuralMeta:
         assert self.network is not None, "fit or load first"
         write_json(directory / "meta.json", self.shapes)
         tensors = {f"{NETWORK}{key}": value.cpu().contiguous() for key, value in self.network.state_dict().items()}
-        energy = {key: torch.from_numpy(value) for key, value in self.energy.tensors().items()}
-        write_bytes(directory / "meta.safetensors", save(tensors | energy))
+        arrays = self.energy.tensors() | ({} if self.guard is None else self.guard.tensors())
+        others = {key: torch.from_numpy(value) for key, value in arrays.items()}
+        write_bytes(directory / "meta.safetensors", save(tensors | others))
 
     def load(self, directory: Path) -> None:
         """Read the files that `save` wrote."""
@@ -113,12 +118,17 @@ class NeuralMeta:
             {key.removeprefix(NETWORK): value for key, value in tensors.items() if key.startswith(NETWORK)}
         )
         self.network.eval()
-        energy = {key: value.numpy() for key, value in tensors.items() if key.startswith("energy.")}
-        self.energy = EnergyCombination.from_tensors(energy)
+        arrays = {key: value.numpy() for key, value in tensors.items() if not key.startswith(NETWORK)}
+        self.energy = EnergyCombination.from_tensors(arrays)
+        self.guard = Guard.from_tensors(arrays)
 
     def _prepared(self, features: Features) -> Features:
         """Return the features in the form that this meta-model needs."""
-        return features
+        return features if self.guard is None else self.guard.apply(features)
+
+    def _fit_guard(self, train: Features) -> Guard | None:
+        """Fit the guard, or return None for a meta-model without one."""
+        return None
 
     def _fit_energy(self, train: Features) -> EnergyCombination:
         """Fit the linear combination of aligned base energies."""

@@ -69,10 +69,12 @@ class EGATOptions(AttentionOptions):
         whole periodic cells, and wrong if some atoms of the system are not in the structure
     variance : whether a standard deviation of each force is also learnt, which then replaces the committee spread in
         uncertainties.  The forces do not depend on it
+    guard : whether a base model that is far away from the others is pulled back before the network sees it
     """
 
     remove_net_force: bool = False
     variance: bool = False
+    guard: bool = True
 
 
 class ConservativeOptions(AttentionOptions):

@@ -32,8 +32,9 @@ TAIL_BYTES = 8192
 # end of the log is ever shown.
 MAX_LOG_BYTES = 1 << 20
 MARK_VARIABLE = "ELMLFF_WORKER"  # in the environment of a worker and of all its children
-# With these variables of the parent process, another interpreter would use the wrong standard library.
-FOREIGN_TO_OTHERS = ("PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
+# With these variables of the parent process, another interpreter would use the wrong standard library or, if that is a
+# notebook, a backend of matplotlib that it does not have.
+FOREIGN_TO_OTHERS = ("PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "MPLBACKEND")
 
 
 def find_interpreter(python: str) -> str | None:

@@ -10,6 +10,7 @@ import torch
 
 from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.errors import ElmlffError
+from elmlff_core.features.guard import Guard
 from elmlff_core.features.linear_combination import LinearCombination
 from elmlff_core.features.metrics import force_metrics
 from elmlff_core.graphs import pairs_of_batch
@@ -37,13 +38,14 @@ def error(meta, features) -> float:
 
 def test_it_starts_as_the_linear_combination(tmp_path):
     features = synthetic_features()
-    found = fit(features, features, tmp_path, epochs=0).predict(features).forces
+    found = fit(features, features, tmp_path, epochs=0, options={"guard": False}).predict(features).forces
     assert np.allclose(found, LinearCombination.fit(features).apply(features), atol=1e-6)
 
 
 def test_no_training_makes_it_worse_than_the_linear_combination_on_validation(tmp_path):
     features, valid = synthetic_features(seed=0), synthetic_features(seed=1)
-    combined = LinearCombination.fit(features).apply(valid)
+    guard = Guard.fit(features)
+    combined = LinearCombination.fit(guard.apply(features)).apply(guard.apply(valid))
     at_most = force_metrics(combined, valid.reference_forces, valid.n_atoms).rmse_per_frame
     assert error(fit(features, valid, tmp_path, epochs=2, learning_rate=10.0), valid) <= at_most * (1 + 1e-6)
 

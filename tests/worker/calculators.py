@@ -31,6 +31,15 @@ class Spring(Calculator):
         """Run before each structure."""
 
 
+class OutsideNotebooks(Spring):
+    """Refuses to be made where a notebook has chosen a backend of matplotlib."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        if "MPLBACKEND" in os.environ:
+            raise ValueError(f"MPLBACKEND is {os.environ['MPLBACKEND']}")
+
+
 class Stopwatch(Spring):
     """Takes `seconds` for each structure, and writes the times of start and end to `log`."""
 

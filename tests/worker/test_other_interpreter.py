@@ -168,3 +168,12 @@ def test_a_worker_imports_no_other_module_of_elmlff(bare_python, calculators_for
     found = json.loads(model.force_field._process.tail().splitlines()[-1])
     model.close()
     assert set(found) <= {str(REPOSITORY / module) for module in WORKER_MODULES}
+
+
+def test_variables_of_a_notebook_do_not_reach_another_interpreter(
+    worker, bare_python, calculators_for_others, monkeypatch
+):
+    """Jupyter names a backend of matplotlib that only its own environment has; CHGNet then could not be imported."""
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    model = worker(f"{calculators_for_others}:OutsideNotebooks", python=bare_python)
+    assert len(predict_checked(model, spring(1)).forces) == 5
