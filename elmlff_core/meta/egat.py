@@ -130,7 +130,8 @@ class EGATMeta(NeuralMeta):
         return evaluate_network(self.network, self._graphs(self._prepared(features)), _learnt_std)
 
     def _fit_guard(self, train: Features) -> Guard | None:
-        return Guard.fit(train) if self.options.guard else None
+        # A network can use large deviations, so its limits are wide unless base models explode in training.
+        return Guard.fit(train, cost=-0.05) if self.options.guard else None
 
     def _shapes(self, train: Features) -> dict[str, Any]:
         return super()._shapes(train) | {"n_neighbours": mean_neighbours(train, self.options.cutoff)}

@@ -45,13 +45,14 @@ class SevenNetForceField:
         options: SevenNetOptions = request.options
         with backend_errors(self.name, ADAPTER, f"load SevenNet {options.model}"):
             import torch
-            from sevenn.util import load_checkpoint
+            from sevenn.util import load_checkpoint, pretrained_name_to_path
 
             on_gpu = torch.cuda.is_available() if options.device == "auto" else options.device == "cuda"
             self._device = torch.device("cuda" if on_gpu else "cpu")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # on accelerators that could be installed
-                self._model = load_checkpoint(options.model).build_model()
+                # By its path: a name alone would also mean a file in the current folder, a pickle of whoever made it.
+                self._model = load_checkpoint(pretrained_name_to_path(options.model)).build_model()
             self._model.eval_type_map = torch.tensor(True)
             self._model.set_is_batch_data(True)
             self._model.to(self._device).eval()

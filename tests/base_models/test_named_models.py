@@ -32,7 +32,7 @@ def config_of(**values) -> Config:
 
 def test_the_default_base_models_are_those_of_the_papers_abstract():
     assert default_base_models() == ("dp1", "painn", "nep")
-    assert list(registry().presets) == ["dp1", "dp2", "dp3", "sch1", "sch2", "sch3", "painn", "nep"]
+    assert list(registry().presets)[:8] == ["dp1", "dp2", "dp3", "sch1", "sch2", "sch3", "painn", "nep"]
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def test_models_shows_states(elmlff, project):
     entries = {entry["name"]: entry for entry in json.loads(elmlff("models", "--json", folder=project).stdout)}
     assert list(entries)[:4] == ["metal", "nep", "lost", "odd"]
     assert set(entries) == {"metal", "lost", "odd", *registry().presets}
-    assert (entries["metal"]["state"], entries["metal"]["elements"]) == ("ready", ["Au", "Cu"])
+    assert (entries["metal"]["state"], entries["metal"]["elements"]) == ("ready", ["Cu", "Au"])
     assert entries["nep"]["state"] == "trained"
     assert entries["nep"]["checkpoints"] == ["elmlff-models/nep-0123456789/nep.txt"]
     assert entries["nep"]["cutoff"] == 8.0
@@ -159,8 +159,8 @@ def test_models_lists_presets_in_the_papers_order_and_marks_those_stacked_by_def
     entries = json.loads(elmlff("models", "--json", folder=tmp_path).stdout)
     own = [entry["name"] for entry in entries if entry["source"] == "preset" and not entry["in_stack"]]
     assert [entry["name"] for entry in entries if entry["in_stack"]] == ["dp1", "painn", "nep"]
-    assert own == ["dp2", "dp3", "sch1", "sch2", "sch3"]
-    assert {entry["name"]: entry["cutoff"] for entry in entries} == {
+    assert own[:6] == ["dp2", "dp3", "sch1", "sch2", "sch3", "chgnet"]
+    assert {entry["name"]: entry["cutoff"] for entry in entries if entry["state"] == "not trained"} == {
         "dp1": 6.0, "dp2": 6.0, "dp3": 6.0, "sch1": 5.0, "sch2": 5.0, "sch3": 5.0, "painn": 5.0, "nep": 8.0
     }  # fmt: skip
 
@@ -174,7 +174,7 @@ def test_models_marks_the_models_that_a_file_names(elmlff, tmp_path):
 
 
 def test_models_check_loads_one(elmlff, project):
-    assert elmlff("models", "--check", "metal", folder=project).stdout.startswith("model 'metal': OK: elements Au, Cu;")
+    assert elmlff("models", "--check", "metal", folder=project).stdout.startswith("model 'metal': OK: elements Cu, Au;")
     done = elmlff("models", "--check", "lost", folder=project, check=False)
     assert done.returncode == 1
     assert "nowhere.txt" in done.stdout
@@ -183,7 +183,14 @@ def test_models_check_loads_one(elmlff, project):
 def test_models_prints_a_table(elmlff, project):
     table = elmlff("models", folder=project).stdout
     assert "metal *" in table
-    assert "problem: no adapter" in table
+    assert "problem: no" in table
+    assert "89 elements, H to" in table
+
+
+def test_models_shows_all_that_is_known_of_one(elmlff, tmp_path):
+    card = elmlff("models", "7net-0", folder=tmp_path).stdout
+    for text in ("runs in          env:chgnet-sevennet", "PBE and PBE+U", "licence          MIT", "@article{Park2024"):
+        assert text in card
 
 
 def test_init_writes_every_default(elmlff, tmp_path):

@@ -24,7 +24,7 @@ def test_the_example_adapter_can_be_checked(sound):
 def test_the_example_adapter_makes_a_base_model(sound, tmp_path):
     (tmp_path / "elmlff.toml").write_text('base_models = ["metal"]\n[models.metal]\nadapter = "emt"\n')
     done = sound.elmlff("models", "--check", "metal", folder=tmp_path)
-    assert done.stdout == "model 'metal': OK: elements Ag, Al, Au, Cu, Ni, Pd, Pt; cutoff unknown\n"
+    assert done.stdout == "model 'metal': OK: elements Al, Ni, Cu, Pd, Ag, Pt, Au; cutoff unknown\n"
 
 
 def test_a_new_adapter_can_be_installed_and_passes_its_tests(sound, tmp_path):
