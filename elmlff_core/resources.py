@@ -13,6 +13,9 @@ from pathlib import Path
 
 # The environment variables that torch and numpy read.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# With these variables of this process, another interpreter would use the wrong standard library or, if this is a
+# notebook, a backend of matplotlib that it does not have.
+FOREIGN_TO_OTHERS = ("PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "MPLBACKEND")
 # Parameters of mallopt(3), as defined in malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 

@@ -21,12 +21,13 @@ from elmlff_core.contracts.progress import Progress, ProgressCallback
 from elmlff_core.environments.folder import NAME, RECORD, Environment, environments_folder, find, interpreter_in
 from elmlff_core.errors import ElmlffError
 from elmlff_core.files import write_record
+from elmlff_core.resources import FOREIGN_TO_OTHERS
 
 POLL_SECONDS = 2.0
 MEGABYTE = 10**6
 TAIL_LINES = 12
-# Of the environment in which elmlff itself runs: they would lead the new interpreter to its packages.
-FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "MPLBACKEND")
+# These, too, would lead an installer to the packages of the environment in which elmlff itself runs.
+FOREIGN = (*FOREIGN_TO_OTHERS, "PYTHONPATH", "VIRTUAL_ENV")
 
 
 def create(

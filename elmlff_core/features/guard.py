@@ -113,11 +113,6 @@ class Guard:
             return None
         return cls(tensors["guard.weights"], tensors["guard.limits"], float(tensors["guard.usual"][0]))
 
-    def exceeded(self, forces: np.ndarray) -> np.ndarray:
-        """Return the distances of `forces` (n_models, n_rows, 3) from the centre, relative to the limits: (M, N)."""
-        distances = np.linalg.norm(forces - centre(forces, self.weights, self.usual), axis=2)
-        return np.asarray(distances / np.maximum(self.limits, SMOOTHING)[:, None])
-
 
 def centre(forces: np.ndarray, weights: np.ndarray, usual: float) -> np.ndarray:
     """Return the weighted geometric median of the base forces on each atom: (n_rows, 3), eV/Å.

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
-from elmlff_core.resources import THREAD_VARIABLES
+from elmlff_core.resources import FOREIGN_TO_OTHERS, THREAD_VARIABLES
 from elmlff_core.worker import server
 from elmlff_core.worker.errors import WorkerClosedError, WorkerDiedError, WorkerTimeoutError
 from elmlff_core.worker.protocol import FrameReader, Message, ProtocolError
@@ -32,9 +32,6 @@ TAIL_BYTES = 8192
 # end of the log is ever shown.
 MAX_LOG_BYTES = 1 << 20
 MARK_VARIABLE = "ELMLFF_WORKER"  # in the environment of a worker and of all its children
-# With these variables of the parent process, another interpreter would use the wrong standard library or, if that is a
-# notebook, a backend of matplotlib that it does not have.
-FOREIGN_TO_OTHERS = ("PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "MPLBACKEND")
 
 
 def find_interpreter(python: str) -> str | None:
