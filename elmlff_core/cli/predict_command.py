@@ -21,11 +21,14 @@ def command(run: Path, data: str, output: Path, trust: bool) -> None:
     from elmlff_core.cli.console import ConsoleReporter
     from elmlff_core.data.readers import read_structures
     from elmlff_core.data.writers import write_predictions
+    from elmlff_core.stack.outside import outside_warning
     from elmlff_core.stack.stack import load_stack
 
     reporter = ConsoleReporter()
     stack, structures = load_stack(run, trust), read_structures(data)
     with reporter.progress("predicting") as progress:
         found = stack.predict(structures, progress)
+    if warning := outside_warning(stack, found):
+        reporter.warn(warning)
     write_predictions(structures, found, output, found.forces_std, found.energy_std)
     reporter.say(f"{len(structures)} structures written to {output}")

@@ -53,10 +53,9 @@ class Guard:
     def fit(cls, train: Features, cost: float = 0.005) -> Guard:
         """Fit the weights and limits to training structures with labels.
 
-        Base models have weights by the inverse square of their median error, less than a half each.  The limits are
-        quantiles of their distances from the centre, of a common level: the lowest that raises the error of the linear
-        combination in cross-validation over structures by no more than the fraction `cost`.  With a negative `cost` it
-        has to lower the error by as much, or all training forces stay as they are.
+        The limits are quantiles of the distances of base models from the centre, of a common level: the lowest that
+        raises the error of the linear combination in cross-validation over structures by no more than the fraction
+        `cost`.  With a negative `cost` it has to lower the error by as much, or all training forces stay as they are.
 
         With fewer than two base models there is nothing to compare, and the limits are infinite.
         """
@@ -64,16 +63,7 @@ class Guard:
         if n_models < 2:
             return cls(np.ones(n_models), np.full(n_models, np.inf))
         train = _some(train)
-        errors = np.array([
-            np.median(np.linalg.norm(forces - train.reference_forces, axis=1)) for forces in train.forces
-        ])  # fmt: skip
-        weights = 1.0 / np.maximum(errors, SMOOTHING) ** 2
-        if n_models > 2:
-            best = int(np.argmax(weights))
-            others = weights.sum() - weights[best]
-            weights[best] = min(weights[best], others * LARGEST_WEIGHT / (1 - LARGEST_WEIGHT))
-        weights /= weights.sum()
-        usual = float(np.sqrt(np.square(train.reference_forces).sum(axis=1).mean())) or 1.0
+        weights, usual = weights_of(train), usual_force(train)
         distances = np.linalg.norm(train.forces - centre(train.forces, weights, usual), axis=2)  # (M, N)
         guards = [cls(weights, np.quantile(distances, level, axis=1), usual) for level in LEVELS]
         guards[0] = replace(guards[0], limits=MARGIN * guards[0].limits)
@@ -112,6 +102,25 @@ class Guard:
         if "guard.weights" not in tensors:
             return None
         return cls(tensors["guard.weights"], tensors["guard.limits"], float(tensors["guard.usual"][0]))
+
+
+def weights_of(train: Features) -> np.ndarray:
+    """Return the weights of the base models in the centre: (n_models,), sum one.
+
+    They are by the inverse square of the median error, and with three or more base models less than a half each.
+    """
+    errors = np.array([np.median(np.linalg.norm(forces - train.reference_forces, axis=1)) for forces in train.forces])
+    weights = 1.0 / np.maximum(errors, SMOOTHING) ** 2
+    if len(weights) > 2:
+        best = int(np.argmax(weights))
+        others = weights.sum() - weights[best]
+        weights[best] = min(weights[best], others * LARGEST_WEIGHT / (1 - LARGEST_WEIGHT))
+    return weights / weights.sum() if len(weights) else weights
+
+
+def usual_force(train: Features) -> float:
+    """Return the root mean square of the reference forces, eV/Å; one if they are all zero."""
+    return float(np.sqrt(np.square(train.reference_forces).sum(axis=1).mean())) or 1.0
 
 
 def centre(forces: np.ndarray, weights: np.ndarray, usual: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,9 +12,10 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
 from elmlff_core.plugins.registry import registry
+from elmlff_core.stack.outside import OutOfDomainWarning, outside_warning
 from elmlff_core.stack.stack import Stack, load_stack
 
-UNCERTAINTIES = ("forces_std", "energy_std")
+UNCERTAINTIES = ("forces_std", "energy_std", "outside")
 NO_ENERGY = (
     "this stack has no energy, and no stress: no base model gives energies, or it was fitted to structures without "
     "reference energies"
@@ -56,6 +58,9 @@ class StackCalculator(Calculator):
     ``calc.get_property("forces_std", atoms)`` or ``calc.results["forces_std"]``.  The writers of ASE do not write them;
     to store them in a file, copy them to ``atoms.arrays`` and ``atoms.info``.
 
+    ``outside`` (n_atoms,) says how far each atom is from what the stack was fitted on; above 1 it is outside.  The
+    first time that an atom is, the calculator gives an `OutOfDomainWarning` with the atoms and the reason.
+
     A calculator can be copied with ``copy.deepcopy`` and pickled.  The copy loads its base models again when it first
     predicts, from the same checkpoints, and starts workers of its own; a pickle therefore needs the same files and
     plugins where it is read.
@@ -71,6 +76,7 @@ class StackCalculator(Calculator):
     def __init__(self, stack: Stack | str | Path, trust: bool = False, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.stack = stack if isinstance(stack, Stack) else load_stack(stack, trust)
+        self.has_warned = False
 
     def calculate(
         self,
@@ -84,6 +90,9 @@ class StackCalculator(Calculator):
         """
         super().calculate(atoms, properties, system_changes)
         found = self.stack.predict([self.atoms])
+        if not self.has_warned and (warning := outside_warning(self.stack, found)):
+            self.has_warned = True
+            warnings.warn(f"{warning}. This calculator does not say it again", OutOfDomainWarning, stacklevel=2)
         known: dict[str, Any] = {"forces": found.forces}
         if found.energy is not None:
             known["energy"] = known["free_energy"] = float(found.energy[0])
@@ -92,12 +101,14 @@ class StackCalculator(Calculator):
         unlisted: dict[str, Any] = {}
         if found.forces_std is not None:
             unlisted["forces_std"] = found.forces_std
+        if found.outside is not None:
+            unlisted["outside"] = found.outside
         if found.energy_std is not None:
             unlisted["energy_std"] = float(found.energy_std[0])
         self.results = StackResults(known, unlisted)
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
-        """Return a property of ASE, or ``forces_std`` or ``energy_std``.
+        """Return a property of ASE, or ``forces_std``, ``energy_std`` or ``outside``.
 
         Raises PropertyNotImplementedError if the stack has no such property; the message has the reason.
         """

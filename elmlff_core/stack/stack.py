@@ -30,6 +30,7 @@ from elmlff_core.files import check_digests, read_record, refuse_links, replacin
 from elmlff_core.fits.fit import META_FOLDER
 from elmlff_core.fits.meta_models import make_meta
 from elmlff_core.settings.config import ModelConfig
+from elmlff_core.uncertainty.domain import DOMAIN_FILE, Domain
 from elmlff_core.uncertainty.uncertainty import Uncertainty, UncertaintyRecord
 
 FORMAT_VERSION = 1
@@ -80,10 +81,15 @@ class StackPrediction(Prediction):
     ----------
     forces_std : (n_rows,) float64, eV/Å, standard deviation of each force component, or None
     energy_std : (n_structures,) float64, eV, or None
+    outside : (n_rows,) float64, how far each atom is from what the stack was fitted on; above 1 it is outside.  None if
+        that is not known
+    suspect : (n_rows,) int, index of the base model that puts the atom outside, -1 for its surroundings
     """
 
     forces_std: np.ndarray | None = None
     energy_std: np.ndarray | None = None
+    outside: np.ndarray | None = None
+    suspect: np.ndarray | None = None
 
 
 @dataclass
@@ -157,23 +163,23 @@ class Stack:
     def _predict_chunk(self, structures: Sequence[Atoms], first: int) -> StackPrediction:
         features = self.features(structures, first=first)
         found = in_blocks(features, self.meta.predict).checked(structures, "the stack", first)
-        return StackPrediction(found.n_atoms, found.forces, found.energy, found.stress, **self.stds(features))
+        return StackPrediction(found.n_atoms, found.forces, found.energy, found.stress, **self._uncertainties(features))
 
-    def stds(self, features: Features) -> dict[str, np.ndarray]:
-        """Return the standard deviations of the predictions from `features`, as far as they were calibrated.
-
-        ``forces_std`` (n_rows,) in eV/Å is for each force component, ``energy_std`` (n_structures,) is in eV.  Raises
-        ForceFieldError if one is not finite.
-        """
+    def _uncertainties(self, features: Features) -> dict[str, np.ndarray | None]:
+        """Return the other fields of `StackPrediction`, as far as they are known; raises as `predict`."""
         if self.uncertainty is None:
             return {}
-        found = {"forces_std": self.uncertainty.forces_std(features, self.meta)}
-        if (energy_std := self.uncertainty.energy_std(features)) is not None:
-            found["energy_std"] = energy_std
+        outside = self.uncertainty.outside(features)
+        found = {
+            "forces_std": self.uncertainty.forces_std(features, self.meta, outside),
+            "energy_std": self.uncertainty.energy_std(features, outside),
+        }
         for name, values in found.items():
-            if not np.isfinite(values).all():
+            if values is not None and not np.isfinite(values).all():
                 raise ForceFieldError(f"the stack returned a non-finite {name}: is uncertainty.json damaged?")
-        return found
+        if outside is None:
+            return found
+        return found | {"outside": outside.score, "suspect": outside.suspect}
 
     def save(self, directory: Path, bundle: bool = False) -> None:
         """Write the stack to `directory`.
@@ -190,6 +196,10 @@ class Stack:
             write_record(uncertainty_file, self.uncertainty.as_record())
         else:
             uncertainty_file.unlink(missing_ok=True)  # left by an earlier stack in this folder
+        if self.uncertainty is not None and self.uncertainty.domain is not None:
+            self.uncertainty.domain.save(directory / DOMAIN_FILE)
+        else:
+            (directory / DOMAIN_FILE).unlink(missing_ok=True)
         if self.seen is not None:
             self.seen.save(directory / SEEN_FILE)
         else:
@@ -234,7 +244,7 @@ def load_stack(directory: str | Path, trust: bool = False) -> Stack:
         refuse_untrusted(models, directory, remedy, only_inside=True)
     meta = make_meta(record["meta"]["name"], record["meta"]["options"])
     meta.load(directory / META_FOLDER)
-    uncertainty = _load_uncertainty(directory / UNCERTAINTY_FILE)
+    uncertainty = _load_uncertainty(directory, DOMAIN_FILE in record["files"])
     seen = SeenStructures.load(directory / SEEN_FILE) if SEEN_FILE in record["files"] else None
     return Stack(models, record["meta"]["name"], record["meta"]["options"], meta, uncertainty, seen)
 
@@ -242,14 +252,17 @@ def load_stack(directory: str | Path, trust: bool = False) -> Stack:
 def _own_files(directory: Path) -> list[Path]:
     """Return the files with fitted numbers: damage to them would not be noticed otherwise."""
     files = [path for path in sorted((directory / META_FOLDER).rglob("*")) if path.is_file()]
-    return files + [path for name in (UNCERTAINTY_FILE, SEEN_FILE) if (path := directory / name).exists()]
+    others = (UNCERTAINTY_FILE, DOMAIN_FILE, SEEN_FILE)
+    return files + [path for name in others if (path := directory / name).exists()]
 
 
-def _load_uncertainty(path: Path) -> Uncertainty | None:
+def _load_uncertainty(directory: Path, has_domain: bool) -> Uncertainty | None:
     """Read the uncertainties of a stack; None if it was saved without."""
+    path = directory / UNCERTAINTY_FILE
     if not path.exists():
         return None
-    return Uncertainty.from_record(read_record(path, UncertaintyRecord, "restore it, or stack again"))
+    domain = Domain.load(directory / DOMAIN_FILE) if has_domain else None
+    return Uncertainty.from_record(read_record(path, UncertaintyRecord, "restore it, or stack again"), domain)
 
 
 def _model_record(model: NamedModel, directory: Path, bundle: bool) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elmlff_core.uncertainty.calibration import Calibration
+from elmlff_core.uncertainty.domain import largest_of_each
 from elmlff_core.uncertainty.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
@@ -75,6 +76,27 @@ def force_quality(
     std = uncertainty.forces_std(features, meta)
     error = prediction.forces - features.reference_forces
     return _quality(std, error, features.n_atoms, uncertainty.force)
+
+
+def structures_outside(uncertainty: Uncertainty, features: Features) -> np.ndarray:
+    """Return which structures have an atom outside what the stack was fitted on: (n_structures,) bool."""
+    outside = uncertainty.outside(features)
+    if outside is None or not len(features):
+        return np.zeros(len(features), dtype=bool)
+    return largest_of_each(outside.score, features) > 1
+
+
+def qualities_by_domain(
+    uncertainty: Uncertainty, features: Features, prediction: Prediction, meta: Any = None
+) -> dict[str, UncertaintyQuality]:
+    """Return the quality of uncertainties of forces on structures ``inside`` and ``outside``, where there are any."""
+    is_outside = structures_outside(uncertainty, features)
+    found = {}
+    for name, chosen in (("inside", np.flatnonzero(~is_outside)), ("outside", np.flatnonzero(is_outside))):
+        if len(chosen):
+            part = features.subset(chosen)
+            found[name] = force_quality(uncertainty, part, prediction.subset(chosen), meta)
+    return found
 
 
 def energy_quality(uncertainty: Uncertainty, features: Features, prediction: Prediction) -> UncertaintyQuality | None:

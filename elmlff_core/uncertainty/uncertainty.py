@@ -12,6 +12,7 @@ from elmlff_core.errors import ElmlffError
 from elmlff_core.features.energies import N_NUMBERS, EnergyCombination
 from elmlff_core.uncertainty.calibration import Calibration
 from elmlff_core.uncertainty.committee import committee_energy_spread, raw_forces_std
+from elmlff_core.uncertainty.domain import Domain, Outside, largest_of_each
 
 if TYPE_CHECKING:
     from elmlff_core.contracts.features import Features
@@ -41,7 +42,8 @@ class UncertaintyRecord(TypedDict):
 class Uncertainty:
     """Calibrated uncertainty of a stack.
 
-    The docstring of `elmlff_core.uncertainty.calibration` states when the intervals hold.
+    The docstring of `elmlff_core.uncertainty.calibration` states when the intervals hold.  On atoms outside the domain
+    the uncertainties are at least the usual ones, and grow with the distance.
 
     Attributes
     ----------
@@ -49,15 +51,19 @@ class Uncertainty:
     force : calibration of the raw uncertainty of forces, eV/Å
     energy : calibration of the committee's energy spread, eV; None if stack, base models or labels lack energies
     alignment : offsets that give the base models one zero of energy
+    domain : what the stack was fitted on, or None if it is not known
     """
 
     kind: str
     force: Calibration
     energy: Calibration | None = None
     alignment: EnergyCombination = field(default_factory=EnergyCombination, repr=False)
+    domain: Domain | None = field(default=None, repr=False)
 
     @classmethod
-    def fit(cls, valid: Features, prediction: Prediction, meta: Any = None) -> Uncertainty:
+    def fit(
+        cls, valid: Features, prediction: Prediction, meta: Any = None, domain: Domain | None = None
+    ) -> Uncertainty:
         """Calibrate on validation structures.
 
         Parameters
@@ -65,6 +71,7 @@ class Uncertainty:
         valid : features with reference labels, of structures on which neither base models nor meta-model were trained
         prediction : prediction of the stack for `valid`
         meta : the meta-model; its learnt standard deviation is used if it has one
+        domain : what the stack was fitted on
 
         Raises
         ------
@@ -80,23 +87,33 @@ class Uncertainty:
         alignment = EnergyCombination.fit(valid)
         reference = None if valid.reference is None else valid.reference.energy
         if reference is None or prediction.energy is None or not alignment.models:
-            return cls(kind, force)
+            return cls(kind, force, domain=domain)
         energy_error = (prediction.energy - reference)[:, None]
         ones = np.ones(len(valid), dtype=np.int64)
         energy = Calibration.fit(committee_energy_spread(valid, alignment), energy_error, ones)
-        return cls(kind, force, energy, alignment)
+        return cls(kind, force, energy, alignment, domain)
 
-    def forces_std(self, features: Features, meta: Any = None) -> np.ndarray:
+    def outside(self, features: Features) -> Outside | None:
+        """Return how far the atoms are from what the stack was fitted on; None if that is not known."""
+        return None if self.domain is None else self.domain.outside(features)
+
+    def forces_std(self, features: Features, meta: Any = None, outside: Outside | None = None) -> np.ndarray:
         """Return the standard deviation of each component of the force on each atom: (n_rows,), eV/Å.
 
         `meta` is needed if the kind is ``learnt``; ElmlffError if it is missing or gives no standard deviation.
+        `outside` is what the method of this name returns, computed if not given.
         """
         raw, kind = raw_forces_std(features, meta)
         if kind != self.kind:
             raise ElmlffError(
                 f"uncertainties were calibrated for a {self.kind} raw uncertainty of forces, but this one is {kind}"
             )
-        return self.force.std(raw, features.atomic_numbers)
+        std = self.force.std(raw, features.atomic_numbers)
+        outside = outside or self.outside(features)
+        if outside is None or not outside.any:
+            return std
+        usual = self.force.std(np.full_like(raw, self.force.reference), features.atomic_numbers)
+        return widened(std, usual, outside.widening(features.structures))
 
     def forces_interval(self, features: Features, coverage: float, meta: Any = None) -> np.ndarray:
         """Return the radius around each force within which `coverage` of the true forces lie: (n_rows,), eV/Å.
@@ -105,9 +122,19 @@ class Uncertainty:
         """
         return self.force.factor(coverage) * self.forces_std(features, meta)
 
-    def energy_std(self, features: Features) -> np.ndarray | None:
-        """Return the standard deviation of the energy of each structure: (n_structures,), eV; None if not fitted."""
-        return None if self.energy is None else self.energy.std(committee_energy_spread(features, self.alignment))
+    def energy_std(self, features: Features, outside: Outside | None = None) -> np.ndarray | None:
+        """Return the standard deviation of the energy of each structure: (n_structures,), eV; None if not fitted.
+
+        `outside` is as in `forces_std`; the atom that is furthest outside counts.
+        """
+        if self.energy is None:
+            return None
+        std = self.energy.std(committee_energy_spread(features, self.alignment))
+        outside = outside or self.outside(features)
+        if outside is None or not outside.any:
+            return std
+        widening = largest_of_each(outside.widening(features.structures), features)
+        return widened(std, self.energy.std(np.full_like(std, self.energy.reference)), widening)
 
     def energy_interval(self, features: Features, coverage: float) -> np.ndarray | None:
         """Return the half-width of the interval around each energy: (n_structures,), eV, or None.
@@ -129,11 +156,19 @@ class Uncertainty:
         }
 
     @classmethod
-    def from_record(cls, record: UncertaintyRecord) -> Uncertainty:
-        """Make uncertainties from data that `as_record` returned."""
+    def from_record(cls, record: UncertaintyRecord, domain: Domain | None = None) -> Uncertainty:
+        """Make uncertainties from data that `as_record` returned, and from the domain, which has a file of its own."""
         models = tuple(record["alignment"]["models"])
         alignment = EnergyCombination()
         if models:
             offsets = np.array(record["alignment"]["offsets"])
             alignment = EnergyCombination(models, offsets, np.full(len(models), 1 / len(models)))
-        return cls(record["kind"], record["force"], record["energy"], alignment)
+        return cls(record["kind"], record["force"], record["energy"], alignment, domain)
+
+
+def widened(std: np.ndarray, usual: np.ndarray, widening: np.ndarray) -> np.ndarray:
+    """Return standard deviations (n,) that are at least the `usual` ones, times `widening`, where that is above 1.
+
+    Base models that agree by chance, as on stretched crystals with small forces, say nothing outside the domain.
+    """
+    return np.where(widening > 1.0, np.maximum(std, usual) * widening, std)

@@ -20,7 +20,9 @@ from elmlff_core.evaluation.leakage import leakage_notes
 from elmlff_core.evaluation.model_errors import SHOWN_SPLITS, ModelErrors, errors_of
 from elmlff_core.evaluation.units import check_units_by_models
 from elmlff_core.stack.stack import Stack
+from elmlff_core.uncertainty.quality import qualities_by_domain, structures_outside
 
+STATED = 0.9  # coverage of the intervals of which the notes speak
 UNKNOWN = "unknown"  # the group of all structures if the stack does not know on which structures it was fitted
 GROUPS = (*SHOWN_SPLITS, UNKNOWN)
 TITLES = {"test": "unseen", "valid": "used in validation", "train": "used in training", UNKNOWN: "seen or not"}
@@ -85,7 +87,7 @@ def evaluate_stack(stack: Stack, dataset: Dataset, reporter: Reporter) -> StackE
     title = f"stack ({stack.meta_name})"
     found.append(ModelErrors(title, "stack", errors(own), meta=stack.meta_name, chosen=True))
     counts = {group: len(groups[group]) for group in GROUPS if group in groups}
-    notes = notes_of(counts, features)
+    notes = notes_of(counts, features) + notes_on_domain(stack, features, own)
     if (test := splits.get("test", splits.get(UNKNOWN))) is not None:
         notes += leakage_notes({"test": test}, {model.name: seen_in_training(model) for model in stack.base_models})
     return StackEvaluation(dataset.source, counts, found, notes)
@@ -104,6 +106,25 @@ def groups_of(stack: Stack, dataset: Dataset) -> dict[str, np.ndarray]:
     if stack.seen is None:
         return {UNKNOWN: np.arange(len(dataset))}
     return stack.seen.splits(dataset.structures)
+
+
+def notes_on_domain(stack: Stack, features: Features, prediction: Prediction) -> list[str]:
+    """Return a note on structures outside what the stack was fitted on, with the coverage of its intervals there."""
+    if stack.uncertainty is None or stack.uncertainty.domain is None:
+        return []
+    qualities = qualities_by_domain(stack.uncertainty, features, prediction, stack.meta)
+    if "outside" not in qualities:
+        return []
+    n_outside = int(structures_outside(stack.uncertainty, features).sum())
+    found = {
+        where: next(entry.normal for entry in quality.coverage if entry.stated == STATED)
+        for where, quality in qualities.items()
+    }
+    covered = " and ".join(f"{100 * share:.0f} % of the errors {where}" for where, share in found.items())
+    return [
+        f"{n_outside} of {len(features)} structures lie outside what the stack was fitted on. Its intervals for "
+        f"{100 * STATED:.0f} % contain {covered}"
+    ]
 
 
 def notes_of(counts: Mapping[str, int], features: Features) -> list[str]:

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import ase.db
 import ase.io
 import numpy as np
 import pytest
-from ase import units
+from ase import Atoms, units
 from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.trajectory import Trajectory
 from ase.md.langevin import Langevin
 
 from elmlff_core import StackCalculator, load_stack
 from elmlff_core.base_models.named import named_model
+from elmlff_core.contracts.progress import Reporter
 from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.data.labels import dataset_from_structures
 from elmlff_core.errors import ElmlffError
 from elmlff_core.settings.config import ModelConfig
+from elmlff_core.stack.outside import OutOfDomainWarning, outside_warning
 from elmlff_core.stack.stack import Stack, make_meta
 from elmlff_core.uncertainty.committee import committee_spread
+from elmlff_core.uncertainty.domain import Domain
 from elmlff_core.uncertainty.uncertainty import Uncertainty
+from elmlff_core.workflows.evaluate import evaluate_stack
 from tests.stack.copper import copper
 
 MORSE = {"calculator": "ase.calculators.morse:MorsePotential"}
@@ -115,3 +121,54 @@ def test_many_structures_are_predicted_in_chunks(stack, monkeypatch):
     structures[7].positions[2] = np.nan
     with pytest.raises(ElmlffError, match="structure 7: atom 2 is at"):
         stack.predict(structures)
+
+
+@pytest.fixture
+def stack_with_domain(stack: Stack) -> Stack:
+    """The stack that knows its domain: copper at the usual lattice constant."""
+    data = dataset_from_structures([copper(seed) for seed in range(40)], "copper")
+    features = stack.features(data.structures, data)
+    domain = Domain.fit(features.subset(range(30)), features.subset(range(30, 40)))
+    stack.uncertainty = Uncertainty.fit(features, stack.meta.predict(features), stack.meta, domain)
+    return stack
+
+
+def stretched(seed: int) -> Atoms:
+    atoms = copper(seed)
+    atoms.set_cell(atoms.cell * 1.08, scale_atoms=True)
+    atoms.calc = EMT()
+    return atoms
+
+
+def test_the_calculator_warns_once_of_atoms_outside_what_the_stack_was_fitted_on(stack_with_domain):
+    atoms = copper(100)
+    atoms.calc = StackCalculator(stack_with_domain)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OutOfDomainWarning)
+        usual = atoms.calc.get_property("forces_std", atoms).max()
+    atoms.set_cell(atoms.cell * 1.08, scale_atoms=True)
+    with pytest.warns(OutOfDomainWarning, match=r"lies outside .*unknown surroundings on atoms \d") as caught:
+        atoms.get_forces()
+    assert sum(issubclass(entry.category, OutOfDomainWarning) for entry in caught) == 1
+    assert (atoms.calc.get_property("outside", atoms) > 1).all()
+    assert atoms.calc.get_property("forces_std", atoms).min() > usual
+    atoms.rattle(0.01, seed=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OutOfDomainWarning)
+        atoms.get_forces()
+
+
+def test_structures_outside_are_named_and_the_stack_keeps_its_domain_when_loaded(stack_with_domain, tmp_path):
+    stack_with_domain.save(tmp_path / "stack")
+    loaded = load_stack(tmp_path / "stack")
+    tested = [copper(100), stretched(101), copper(102)]
+    warning = outside_warning(loaded, loaded.predict(tested))
+    assert "1 of 3 structures lies outside" in warning
+    assert "structure 1: unknown surroundings on atoms" in warning
+    assert "structure 0" not in warning
+    assert outside_warning(loaded, loaded.predict(tested[::2])) is None
+    notes = evaluate_stack(loaded, dataset_from_structures(tested, "tested"), Reporter()).notes
+    assert any("1 of 3 structures lie outside" in note and "of the errors outside" in note for note in notes)
+    loaded.uncertainty = None
+    loaded.save(tmp_path / "stack")
+    assert not (tmp_path / "stack/domain.safetensors").exists()

@@ -176,9 +176,11 @@ def _uncertainty_blocks(results: StackResults) -> Iterator[Block]:
     )
     yield _quality_table(results.qualities)
     yield _coverage_table(results.qualities)
-    for name, quality in results.qualities.items():
+    for name, unit in (("forces", "eV/Å"), ("energies", "eV")):
+        if name not in results.qualities:
+            continue
         caption = f"Uncertainty of {name} on test structures."
-        plot = calibration(quality, "eV/Å" if name == "forces" else "eV")
+        plot = calibration(results.qualities[name], unit)
         yield Picture(f"uncertainty_{name}", plot, caption)
 
 

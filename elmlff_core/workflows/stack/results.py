@@ -15,7 +15,7 @@ from elmlff_core.features.metrics import SPLITS
 from elmlff_core.files import write_record
 from elmlff_core.fits.fit import Fitted
 from elmlff_core.settings.run_folder import METRICS_FILE, RunFolder
-from elmlff_core.uncertainty.quality import UncertaintyQuality, energy_quality, force_quality
+from elmlff_core.uncertainty.quality import UncertaintyQuality, energy_quality, force_quality, qualities_by_domain
 from elmlff_core.uncertainty.uncertainty import Uncertainty
 from elmlff_core.workflows.prepare import Prepared
 
@@ -83,7 +83,12 @@ def uncertainty_qualities(uncertainty: Uncertainty, evaluation: Evaluation) -> d
     """Return the quality of the uncertainty on test structures, of ``forces`` and, if there are any, ``energies``."""
     test, chosen = evaluation.features["test"], evaluation.chosen
     prediction = evaluation.predictions[chosen.fit.title]["test"]
-    qualities = {"forces": force_quality(uncertainty, test, prediction, chosen.meta)}
+    by_domain = qualities_by_domain(uncertainty, test, prediction, chosen.meta)
+    if "outside" in by_domain:
+        qualities = {"forces": force_quality(uncertainty, test, prediction, chosen.meta)}
+        qualities |= {f"forces, {where} the domain": quality for where, quality in by_domain.items()}
+    else:
+        qualities = {"forces": by_domain["inside"]}
     if (energies := energy_quality(uncertainty, test, prediction)) is not None:
         qualities["energies"] = energies
     return qualities

@@ -20,6 +20,7 @@ from elmlff_core.meta.training.device import check_device
 from elmlff_core.settings.config import Config
 from elmlff_core.settings.run_folder import RunFolder
 from elmlff_core.stack.stack import Stack
+from elmlff_core.uncertainty.domain import Domain
 from elmlff_core.uncertainty.uncertainty import Uncertainty
 from elmlff_core.workflows.prepare import open_run, prepare, read_inputs
 from elmlff_core.workflows.stack.learning import learning_curves
@@ -87,7 +88,7 @@ def build_stack(
     prepared = prepare(inputs, models_folder, reporter, planned(metas, config, len(inputs.splits.train_index)))
     fitted = fit_all(fits_of(metas, config), prepared.features, run, reporter)
     evaluation = evaluate(fitted, prepared.features, run.fit)
-    chosen = save_stacks(prepared.base_models, fitted, evaluation, run, bundle)
+    chosen = save_stacks(prepared.base_models, fitted, evaluation, run, bundle, bool(prepared.in_sample))
     curves = learning_curves(evaluation, run, learning_curve, reporter)
     results = StackResults.of(prepared, fitted, evaluation, chosen.uncertainty, curves)
     for note in results.notes:
@@ -97,20 +98,26 @@ def build_stack(
 
 
 def save_stacks(
-    models: list[NamedModel], fitted: Sequence[Fitted], evaluation: Evaluation, run: RunFolder, bundle: bool
+    models: list[NamedModel],
+    fitted: Sequence[Fitted],
+    evaluation: Evaluation,
+    run: RunFolder,
+    bundle: bool,
+    in_sample: bool,
 ) -> Stack:
     """Save and return the stack of the run, the chosen meta-model with the base models.
 
     If there are several meta-models, each is also saved as its own stack.  The uncertainty of each stack is calibrated
-    on validation structures.
+    on validation structures; `in_sample` says whether base models were trained on the training ones.
     """
     saved = {}
     features = evaluation.features
+    domain = Domain.fit(features["train"], features["valid"], in_sample)
     seen = SeenStructures.of(features["train"].structures, features["valid"].structures)
     first_fits = [result for result in fitted if result.fit.number == 0 and not result.fit.geometry_only]
     for result in first_fits:
         meta, valid = result.fit.meta, evaluation.predictions[result.fit.title]["valid"]
-        uncertainty = Uncertainty.fit(features["valid"], valid, result.meta)
+        uncertainty = Uncertainty.fit(features["valid"], valid, result.meta, domain)
         stack = Stack(models, meta.name, meta.options, result.meta, uncertainty, seen)
         if len(first_fits) > 1:
             stack.save(run.stacks / meta.name, bundle)
