@@ -72,5 +72,6 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         training={"batch_size": 16, "learning_rate": 2e-3, "loss": "norm", "averaging": 0.99, "energy_weight": 1.0},
         precisions=("float32",),  # its forces are gradients, in which bfloat16 leaves two digits
         stress=True,
+        needs_energies=True,
         citation=(references.PAINN,),
     )

@@ -19,7 +19,7 @@ from elmlff_core.cli.options import (
 )
 
 stack_options = [
-    click.option("--meta", help="Meta-model, or several to compare, comma-separated.  [default: egat]"),
+    click.option("--meta", help="Meta-model, or several to compare, comma-separated.  [default: auto]"),
     click.option(
         "--geometry-only/--no-geometry-only", default=None,
         help="Also fit each trained meta-model without base models, to measure what the base models contribute.",

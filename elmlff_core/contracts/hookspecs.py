@@ -119,6 +119,7 @@ class MetaModelPlugin:
     maskable : whether it can be fitted with base models hidden at random, as the method `masked` of a sweep does
     precisions : values of the training setting `precision` with which it can be trained
     stress : whether it predicts stresses of periodic structures if every base model does
+    needs_energies : whether it cannot be fitted without energies of the labels and of every base model
     citation : as for `ForceFieldPlugin`
     """
 
@@ -134,6 +135,7 @@ class MetaModelPlugin:
     maskable: bool = False
     precisions: tuple[str, ...] = ("float32", "bfloat16")
     stress: bool = False
+    needs_energies: bool = False
     citation: tuple[str, ...] = ()
 
 

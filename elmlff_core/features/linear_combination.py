@@ -6,7 +6,7 @@ the training structures.  This is the classical linear stacking of Breiman (1996
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,11 +23,13 @@ class NormalEquations:
     atomic_numbers : (n_elements,) int, ascending
     gram : (n_elements, n_models, n_models) float64
     right : (n_elements, n_models) float64
+    n_atoms : (n_elements,) int, atoms in the sums
     """
 
     atomic_numbers: np.ndarray
     gram: np.ndarray
     right: np.ndarray
+    n_atoms: np.ndarray
 
     @classmethod
     def of(cls, features: Features) -> NormalEquations:
@@ -40,7 +42,18 @@ class NormalEquations:
                 base = block.forces[:, rows].reshape(n_models, -1)
                 gram[place] += base @ base.T
                 right[place] += base @ block.reference_forces[rows].ravel()
-        return cls(elements, gram, right)
+        counts = np.bincount(features.atomic_numbers, minlength=119)[elements]
+        return cls(elements, gram, right, counts)
+
+    def of_all_elements(self) -> NormalEquations:
+        """Return the equations of weights that all elements share, under the number of the first."""
+        sums = (self.gram.sum(axis=0, keepdims=True), self.right.sum(axis=0, keepdims=True))
+        return NormalEquations(self.atomic_numbers[:1], *sums, self.n_atoms.sum(keepdims=True))
+
+    def shrunk(self, weights: np.ndarray, n_atoms: float) -> NormalEquations:
+        """Return the equations as if each element had `n_atoms` more atoms of the mean kind with these weights."""
+        added = n_atoms * self.gram.sum(axis=0) / self.n_atoms.sum()
+        return replace(self, gram=self.gram + added, right=self.right + added @ weights)
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,9 @@ class LinearCombination:
     weights: np.ndarray
 
     @classmethod
-    def fit(cls, features: Features, ridge: float = 0.0, nonnegative: bool = False) -> LinearCombination:
+    def fit(
+        cls, features: Features, ridge: float = 0.0, nonnegative: bool = False, shrinkage: float = 0.0
+    ) -> LinearCombination:
         """Fit the weights to the reference forces by least squares.
 
         The fit uses the normal equations, so it needs little memory in addition to the features.  Without base models
@@ -68,12 +83,23 @@ class LinearCombination:
         features : with reference forces
         ridge : shrinks the weights towards the mean of the base models; relative to the squared base forces
         nonnegative : whether weights are constrained to be zero or positive
+        shrinkage : shrinks the weights of each element towards those of all elements together, as if the element had
+            this many more atoms with the latter
         """
-        elements, n_models = features.elements, len(features.models)
+        if not features.models:
+            return cls(features.elements, np.empty((len(features.elements), 0)))
+        return cls.of_equations(NormalEquations.of(features), ridge, nonnegative, shrinkage)
+
+    @classmethod
+    def of_equations(
+        cls, equations: NormalEquations, ridge: float = 0.0, nonnegative: bool = False, shrinkage: float = 0.0
+    ) -> LinearCombination:
+        """Solve the normal equations for the weights; parameters as in `fit`."""
+        if shrinkage and len(equations.atomic_numbers) > 1:
+            common = cls.of_equations(equations.of_all_elements(), ridge, nonnegative)
+            equations = equations.shrunk(common.weights[0], shrinkage)
+        elements, n_models = equations.atomic_numbers, equations.gram.shape[1]
         weights = np.empty((len(elements), n_models))
-        if not n_models:
-            return cls(elements, weights)
-        equations = NormalEquations.of(features)
         for place, (gram, right) in enumerate(zip(equations.gram, equations.right, strict=True)):
             penalty = ridge * np.trace(gram) / n_models
             right = right + penalty / n_models

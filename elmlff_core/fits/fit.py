@@ -35,6 +35,7 @@ class Fit:
     number : number of the seed; the meta-model fitted with seed number 0 becomes the stack
     geometry_only : whether it is fitted without base models; the stack improves on this fit by what they contribute
     masks : `BaseMasks`, which mask some of the base models of each structure, or None
+    part : which part of the training structures it is fitted to, as in its name; empty for all of them
     """
 
     meta: NamedMeta
@@ -42,12 +43,14 @@ class Fit:
     number: int = 0
     geometry_only: bool = False
     masks: Any = None
+    part: str = ""
 
     @property
     def name(self) -> str:
         """The name of its folder."""
         suffix = "-geometry-only" if self.geometry_only else ""
-        return f"{self.meta.name}{suffix}" + (f"-seed{self.seed}" if self.number else "")
+        seed, part = f"-seed{self.seed}" if self.number else "", f"-{self.part}" if self.part else ""
+        return f"{self.meta.name}{suffix}{seed}{part}"
 
     @property
     def title(self) -> str:
@@ -107,8 +110,14 @@ def fits_of(metas: Sequence[NamedMeta], config: Config) -> list[Fit]:
     return fits
 
 
-def planned(metas: Sequence[NamedMeta], config: Config, n_structures: int) -> Iterator[str]:
-    """Yield a line for each trained meta-model with its fits, and a line on options that have no effect."""
+def planned(metas: Sequence[NamedMeta], config: Config, n_structures: int, choosing: bool = False) -> Iterator[str]:
+    """Yield a line for each trained meta-model with its fits, and a line on options that have no effect.
+
+    `choosing` says whether cross-validation will choose one of them.
+    """
+    if choosing:
+        names = ", ".join(meta.name for meta in metas)
+        yield f"meta-model: one of {names}, chosen by cross-validation (name one with --meta to save this time)"
     for meta in metas:
         if not meta.trained:
             continue

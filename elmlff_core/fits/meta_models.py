@@ -15,6 +15,13 @@ from elmlff_core.plugins.registry import registry
 from elmlff_core.settings.config import Config, TrainingConfig
 from elmlff_core.settings.reading import validated
 
+AUTO = "auto"
+USUAL, OF_FEWEST = "egat", "linear"  # of `auto` with enough structures, and with too few for a network
+CANDIDATES = ("best", "linear", "egat", "conservative")
+# Training structures with which `auto` chooses by cross-validation: with fewer no network can be fitted, and with more
+# validation structures select the epoch well enough and fits to folds take hours.
+FEWEST, MOST = 6, 200
+
 
 @dataclass(frozen=True)
 class NamedMeta:
@@ -49,8 +56,24 @@ def make_meta(name: str, options: Mapping[str, Any]) -> MetaModel:
     return plugin.make(validated(plugin.options, options, f"the options of meta-model '{name}'"))
 
 
+def candidates(config: Config, splits: Splits) -> list[NamedMeta]:
+    """Return the meta-models of which cross-validation is to choose one; none if the settings name it."""
+    if not _is_auto(config) or not FEWEST <= len(splits.train_index) <= MOST:
+        return []
+    return resolve_meta_models(
+        config.model_copy(update={"meta": {**config.meta, "name": ",".join(CANDIDATES)}}), splits
+    )
+
+
+def _is_auto(config: Config) -> bool:
+    """Return whether the settings leave the choice open; options without a name are those of the usual meta-model."""
+    return config.meta_names == (AUTO,) and all(
+        isinstance(value, Mapping) for key, value in config.meta.items() if key != "name"
+    )
+
+
 def resolve_meta_models(config: Config, splits: Splits) -> list[NamedMeta]:
-    """Return the meta-models of the settings, with valid options.
+    """Return the meta-models of the settings, with valid options; for ``auto`` the usual one.
 
     Raises
     ------
@@ -58,7 +81,9 @@ def resolve_meta_models(config: Config, splits: Splits) -> list[NamedMeta]:
         A meta-model or option is unknown, with the nearest name; or it is not clear to which meta-model an option
         belongs.
     """
-    plugins = {name: registry().meta_model(name) for name in config.meta_names}
+    usual = USUAL if len(splits.train_index) >= FEWEST else OF_FEWEST
+    names = [usual if name == AUTO else name for name in config.meta_names]
+    plugins = {name: registry().meta_model(name) for name in names}
     given = _options(config.meta, plugins)
     resolved = []
     for name, plugin in plugins.items():

@@ -7,6 +7,7 @@ Each element has one set of weights from least squares on the training structure
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field
 from safetensors.numpy import load_file, save
@@ -18,6 +19,7 @@ from elmlff_core.contracts.protocols import FitRequest, check_masks
 from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.features.guard import Guard
 from elmlff_core.features.linear_combination import LinearCombination
+from elmlff_core.features.shrinkage import validated_shrinkage
 from elmlff_core.files import write_bytes
 
 
@@ -29,11 +31,14 @@ class LinearOptions(Options):
     ridge : shrinks the weights towards the mean of the base models
     nonnegative : whether weights are constrained to be zero or positive
     guard : whether a base model that is far away from the others is pulled back before it is weighted
+    shrinkage : shrinks the weights of each element towards those of all elements, as if the element had this many more
+        atoms with the latter; ``auto`` takes what cross-validation prefers, if it is better than none
     """
 
     ridge: float = Field(0.0, ge=0)
     nonnegative: bool = False
     guard: bool = True
+    shrinkage: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
 
 
 class LinearMeta:
@@ -50,7 +55,8 @@ class LinearMeta:
         check_masks(self, request.masks)
         self.guard = Guard.fit(request.train) if self.options.guard else None
         train = self._guarded(request.train)
-        self.combination = LinearCombination.fit(train, self.options.ridge, self.options.nonnegative)
+        shrinkage = validated_shrinkage(train) if self.options.shrinkage == "auto" else self.options.shrinkage
+        self.combination = LinearCombination.fit(train, self.options.ridge, self.options.nonnegative, shrinkage)
         self.energy = EnergyCombination.fit(request.train)
 
     def predict(self, features: Features) -> Prediction:

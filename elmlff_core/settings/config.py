@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 DEFAULT_FILE = Path("elmlff.toml")
-DEFAULT_META = "egat"
+DEFAULT_META = "auto"  # of the amount of data, see `elmlff_core.fits.meta_models`
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # names of folders are made of them
 N_SEEDS = 2**32  # NumPy takes no larger seed
 Budget = Literal["quick", "paper"]
@@ -134,7 +134,8 @@ class Config(Section):
     fold of the training structures left out at a time, for out-of-fold features.
 
     `meta` names one or several meta-models, as ``name = "linear,gat"`` or a list of names.  For one meta-model, the
-    other keys are its options; for several, they are tables of options under their names.
+    other keys are its options; for several, they are tables of options under their names.  ``auto`` is the default: it
+    is `egat`, or, with few training structures, the one that cross-validation prefers.
 
     `base_models` names the base models.  It is empty if the user names none; `with_base_models` then fills it in.
     """

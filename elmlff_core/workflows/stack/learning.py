@@ -52,10 +52,9 @@ def _curve_of_stack(evaluation: Evaluation, run: RunFolder, reporter: Reporter) 
         part = features["train"].subset(joined(parts, denominator)[0])
         # Fewer structures make shorter epochs: without more epochs the curve would be one of lengths of trainings.
         longer = training.model_copy(update={"epochs": (training.epochs or 0) * denominator})
-        fit = replace(chosen, meta=replace(chosen.meta, training=longer))
+        fit = replace(chosen, meta=replace(chosen.meta, training=longer), part=f"part{denominator}")
         reporter.say(f"learning curve: {chosen.meta.name} on {len(part)} training structures")
-        folder = run.fit / f"{chosen.name}-part{denominator}"
-        fitted = fit_or_load(fit, {**features, "train": part}, folder, reporter)
+        fitted = fit_or_load(fit, {**features, "train": part}, run.fit / fit.name, reporter)
         predictions = {split: in_blocks(features[split], fitted.meta.predict) for split in ("valid", "test")}
         points.append(_point(len(part), predictions, features))
     # The fit of the run has seen all of them.

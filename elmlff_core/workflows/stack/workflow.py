@@ -6,23 +6,27 @@ An interrupted run resumes; a finished run shows its results.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER, NamedModel
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.data.content import SeenStructures
+from elmlff_core.data.splits import split_folds
 from elmlff_core.evaluation.evaluation import Evaluation, evaluate
 from elmlff_core.evaluation.model_errors import ModelErrors
+from elmlff_core.fits.choice import N_FOLDS, choose
 from elmlff_core.fits.fit import Fitted, fit_all, fits_of, planned
-from elmlff_core.fits.meta_models import resolve_meta_models, with_resolved
+from elmlff_core.fits.meta_models import USUAL, NamedMeta, candidates, resolve_meta_models, with_resolved
 from elmlff_core.meta.training.device import check_device
 from elmlff_core.settings.config import Config
 from elmlff_core.settings.run_folder import RunFolder
 from elmlff_core.stack.stack import Stack
 from elmlff_core.uncertainty.domain import Domain
 from elmlff_core.uncertainty.uncertainty import Uncertainty
-from elmlff_core.workflows.prepare import open_run, prepare, read_inputs
+from elmlff_core.workflows.prepare import Prepared, open_run, prepare, read_inputs
 from elmlff_core.workflows.stack.learning import learning_curves
 from elmlff_core.workflows.stack.page import write_results
 from elmlff_core.workflows.stack.results import Metrics, StackResults
@@ -73,11 +77,11 @@ def build_stack(
     """
     reporter = reporter or Reporter()
     inputs = read_inputs(config)
-    metas = resolve_meta_models(inputs.config, inputs.splits)
-    for meta in metas:
+    metas, choices = resolve_meta_models(inputs.config, inputs.splits), candidates(inputs.config, inputs.splits)
+    for meta in choices or metas:
         if meta.trained:  # now, and not after the trainings of the base models
             check_device(meta.training)
-    config = with_resolved(inputs.config, metas)
+    config = inputs.config if choices else with_resolved(inputs.config, metas)
     run = open_run(inputs, "", config, output)
     finished = run.finished(Metrics)
     if finished is not None and not (learning_curve and len(finished["learning_curves"]) < 2):
@@ -85,7 +89,11 @@ def build_stack(
         for note in finished["notes"]:
             reporter.warn(note)
         return StackRun(run.path, finished["errors"], finished["summary"], finished["notes"])
-    prepared = prepare(inputs, models_folder, reporter, planned(metas, config, len(inputs.splits.train_index)))
+    plans = planned(choices or metas, config, len(inputs.splits.train_index), bool(choices))
+    prepared = prepare(inputs, models_folder, reporter, plans)
+    if choices:
+        chosen_meta, note = chosen_by_cross_validation(choices, prepared, run, reporter)
+        metas, prepared = [chosen_meta], replace(prepared, notes=[*prepared.notes, note])
     fitted = fit_all(fits_of(metas, config), prepared.features, run, reporter)
     evaluation = evaluate(fitted, prepared.features, run.fit)
     chosen = save_stacks(prepared.base_models, fitted, evaluation, run, bundle, bool(prepared.in_sample))
@@ -95,6 +103,31 @@ def build_stack(
         reporter.warn(note)
     write_results(results, run)
     return StackRun(run.path, evaluation.errors, results.summary, results.notes)
+
+
+def chosen_by_cross_validation(
+    choices: Sequence[NamedMeta], prepared: Prepared, run: RunFolder, reporter: Reporter
+) -> tuple[NamedMeta, str]:
+    """Return the meta-model that cross-validation on the training structures prefers, and a note on the choice.
+
+    With in-sample features every meta-model that trusts the base models would look better than it is, so the usual one
+    is taken.
+    """
+    if prepared.in_sample:
+        usual = next(meta for meta in choices if meta.name == USUAL)
+        return usual, (
+            f"the meta-model {USUAL} was taken without comparing others: the features of "
+            f"{', '.join(prepared.in_sample)} are in-sample; --folds {N_FOLDS} makes them out-of-fold and lets "
+            "cross-validation choose"
+        )
+    splits, seed = prepared.splits, prepared.config.seed
+    clusters = None if splits.clusters is None else splits.clusters[splits.train_index]
+    n_train = len(splits.train_index)
+    rng = np.random.default_rng([prepared.config.data.split_seed, N_FOLDS])
+    folds = split_folds(n_train, min(N_FOLDS, n_train), prepared.config.data.split, rng, clusters)
+    choice = choose(choices, prepared.features, folds, run.path / "choice", seed, reporter)
+    reporter.say(f"{choice}")
+    return choice.meta, str(choice)
 
 
 def save_stacks(

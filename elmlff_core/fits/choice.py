@@ -1,0 +1,123 @@
+"""The choice of a meta-model by cross-validation, where structures are too few for validation structures to tell.
+
+Two validation structures out of twenty say nothing on which meta-model is best.  Here every training structure is
+predicted once by each meta-model fitted without it.  A network is chosen if it is better than the linear combination,
+or the best base model, by more than the standard error of the difference over structures: with few structures the
+simpler one is more often right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from elmlff_core.contracts.features import Features, in_blocks
+from elmlff_core.contracts.progress import Reporter
+from elmlff_core.features.metrics import rmse_of_frames
+from elmlff_core.fits.fit import Fit, fit_or_load
+from elmlff_core.fits.meta_models import NamedMeta
+
+N_FOLDS = 3
+# The fits to folds are shorter than the final one: they have to rank meta-models, and most of the error goes first.
+SHARE_OF_EPOCHS = 1 / 3
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A meta-model chosen by cross-validation.
+
+    Attributes
+    ----------
+    meta : the chosen meta-model
+    errors : name of each meta-model -> mean over the training structures of the RMSE of their forces, eV/Å
+    """
+
+    meta: NamedMeta
+    errors: dict[str, float]
+
+    def __str__(self) -> str:
+        listed = ", ".join(f"{name} {error:.4f}" for name, error in self.errors.items())
+        return (
+            f"the meta-model {self.meta.name} was chosen by {N_FOLDS}-fold cross-validation on the training structures "
+            f"({listed} eV/Å; a network has to be better by a standard error)"
+        )
+
+
+def choose(
+    candidates: Sequence[NamedMeta],
+    features: Mapping[str, Features],
+    folds: Sequence[np.ndarray],
+    folder: Path,
+    seed: int,
+    reporter: Reporter,
+) -> Choice:
+    """Choose one of `candidates` by cross-validation on the training structures.
+
+    Parameters
+    ----------
+    candidates : meta-models; those that need energies are left out where energies are missing
+    features : features of ``train`` and ``valid``; the latter select the best state of each network, as in a usual fit
+    folds : indices of the training structures of each fold
+    folder : folder for the fits, where an interrupted choice finds them again
+    seed : seed of initial weights and batches
+    reporter : receives progress
+    """
+    train, valid = features["train"], features["valid"]
+    fitting = [meta for meta in candidates if _has_energies(train) or not meta.plugin.needs_energies]
+    errors = {meta.name: np.full(len(train), np.nan) for meta in fitting}
+    for number, held_out in enumerate(folds, start=1):
+        rest = train.subset(np.setdiff1d(np.arange(len(train)), held_out))
+        # An element that occurs in this fold alone is unknown to the fits without it.
+        tested, checked = _of_known_elements(held_out, train, rest), _of_known_elements(range(len(valid)), valid, rest)
+        if not len(tested) or not len(checked):
+            continue
+        known = {"train": rest, "valid": valid.subset(checked)}
+        for meta in fitting:
+            fit = Fit(_shortened(meta), seed, part=f"fold{number}")
+            found = fit_or_load(fit, known, folder / fit.name, reporter)
+            part = train.subset(tested)
+            predicted = in_blocks(part, found.meta.predict)
+            errors[meta.name][tested] = rmse_of_frames(predicted.forces, part.reference_forces, part.n_atoms)
+    chosen = better_by_a_standard_error(errors, [meta.name for meta in fitting if not meta.trained])
+    by_name = {meta.name: meta for meta in fitting}
+    return Choice(by_name[chosen], {name: float(np.nanmean(values)) for name, values in errors.items()})
+
+
+def _has_energies(train: Features) -> bool:
+    labelled = train.reference is not None and train.reference.energy is not None
+    return labelled and set(train.models) <= set(train.energies)
+
+
+def _of_known_elements(index: Iterable[int], features: Features, known: Features) -> list[int]:
+    """Return those of `index` whose structures have only elements of `known`."""
+    return [i for i in index if np.isin(features.structures[i].numbers, known.elements).all()]
+
+
+def better_by_a_standard_error(errors: Mapping[str, np.ndarray], simple: Sequence[str]) -> str:
+    """Return the name with the lowest mean error among those that are clearly better than the best simple one.
+
+    Parameters
+    ----------
+    errors : name -> (n_structures,), errors of the same structures, NaN for those that count for none
+    simple : names of which the best is kept if no other is better by more than the standard error of the difference
+    """
+    means = {name: float(np.nanmean(values)) for name, values in errors.items()}
+    kept = min(simple, key=means.__getitem__)
+    for name in sorted(means, key=means.__getitem__):
+        difference = errors[kept] - errors[name]
+        difference = difference[np.isfinite(difference)]
+        if name in simple or len(difference) < 2:
+            continue
+        if difference.mean() > difference.std(ddof=1) / np.sqrt(len(difference)):
+            return name
+    return kept
+
+
+def _shortened(meta: NamedMeta) -> NamedMeta:
+    epochs = meta.training.epochs
+    if not meta.trained or epochs is None:
+        return meta
+    return replace(meta, training=meta.training.model_copy(update={"epochs": max(1, round(epochs * SHARE_OF_EPOCHS))}))
