@@ -95,7 +95,7 @@ def of_copper() -> None:
         for name, (calculator, arguments) in POTENTIALS.items()
     }
     config = read_config(None, {
-        "models": models, "base_models": list(models), "meta": ["linear", "egat", "conservative"],
+        "models": models, "base_models": list(models), "meta": {"name": "linear,egat,conservative"},
         "data": {"train": str(FOLDER / "train.extxyz"), "test_fraction": 0.1},
     }, [])  # fmt: skip
     build_stack(config, FOLDER / "run", reporter=ConsoleReporter())
