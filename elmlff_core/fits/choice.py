@@ -1,9 +1,13 @@
-"""The choice of a meta-model by cross-validation, where structures are too few for validation structures to tell.
+"""The choice of meta-models by cross-validation, where structures are too few for validation structures to tell.
 
-Two validation structures out of twenty say nothing on which meta-model is best.  Here every training structure is
-predicted once by each meta-model fitted without it.  A network is chosen if it is better than the linear combination,
-or the best base model, by more than the standard error of the difference over structures: with few structures the
-simpler one is more often right.
+Two validation structures out of twenty say nothing on whether a network is worth its freedom.  Here every training
+structure is predicted once by each meta-model fitted without it.  A network is kept if it is better than the linear
+combination, and the best base model, by more than the standard error of the difference over structures: with few
+structures the simpler one is more often right.
+
+The fits to folds are shorter than final ones, which saves two thirds of the time.  Networks learn at different speeds,
+so these fits do not rank networks among each other: those that are kept get a final fit, and validation structures
+choose.
 """
 
 from __future__ import annotations
@@ -21,28 +25,28 @@ from elmlff_core.fits.fit import Fit, fit_or_load
 from elmlff_core.fits.meta_models import NamedMeta
 
 N_FOLDS = 3
-# The fits to folds are shorter than the final one: they have to rank meta-models, and most of the error goes first.
-SHARE_OF_EPOCHS = 1 / 3
+SHARE_OF_EPOCHS = 1 / 3  # of a final fit
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A meta-model chosen by cross-validation.
+    """Meta-models that cross-validation leaves.
 
     Attributes
     ----------
-    meta : the chosen meta-model
+    metas : the networks that are better than every closed-form meta-model, or the best of the latter
     errors : name of each meta-model -> mean over the training structures of the RMSE of their forces, eV/Å
     """
 
-    meta: NamedMeta
+    metas: list[NamedMeta]
     errors: dict[str, float]
 
     def __str__(self) -> str:
         listed = ", ".join(f"{name} {error:.4f}" for name, error in self.errors.items())
+        kept = " and ".join(meta.name for meta in self.metas)
         return (
-            f"the meta-model {self.meta.name} was chosen by {N_FOLDS}-fold cross-validation on the training structures "
-            f"({listed} eV/Å; a network has to be better by a standard error)"
+            f"{N_FOLDS}-fold cross-validation on the training structures leaves {kept} ({listed} eV/Å, networks "
+            "after a third of their epochs; they have to be better by a standard error)"
         )
 
 
@@ -54,7 +58,7 @@ def choose(
     seed: int,
     reporter: Reporter,
 ) -> Choice:
-    """Choose one of `candidates` by cross-validation on the training structures.
+    """Choose among `candidates` by cross-validation on the training structures.
 
     Parameters
     ----------
@@ -81,9 +85,9 @@ def choose(
             part = train.subset(tested)
             predicted = in_blocks(part, found.meta.predict)
             errors[meta.name][tested] = rmse_of_frames(predicted.forces, part.reference_forces, part.n_atoms)
-    chosen = better_by_a_standard_error(errors, [meta.name for meta in fitting if not meta.trained])
-    by_name = {meta.name: meta for meta in fitting}
-    return Choice(by_name[chosen], {name: float(np.nanmean(values)) for name, values in errors.items()})
+    kept = better_by_a_standard_error(errors, [meta.name for meta in fitting if not meta.trained])
+    means = {name: float(np.nanmean(values)) for name, values in errors.items()}
+    return Choice([meta for meta in fitting if meta.name in kept], means)
 
 
 def _has_energies(train: Features) -> bool:
@@ -96,24 +100,24 @@ def _of_known_elements(index: Iterable[int], features: Features, known: Features
     return [i for i in index if np.isin(features.structures[i].numbers, known.elements).all()]
 
 
-def better_by_a_standard_error(errors: Mapping[str, np.ndarray], simple: Sequence[str]) -> str:
-    """Return the name with the lowest mean error among those that are clearly better than the best simple one.
+def better_by_a_standard_error(errors: Mapping[str, np.ndarray], simple: Sequence[str]) -> list[str]:
+    """Return the names that are clearly better than the best simple one, or this one.
 
     Parameters
     ----------
     errors : name -> (n_structures,), errors of the same structures, NaN for those that count for none
     simple : names of which the best is kept if no other is better by more than the standard error of the difference
     """
-    means = {name: float(np.nanmean(values)) for name, values in errors.items()}
-    kept = min(simple, key=means.__getitem__)
-    for name in sorted(means, key=means.__getitem__):
-        difference = errors[kept] - errors[name]
+    best = min(simple, key=lambda name: float(np.nanmean(errors[name])))
+    kept = []
+    for name in errors:
+        difference = errors[best] - errors[name]
         difference = difference[np.isfinite(difference)]
         if name in simple or len(difference) < 2:
             continue
         if difference.mean() > difference.std(ddof=1) / np.sqrt(len(difference)):
-            return name
-    return kept
+            kept.append(name)
+    return kept or [best]
 
 
 def _shortened(meta: NamedMeta) -> NamedMeta:

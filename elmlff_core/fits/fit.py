@@ -113,11 +113,11 @@ def fits_of(metas: Sequence[NamedMeta], config: Config) -> list[Fit]:
 def planned(metas: Sequence[NamedMeta], config: Config, n_structures: int, choosing: bool = False) -> Iterator[str]:
     """Yield a line for each trained meta-model with its fits, and a line on options that have no effect.
 
-    `choosing` says whether cross-validation will choose one of them.
+    `choosing` says whether cross-validation will choose among them.
     """
     if choosing:
         names = ", ".join(meta.name for meta in metas)
-        yield f"meta-model: one of {names}, chosen by cross-validation (name one with --meta to save this time)"
+        yield f"meta-model: of {names}, chosen by cross-validation (name one with --meta to save this time)"
     for meta in metas:
         if not meta.trained:
             continue

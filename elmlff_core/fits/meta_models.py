@@ -57,7 +57,7 @@ def make_meta(name: str, options: Mapping[str, Any]) -> MetaModel:
 
 
 def candidates(config: Config, splits: Splits) -> list[NamedMeta]:
-    """Return the meta-models of which cross-validation is to choose one; none if the settings name it."""
+    """Return the meta-models among which cross-validation is to choose; none if the settings name one."""
     if not _is_auto(config) or not FEWEST <= len(splits.train_index) <= MOST:
         return []
     return resolve_meta_models(

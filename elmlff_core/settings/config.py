@@ -135,7 +135,7 @@ class Config(Section):
 
     `meta` names one or several meta-models, as ``name = "linear,gat"`` or a list of names.  For one meta-model, the
     other keys are its options; for several, they are tables of options under their names.  ``auto`` is the default: it
-    is `egat`, or, with few training structures, the one that cross-validation prefers.
+    is `egat`, or, with few training structures, what cross-validation and validation prefer.
 
     `base_models` names the base models.  It is empty if the user names none; `with_base_models` then fills it in.
     """

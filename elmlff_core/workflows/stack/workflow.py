@@ -92,8 +92,8 @@ def build_stack(
     plans = planned(choices or metas, config, len(inputs.splits.train_index), bool(choices))
     prepared = prepare(inputs, models_folder, reporter, plans)
     if choices:
-        chosen_meta, note = chosen_by_cross_validation(choices, prepared, run, reporter)
-        metas, prepared = [chosen_meta], replace(prepared, notes=[*prepared.notes, note])
+        metas, note = chosen_by_cross_validation(choices, prepared, run, reporter)
+        prepared = replace(prepared, notes=[*prepared.notes, note])
     fitted = fit_all(fits_of(metas, config), prepared.features, run, reporter)
     evaluation = evaluate(fitted, prepared.features, run.fit)
     chosen = save_stacks(prepared.base_models, fitted, evaluation, run, bundle, bool(prepared.in_sample))
@@ -107,15 +107,15 @@ def build_stack(
 
 def chosen_by_cross_validation(
     choices: Sequence[NamedMeta], prepared: Prepared, run: RunFolder, reporter: Reporter
-) -> tuple[NamedMeta, str]:
-    """Return the meta-model that cross-validation on the training structures prefers, and a note on the choice.
+) -> tuple[list[NamedMeta], str]:
+    """Return the meta-models that cross-validation on the training structures leaves, and a note on the choice.
 
     With in-sample features every meta-model that trusts the base models would look better than it is, so the usual one
     is taken.
     """
     if prepared.in_sample:
         usual = next(meta for meta in choices if meta.name == USUAL)
-        return usual, (
+        return [usual], (
             f"the meta-model {USUAL} was taken without comparing others: the features of "
             f"{', '.join(prepared.in_sample)} are in-sample; --folds {N_FOLDS} makes them out-of-fold and lets "
             "cross-validation choose"
@@ -127,7 +127,7 @@ def chosen_by_cross_validation(
     folds = split_folds(n_train, min(N_FOLDS, n_train), prepared.config.data.split, rng, clusters)
     choice = choose(choices, prepared.features, folds, run.path / "choice", seed, reporter)
     reporter.say(f"{choice}")
-    return choice.meta, str(choice)
+    return choice.metas, str(choice)
 
 
 def save_stacks(
