@@ -35,20 +35,23 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
+# Python compiles what it imports; compiling all files of 7 GB of packages at once would take a minute.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --editable
+
 $(VENV)/installed-all: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[all]"
+	$(INSTALL) ".[all]"
 	touch $@
 
-$(VENV)/installed-test: pyproject.toml $(VENV)/installed-all
-	$(BIN)/python -m pip install --quiet --editable ".[all,test]"
-	touch $@
+$(VENV)/installed-test: pyproject.toml | $(BIN)/python
+	$(INSTALL) ".[all,test]"
+	touch $(VENV)/installed-all $@
 
 $(VENV)/installed-pages: pyproject.toml $(VENV)/installed-test
-	$(BIN)/python -m pip install --quiet --editable ".[all,test,pages]"
+	$(INSTALL) ".[all,test,pages]"
 	touch $@
 
 $(VENV)/installed-docs: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[docs,schnet,nep,universal]"
+	$(INSTALL) ".[docs,schnet,nep,universal]"
 	touch $@
 
 docs: $(VENV)/installed-docs
