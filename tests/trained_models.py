@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
+import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,29 +107,55 @@ def load() -> Callable[..., BaseForceField]:
 
 
 @pytest.fixture(scope="session")
-def resumed_dp(training_request: Callable[..., TrainingRequest], tmp_path_factory: Any) -> tuple[Path, int]:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], Any]], Any]:
+    """Return a function that makes something in a folder once, though several processes of one test run ask for it.
+
+    It takes a name and a function of the folder, whose result must be data for JSON.
+    """
+
+    def call(name: str, make: Callable[[Path], Any]) -> Any:
+        if "PYTEST_XDIST_WORKER" not in os.environ:
+            return make(tmp_path_factory.mktemp(name))
+        folder = tmp_path_factory.getbasetemp().parent / f"made-{name}"
+        folder.mkdir(exist_ok=True)
+        result = folder / "result.json"
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not result.exists():
+                result.write_text(json.dumps(make(folder)))
+            return json.loads(result.read_text())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def resumed_dp(training_request: Callable[..., TrainingRequest], made_once: Callable[..., Any]) -> tuple[Path, int]:
     """Train a Deep Potential with one interruption; return its checkpoint and the step of the interruption."""
     trainer = find_plugin("dp").trainer
     assert trainer is not None
-    directory = tmp_path_factory.mktemp("dp")
-    reached = 0
 
-    def interrupt(progress: Progress) -> None:
-        nonlocal reached
-        reached = progress.done
-        if reached >= 4:
-            raise KeyboardInterrupt
+    def make(folder: Path) -> tuple[str, int]:
+        reached = 0
 
-    with pytest.raises(KeyboardInterrupt):
-        trainer.train(training_request("dp", directory, interrupt))
-    return trainer.train(training_request("dp", directory)), reached
+        def interrupt(progress: Progress) -> None:
+            nonlocal reached
+            reached = progress.done
+            if reached >= 4:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train(training_request("dp", folder, interrupt))
+        return str(trainer.train(training_request("dp", folder))), reached
+
+    checkpoint, interrupted_at = made_once("dp", make)
+    return Path(checkpoint), interrupted_at
 
 
 @pytest.fixture(scope="session")
 def trained(
     training_request: Callable[..., TrainingRequest],
     load: Callable[..., BaseForceField],
-    tmp_path_factory: Any,
+    made_once: Callable[..., Any],
     request: pytest.FixtureRequest,
 ) -> Callable[[str], BaseForceField]:
     """Return a function that gives the tiny model of an adapter, trained once; SchNetPack models use float64."""
@@ -139,7 +168,9 @@ def trained(
             if adapter == "dp":
                 checkpoint = request.getfixturevalue("resumed_dp")[0]
             else:
-                checkpoint = trainer.train(training_request(adapter, tmp_path_factory.mktemp(adapter)))
+                train = trainer.train
+                made = made_once(adapter, lambda folder: str(train(training_request(adapter, folder))))
+                checkpoint = Path(made)
             precision = {"precision": "float64"} if adapter in ("schnet", "painn") else {}
             models[adapter] = load(adapter, checkpoint, f"tiny-{adapter}", **(TINY[adapter] | precision))
         return models[adapter]

@@ -151,7 +151,7 @@ def test_the_same_seed_gives_the_same_errors(workplace, metrics):
 
 
 def test_evaluate_and_predict(workplace, metrics):
-    test = [read_dataset("methane").structures[i] for i in metrics["splits"]["test"]]
+    test = [read_dataset("methane").structures[i] for i in metrics["splits"]["test"][:60]]
     ase.io.write(workplace / "test.xyz", test)
     run("predict", "run", "--data", "test.xyz", "-o", "out.extxyz", folder=workplace)
     written = ase.io.read(workplace / "out.extxyz", ":")
