@@ -8,36 +8,25 @@ they are.  Example::
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from arguments import stacking_parser
 
 from elmlff_core.cli.console import ConsoleReporter
-from elmlff_core.contracts.features import Features
 from elmlff_core.features.guard import Guard
 from elmlff_core.features.linear_combination import LinearCombination
-from elmlff_core.features.metrics import force_metrics
+from elmlff_core.features.metrics import mean_rmse_per_frame
 from elmlff_core.settings.reading import read_config
 from elmlff_core.workflows.prepare import prepare, read_inputs
 
 SIZE = 30.0  # eV/Å, standard deviation of each component
 
 
-def error(forces: np.ndarray, features: Features) -> float:
-    """Return the RMSE per frame, eV/Å."""
-    return force_metrics(forces, features.reference_forces, features.n_atoms).rmse_per_frame
-
-
 def main() -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", help="base models, comma-separated")
-    parser.add_argument("data", help="training structures")
-    parser.add_argument("test", help="test structures")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as of elmlff stack")
-    given = parser.parse_args()
+    given = stacking_parser(__doc__, test="test structures").parse_args()
     overlay = {"base_models": given.models.split(","), "data": {"train": given.data, "test": given.test}}
     config = read_config(None, overlay, given.set)
     features = prepare(read_inputs(config), Path("elmlff-models"), ConsoleReporter()).features
@@ -50,9 +39,8 @@ def main() -> None:
         if place is not None:
             forces[place] += SIZE * np.random.default_rng(0).normal(size=forces[place].shape)
         shown = replace(test, forces=forces)
-        print(
-            f"| {name} | {error(plain.apply(shown), test):.3f} | {error(guarded.apply(guard.apply(shown)), test):.3f} |"
-        )
+        errors = [mean_rmse_per_frame(found, test) for found in (plain.apply(shown), guarded.apply(guard.apply(shown)))]
+        print(f"| {name} | {errors[0]:.3f} | {errors[1]:.3f} |")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ and 0.364 (5M).  Example::
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
+from arguments import stacking_parser
 
 from elmlff_core.base_models.cache import FeatureCache
 from elmlff_core.base_models.prediction import dataset_features
@@ -41,12 +41,7 @@ def row(name: str, errors: np.ndarray) -> str:
 
 def main() -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", help="base models, comma-separated")
-    parser.add_argument("data", help="the dataset")
-    parser.add_argument("metas", help="meta-models, comma-separated")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as of elmlff stack")
-    given = parser.parse_args()
+    given = stacking_parser(__doc__, metas="meta-models, comma-separated").parse_args()
     overlay = {"base_models": given.models.split(","), "data": {"train": given.data}, "meta": {"name": given.metas}}
     config = read_config(None, overlay, given.set)
     inputs, reporter = read_inputs(config), ConsoleReporter()
@@ -61,16 +56,14 @@ def main() -> None:
     for meta in resolve_meta_models(inputs.config, inputs.splits):
         errors, left_out = np.full(len(features), np.nan), 0
         for number in range(N_FOLDS):
-            held_out, others = order[number::N_FOLDS], np.setdiff1d(order, order[number::N_FOLDS], assume_unique=True)
+            held_out, others = order[number::N_FOLDS], np.delete(order, np.s_[number::N_FOLDS])
             n_valid = round(VALIDATION * len(others))
-            train, valid = features.subset(others[n_valid:]), features.subset(others[:n_valid])
-            # An element that occurs in the other structures of no fold cannot be predicted by any fit.
-            known, usable = (
-                [i for i in index if np.isin(features.structures[i].numbers, train.elements).all()]
-                for index in (held_out, others[:n_valid])
-            )
+            train = features.subset(others[n_valid:])
+            # An element that occurs in no training structure cannot be predicted by the fit.
+            known = features.of_known_elements(train, held_out)
             left_out += len(held_out) - len(known)
-            valid, tested = features.subset(usable), features.subset(known)
+            valid = features.subset(features.of_known_elements(train, others[:n_valid]))
+            tested = features.subset(known)
             fit = Fit(meta, number, part=f"fold{number}")
             fitted = fit_or_load(fit, {"train": train, "valid": valid}, FOLDER / fit.name, reporter)
             errors[known] = norms(in_blocks(tested, fitted.meta.predict).forces, tested)

@@ -11,12 +11,13 @@ linear combination.  Examples::
 
 from __future__ import annotations
 
-import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
 import numpy as np
+from arguments import stacking_parser
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
@@ -27,13 +28,19 @@ from elmlff_core.cli.console import ConsoleReporter
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.data.labels import dataset_from_structures
+from elmlff_core.features.metrics import mean_rmse_per_frame
 from elmlff_core.fits.meta_models import make_meta
 from elmlff_core.settings.reading import read_config
 from elmlff_core.stack.stack import Stack, load_stack
-from elmlff_core.uncertainty.domain import Domain, largest_of_each
-from elmlff_core.uncertainty.quality import qualities_by_domain
+from elmlff_core.uncertainty.domain import Domain
+from elmlff_core.uncertainty.quality import (
+    UncertaintyQuality,
+    force_quality,
+    qualities_by_domain,
+    structures_outside,
+)
 from elmlff_core.uncertainty.uncertainty import Uncertainty
-from elmlff_core.workflows.prepare import prepare, read_inputs
+from elmlff_core.workflows.prepare import read_inputs
 from elmlff_core.workflows.stack.workflow import build_stack
 
 FOLDER = Path("out-of-domain")
@@ -64,26 +71,20 @@ def copper(seed: int, scale: float = 1.0, rattle: float = 0.1) -> Atoms:
 def row(title: str, tested_on: str, uncertainty: Uncertainty, meta: object, features: Features) -> str:
     """Return one row of the table."""
     prediction = meta.predict(features)
-    squared = ((prediction.forces - features.reference_forces) ** 2).sum(axis=1)
-    per_frame = np.sqrt(np.add.reduceat(squared, features.offsets[:-1]) / (3 * features.n_atoms))
-    score = largest_of_each(uncertainty.outside(features).score, features)
-    plain = Uncertainty(uncertainty.kind, uncertainty.force)
-    outside = np.flatnonzero(score > 1)
-    cells = [
-        _coverage(qualities_by_domain(uncertainty, features, prediction, meta), name) for name in ("inside", "outside")
-    ]
-    unwidened = "-"
-    if len(outside):
-        part = qualities_by_domain(plain, features.subset(outside), prediction.subset(outside), meta)
-        unwidened = _coverage(part, "inside")
-    shares = " | ".join([*cells, unwidened])
-    return f"| {title} | {tested_on} | {per_frame.mean():.4f} | {len(outside)} of {len(features)} | {shares} |"
+    error = mean_rmse_per_frame(prediction.forces, features)
+    outside = uncertainty.outside(features)
+    plain = replace(uncertainty, domain=None)
+    qualities = qualities_by_domain(uncertainty, features, prediction, meta, outside)
+    far = np.flatnonzero(structures_outside(outside, features))
+    unwidened = force_quality(plain, features, prediction, meta, chosen=far) if len(far) else None
+    shares = [_coverage(quality) for quality in (qualities.get("inside"), qualities.get("outside"), unwidened)]
+    return f"| {title} | {tested_on} | {error:.4f} | {len(far)} of {len(features)} | {' | '.join(shares)} |"
 
 
-def _coverage(qualities: dict, name: str) -> str:
-    if name not in qualities:
+def _coverage(quality: UncertaintyQuality | None) -> str:
+    if quality is None:
         return "-"
-    return f"{100 * next(entry.normal for entry in qualities[name].coverage if entry.stated == STATED):.0f} %"
+    return f"{100 * next(entry.normal for entry in quality.coverage if entry.stated == STATED):.0f} %"
 
 
 def of_copper() -> None:
@@ -109,12 +110,11 @@ def of_copper() -> None:
             print(row(name, title, stack.uncertainty, stack.meta, stack.features(structures, data)), flush=True)
 
 
-def of_groups(models: str, path: str) -> None:
+def of_groups(models: str, path: str, assignments: list[str]) -> None:
     """Leave one group after the other out of the fit of the linear combination and print the table."""
     groups = np.array([atoms.info["group"] for atoms in ase.io.read(path, ":")])
-    config = read_config(None, {"base_models": models.split(","), "data": {"train": path}}, sys.argv[3:])
+    config = read_config(None, {"base_models": models.split(","), "data": {"train": path}}, assignments)
     inputs = read_inputs(config)
-    prepare(inputs, Path("elmlff-models"), ConsoleReporter())
     features = dataset_features(inputs.base_models, inputs.splits.source, FeatureCache(), ConsoleReporter())
     print(HEAD)
     for group in np.unique(groups):
@@ -129,11 +129,8 @@ def of_groups(models: str, path: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="?", help="base models, comma-separated")
-    parser.add_argument("data", nargs="?", help="structures with the key group")
-    given, _ = parser.parse_known_args()
-    if given.models:
-        of_groups(given.models, given.data)
+    if len(sys.argv) > 1:
+        given = stacking_parser(__doc__).parse_args()
+        of_groups(given.models, given.data, given.set)
     else:
         of_copper()

@@ -21,7 +21,7 @@ from elmlff_core.base_models.prediction import cached_prediction
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter
-from elmlff_core.data.splits import Splits, split_folds
+from elmlff_core.data.splits import Splits
 from elmlff_core.errors import DataError
 from elmlff_core.features.energies import composition
 from elmlff_core.settings.config import Config
@@ -66,9 +66,7 @@ def make_folds(splits: Splits, config: Config) -> list[Fold]:
     if config.folds is None:
         return []
     n_train = len(splits.train_index)
-    rng = np.random.default_rng([config.data.split_seed, config.folds])
-    clusters = None if splits.clusters is None else splits.clusters[splits.train_index]
-    cut = split_folds(n_train, config.folds, config.data.split, rng, clusters)
+    cut = splits.training_folds(config.folds, config.data)
     folds = []
     for number, index in enumerate(cut, start=1):
         rest = np.setdiff1d(np.arange(n_train), index)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -104,6 +104,19 @@ class Features:
         forces = picked_rows(self.forces, self.offsets, indices, axis=1)
         reference = None if self.reference is None else self.reference.subset(indices)
         return self._with(indices, subset_of(self.structures, indices), forces, reference)
+
+    def of_known_elements(self, known: Features, indices: Iterable[int] | None = None) -> np.ndarray:
+        """Return those of `indices`, all by default, whose structures have only elements of `known`: (n,) int64."""
+        chosen = range(len(self)) if indices is None else indices
+        found = [i for i in chosen if np.isin(self.structures[i].numbers, known.elements).all()]
+        return np.array(found, dtype=np.int64)
+
+    def sample(self, n_rows: int, fewest: int = 1) -> Features:
+        """Return structures with about `n_rows` atoms, drawn at random if there are more, but at least `fewest`."""
+        if self.forces.shape[1] <= n_rows:
+            return self
+        n_drawn = max(fewest, len(self) * n_rows // self.forces.shape[1])
+        return self.subset(np.sort(np.random.default_rng(0).permutation(len(self))[:n_drawn]))
 
     def blocks(self, n_rows: int = BLOCK_ROWS) -> Iterator[tuple[slice, Features]]:
         """Yield blocks of consecutive structures: their rows, and their features as views.

@@ -138,6 +138,15 @@ class Splits:
         """Test structures, used only in the evaluation."""
         return (self.test_source or self.source).subset(self.test_index)
 
+    def training_folds(self, n_folds: int, data: DataConfig) -> list[np.ndarray]:
+        """Divide the training structures into folds, with the method of `data` that split off the test structures.
+
+        Returns the indices of each fold among the training structures; parameters and errors as in `split_folds`.
+        """
+        clusters = None if self.clusters is None else self.clusters[self.train_index]
+        rng = np.random.default_rng([data.split_seed, n_folds])
+        return split_folds(len(self.train_index), n_folds, data.split, rng, clusters)
+
 
 def refuse_overlap(train: Dataset, test: Dataset) -> None:
     """Raise DataError if a structure of `test` is also in `train`, with any labels."""

@@ -62,7 +62,7 @@ class Guard:
         n_models = len(train.models)
         if n_models < 2:
             return cls(np.ones(n_models), np.full(n_models, np.inf))
-        train = _some(train)
+        train = train.sample(MOST_ROWS, 2 * N_FOLDS)
         weights, usual = weights_of(train), usual_force(train)
         distances = np.linalg.norm(train.forces - centre(train.forces, weights, usual), axis=2)  # (M, N)
         guards = [cls(weights, np.quantile(distances, level, axis=1), usual) for level in LEVELS]
@@ -145,15 +145,6 @@ def centre(forces: np.ndarray, weights: np.ndarray, usual: float) -> np.ndarray:
     return np.asarray(middle)
 
 
-def _some(train: Features) -> Features:
-    """Return structures with about `MOST_ROWS` atoms, drawn at random where there are more."""
-    n_rows = train.forces.shape[1]
-    if n_rows <= MOST_ROWS:
-        return train
-    n_drawn = max(2 * N_FOLDS, len(train) * MOST_ROWS // n_rows)
-    return train.subset(np.sort(np.random.default_rng(0).permutation(len(train))[:n_drawn]))
-
-
 def _pulled(forces: np.ndarray, middle: np.ndarray, limits: np.ndarray) -> np.ndarray:
     """Return `forces` (M, N, 3) no further from `middle` (N, 3) than `limits` (M,); those inside are not rounded."""
     deviations = forces - middle
@@ -169,8 +160,8 @@ def _validated(guard: Guard, train: Features) -> float:
     for fold in range(min(N_FOLDS, len(train) // 2)):
         held_out = places[fold::N_FOLDS]
         rest = guarded.subset(np.setdiff1d(places, held_out))
-        known = [place for place in held_out if np.isin(train.structures[place].numbers, rest.elements).all()]
-        if known:
+        known = train.of_known_elements(rest, held_out)
+        if len(known):
             tested = guarded.subset(known)
             found = LinearCombination.fit(rest).apply(tested)
             errors.append(force_metrics(found, tested.reference_forces, tested.n_atoms).rmse_per_frame)

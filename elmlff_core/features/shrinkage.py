@@ -29,8 +29,8 @@ def validated_shrinkage(train: Features) -> float:
     errors = np.zeros(len(TRIED))
     for fold in range(N_FOLDS):
         rest = train.subset(np.sort(np.delete(order, np.s_[fold::N_FOLDS])))
-        held_out = [i for i in order[fold::N_FOLDS] if np.isin(train.structures[i].numbers, rest.elements).all()]
-        if held_out:
+        held_out = train.of_known_elements(rest, order[fold::N_FOLDS])
+        if len(held_out):
             tested = train.subset(np.sort(held_out))
             for place, shrinkage in enumerate(TRIED):
                 found = LinearCombination.fit(rest, shrinkage=shrinkage).apply(tested)

@@ -12,7 +12,7 @@ choose.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def choose(
     for number, held_out in enumerate(folds, start=1):
         rest = train.subset(np.setdiff1d(np.arange(len(train)), held_out))
         # An element that occurs in this fold alone is unknown to the fits without it.
-        tested, checked = _of_known_elements(held_out, train, rest), _of_known_elements(range(len(valid)), valid, rest)
+        tested, checked = train.of_known_elements(rest, held_out), valid.of_known_elements(rest)
         if not len(tested) or not len(checked):
             continue
         known = {"train": rest, "valid": valid.subset(checked)}
@@ -93,11 +93,6 @@ def choose(
 def _has_energies(train: Features) -> bool:
     labelled = train.reference is not None and train.reference.energy is not None
     return labelled and set(train.models) <= set(train.energies)
-
-
-def _of_known_elements(index: Iterable[int], features: Features, known: Features) -> list[int]:
-    """Return those of `index` whose structures have only elements of `known`."""
-    return [i for i in index if np.isin(features.structures[i].numbers, known.elements).all()]
 
 
 def better_by_a_standard_error(errors: Mapping[str, np.ndarray], simple: Sequence[str]) -> list[str]:

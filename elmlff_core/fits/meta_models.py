@@ -12,10 +12,9 @@ from elmlff_core.data.splits import Splits
 from elmlff_core.errors import ConfigError, did_you_mean
 from elmlff_core.meta.training.budget import with_budget
 from elmlff_core.plugins.registry import registry
-from elmlff_core.settings.config import Config, TrainingConfig
+from elmlff_core.settings.config import AUTO, Config, TrainingConfig
 from elmlff_core.settings.reading import validated
 
-AUTO = "auto"
 USUAL, OF_FEWEST = "egat", "linear"  # of `auto` with enough structures, and with too few for a network
 CANDIDATES = ("best", "linear", "egat", "conservative")
 # Training structures with which `auto` chooses by cross-validation: with fewer no network can be fitted, and with more

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 DEFAULT_FILE = Path("elmlff.toml")
-DEFAULT_META = "auto"  # of the amount of data, see `elmlff_core.fits.meta_models`
+AUTO = DEFAULT_META = "auto"  # the choice is that of the amount of data, see `elmlff_core.fits.meta_models`
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # names of folders are made of them
 N_SEEDS = 2**32  # NumPy takes no larger seed
 Budget = Literal["quick", "paper"]

@@ -15,13 +15,12 @@ training ones and drawn alike; a structure with more atoms has more chances to b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ase import Atoms
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
@@ -52,11 +51,13 @@ class Outside:
     surroundings : (n_rows,), distance to the nearest training surroundings, in units of the limit
     disagreement : (n_rows,), distance of the furthest base force from the centre of all, in units of the limit
     furthest : (n_rows,) int, index of the base model with this force; -1 with fewer than two base models
+    widening : (n_rows,), factor by which the uncertainty of each atom grows, at least 1
     """
 
     surroundings: np.ndarray
     disagreement: np.ndarray
     furthest: np.ndarray
+    widening: np.ndarray
 
     @property
     def score(self) -> np.ndarray:
@@ -72,22 +73,6 @@ class Outside:
     def any(self) -> bool:
         """Whether any atom is outside."""
         return bool((self.score > 1.0).any())
-
-    def widening(self, structures: Sequence[Atoms]) -> np.ndarray:
-        """Return the factor by which the uncertainty of each atom grows: (n_rows,), at least 1.
-
-        The force on an atom is as uncertain as the energies of its neighbours, so one atom outside counts for all in
-        its surroundings.
-        """
-        score, first = np.maximum(self.score, 1.0), 0
-        spread = score.copy()
-        for atoms in structures:
-            rows = slice(first, first + len(atoms))
-            if (score[rows] > 1.0).any():
-                (centres, neighbours), _ = periodic_edges(atoms, CUTOFF)
-                np.maximum.at(spread[rows], centres, score[rows][neighbours])
-            first = rows.stop
-        return spread**WIDENING
 
 
 @dataclass(frozen=True)
@@ -128,7 +113,7 @@ class Domain:
         in_sample : whether base models were trained on the training structures; they disagree too little there, and
             the limit of disagreement is calibrated on the validation structures alone
         """
-        train, valid = _some(train), _some(valid)
+        train, valid = train.sample(MOST_ATOMS), valid.sample(MOST_ATOMS)
         domain = cls(train.elements, {}, 1.0, weights_of(train), usual_force(train), np.ones(len(train.models)))
         domain, nearest = domain._with_references(train, valid)
         limit, alarms = conformal_limit(nearest)
@@ -159,7 +144,9 @@ class Domain:
             furthest = relative.argmax(axis=0)
             disagreement = relative.max(axis=0) / self.disagreement_limit
         nearest = np.minimum(nearest / self.surroundings_limit, LARGEST_SCORE)
-        return Outside(nearest, np.minimum(disagreement, LARGEST_SCORE), furthest)
+        disagreement = np.minimum(disagreement, LARGEST_SCORE)
+        spread = spread_to_neighbours(features, np.maximum(1.0, np.maximum(nearest, disagreement)))
+        return Outside(nearest, disagreement, furthest, spread**WIDENING)
 
     def save(self, path: Path) -> None:
         """Write the domain to a safetensors file."""
@@ -228,6 +215,20 @@ def largest_of_each(values: np.ndarray, features: Features) -> np.ndarray:
     return np.maximum.reduceat(values, features.offsets[:-1]) if len(features) else np.zeros(0)
 
 
+def spread_to_neighbours(features: Features, score: np.ndarray) -> np.ndarray:
+    """Return for each atom the largest `score` (n_rows,), at least 1, of its own and its neighbours: (n_rows,).
+
+    The force on an atom is as uncertain as the energies of its neighbours, so one atom outside counts for all in its
+    surroundings.  Neighbours are looked for only in structures with an atom above 1.
+    """
+    spread = score.copy()
+    for index in np.flatnonzero(largest_of_each(score, features) > 1.0).tolist():
+        rows = slice(features.offsets[index], features.offsets[index + 1])
+        (centres, neighbours), _ = periodic_edges(features.structures[index], CUTOFF)
+        np.maximum.at(spread[rows], centres, score[rows][neighbours])
+    return spread
+
+
 def spread_out(points: np.ndarray, most: int) -> np.ndarray:
     """Return the indices of at most `most` points, each the furthest from those before: (n_chosen,) int.
 
@@ -247,12 +248,3 @@ def _distances(points: np.ndarray, references: np.ndarray) -> np.ndarray:
     """Return the distances of `points` (n, D) to all `references` (k, D): (n, k)."""
     squared = (points**2).sum(axis=1)[:, None] + (references**2).sum(axis=1) - 2 * points @ references.T
     return np.sqrt(np.maximum(squared, 0))
-
-
-def _some(features: Features) -> Features:
-    """Return structures with about `MOST_ATOMS` atoms, drawn at random where there are more."""
-    n_rows = features.forces.shape[1]
-    if n_rows <= MOST_ATOMS:
-        return features
-    drawn = np.random.default_rng(0).permutation(len(features))[: max(1, len(features) * MOST_ATOMS // n_rows)]
-    return features.subset(np.sort(drawn))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elmlff_core.uncertainty.calibration import Calibration
-from elmlff_core.uncertainty.domain import largest_of_each
+from elmlff_core.uncertainty.domain import Outside, largest_of_each
 from elmlff_core.uncertainty.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
@@ -70,38 +70,57 @@ class UncertaintyQuality:
 
 
 def force_quality(
-    uncertainty: Uncertainty, features: Features, prediction: Prediction, meta: Any = None
+    uncertainty: Uncertainty,
+    features: Features,
+    prediction: Prediction,
+    meta: Any = None,
+    outside: Outside | None = None,
+    chosen: np.ndarray | None = None,
 ) -> UncertaintyQuality:
-    """Compare uncertainties of forces with the errors of `prediction`; `features` hold reference labels."""
-    std = uncertainty.forces_std(features, meta)
+    """Compare uncertainties of forces with the errors of `prediction`.
+
+    Parameters
+    ----------
+    uncertainty, features, prediction, meta : what is compared; `features` hold reference labels
+    outside : how far the atoms are from what the stack was fitted on, computed if not given
+    chosen : indices of the structures that are compared; all by default
+    """
+    std = uncertainty.forces_std(features, meta, outside)
     error = prediction.forces - features.reference_forces
-    return _quality(std, error, features.n_atoms, uncertainty.force)
+    if chosen is None:
+        return _quality(std, error, features.n_atoms, uncertainty.force)
+    rows = features.rows(chosen)
+    return _quality(std[rows], error[rows], features.n_atoms[chosen], uncertainty.force)
 
 
-def structures_outside(uncertainty: Uncertainty, features: Features) -> np.ndarray:
+def qualities_by_domain(
+    uncertainty: Uncertainty, features: Features, prediction: Prediction, meta: Any, outside: Outside | None
+) -> dict[str, UncertaintyQuality]:
+    """Return the quality of uncertainties of forces on structures ``inside`` and ``outside``, where there are any.
+
+    Parameters as in `force_quality`.
+    """
+    is_outside = structures_outside(outside, features)
+    groups = {"inside": np.flatnonzero(~is_outside), "outside": np.flatnonzero(is_outside)}
+    return {
+        name: force_quality(uncertainty, features, prediction, meta, outside, chosen)
+        for name, chosen in groups.items()
+        if len(chosen)
+    }
+
+
+def structures_outside(outside: Outside | None, features: Features) -> np.ndarray:
     """Return which structures have an atom outside what the stack was fitted on: (n_structures,) bool."""
-    outside = uncertainty.outside(features)
-    if outside is None or not len(features):
+    if outside is None:
         return np.zeros(len(features), dtype=bool)
     return largest_of_each(outside.score, features) > 1
 
 
-def qualities_by_domain(
-    uncertainty: Uncertainty, features: Features, prediction: Prediction, meta: Any = None
-) -> dict[str, UncertaintyQuality]:
-    """Return the quality of uncertainties of forces on structures ``inside`` and ``outside``, where there are any."""
-    is_outside = structures_outside(uncertainty, features)
-    found = {}
-    for name, chosen in (("inside", np.flatnonzero(~is_outside)), ("outside", np.flatnonzero(is_outside))):
-        if len(chosen):
-            part = features.subset(chosen)
-            found[name] = force_quality(uncertainty, part, prediction.subset(chosen), meta)
-    return found
-
-
-def energy_quality(uncertainty: Uncertainty, features: Features, prediction: Prediction) -> UncertaintyQuality | None:
+def energy_quality(
+    uncertainty: Uncertainty, features: Features, prediction: Prediction, outside: Outside | None = None
+) -> UncertaintyQuality | None:
     """Compare uncertainties of energies with errors; None if uncertainty, labels or prediction have no energies."""
-    std = uncertainty.energy_std(features)
+    std = uncertainty.energy_std(features, outside)
     reference = None if features.reference is None else features.reference.energy
     if std is None or reference is None or prediction.energy is None or uncertainty.energy is None:
         return None

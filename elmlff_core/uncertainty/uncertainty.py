@@ -113,7 +113,7 @@ class Uncertainty:
         if outside is None or not outside.any:
             return std
         usual = self.force.std(np.full_like(raw, self.force.reference), features.atomic_numbers)
-        return widened(std, usual, outside.widening(features.structures))
+        return widened(std, usual, outside.widening)
 
     def forces_interval(self, features: Features, coverage: float, meta: Any = None) -> np.ndarray:
         """Return the radius around each force within which `coverage` of the true forces lie: (n_rows,), eV/Å.
@@ -133,7 +133,7 @@ class Uncertainty:
         outside = outside or self.outside(features)
         if outside is None or not outside.any:
             return std
-        widening = largest_of_each(outside.widening(features.structures), features)
+        widening = largest_of_each(outside.widening, features)
         return widened(std, self.energy.std(np.full_like(std, self.energy.reference)), widening)
 
     def energy_interval(self, features: Features, coverage: float) -> np.ndarray | None:

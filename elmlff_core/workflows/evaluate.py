@@ -110,12 +110,11 @@ def groups_of(stack: Stack, dataset: Dataset) -> dict[str, np.ndarray]:
 
 def notes_on_domain(stack: Stack, features: Features, prediction: Prediction) -> list[str]:
     """Return a note on structures outside what the stack was fitted on, with the coverage of its intervals there."""
-    if stack.uncertainty is None or stack.uncertainty.domain is None:
+    outside = None if stack.uncertainty is None else stack.uncertainty.outside(features)
+    if stack.uncertainty is None or outside is None or not outside.any:
         return []
-    qualities = qualities_by_domain(stack.uncertainty, features, prediction, stack.meta)
-    if "outside" not in qualities:
-        return []
-    n_outside = int(structures_outside(stack.uncertainty, features).sum())
+    qualities = qualities_by_domain(stack.uncertainty, features, prediction, stack.meta, outside)
+    n_outside = int(structures_outside(outside, features).sum())
     found = {
         where: next(entry.normal for entry in quality.coverage if entry.stated == STATED)
         for where, quality in qualities.items()

@@ -119,7 +119,7 @@ def test_atoms_around_a_vacancy_are_outside_and_those_far_away_are_not(domain):
     assert set(np.flatnonzero(outside.surroundings > 1)) <= set(np.flatnonzero(distances < CUTOFF))
     assert (outside.surroundings[distances < 2.9] > 1).mean() > 0.5
     # The forces on all atoms in reach of one outside are less certain.
-    widening = outside.widening([atoms])
+    widening = outside.widening
     assert (widening > 1).sum() > (outside.score > 1).sum()
     assert (widening >= 1).all()
 

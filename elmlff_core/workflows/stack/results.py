@@ -83,13 +83,12 @@ def uncertainty_qualities(uncertainty: Uncertainty, evaluation: Evaluation) -> d
     """Return the quality of the uncertainty on test structures, of ``forces`` and, if there are any, ``energies``."""
     test, chosen = evaluation.features["test"], evaluation.chosen
     prediction = evaluation.predictions[chosen.fit.title]["test"]
-    by_domain = qualities_by_domain(uncertainty, test, prediction, chosen.meta)
-    if "outside" in by_domain:
-        qualities = {"forces": force_quality(uncertainty, test, prediction, chosen.meta)}
+    outside = uncertainty.outside(test)
+    qualities = {"forces": force_quality(uncertainty, test, prediction, chosen.meta, outside)}
+    if outside is not None and outside.any:
+        by_domain = qualities_by_domain(uncertainty, test, prediction, chosen.meta, outside)
         qualities |= {f"forces, {where} the domain": quality for where, quality in by_domain.items()}
-    else:
-        qualities = {"forces": by_domain["inside"]}
-    if (energies := energy_quality(uncertainty, test, prediction)) is not None:
+    if (energies := energy_quality(uncertainty, test, prediction, outside)) is not None:
         qualities["energies"] = energies
     return qualities
 

@@ -9,12 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER, NamedModel
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.data.content import SeenStructures
-from elmlff_core.data.splits import split_folds
 from elmlff_core.evaluation.evaluation import Evaluation, evaluate
 from elmlff_core.evaluation.model_errors import ModelErrors
 from elmlff_core.fits.choice import N_FOLDS, choose
@@ -120,12 +117,8 @@ def chosen_by_cross_validation(
             f"{', '.join(prepared.in_sample)} are in-sample; --folds {N_FOLDS} makes them out-of-fold and lets "
             "cross-validation choose"
         )
-    splits, seed = prepared.splits, prepared.config.seed
-    clusters = None if splits.clusters is None else splits.clusters[splits.train_index]
-    n_train = len(splits.train_index)
-    rng = np.random.default_rng([prepared.config.data.split_seed, N_FOLDS])
-    folds = split_folds(n_train, min(N_FOLDS, n_train), prepared.config.data.split, rng, clusters)
-    choice = choose(choices, prepared.features, folds, run.path / "choice", seed, reporter)
+    folds = prepared.splits.training_folds(N_FOLDS, prepared.config.data)
+    choice = choose(choices, prepared.features, folds, run.path / "choice", prepared.config.seed, reporter)
     reporter.say(f"{choice}")
     return choice.metas, str(choice)
 
