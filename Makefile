@@ -35,7 +35,9 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
-# Python compiles what it imports; compiling all files of 7 GB of packages at once would take a minute.
+# Python compiles what it imports; compiling all files of 7 GB of packages at once would take a minute.  It must be able to
+# keep the result: without it each start takes many seconds longer, and some containers forbid it by this variable.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --editable
 
 $(VENV)/installed-all: pyproject.toml | $(BIN)/python

@@ -13,6 +13,7 @@ from ase import Atoms
 
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
+from tests.commands.running import close_commands
 
 pytest_plugins = ["tests.trained_models"]
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -23,6 +24,10 @@ os.environ.setdefault("ELMLFF_TRUST_STORE", str(Path(tempfile.mkdtemp(prefix="el
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A background job of a shell ignores Ctrl-C, and so would the programs that tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish() -> None:
+    close_commands()
 
 
 def shared_folder() -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 import ase.io
 
 from elmlff_core.data.readers import read_dataset
+from tests.commands.running import run_elmlff
 
 SETTINGS = """
 base_models = ["lj", "emt"]
@@ -57,12 +58,7 @@ def environment(folder: Path, **variables: str) -> dict[str, str]:
 
 def elmlff(folder: Path, *arguments: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `elmlff` with `arguments` in `folder` and check its exit code."""
-    result = subprocess.run(
-        [sys.executable, "-m", "elmlff_core", *arguments],
-        cwd=folder, env=environment(folder, **variables), capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert result.returncode == code, result.stdout + result.stderr
-    return result
+    return run_elmlff(arguments, folder, code, ELMLFF_CACHE=str(folder / "cache"), **variables)
 
 
 def kill_when(folder: Path, ready: Callable[[], bool], *arguments: str, **variables: str) -> None:

@@ -19,6 +19,7 @@ from ase import Atoms
 from elmlff_core import StackCalculator, load_stack
 from elmlff_core.data.readers import read_dataset
 from elmlff_core.errors import ElmlffError
+from tests.commands.running import run_elmlff
 
 MODELS = "dp1,painn,nep"
 TINY_BASE_MODELS = [
@@ -38,14 +39,7 @@ TINY = [
 
 def run(*arguments: str, folder: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run `elmlff` in `folder`, with a cache in this folder."""
-    environment = os.environ | {"ELMLFF_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [sys.executable, "-m", "elmlff_core", *arguments],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
-    if check:
-        assert result.returncode == 0, result.stdout + result.stderr
-    return result
+    return run_elmlff(arguments, folder, 0 if check else None, ELMLFF_CACHE=str(folder / "cache"))
 
 
 def errors_of(folder: Path) -> dict[str, dict]:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import hypothesis
@@ -37,7 +38,7 @@ def main() -> int:
     root = given.workplace or Path(tempfile.mkdtemp(prefix="elmlff-fuzz-"))
     try:
         workplace = Workplace(root, more=not given.small)
-        with workplace.commands:
+        with closing(workplace.commands):
             workplace.prepare()
             judge = Judge(workplace)
             if given.repeat:

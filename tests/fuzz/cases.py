@@ -11,8 +11,8 @@ from typing import Any, Literal
 import ase.io
 import numpy as np
 
+from tests.commands.running import Ending
 from tests.fuzz.damages import Damage, finite
-from tests.fuzz.running import Ending
 from tests.fuzz.workplace import Workplace
 
 BAD = ("unexpected", "native crash", "hang", "silent wrong result")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -16,6 +17,6 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
     pytest.importorskip("calorine", reason="the workplace has a NEP")
     pytest.importorskip("neppo", reason="the workplace trains a NEP")
     workplace = Workplace(tmp_path_factory.mktemp("fuzz"))
-    with workplace.commands:
+    with closing(workplace.commands):
         workplace.prepare()
         yield Judge(workplace)

@@ -10,7 +10,8 @@ import ase.io
 import numpy as np
 
 from elmlff_core.contracts.dataset import Dataset
-from tests.fuzz.running import CPU_LIMIT, Commands, Ending
+from tests.commands.running import Commands, Ending
+from tests.fuzz.running import CPU_LIMIT, run_in_workplace
 from tests.trained_models import labelled, rattled
 
 SETTINGS = """
@@ -98,7 +99,7 @@ class Workplace:
     def __init__(self, root: Path, more: bool = False) -> None:
         self.folder, self.pristine, self.more = root / "work", root / "pristine", more
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.commands = Commands(self.folder, root / "logs", more)
+        self.commands = Commands(root / "logs", more)
 
     def prepare(self) -> None:
         """Make data, settings and artefacts, which takes about 20 s, and two minutes with `more`."""
@@ -130,7 +131,7 @@ class Workplace:
 
     def run(self, *arguments: str, limit: float = CPU_LIMIT) -> Ending:
         """Run a command in the folder."""
-        return self.commands.run(self.folder, *arguments, limit=limit)
+        return run_in_workplace(self.commands, self.folder, *arguments, limit=limit)
 
     def files(self, *folders: str) -> list[str]:
         """Return the paths of the files below `folders` before cases change them, without locks."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from elmlff_core.fits.meta_models import make_meta
 from elmlff_core.settings.config import ModelConfig
 from elmlff_core.stack.stack import Stack
 from elmlff_core.testing import example_structures
+from tests.commands.running import run_elmlff
 from tests.conftest import synthetic_features
 
 LJ = {"calculator": "ase.calculators.lj:LennardJones", "arguments": {"sigma": 1.0, "rc": 10.0}}
@@ -181,11 +181,7 @@ def test_what_was_made_here_runs_here_until_it_changes(tmp_path: Path) -> None:
 
 def run(*arguments: str, folder: Path, code: int = 0) -> str:
     """`elmlff` in `folder`, which must end with `code`: what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "elmlff_core", *arguments],
-        cwd=folder, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=100,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
+    done = run_elmlff(arguments, folder, code)
     return done.stdout + done.stderr
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +13,7 @@ from elmlff_core.fits.tasks import FitResult
 from elmlff_core.workflows.ablation.page import ablation_table
 from elmlff_core.workflows.ablation.results import Ablation, VariantErrors
 from elmlff_core.workflows.ablation.variants import Variant, gat_variants
-from tests.cli.small_data import write_small_data
+from tests.cli.small_data import elmlff, write_small_data
 
 
 def test_variants_of_the_papers_network():
@@ -89,13 +86,7 @@ def test_the_command_fits_each_variant_and_resumes(tmp_path: Path):
     (tmp_path / "elmlff.toml").write_text(toml)
 
     def run() -> str:
-        result = subprocess.run(
-            [sys.executable, "-m", "elmlff_core", "ablate", "--seeds", "2", "--executor", "serial", "--output", "run"],
-            cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-            timeout=200,
-        )  # fmt: skip
-        assert result.returncode == 0, result.stderr
-        return result.stdout
+        return elmlff(tmp_path, "ablate", "--seeds", "2", "--executor", "serial", "--output", "run").stdout
 
     assert "gat in 3 variants with 2 seeds, 3 epochs each: 0 of 6 fits finished before" in run()
     record = json.loads((tmp_path / "run" / "ablation.json").read_text())

@@ -1,8 +1,8 @@
 """Runs commands in forks of a process that has imported everything, so that a case takes a tenth of a second.
 
-``python -m tests.fuzz.server`` reads one request (JSON) per line of its standard input and answers with one line.  Each
-command has a process group of its own: what crashes, hangs or takes all memory ends with it, and changes nothing in the
-next command.
+``python -m tests.commands.server`` reads one request (JSON) per line of its standard input and answers with one line.
+Each command has a process group of its own: what crashes, hangs or takes all memory ends with it, and changes nothing
+in the next command.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-MEMORY = 6 << 30  # bytes that a command may take beyond those of the server
 PRELOADED = (
     "torch", "torch_geometric", "pytorch_lightning", "matplotlib.pyplot", "dpdata", "ase.io.extxyz",
     "calorine.calculators", "safetensors.torch", "scipy.optimize", "elmlff_core.meta.training.loop",
@@ -91,16 +90,18 @@ def _kill_group(child: int) -> None:
 def _run(request: dict[str, Any]) -> None:
     """Become the command."""
     os.setsid()
-    folder = Path(request["folder"])
-    os.chdir(folder)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
     output, errors = (os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for name in ("stdout", "stderr"))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
     os.dup2(errors, 2)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1)
-    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
+    if request["memory"] is not None:
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + request["memory"]
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     code = 70
     try:
