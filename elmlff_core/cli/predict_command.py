@@ -11,16 +11,19 @@ import click
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--data", required=True, help="Structures; labels are not needed.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Output file in extxyz format.")
+@click.option("--committee", is_flag=True, help="Also write what each base model predicts.")
 @click.option("--trust", is_flag=True, help="Allow base models of the stack to run code from its author.")
-def command(run: Path, data: str, output: Path, trust: bool) -> None:
+def command(run: Path, data: str, output: Path, committee: bool, trust: bool) -> None:
     """Predict forces, energies and their uncertainties with the stack in RUN.
 
     Energies are written if the base models give them.  The standard deviation of the force components is the array
-    forces_std in eV/Å, the standard deviation of the energy is energy_std in eV.
+    forces_uncertainty in eV/Å, the standard deviation of the energy is energy_uncertainty in eV.  With --committee, the
+    forces of the base models are the array forces_comm, their energies energy_comm, with the variance energy_var.
     """
     from elmlff_core.cli.console import ConsoleReporter
     from elmlff_core.data.readers import read_structures
-    from elmlff_core.data.writers import write_predictions
+    from elmlff_core.data.writers import write_structures
+    from elmlff_core.stack.frames import add_committee, predicted_frames
     from elmlff_core.stack.outside import outside_warning
     from elmlff_core.stack.stack import load_stack
 
@@ -30,5 +33,8 @@ def command(run: Path, data: str, output: Path, trust: bool) -> None:
         found = stack.predict(structures, progress)
     if warning := outside_warning(stack, found):
         reporter.warn(warning)
-    write_predictions(structures, found, output, found.forces_std, found.energy_std)
+    frames = list(predicted_frames(structures, found))
+    if committee:
+        add_committee(frames, stack, stack.features(structures))
+    write_structures(frames, output)
     reporter.say(f"{len(structures)} structures written to {output}")

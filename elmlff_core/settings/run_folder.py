@@ -10,10 +10,10 @@ from typing import Any, TypedDict
 
 import tomli_w
 from filelock import FileLock, Timeout
+from pydantic import BaseModel
 
 from elmlff_core.errors import ConfigError
 from elmlff_core.files import PARTIAL, read_record, refuse_links, write_record, write_text
-from elmlff_core.settings.config import Config
 
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.toml"
@@ -44,7 +44,7 @@ class RunFolder:
     lock: FileLock | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def open(cls, path: Path, key: str, config: Config) -> RunFolder:
+    def open(cls, path: Path, key: str, config: BaseModel) -> RunFolder:
         """Create the folder or reopen it.
 
         Raises

@@ -11,9 +11,10 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
+from elmlff_core.contracts.features import Features
 from elmlff_core.plugins.registry import registry
 from elmlff_core.stack.outside import OutOfDomainWarning, outside_warning
-from elmlff_core.stack.stack import Stack, load_stack
+from elmlff_core.stack.stack import Stack, StackPrediction, load_stack
 
 UNCERTAINTIES = ("forces_std", "energy_std", "outside")
 NO_ENERGY = (
@@ -69,6 +70,11 @@ class StackCalculator(Calculator):
     ----------
     stack : a loaded stack, or the folder of a stack
     trust : as for `load_stack`, if `stack` is a folder
+
+    Attributes
+    ----------
+    features, prediction : predictions of the base models and of the stack for the structure of ``results``; None before
+        the first calculation
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
@@ -77,6 +83,8 @@ class StackCalculator(Calculator):
         super().__init__(**arguments)
         self.stack = stack if isinstance(stack, Stack) else load_stack(stack, trust)
         self.has_warned = False
+        self.features: Features | None = None
+        self.prediction: StackPrediction | None = None
 
     def calculate(
         self,
@@ -89,7 +97,8 @@ class StackCalculator(Calculator):
         Raises ElmlffError if a base model or the meta-model cannot be applied to them.
         """
         super().calculate(atoms, properties, system_changes)
-        found = self.stack.predict([self.atoms])
+        self.features = self.stack.features([self.atoms])
+        self.prediction = found = self.stack.combine(self.features)
         if not self.has_warned and (warning := outside_warning(self.stack, found)):
             self.has_warned = True
             warnings.warn(f"{warning}. This calculator does not say it again", OutOfDomainWarning, stacklevel=2)

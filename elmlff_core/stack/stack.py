@@ -161,8 +161,11 @@ class Stack:
         return parts[0] if len(parts) == 1 else StackPrediction.concatenate(parts)
 
     def _predict_chunk(self, structures: Sequence[Atoms], first: int) -> StackPrediction:
-        features = self.features(structures, first=first)
-        found = in_blocks(features, self.meta.predict).checked(structures, "the stack", first)
+        return self.combine(self.features(structures, first=first), first)
+
+    def combine(self, features: Features, first: int = 0) -> StackPrediction:
+        """Predict as `predict` does, from predictions of the base models that are there."""
+        found = in_blocks(features, self.meta.predict).checked(features.structures, "the stack", first)
         return StackPrediction(found.n_atoms, found.forces, found.energy, found.stress, **self._uncertainties(features))
 
     def _uncertainties(self, features: Features) -> dict[str, np.ndarray | None]:

@@ -154,8 +154,9 @@ def test_evaluate_and_predict(workplace, metrics):
     assert np.allclose(written[7].get_forces(), expected.forces_of(7), atol=1e-6)
     assert written[7].get_potential_energy() == pytest.approx(expected.energy[7])
     calculator = StackCalculator(stack)
-    for name, found in (("forces_std", written[7].arrays), ("energy_std", written[7].info)):
-        assert np.allclose(found[name], calculator.get_property(name, test[7]), rtol=1e-4)
+    for kind, found in (("forces", written[7].arrays), ("energy", written[7].info)):
+        expected_std = calculator.get_property(f"{kind}_std", test[7])
+        assert np.allclose(found[f"{kind}_uncertainty"], expected_std, rtol=1e-4)
     few = read_dataset("methane").subset(metrics["splits"]["test"][:50])
     labelled = list(few.structures)
     for index, atoms in enumerate(labelled):

@@ -37,7 +37,15 @@ def test_molecular_dynamics_runs(copper):
     printed = shell("python dynamics.py", copper)
     (change,) = re.findall(r"changed by (\S+) meV per atom", printed)
     assert abs(float(change)) < 1  # the energy is conserved
-    assert (ase.io.read(copper / "last.extxyz").arrays["forces_std"] > 0).all()
+    assert (ase.io.read(copper / "last.extxyz").arrays["forces_uncertainty"] > 0).all()
+
+
+def test_simulations_by_command_run(copper):
+    (commands,) = blocks(DOCS / "molecular-dynamics.md", "sh")
+    for command in commands.splitlines():
+        shell(command, copper)
+    assert len(ase.io.read(copper / "npt" / "trajectory.extxyz", ":")) == 11
+    assert abs(ase.io.read(copper / "relaxed.extxyz").get_stress()[:3]).max() < 0.01
 
 
 def test_settings_with_checkpoints_are_valid(tmp_path):

@@ -159,5 +159,5 @@ def _structures(path: Path) -> list[Any]:
     for atoms in ase.io.iread(path, index=":"):
         arrays = {name: np.asarray(values).tolist() for name, values in atoms.arrays.items()}
         results = {} if atoms.calc is None else {k: np.asarray(v).tolist() for k, v in atoms.calc.results.items()}
-        found.append([arrays, results, atoms.info.get("energy_std")])
+        found.append([arrays, results, atoms.info.get("energy_uncertainty")])
     return found

@@ -17,36 +17,21 @@ from ase.io.trajectory import Trajectory
 from ase.md.langevin import Langevin
 
 from elmlff_core import StackCalculator, load_stack
-from elmlff_core.base_models.named import named_model
 from elmlff_core.contracts.progress import Reporter
-from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.data.labels import dataset_from_structures
 from elmlff_core.errors import ElmlffError
-from elmlff_core.settings.config import ModelConfig
 from elmlff_core.stack.outside import OutOfDomainWarning, outside_warning
-from elmlff_core.stack.stack import Stack, make_meta
+from elmlff_core.stack.stack import Stack
 from elmlff_core.uncertainty.committee import committee_spread
 from elmlff_core.uncertainty.domain import Domain
 from elmlff_core.uncertainty.uncertainty import Uncertainty
 from elmlff_core.workflows.evaluate import evaluate_stack
-from tests.stack.copper import copper
-
-MORSE = {"calculator": "ase.calculators.morse:MorsePotential"}
+from tests.stack.copper import copper, morse_stack
 
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Stack:
-    """The mean of two Morse potentials, calibrated on EMT."""
-    models = [
-        named_model(name, ModelConfig(adapter="ase", options=MORSE | {"arguments": {"epsilon": epsilon, "r0": 2.6}}))
-        for name, epsilon in (("soft", 0.3), ("hard", 0.5))
-    ]
-    fitted = Stack(models, "mean", {}, make_meta("mean", {}))
-    data = dataset_from_structures([copper(seed) for seed in range(12)], "copper")
-    features = fitted.features(data.structures, data)
-    fitted.meta.fit(FitRequest(features, features, None, tmp_path, 0, lambda _: None))
-    fitted.uncertainty = Uncertainty.fit(features, fitted.meta.predict(features), fitted.meta)
-    return fitted
+    return morse_stack(tmp_path)
 
 
 def test_the_values_are_those_of_the_loaded_stack(stack, tmp_path):

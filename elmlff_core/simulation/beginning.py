@@ -1,0 +1,44 @@
+"""The beginning of a simulation: settings and structure as the user gave them, checked, and what it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from pydantic import ValidationError
+
+from elmlff_core.data.readers import read_structures
+from elmlff_core.errors import ConfigError
+from elmlff_core.files import json_text, sha256_of
+from elmlff_core.simulation.settings import DynamicsSettings
+from elmlff_core.stack.stack import STACK_FILE
+
+
+def checked_settings(values: dict[str, Any]) -> DynamicsSettings:
+    """Return the settings from `values`; ConfigError names what is wrong."""
+    try:
+        return DynamicsSettings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])).replace("_", "-")
+        raise ConfigError(f"{where and f'--{where}: '}{first['msg'].removeprefix('Value error, ')}") from error
+
+
+def start_structure(source: str) -> Atoms:
+    """Return the last structure of a file, with its velocities; DataError as for `elmlff predict`."""
+    return read_structures(source)[-1]
+
+
+def key_of(stack: Path, atoms: Atoms, settings: DynamicsSettings) -> str:
+    """Return the digest of all that a simulation depends on.
+
+    The number of steps is not part of it, so that a simulation can be made longer, unless a ramp depends on it.
+    """
+    given = settings.model_dump(exclude=set() if settings.final_temperature is not None else {"steps"})
+    arrays = [atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, atoms.get_momenta()]
+    digest = hashlib.sha256(json_text(given).encode() + sha256_of(stack.expanduser() / STACK_FILE).encode())
+    for array in arrays:
+        digest.update(array.tobytes())
+    return digest.hexdigest()
