@@ -129,6 +129,10 @@ class ConservativeMeta(NeuralMeta):
     options: ConservativeOptions
     network: ConservativeNetwork | None
 
+    def __init__(self, options: ConservativeOptions) -> None:
+        super().__init__(options)
+        self._copied: tuple[ConservativeNetwork, ConservativeNetwork] | None = None  # the network, and its copy
+
     def predict(self, features: Features) -> Prediction:
         """Predict energies, forces as minus their gradient, and stresses if every base model gives them; float64.
 
@@ -140,12 +144,18 @@ class ConservativeMeta(NeuralMeta):
         assert self.network is not None, "fit or load first"
         features = _with_a_base(features)
         self._check(features)
-        network = copy.deepcopy(self.network).cpu().double().eval()
+        network = self._in_double_precision(self.network)
         parts = [_predicted(network, batch) for batch in _batches(self._graphs(features, torch.float64))]
         beyond, forces, shares, virial = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
         combined = self.energy.apply(features)
         assert combined is not None
         return Prediction(features.n_atoms, forces, combined + beyond, _stress(features, shares, virial))
+
+    def _in_double_precision(self, network: ConservativeNetwork) -> ConservativeNetwork:
+        """Return `network` on the CPU in double precision; it is copied once, not in every step of a simulation."""
+        if self._copied is None or self._copied[0] is not network:
+            self._copied = network, copy.deepcopy(network).cpu().double().eval()
+        return self._copied[1]
 
     def _fit_energy(self, train: Features) -> EnergyCombination:
         """Align the base models by their energies, and fit the weights to forces."""
