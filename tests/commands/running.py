@@ -69,7 +69,9 @@ class Ending:
         if self.code < 0 or "Fatal Python error" in self.stderr:
             return "native crash"
         lines = [line for line in self.stderr.splitlines() if line.strip()]
-        said = self.code in (1, 2) and (any(line.startswith(("elmlff: ", "Usage: ")) for line in lines) or self.stdout)
+        said = self.code in (1, 2, 3) and (
+            any(line.startswith(("elmlff: ", "Usage: ")) for line in lines) or self.stdout
+        )
         riddle = "elmlff: unexpected" in self.stderr or "Traceback" in self.stderr
         return "clean error" if said and not riddle else "unexpected"
 

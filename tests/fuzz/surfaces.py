@@ -257,7 +257,10 @@ COMMANDS: dict[str, tuple[str, ...]] = {
               "--output", "--config", "--seed"),
     "ablate": ("--models", "--data", "--seeds", "--output", "--config"),
     "evaluate": ("--data", "--json", "--trust", "--energy-key", "--forces-key"),
-    "predict": ("--data", "-o", "--trust"),
+    "predict": ("--data", "-o", "--trust", "--committee"),
+    "md": ("--structure", "--ensemble", "--temperature", "--final-temperature", "--timestep", "--seed", "--write-every",
+           "--driver", "--stop-above", "--warn-above", "--trajectory", "--output"),
+    "relax": ("--structure", "--optimizer", "--cell", "--force", "--trajectory", "-o"),
     "trust": (),
     "train": ("--data", "--seed", "--models-dir", "--config"),
     "models": ("--check", "--load", "--config", "--models-dir", "--json"),
@@ -267,7 +270,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "data": (),
     "nonsense": (),
 }  # fmt: skip
-FLAGS = ("--bundle", "--geometry-only", "--trust", "--json", "--load", "--force")
+FLAGS = ("--bundle", "--geometry-only", "--trust", "--json", "--load", "--committee", "--cell")
 
 
 def command_lines(workplace: Workplace) -> Cases:
@@ -278,8 +281,14 @@ def command_lines(workplace: Workplace) -> Cases:
         name = draw(st.sampled_from(list(COMMANDS)))
         parts = [name]
         for option in draw(st.lists(st.sampled_from(COMMANDS[name]), max_size=4)) if COMMANDS[name] else ():
-            parts += [option] if option in FLAGS else [option, draw(st.sampled_from(WORDS))]
-        if name in ("evaluate", "predict", "trust", "train", "new-adapter") or draw(st.integers(0, 9)) == 0:
+            is_flag = option in FLAGS or (option == "--force" and name != "relax")
+            parts += [option] if is_flag else [option, draw(st.sampled_from(WORDS))]
+        if name in ("md", "relax"):  # most cases get past the missing option, and none is long
+            parts += ["--steps", "5", *draw(st.sampled_from([(), ("--structure", "few.extxyz")]))]
+        if (
+            name in ("evaluate", "predict", "md", "relax", "trust", "train", "new-adapter")
+            or draw(st.integers(0, 9)) == 0
+        ):
             parts.insert(draw(st.integers(0, len(parts))), draw(st.sampled_from(WORDS)))
         if name in ("sweep", "ablate"):
             parts += ["--executor", "serial"]  # the last one counts: processes take seconds to start
