@@ -25,16 +25,19 @@ def command(run: Path, data: str, output: Path, committee: bool, trust: bool) ->
     from elmlff_core.data.writers import write_structures
     from elmlff_core.stack.frames import add_committee, predicted_frames
     from elmlff_core.stack.outside import outside_warning
-    from elmlff_core.stack.stack import load_stack
+    from elmlff_core.stack.stack import StackPrediction, load_stack
 
     reporter = ConsoleReporter()
     stack, structures = load_stack(run, trust), read_structures(data)
+    frames, parts = [], []
     with reporter.progress("predicting") as progress:
-        found = stack.predict(structures, progress)
-    if warning := outside_warning(stack, found):
+        for features, found in stack.chunks(structures, progress):
+            predicted = list(predicted_frames(features.structures, found))
+            if committee:
+                add_committee(predicted, stack, features)
+            frames += predicted
+            parts.append(found)
+    if warning := outside_warning(stack, StackPrediction.concatenate(parts)):
         reporter.warn(warning)
-    frames = list(predicted_frames(structures, found))
-    if committee:
-        add_committee(frames, stack, stack.features(structures))
     write_structures(frames, output)
     reporter.say(f"{len(structures)} structures written to {output}")

@@ -52,6 +52,15 @@ class Prediction:
         """Return the forces on the atoms of structure `index`: (n_atoms, 3), eV/Å."""
         return self.forces[self.offsets[:-1][index] : self.offsets[1:][index]]
 
+    def results_of(self, index: int) -> dict[str, Any]:
+        """Return what is predicted of structure `index` under ASE's names: forces, and energy and stress if given."""
+        results: dict[str, Any] = {"forces": self.forces_of(index)}
+        if self.energy is not None:
+            results["energy"] = float(self.energy[index])
+        if self.stress is not None:
+            results["stress"] = self.stress[index]
+        return results
+
     def subset(self, indices: Sequence[int] | np.ndarray) -> Prediction:
         """Return the predictions for the structures at `indices`, in that order, as new arrays."""
         indices = np.asarray(indices, dtype=np.int64)

@@ -31,12 +31,9 @@ class BaseModelCalculator(Calculator):
     ) -> None:
         """Compute ``results`` for `atoms`; ElmlffError if the model cannot be applied to them."""
         super().calculate(atoms, properties, system_changes)
-        found = predict_checked(self.model, [self.atoms])
-        self.results: dict[str, Any] = {"forces": found.forces}
-        if found.energy is not None:
-            self.results["energy"] = self.results["free_energy"] = float(found.energy[0])
-        if found.stress is not None:
-            self.results["stress"] = found.stress[0]
+        self.results: dict[str, Any] = predict_checked(self.model, [self.atoms]).results_of(0)
+        if "energy" in self.results:
+            self.results["free_energy"] = self.results["energy"]
 
 
 def driver_of(observer: StackCalculator, name: str | None) -> Calculator:

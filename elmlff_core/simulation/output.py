@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import ase.io
 from ase import Atoms
@@ -17,21 +16,6 @@ from elmlff_core.files import replacing
 
 UNCERTAINTIES = {"forces_uncertainty", "outside"}
 TRAJECTORIES = (".extxyz", ".xyz", ".traj")
-
-
-class Growing(Protocol):
-    """A file that grows; its length is in whatever unit it can be cut."""
-
-    path: Path
-
-    @property
-    def length(self) -> int:
-        """The length now, 0 if the file does not exist."""
-        ...
-
-    def cut(self, length: int) -> None:
-        """Remove what was written beyond `length`; ElmlffError if the file is shorter."""
-        ...
 
 
 class TextFile:

@@ -102,11 +102,9 @@ class StackCalculator(Calculator):
         if not self.has_warned and (warning := outside_warning(self.stack, found)):
             self.has_warned = True
             warnings.warn(f"{warning}. This calculator does not say it again", OutOfDomainWarning, stacklevel=2)
-        known: dict[str, Any] = {"forces": found.forces}
-        if found.energy is not None:
-            known["energy"] = known["free_energy"] = float(found.energy[0])
-        if found.stress is not None:
-            known["stress"] = found.stress[0]
+        known = found.results_of(0)
+        if "energy" in known:
+            known["free_energy"] = known["energy"]
         unlisted: dict[str, Any] = {}
         if found.forces_std is not None:
             unlisted["forces_std"] = found.forces_std

@@ -24,12 +24,7 @@ def predicted_frames(structures: Sequence[Atoms], found: StackPrediction) -> Ite
     for index, atoms in enumerate(structures):
         rows = slice(offsets[index], offsets[index + 1])
         frame = bare(atoms)
-        others = {}
-        if found.energy is not None:
-            others["energy"] = float(found.energy[index])
-        if found.stress is not None:
-            others["stress"] = found.stress[index]
-        frame.calc = SinglePointCalculator(frame, forces=found.forces_of(index), **others)
+        frame.calc = SinglePointCalculator(frame, **found.results_of(index))
         if found.forces_std is not None:
             frame.arrays["forces_uncertainty"] = found.forces_std[rows]
         if found.energy_std is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -152,16 +152,22 @@ class Stack:
         ElmlffError
             A base model or the meta-model cannot be applied; the message names the structure.
         """
-        if not len(structures):
-            raise DataError("there are no structures to predict")
-        parts = []
-        for chunk, _ in blocks(n_atoms_of(structures), CHUNK_ATOMS):
-            parts.append(self._predict_chunk(structures[chunk], chunk.start))
-            progress(Progress(chunk.stop, len(structures)))
+        parts = [found for _, found in self.chunks(structures, progress)]
         return parts[0] if len(parts) == 1 else StackPrediction.concatenate(parts)
 
-    def _predict_chunk(self, structures: Sequence[Atoms], first: int) -> StackPrediction:
-        return self.combine(self.features(structures, first=first), first)
+    def chunks(
+        self, structures: Sequence[Atoms], progress: ProgressCallback = lambda _: None
+    ) -> Iterator[tuple[Features, StackPrediction]]:
+        """Yield the predictions of the base models and of the stack for one chunk of `structures` after the other.
+
+        Raises as `predict`.
+        """
+        if not len(structures):
+            raise DataError("there are no structures to predict")
+        for chunk, _ in blocks(n_atoms_of(structures), CHUNK_ATOMS):
+            features = self.features(structures[chunk], first=chunk.start)
+            yield features, self.combine(features, chunk.start)
+            progress(Progress(chunk.stop, len(structures)))
 
     def combine(self, features: Features, first: int = 0) -> StackPrediction:
         """Predict as `predict` does, from predictions of the base models that are there."""
