@@ -23,9 +23,8 @@ class GraphBatch:
     n_atoms : (B,) int64
     atomic_numbers : (N,) int64
     base_forces : (N, M, 3) float, eV/Å
-    edges : (2, E) int64, rows of the source and the target atom among the N atoms
+    edges : (2, E) int64, rows of the source and the target atom among the N atoms; sorted by the target if there are vectors
     vectors : (E, 3) float, Å, from the target to the source; None if there is one edge per pair, whatever its images
-    multiple : whether a pair of atoms may be joined by several edges, one for each periodic image
     base_energies : (B, M) float, eV; None if the network does not use them
     combined_forces : (N, 3) float, eV/Å, the linear combination that a network starts from if base models are masked;
         None if the network uses its own combination
@@ -36,7 +35,6 @@ class GraphBatch:
     base_forces: torch.Tensor
     edges: torch.Tensor
     vectors: torch.Tensor | None = None
-    multiple: bool = False
     base_energies: torch.Tensor | None = None
     combined_forces: torch.Tensor | None = None
 
@@ -46,7 +44,7 @@ class GraphBatch:
         for name in ("vectors", "base_energies", "combined_forces"):
             value = getattr(self, name)
             moved[name] = None if value is None else value.to(device)
-        return GraphBatch(**moved, multiple=self.multiple)
+        return GraphBatch(**moved)
 
     def with_forces(self, base_forces: torch.Tensor, combined_forces: torch.Tensor | None = None) -> GraphBatch:
         """Return the same graphs with other base forces (N, M, 3) and their linear combination (N, 3)."""
@@ -120,7 +118,6 @@ class GraphDataset:
     n_edges : (S,) int64
     reference_forces : (N, 3) float, eV/Å, or None
     vectors : (E, 3) float, Å, from the target to the source; None if there is one edge per pair, whatever its images
-    multiple : (S,) bool, whether a pair of atoms is joined by several edges
     base_energies : (S, M) float, eV; None if the network does not use them
     reference_energy : (S,) float, eV, labels for a network that predicts an energy, or None
     combined_forces : (N, 3) float, eV/Å, the linear combination that a network starts from if base models are masked;
@@ -134,7 +131,6 @@ class GraphDataset:
     n_edges: torch.Tensor
     reference_forces: torch.Tensor | None = None
     vectors: torch.Tensor | None = None
-    multiple: torch.Tensor | None = None
     base_energies: torch.Tensor | None = None
     reference_energy: torch.Tensor | None = None
     combined_forces: torch.Tensor | None = None
@@ -150,12 +146,11 @@ class GraphDataset:
         """
         kind = torch.empty(0, dtype=dtype).numpy().dtype
         edges, vectors = GrowingArray((2,), np.int32), GrowingArray((3,), kind)
-        n_edges, multiple = [], []
+        n_edges = []
         for atoms in features.structures:
             if images:
                 pairs, between = periodic_edges(atoms, cutoff)
                 vectors.append(between)
-                multiple.append(_joins_twice(pairs))
             else:
                 pairs = minimum_image_edges(atoms, cutoff)
             edges.append(pairs.T)
@@ -175,7 +170,6 @@ class GraphDataset:
             n_edges=torch.tensor(n_edges, dtype=torch.int64),
             reference_forces=None if reference is None else torch.from_numpy(reference),
             vectors=torch.from_numpy(vectors.whole()) if images else None,
-            multiple=torch.tensor(multiple) if images else None,
         )
 
     def __len__(self) -> int:
@@ -198,7 +192,6 @@ class GraphDataset:
             self.base_forces[rows],
             self.edges[:, picked] + shift,
             None if self.vectors is None else self.vectors[picked],
-            self.multiple is not None and bool(self.multiple[indices].any()),
             None if self.base_energies is None else self.base_energies[indices],
             None if self.combined_forces is None else self.combined_forces[rows],
         )
@@ -210,13 +203,6 @@ class GraphDataset:
     @cached_property
     def _first_edge(self) -> torch.Tensor:
         return torch.cumsum(self.n_edges, 0) - self.n_edges
-
-
-def _joins_twice(edges: np.ndarray) -> bool:
-    """Return whether a pair of atoms occurs twice among sorted edges, or an atom is a neighbour of its own image."""
-    source, target = edges
-    again = (source[1:] == source[:-1]) & (target[1:] == target[:-1])
-    return bool(again.any() or (source == target).any())
 
 
 def _ranges(starts: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

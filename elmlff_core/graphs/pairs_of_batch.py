@@ -1,4 +1,4 @@
-"""The pairs of a whole batch: dense, sparse, or sparse in blocks of atoms.
+"""The pairs of a whole batch, at once or in blocks of atoms.
 
 Predictions of large structures go through blocks of atoms, so that only the edges of one block are in memory at a time.
 
@@ -14,14 +14,15 @@ import torch
 
 from elmlff_core.arrays import blocks
 from elmlff_core.graphs.batch import GraphBatch
-from elmlff_core.graphs.pairs import DensePairs, Layer, SparsePairs, Tensors
+from elmlff_core.graphs.edges import Edges
+from elmlff_core.graphs.pairs import Pairs
 from elmlff_core.graphs.radial import RadialBasis, radial_and_units
 
+Tensors = tuple[torch.Tensor, ...]
+Layer = Callable[..., Tensors]
 Rows = slice | torch.Tensor  # rows of a tensor: all from one to another, or those at int64 indices
-# Above this many atoms the N² weights cost more than scattering over edges (2 cores).
-DENSE_LIMIT = 256
-# Edges of one block.  At 64 features a layer keeps about 4 kB for an edge, so a block takes about 17 MB.
-BLOCK_EDGES = 2**12
+# Edges of one block.  A layer keeps about 0.5 kB for an edge, so a block takes about 32 MB.
+BLOCK_EDGES = 2**16
 
 
 class PairsOfBatch(Protocol):
@@ -40,50 +41,56 @@ class PairsOfBatch(Protocol):
         ...
 
 
-def make_pairs(
-    batch: GraphBatch, basis: RadialBasis, dense: bool | None = None, in_blocks: bool = False
-) -> PairsOfBatch:
+def make_pairs(batch: GraphBatch, basis: RadialBasis, in_blocks: bool = False) -> PairsOfBatch:
     """Return the pairs of `batch`.
 
     Parameters
     ----------
     batch : graphs with vectors
     basis : radial functions of the distance
-    dense : whether the form is dense; None chooses by size
-    in_blocks : whether a large sparse form may go through blocks; gradients then compute each block once more
+    in_blocks : whether a large batch may go through blocks; gradients then compute each block once more
     """
     assert batch.vectors is not None, "make the graphs with images"
-    if dense is None:
-        dense = batch.max_atoms <= DENSE_LIMIT and not batch.multiple
-    if dense:
-        return DensePairs(batch, *radial_and_units(batch.vectors, basis))
     if in_blocks and len(batch.vectors) > BLOCK_EDGES:
         return BlockedPairs(batch, basis)
-    source, target = batch.edges
-    return SparsePairs(source, target, len(batch.atomic_numbers), *radial_and_units(batch.vectors, basis))
+    return WholePairs(batch, basis)
+
+
+class WholePairs:
+    """All pairs at once."""
+
+    def __init__(self, batch: GraphBatch, basis: RadialBasis) -> None:
+        assert batch.vectors is not None
+        n_atoms = len(batch.atomic_numbers)
+        self.pairs = Pairs(Edges(*batch.edges, n_atoms, n_atoms), *radial_and_units(batch.vectors, basis))
+
+    def apply(self, layer: Layer, of_targets: Tensors, of_sources: Tensors) -> Tensors:
+        return layer(self.pairs, *of_targets, *of_sources)
+
+    def each(self, function: Callable[..., Tensors], *values: torch.Tensor) -> Tensors:
+        return function(*values)
 
 
 class BlockedPairs:
-    """Sparse form in blocks of targets, for structures whose per-pair values would fill the memory."""
+    """Pairs in blocks of targets, for structures whose values of pairs would fill the memory."""
 
     def __init__(self, batch: GraphBatch, basis: RadialBasis) -> None:
         assert batch.vectors is not None
         self.basis = basis
+        self.vectors = batch.vectors
         source, target = batch.edges
-        order = torch.argsort(target, stable=True)
-        source, target, self.vectors = source[order], target[order], batch.vectors[order]
         n_edges = torch.bincount(target, minlength=len(batch.atomic_numbers)).cpu().numpy()  # of each target
         self.blocks = list(blocks(n_edges, BLOCK_EDGES))
         # The atoms that are sources in a block, and the sources of its edges as indices of these atoms.
         self.sources = [source[edges].unique(return_inverse=True) for _, edges in self.blocks]
-        self.targets = [target[edges] - targets.start for targets, edges in self.blocks]
+        self.edges = [
+            Edges(within, target[edges] - targets.start, targets.stop - targets.start, len(sources))
+            for (targets, edges), (sources, within) in zip(self.blocks, self.sources, strict=True)
+        ]
 
     def apply(self, layer: Layer, of_targets: Tensors, of_sources: Tensors) -> Tensors:
         def call(block: int, vectors: torch.Tensor, *values: torch.Tensor) -> Tensors:
-            rows, _ = self.blocks[block]
-            radial = radial_and_units(vectors, self.basis)
-            pairs = SparsePairs(self.sources[block][1], self.targets[block], rows.stop - rows.start, *radial)
-            return layer(pairs, *values)
+            return layer(Pairs(self.edges[block], *radial_and_units(vectors, self.basis)), *values)
 
         picked: list[list[Rows]] = [
             [edges, *[targets] * len(of_targets), *[sources] * len(of_sources)]

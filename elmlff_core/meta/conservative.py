@@ -17,7 +17,6 @@ Base forces cannot be inputs of the network, as they are in `egat`, because this
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -81,12 +80,14 @@ class ConservativeNetwork(Network):
         shares = self.shares(gates)[batch.structure_index]  # (N, M)
         combined = torch.einsum("nm,nmx->nx", shares, batch.base_forces)
         source, target = batch.edges
+        gradient = gradient.to(combined.dtype)
         # A vector is source minus target, so the gradient has opposite signs for source and target.
         return combined.index_add(0, source, -gradient).index_add(0, target, gradient)
 
     def shares(self, gates: torch.Tensor) -> torch.Tensor:
         """Return dE/dE_m of each structure from its gates (B, M): (B, M)."""
-        return self.combination + gates - self.combination * gates.sum(dim=1, keepdim=True)
+        combination = self.combination.to(gates.dtype)
+        return combination + gates - combination * gates.sum(dim=1, keepdim=True)
 
     def energy_and_gradient(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the energy and its gradient.
@@ -114,8 +115,8 @@ class ConservativeNetwork(Network):
         vectors = scalars.new_zeros(len(scalars), 3, scalars.shape[1])
         pairs = make_pairs(batch, self.basis, in_blocks=not self.training)
         (numbers,) = self.stack(scalars, vectors, pairs, lambda *joined: (self.head(*joined),))  # (N, 1 + M)
-        total = numbers.new_zeros(len(batch.n_atoms), numbers.shape[1])
-        total = total.index_add(0, batch.structure_index, numbers)  # (B, 1 + M)
+        total = batch.base_energies.new_zeros(len(batch.n_atoms), numbers.shape[1])
+        total = total.index_add(0, batch.structure_index, numbers.to(total.dtype))  # (B, 1 + M)
         energy = self.output_scale * total[:, 0]
         if not self.gated:
             return energy, torch.zeros_like(batch.base_energies)
@@ -129,10 +130,6 @@ class ConservativeMeta(NeuralMeta):
     options: ConservativeOptions
     network: ConservativeNetwork | None
 
-    def __init__(self, options: ConservativeOptions) -> None:
-        super().__init__(options)
-        self._copied: tuple[ConservativeNetwork, ConservativeNetwork] | None = None  # the network, and its copy
-
     def predict(self, features: Features) -> Prediction:
         """Predict energies, forces as minus their gradient, and stresses if every base model gives them; float64.
 
@@ -144,18 +141,16 @@ class ConservativeMeta(NeuralMeta):
         assert self.network is not None, "fit or load first"
         features = _with_a_base(features)
         self._check(features)
-        network = self._in_double_precision(self.network)
-        parts = [_predicted(network, batch) for batch in _batches(self._graphs(features, torch.float64))]
+        # The network corrects the base models a little, so that its rounding in single precision is far below their
+        # errors; what is large, their energies and forces, and all sums over atoms are in double precision.
+        graphs = self._graphs(features, torch.float64)
+        assert graphs.vectors is not None
+        graphs = replace(graphs, vectors=graphs.vectors.float())
+        parts = [_predicted(self.network, batch) for batch in _batches(graphs)]
         beyond, forces, shares, virial = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
         combined = self.energy.apply(features)
         assert combined is not None
         return Prediction(features.n_atoms, forces, combined + beyond, _stress(features, shares, virial))
-
-    def _in_double_precision(self, network: ConservativeNetwork) -> ConservativeNetwork:
-        """Return `network` on the CPU in double precision; it is copied once, not in every step of a simulation."""
-        if self._copied is None or self._copied[0] is not network:
-            self._copied = network, copy.deepcopy(network).cpu().double().eval()
-        return self._copied[1]
 
     def _fit_energy(self, train: Features) -> EnergyCombination:
         """Align the base models by their energies, and fit the weights to forces."""
@@ -249,9 +244,9 @@ def _predicted(network: ConservativeNetwork, batch: GraphBatch) -> tuple[torch.T
     energy, gates, gradient = network.energy_and_gradient(batch)
     assert batch.vectors is not None
     of_edge = batch.structure_index[batch.edges[1]]
-    zeros = gradient.new_zeros(len(batch.n_atoms), 3)
+    zeros = batch.base_forces.new_zeros(len(batch.n_atoms), 3)
     # One row at a time: all nine products of each edge would take a tenth of a gigabyte for a million edges.
-    rows = [zeros.index_add(0, of_edge, batch.vectors[:, k : k + 1] * gradient) for k in range(3)]
+    rows = [zeros.index_add(0, of_edge, (batch.vectors[:, k : k + 1] * gradient).to(zeros.dtype)) for k in range(3)]
     return energy, network.forces(batch, gates, gradient), network.shares(gates), torch.stack(rows, dim=1)
 
 

@@ -84,16 +84,19 @@ class EquivariantAttention(nn.Module):
         projected: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the changes of the targets of `pairs`: scalars (N, F) and vectors (N, 3, F)."""
-        weight, bias = self.radial.weight.chunk(4), self.radial.bias.chunk(4)
-        radial = pairs.radial_values
-        attention = self.gain * pairs.attention(self.scale * pairs.scores(queries, keys) + radial(weight[0], bias[0]))
-        seen = pairs.sum(attention * radial(weight[1], bias[1]), passed.unsqueeze(1)).squeeze(1)  # (N, H, C)
-        moved = pairs.sum(attention * radial(weight[2], bias[2]), carried)  # (N, 3, H, C)
-        directed = pairs.directed(attention * radial(weight[3], bias[3]))
-        pointing = pairs.along_units(directed, pointed)  # (N, 3, H, C)
-        along = pairs.project(directed, projected)  # (N, H, C)
-        scalar_change = self.scalar_out(torch.cat([seen.flatten(1), along.flatten(1)], dim=-1))
-        vector_change = self.vector_out(torch.cat([moved.flatten(2), pointing.flatten(2)], dim=-1))
+        # Sums over neighbours want the heads first.
+        queries, keys, passed, pointed = (part.transpose(0, 1) for part in (queries, keys, passed, pointed))
+        carried, projected = carried.permute(2, 0, 1, 3), projected.permute(1, 2, 0, 3)  # (H, N, 3, C), (3, H, N, C)
+        radial = pairs.radial_values(self.radial.weight, self.radial.bias).unflatten(0, (4, self.heads))
+        weights, total = pairs.attention(self.scale * queries, keys, radial[0])
+        seen = pairs.sum(weights * radial[1], passed)  # (H, N, C)
+        moved = pairs.sum(weights * radial[2], carried.flatten(2)).unflatten(2, (3, -1)).movedim(2, 0)  # (3, H, N, C)
+        pointing, along = pairs.sum_along_units(weights * radial[3], pointed, projected)
+        share = (self.gain / total).unsqueeze(-1).repeat(2, 1, 1)
+        scalars = torch.cat([seen, along]) * share  # (2 H, N, C)
+        vectors = torch.cat([moved, pointing], dim=1) * share  # (3, 2 H, N, C)
+        scalar_change = self.scalar_out(scalars.transpose(0, 1).flatten(1))
+        vector_change = self.vector_out(vectors.permute(2, 0, 1, 3).flatten(2))
         return scalar_change, vector_change
 
 

@@ -224,7 +224,7 @@ def spread_to_neighbours(features: Features, score: np.ndarray) -> np.ndarray:
     spread = score.copy()
     for index in np.flatnonzero(largest_of_each(score, features) > 1.0).tolist():
         rows = slice(features.offsets[index], features.offsets[index + 1])
-        (centres, neighbours), _ = periodic_edges(features.structures[index], CUTOFF)
+        (neighbours, centres), _ = periodic_edges(features.structures[index], CUTOFF)
         np.maximum.at(spread[rows], centres, score[rows][neighbours])
     return spread
 

@@ -46,7 +46,7 @@ def surroundings(structures: Sequence[Atoms], table: np.ndarray) -> np.ndarray:
 
 
 def _of_structure(atoms: Atoms, table: np.ndarray) -> np.ndarray:
-    (centres, neighbours), vectors = periodic_edges(atoms, CUTOFF)
+    (neighbours, centres), vectors = periodic_edges(atoms, CUTOFF)
     counts = table[atoms.numbers]  # (n_atoms, C)
     found = np.zeros((len(atoms), 3, table.shape[1], N_SHELLS), np.float32)
     ends = np.searchsorted(centres, np.arange(len(atoms) + 1))

@@ -15,8 +15,7 @@ from elmlff_core.contracts.features import Features
 from elmlff_core.graphs import pairs_of_batch
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.network import Network
-from elmlff_core.graphs.pairs import SparsePairs
-from elmlff_core.graphs.pairs_of_batch import make_pairs
+from elmlff_core.graphs.pairs_of_batch import BlockedPairs, WholePairs, make_pairs
 from elmlff_core.graphs.radial import RadialBasis
 from elmlff_core.meta.conservative import ConservativeNetwork
 from elmlff_core.meta.egat import EGATNetwork
@@ -58,7 +57,9 @@ def test_blocks_change_no_prediction(network: Network, batch: GraphBatch, monkey
     network.double().eval()
     whole = network.outputs(batch)
     monkeypatch.setattr(pairs_of_batch, "BLOCK_EDGES", 100)
-    assert len(make_pairs(batch, RadialBasis(4, CUTOFF).double(), in_blocks=True).blocks) > 10
+    pairs = make_pairs(batch, RadialBasis(4, CUTOFF).double(), in_blocks=True)
+    assert isinstance(pairs, BlockedPairs)
+    assert len(pairs.blocks) > 10
     in_blocks = network.outputs(batch)
     assert whole.forces.abs().max() > 0.1
     assert torch.allclose(in_blocks.forces, whole.forces, atol=1e-12)
@@ -77,4 +78,4 @@ def test_a_training_takes_no_blocks(batch: GraphBatch, monkeypatch: pytest.Monke
 
 
 def test_small_structures_take_no_blocks(batch: GraphBatch) -> None:
-    assert isinstance(make_pairs(batch, RadialBasis(4, CUTOFF).double(), dense=False, in_blocks=True), SparsePairs)
+    assert isinstance(make_pairs(batch, RadialBasis(4, CUTOFF).double(), in_blocks=True), WholePairs)

@@ -1,17 +1,13 @@
-"""Sums over neighbours: the dense and the sparse form, compared with loops over edges."""
+"""Attention over neighbours, compared with loops over edges."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from elmlff_core.graphs import pairs_of_batch
 from elmlff_core.graphs.batch import GraphDataset
-from elmlff_core.graphs.pairs import DensePairs, SparsePairs
-from elmlff_core.graphs.pairs_of_batch import make_pairs
+from elmlff_core.graphs.pairs_of_batch import WholePairs, make_pairs
 from elmlff_core.graphs.radial import RadialBasis
 from tests.graphs.test_batch import mixed_features
 
@@ -33,52 +29,42 @@ def random(*shape):
     return torch.from_numpy(np.random.default_rng(len(shape)).normal(size=shape))
 
 
-def edges_of(pairs, values, batch):
-    """Return per-pair values of either form as (E, H)."""
-    if isinstance(pairs, SparsePairs):
-        return values
+def test_edges_are_sorted_by_target(batch):
     source, target = batch.edges
-    return values[batch.structure_index[target], :, batch.slot[target], batch.slot[source]]
+    keys = target * len(batch.atomic_numbers) + source
+    assert (keys.diff() >= 0).all()
 
 
-@pytest.mark.parametrize("dense", [True, False])
-def test_against_loops_over_edges(batch, basis, dense):
-    made = make_pairs(batch, basis, dense)
-    assert isinstance(made, DensePairs if dense else SparsePairs)
-    n = len(batch.atomic_numbers)
-    queries, keys, scalars = (random(n, HEADS, CHANNELS) + shift for shift in (0.0, 0.3, -0.2))
-    vectors = random(n, 3, HEADS, CHANNELS)
-    projection = random(HEADS, 4)
-    weights = made.attention(made.scores(queries, keys) + made.radial_values(projection))
+def test_against_loops_over_edges(batch, basis):
+    made = make_pairs(batch, basis)
+    assert isinstance(made, WholePairs)
+    pairs, n = made.pairs, len(batch.atomic_numbers)
+    queries, keys, scalars = (random(HEADS, n, CHANNELS) + shift for shift in (0.0, 0.3, -0.2))
+    vectors = random(3, HEADS, n, CHANNELS)
+    weight, bias = random(HEADS, 4), random(HEADS)
+    values = pairs.radial_values(weight, bias)
+    exponentials, total = pairs.attention(queries, keys, values)
+    weights = exponentials / total[:, batch.edges[1]]
     # The same sums, edge by edge.
     distances = batch.vectors.norm(dim=1)
     radial, envelope = basis(distances)
-    raw = torch.zeros(len(distances), HEADS, dtype=torch.float64)
+    raw = torch.zeros(HEADS, len(distances), dtype=torch.float64)
     for e, (source, target) in enumerate(batch.edges.T.tolist()):
-        raw[e] = envelope[e] * torch.exp((queries[target] * keys[source]).sum(-1) + projection @ radial[e])
+        score = (queries[:, target] * keys[:, source]).sum(-1) + weight @ radial[e] + bias
+        raw[:, e] = envelope[e] * torch.exp(score)
     expected = torch.zeros_like(raw)
-    sums = {name: torch.zeros(n, *shape, dtype=torch.float64) for name, shape in SHAPES.items()}
+    sums, along = torch.zeros(2, HEADS, n, CHANNELS, dtype=torch.float64)
+    pointing = torch.zeros_like(vectors)
     for e, (source, target) in enumerate(batch.edges.T.tolist()):
-        expected[e] = raw[e] / (1 + raw[batch.edges[1] == target].sum(0))
-        w, unit = expected[e][:, None], batch.vectors[e] / distances[e]
-        sums["sum"][target] += w * vectors[source]
-        sums["along_units"][target] += unit[:, None, None] * w * scalars[source]
-        sums["project"][target] += w * torch.einsum("x,xhc->hc", unit, vectors[source])
-    assert torch.allclose(edges_of(made, weights, batch), expected, atol=1e-12)
-    directed = made.directed(weights)
-    assert torch.allclose(made.sum(weights, vectors), sums["sum"], atol=1e-12)
-    assert torch.allclose(made.along_units(directed, scalars), sums["along_units"], atol=1e-12)
-    assert torch.allclose(made.project(directed, vectors), sums["project"], atol=1e-12)
-
-
-SHAPES = {"sum": (3, HEADS, CHANNELS), "along_units": (3, HEADS, CHANNELS), "project": (HEADS, CHANNELS)}
-
-
-def test_size_and_images_choose_the_form(batch, basis, monkeypatch):
-    assert isinstance(make_pairs(batch, basis), DensePairs)
-    assert isinstance(make_pairs(replace(batch, multiple=True), basis), SparsePairs)
-    monkeypatch.setattr(pairs_of_batch, "DENSE_LIMIT", batch.max_atoms - 1)
-    assert isinstance(make_pairs(batch, basis), SparsePairs)
+        expected[:, e] = raw[:, e] / (1 + raw[:, batch.edges[1] == target].sum(1))
+        w, unit = expected[:, e, None], batch.vectors[e] / distances[e]
+        sums[:, target] += w * scalars[:, source]
+        pointing[:, :, target] += unit[:, None, None] * w * scalars[:, source]
+        along[:, target] += w * torch.einsum("x,xhc->hc", unit, vectors[:, :, source])
+    assert torch.allclose(weights, expected, atol=1e-12)
+    assert torch.allclose(pairs.sum(weights, scalars), sums, atol=1e-12)
+    for found, wanted in zip(pairs.sum_along_units(weights, scalars, vectors), (pointing, along), strict=True):
+        assert torch.allclose(found, wanted, atol=1e-12)
 
 
 def test_basis_vanishes_smoothly_at_the_cutoff():

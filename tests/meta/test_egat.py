@@ -13,7 +13,6 @@ from elmlff_core.errors import ElmlffError
 from elmlff_core.features.guard import Guard
 from elmlff_core.features.linear_combination import LinearCombination
 from elmlff_core.features.metrics import force_metrics
-from elmlff_core.graphs import pairs_of_batch
 from elmlff_core.graphs.batch import GraphDataset
 from elmlff_core.meta.egat import EGATMeta, EGATNetwork
 from elmlff_core.meta.options import EGATOptions
@@ -57,24 +56,6 @@ def test_it_learns_errors_that_depend_on_the_environment(tmp_path):
     combined = LinearCombination.fit(features).apply(unseen)
     at_most = force_metrics(combined, unseen.reference_forces, unseen.n_atoms).rmse_per_frame
     assert error(meta, unseen) < 0.9 * at_most
-
-
-def test_dense_and_sparse_networks_agree(monkeypatch):
-    torch.manual_seed(0)
-    graphs = GraphDataset.from_features(synthetic_features(), 4.0, images=True, dtype=torch.float64)
-    batch = graphs.batch(range(6))
-    network = EGATNetwork(EGATOptions(**SMALL), 3, torch.tensor([1, 6]), 4.0).double()
-    for parameter in network.head.network.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)  # it starts at zero
-    results = []
-    for limit in (pairs_of_batch.DENSE_LIMIT, 0):
-        monkeypatch.setattr(pairs_of_batch, "DENSE_LIMIT", limit)
-        network.zero_grad()
-        forces = network(batch)
-        forces.square().sum().backward()
-        results.append([forces.detach(), *(p.grad.clone() for p in network.parameters())])
-    for dense, sparse in zip(*results, strict=True):
-        assert torch.allclose(dense, sparse, rtol=1e-9, atol=1e-11)
 
 
 def test_an_unknown_element_is_refused(tmp_path):
