@@ -31,7 +31,7 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
     from elmlff_core.meta.options import ConservativeOptions, EGATOptions, GATOptions
     from elmlff_core.meta.simple import BestMeta, MeanMeta, MedianMeta, NoOptions
 
-    yield MetaModelPlugin("mean", "mean of the base models", NoOptions, MeanMeta, stress=True)
+    yield MetaModelPlugin("mean", "mean of the base models", NoOptions, MeanMeta, stress=True, conservative=True)
     yield MetaModelPlugin("median", "component-wise median of the base models", NoOptions, MedianMeta)
     yield MetaModelPlugin("best", "the base model with the lowest validation error", NoOptions, BestMeta)
     yield MetaModelPlugin(
@@ -72,6 +72,7 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         training={"batch_size": 16, "learning_rate": 2e-3, "loss": "norm", "averaging": 0.99, "energy_weight": 1.0},
         precisions=("float32",),  # its forces are gradients, in which bfloat16 leaves two digits
         stress=True,
+        conservative=True,
         needs_energies=True,
         citation=(references.PAINN,),
     )

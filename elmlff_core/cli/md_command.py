@@ -30,6 +30,7 @@ STOPPED = 3  # exit code
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of velocities and thermostats.")
 @click.option("--write-every", type=int, default=10, show_default=True, help="Steps between frames and restart points.")
 @click.option("--observe-every", type=int, default=10, show_default=True, help="Steps between lines of model_devi.out.")
+@click.option("--committee", is_flag=True, help="Also write what each base model predicts into the trajectory.")
 @click.option("--driver", help="Base model that moves the atoms while the stack looks on every --observe-every steps.")
 @click.option("--stop-above", type=float, help="End where the uncertainty of an atom passes this, eV/Å.")
 @click.option("--warn-above", type=float, help="Say it where the uncertainty of an atom passes this, eV/Å.")

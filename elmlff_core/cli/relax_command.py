@@ -21,6 +21,7 @@ import click
     help="Limit of the largest force, eV/Å.",
 )
 @click.option("--steps", type=click.IntRange(min=0), default=500, show_default=True, help="Most steps.")
+@click.option("--committee", is_flag=True, help="Also write what each base model predicts.")
 @click.option("--trajectory", type=click.Path(path_type=Path), help="Also write every step; .extxyz, or .traj of ASE.")
 @click.option(
     "-o",
@@ -33,7 +34,7 @@ import click
 @click.option("--trust", is_flag=True, help="Allow base models of the stack to run code from its author.")
 def command(
     stack: Path, structure: str, optimizer: Literal["bfgs", "fire"], cell: bool, force: float, steps: int,
-    trajectory: Path | None, output: Path, trust: bool,
+    committee: bool, trajectory: Path | None, output: Path, trust: bool,
 ) -> None:  # fmt: skip
     """Relax a structure with the stack in STACK.
 
@@ -47,7 +48,7 @@ def command(
 
     reporter, atoms = ConsoleReporter(), start_structure(structure)
     loaded = load_stack(stack, trust)
-    found = relax(loaded, atoms, output, optimizer, cell, force, steps, trajectory, reporter)
+    found = relax(loaded, atoms, output, optimizer, cell, force, steps, trajectory, committee, reporter)
     pressure = "" if found.pressure is None else f", pressure {found.pressure:.3f} GPa"
     result = f"{found.steps} steps, largest force {found.largest_force:.4f} eV/Å{pressure}: {output}"
     if not found.converged:

@@ -119,6 +119,8 @@ class MetaModelPlugin:
     maskable : whether it can be fitted with base models hidden at random, as the method `masked` of a sweep does
     precisions : values of the training setting `precision` with which it can be trained
     stress : whether it predicts stresses of periodic structures if every base model does
+    conservative : whether its forces are the negative gradient of its energy if those of the base models are, so that
+        molecular dynamics conserves the energy
     needs_energies : whether it cannot be fitted without energies of the labels and of every base model
     citation : as for `ForceFieldPlugin`
     """
@@ -135,6 +137,7 @@ class MetaModelPlugin:
     maskable: bool = False
     precisions: tuple[str, ...] = ("float32", "bfloat16")
     stress: bool = False
+    conservative: bool = False
     needs_energies: bool = False
     citation: tuple[str, ...] = ()
 

@@ -11,7 +11,9 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from elmlff_core.base_models.named import NamedModel
 from elmlff_core.base_models.prediction import predict_checked
 from elmlff_core.errors import ConfigError, did_you_mean
+from elmlff_core.plugins.registry import registry
 from elmlff_core.stack.calculator import StackCalculator, why_no_stress
+from elmlff_core.stack.stack import Stack
 
 
 class BaseModelCalculator(Calculator):
@@ -45,6 +47,18 @@ def driver_of(observer: StackCalculator, name: str | None) -> Calculator:
             return BaseModelCalculator(model)
     names = observer.stack.names
     raise ConfigError(f"the stack has no base model '{name}'{did_you_mean(name, names)}")
+
+
+def why_not_conserved(stack: Stack) -> str | None:
+    """Return the reason why dynamics without a thermostat does not conserve the energy of `stack`; None if it does."""
+    known = {name: plugin for name, (plugin, _) in registry().meta_models.items()}
+    if stack.meta_name in known and known[stack.meta_name].conservative:
+        return None
+    names = ", ".join(f"'{name}'" for name, plugin in known.items() if plugin.conservative)
+    return (
+        f"the energy is not conserved: the forces of the meta-model '{stack.meta_name}' are not the gradient of an "
+        f"energy. It is with these: {names}"
+    )
 
 
 def check_stress(atoms: Atoms, observer: StackCalculator) -> None:

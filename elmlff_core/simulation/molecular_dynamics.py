@@ -14,14 +14,14 @@ from ase.md.md import MolecularDynamics
 from elmlff_core.contracts.progress import Progress, Reporter
 from elmlff_core.errors import ConfigError
 from elmlff_core.settings.run_folder import RunFolder
-from elmlff_core.simulation.drivers import check_stress, driver_of
+from elmlff_core.simulation.drivers import check_stress, driver_of, why_not_conserved
 from elmlff_core.simulation.integrators import carried, carry, make_integrator, set_temperature, start_velocities
 from elmlff_core.simulation.model_deviation import HEADER, line, model_deviation
 from elmlff_core.simulation.output import AseTrajectory, ExtxyzTrajectory, TextFile, trajectory
 from elmlff_core.simulation.restart import RestartPoint, load_restart_point
 from elmlff_core.simulation.settings import DynamicsSettings
 from elmlff_core.stack.calculator import StackCalculator
-from elmlff_core.stack.frames import predicted_frames
+from elmlff_core.stack.frames import observed_frame
 from elmlff_core.stack.outside import outside_warning
 from elmlff_core.stack.stack import Stack, StackPrediction
 
@@ -157,8 +157,7 @@ class _Simulation:
         reporter: Reporter,
     ) -> _Simulation:
         """Prepare the simulation, at its beginning or at its last restart point."""
-        observer = StackCalculator(stack)
-        observer.has_warned = True  # the guard of the simulation says it, with the step
+        observer = StackCalculator(stack, warn=False)  # the simulation says it, with the step
         atoms, rng = structure.copy(), np.random.default_rng(settings.seed)
         atoms.calc = driver_of(observer, settings.driver)
         point = load_restart_point(folder, atoms)
@@ -166,6 +165,8 @@ class _Simulation:
             files.cut(dict.fromkeys(files.lengths(), 0))
             if start_velocities(atoms, settings, rng):
                 reporter.say(f"velocities drawn at {settings.temperature:g} K (seed {settings.seed})")
+        if settings.ensemble == "nve" and atoms.calc is observer and (reason := why_not_conserved(stack)):
+            reporter.warn(reason)
         if settings.ensemble == "npt":
             check_stress(atoms, observer)
         integrator = make_integrator(atoms, settings, rng)
@@ -236,9 +237,7 @@ class _Simulation:
 
     def _keep(self) -> None:
         """Write a frame, a row of the log, and a restart point."""
-        found = self.observer.prediction
-        assert found is not None
-        (frame,) = predicted_frames([self.atoms], found)
+        frame = observed_frame(self.atoms, self.observer, self.settings.committee)
         frame.set_momenta(self.atoms.get_momenta())
         frame.info |= {"step": self.step, "time_ps": self._picoseconds()}
         self.files.frames.add(frame)

@@ -14,7 +14,8 @@ from ase.io.trajectory import Trajectory
 from elmlff_core.errors import ConfigError, ElmlffError
 from elmlff_core.files import replacing
 
-UNCERTAINTIES = {"forces_uncertainty", "outside"}
+# Arrays of frames that ASE's own format does not know.
+ADDED_ARRAYS = {"forces_uncertainty", "outside", "forces_comm"}
 TRAJECTORIES = (".extxyz", ".xyz", ".traj")
 
 
@@ -89,7 +90,7 @@ class AseTrajectory:
 
     def add(self, frame: Atoms) -> None:
         """Append `frame`; ``info`` gets the arrays that this format does not know."""
-        for name in UNCERTAINTIES & set(frame.arrays):
+        for name in ADDED_ARRAYS & set(frame.arrays):
             frame.info[name] = frame.arrays[name]
         with Trajectory(self.path, "a") as frames:
             frames.write(frame)

@@ -18,7 +18,7 @@ from elmlff_core.data.writers import write_structures
 from elmlff_core.simulation.drivers import check_stress
 from elmlff_core.simulation.output import trajectory
 from elmlff_core.stack.calculator import StackCalculator
-from elmlff_core.stack.frames import predicted_frames
+from elmlff_core.stack.frames import observed_frame
 from elmlff_core.stack.outside import outside_warning
 from elmlff_core.stack.stack import Stack
 
@@ -55,6 +55,7 @@ def relax(
     force: float = 0.01,
     steps: int = 500,
     path: Path | None = None,
+    committee: bool = False,
     reporter: Reporter | None = None,
 ) -> Relaxation:
     """Relax positions, and with `cell` the cell too, and write the last structure.
@@ -69,6 +70,7 @@ def relax(
     force : eV/Å, limit of the largest force
     steps : most steps
     path : trajectory, if one is wanted; its ending is its format
+    committee : whether what is written has what each base model predicts
     reporter : where progress is reported
 
     Raises
@@ -77,8 +79,7 @@ def relax(
         The stack or a base model cannot be applied, or the cell needs a stress that there is none of.
     """
     reporter = reporter or Reporter()
-    calculator = StackCalculator(stack)
-    calculator.has_warned = True  # said once, of the last structure
+    calculator = StackCalculator(stack, warn=False)  # said once, of the last structure
     atoms = structure.copy()
     atoms.set_momenta(np.zeros((len(atoms), 3)))
     atoms.calc = calculator
@@ -93,13 +94,14 @@ def relax(
         for is_below in optimization.irun(fmax=force, steps=steps):
             converged = bool(is_below)
             if frames is not None:
-                frames.add(_frame(atoms, calculator))
+                frames.add(observed_frame(atoms, calculator, committee))
             message = f"step {optimization.nsteps}, largest force {_largest(atoms):.4f} eV/Å"
             progress(Progress(optimization.nsteps, steps, message))
+    last = observed_frame(atoms, calculator, committee)
     assert calculator.prediction is not None
     if warning := outside_warning(stack, calculator.prediction):
         reporter.warn(warning)
-    write_structures([_frame(atoms, calculator)], output)
+    write_structures([last], output)
     stress = calculator.prediction.stress
     pressure = None if stress is None else float(-stress[0, :3].mean() / GPa)
     return Relaxation(atoms, converged, optimization.nsteps, _largest(atoms), pressure)
@@ -107,10 +109,3 @@ def relax(
 
 def _largest(atoms: Atoms) -> float:
     return float(np.linalg.norm(atoms.get_forces(), axis=1).max())
-
-
-def _frame(atoms: Atoms, calculator: StackCalculator) -> Atoms:
-    calculator.get_property("forces", atoms)
-    assert calculator.prediction is not None
-    (frame,) = predicted_frames([atoms], calculator.prediction)
-    return frame

@@ -26,6 +26,7 @@ class DynamicsSettings(BaseModel):
     seed : of velocities and of thermostats
     write_every : steps between frames, rows of the log and restart points
     observe_every : steps between lines of ``model_devi.out``, and between looks of the stack if a base model drives
+    committee : whether frames have what each base model predicts
     driver : name of the base model that moves the atoms; None is the stack itself
     """
 
@@ -42,6 +43,7 @@ class DynamicsSettings(BaseModel):
     seed: int = Field(0, ge=0)
     write_every: int = Field(10, ge=1)
     observe_every: int = Field(10, ge=1)
+    committee: bool = False
     driver: str | None = None
 
     @model_validator(mode="after")

@@ -70,19 +70,21 @@ class StackCalculator(Calculator):
     ----------
     stack : a loaded stack, or the folder of a stack
     trust : as for `load_stack`, if `stack` is a folder
+    warn : whether it gives the warning; False where something else looks at ``outside``
 
     Attributes
     ----------
+    warn : whether a warning may still come
     features, prediction : predictions of the base models and of the stack for the structure of ``results``; None before
         the first calculation
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
 
-    def __init__(self, stack: Stack | str | Path, trust: bool = False, **arguments: Any) -> None:
+    def __init__(self, stack: Stack | str | Path, trust: bool = False, warn: bool = True, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.stack = stack if isinstance(stack, Stack) else load_stack(stack, trust)
-        self.has_warned = False
+        self.warn = warn
         self.features: Features | None = None
         self.prediction: StackPrediction | None = None
 
@@ -99,8 +101,8 @@ class StackCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         self.features = self.stack.features([self.atoms])
         self.prediction = found = self.stack.combine(self.features)
-        if not self.has_warned and (warning := outside_warning(self.stack, found)):
-            self.has_warned = True
+        if self.warn and (warning := outside_warning(self.stack, found)):
+            self.warn = False
             warnings.warn(f"{warning}. This calculator does not say it again", OutOfDomainWarning, stacklevel=2)
         known = found.results_of(0)
         if "energy" in known:

@@ -10,6 +10,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from elmlff_core.contracts.features import Features
 from elmlff_core.data.labels import bare
+from elmlff_core.stack.calculator import StackCalculator
 from elmlff_core.stack.stack import Stack, StackPrediction
 
 
@@ -32,6 +33,20 @@ def predicted_frames(structures: Sequence[Atoms], found: StackPrediction) -> Ite
         if found.outside is not None:
             frame.arrays["outside"] = found.outside[rows]
         yield frame
+
+
+def observed_frame(atoms: Atoms, calculator: StackCalculator, committee: bool = False) -> Atoms:
+    """Return a bare copy of `atoms` with what the stack of `calculator` predicts for it, computed if it is not known.
+
+    With `committee` it has what the base models predict too, as by `add_committee`.
+    """
+    calculator.get_property("forces", atoms)
+    assert calculator.features is not None
+    assert calculator.prediction is not None
+    frames = list(predicted_frames([atoms], calculator.prediction))
+    if committee:
+        add_committee(frames, calculator.stack, calculator.features)
+    return frames[0]
 
 
 def add_committee(frames: Sequence[Atoms], stack: Stack, features: Features) -> None:

@@ -59,6 +59,24 @@ def test_predict_writes_the_committee(workplace: Path) -> None:
     assert (atoms.arrays["forces_uncertainty"] > 0).all()
 
 
+def test_frames_of_simulations_have_the_committee_that_predict_finds_for_them(workplace: Path) -> None:
+    elmlff(workplace, *MD, "--steps", "10", "--committee", "--output", "committee")
+    elmlff(
+        workplace, "relax", "stack", "--structure", "few.extxyz", "--steps", "3", "--committee", "-o", "last.extxyz",
+        "--trajectory", "steps.extxyz", code=1,
+    )  # fmt: skip
+    for name in ("committee/trajectory.extxyz", "last.extxyz", "steps.extxyz"):
+        elmlff(workplace, "predict", "stack", "--data", name, "-o", "again.extxyz", "--committee")
+        frames, again = (ase.io.read(workplace / path, ":") for path in (name, "again.extxyz"))
+        assert len(frames) == len(again)
+        for frame, expected in zip(frames, again, strict=True):
+            assert frame.arrays["forces_comm"].shape == (len(frame), 6)
+            # Files round positions to 1e-8 Å.
+            assert np.allclose(frame.arrays["forces_comm"], expected.arrays["forces_comm"], atol=1e-5)
+            assert np.allclose(frame.info["energy_comm"], expected.info["energy_comm"], atol=1e-6)
+            assert frame.info["energy_var"] == pytest.approx(expected.info["energy_var"], rel=1e-5, abs=1e-9)
+
+
 WRONG = {
     "no such structure": (("--structure", "nothing.xyz"), "nothing.xyz"),
     "both bounds": (("--stop-above", "1", "--warn-above", "2"), "not both"),

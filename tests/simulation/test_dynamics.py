@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk
+from ase.calculators.morse import MorsePotential
 from ase.md.langevinbaoab import LangevinBAOAB
 from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from ase.md.verlet import VelocityVerlet
@@ -19,6 +20,7 @@ from ase.md.verlet import VelocityVerlet
 from elmlff_core import StackCalculator
 from elmlff_core.contracts.progress import Progress, ProgressCallback, Reporter
 from elmlff_core.errors import ElmlffError
+from elmlff_core.fits.meta_models import make_meta
 from elmlff_core.simulation.molecular_dynamics import DynamicsResult, Guard, run_dynamics
 from elmlff_core.simulation.settings import DynamicsSettings
 from elmlff_core.stack.stack import Stack
@@ -75,13 +77,14 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("ensemble", ENSEMBLES)
 def test_an_interrupted_simulation_ends_as_a_whole_one(stack, tmp_path, ensemble):
-    whole = run(stack, tmp_path / "whole", ensemble=ensemble)
+    values = {"ensemble": ensemble, "committee": True}
+    whole = run(stack, tmp_path / "whole", **values)
     with pytest.raises(KeyboardInterrupt):
-        run(stack, tmp_path / "cut", ensemble=ensemble, reporter=InterruptedAt(16))
+        run(stack, tmp_path / "cut", **values, reporter=InterruptedAt(16))
     log = tmp_path / "cut" / "log.csv"
     log.write_text(log.read_text() + "18,half a r")
     reporter = InterruptedAt()
-    cut = run(stack, tmp_path / "cut", ensemble=ensemble, reporter=reporter)
+    cut = run(stack, tmp_path / "cut", **values, reporter=reporter)
     assert reporter.said == ["going on after step 12"]
     assert np.array_equal(cut.atoms.positions, whole.atoms.positions)
     assert np.array_equal(cut.atoms.get_momenta(), whole.atoms.get_momenta())
@@ -132,10 +135,11 @@ def test_the_thermostat_follows_the_ramp(stack, tmp_path):
 
 @pytest.mark.parametrize("name", ["trajectory.extxyz", "frames.traj"])
 def test_frames_have_forces_energies_velocities_and_uncertainties(stack, tmp_path, name):
-    run(stack, tmp_path / "run", trajectory_name=name, steps=12)
+    values = {"trajectory_name": name, "committee": True}
+    run(stack, tmp_path / "run", **values, steps=12)
     with pytest.raises(KeyboardInterrupt):
-        run(stack, tmp_path / "run", trajectory_name=name, reporter=InterruptedAt(20))
-    found = run(stack, tmp_path / "run", trajectory_name=name)
+        run(stack, tmp_path / "run", **values, reporter=InterruptedAt(20))
+    found = run(stack, tmp_path / "run", **values)
     frames = ase.io.read(tmp_path / "run" / name, ":")
     assert [frame.info["step"] for frame in frames] == [0, 6, 12, 18, 24, 30]
     expected = StackCalculator(stack)
@@ -144,8 +148,14 @@ def test_frames_have_forces_energies_velocities_and_uncertainties(stack, tmp_pat
     assert np.allclose(last.get_momenta(), found.atoms.get_momenta(), atol=1e-7)
     assert last.get_potential_energy() == pytest.approx(expected.get_potential_energy(found.atoms))
     assert np.allclose(last.get_forces(), expected.get_forces(found.atoms), atol=1e-7)
-    written = {**last.info, **last.arrays}["forces_uncertainty"]
-    assert np.allclose(written, expected.get_property("forces_std", found.atoms), atol=1e-7)
+    written = {**last.info, **last.arrays}
+    assert np.allclose(written["forces_uncertainty"], expected.get_property("forces_std", found.atoms), atol=1e-7)
+    committee = written["forces_comm"].reshape(-1, 2, 3)
+    for index, epsilon in enumerate((0.3, 0.5)):
+        found.atoms.calc = MorsePotential(epsilon=epsilon, r0=2.6)
+        assert np.allclose(committee[:, index], found.atoms.get_forces(), atol=1e-7)
+    assert np.mean(written["energy_comm"]) == pytest.approx(last.get_potential_energy())
+    assert written["energy_var"] == pytest.approx(np.var(written["energy_comm"]))
 
 
 def test_the_guard_stops_keeps_the_frame_and_lets_go_with_a_higher_bound(stack, tmp_path):
@@ -170,8 +180,6 @@ def test_the_guard_stops_keeps_the_frame_and_lets_go_with_a_higher_bound(stack, 
 def test_a_base_model_drives_and_the_stack_looks_on(stack, tmp_path):
     found = run(stack, tmp_path / "run", driver="hard", ensemble="nve", write_every=10, observe_every=10)
     atoms = velocities(np.random.default_rng(0))
-    from ase.calculators.morse import MorsePotential
-
     atoms.calc = MorsePotential(epsilon=0.5, r0=2.6)
     VelocityVerlet(atoms, 2 * units.fs).run(30)
     assert np.allclose(found.atoms.positions, atoms.positions, atol=1e-10)
@@ -194,6 +202,20 @@ def test_what_cannot_be_is_said(stack, tmp_path):
     molecule = Atoms("Cu2", [[0, 0, 0], [0, 0, 2.5]])
     with pytest.raises(ElmlffError, match="stress needs a structure that is periodic in all directions"):
         run_dynamics(stack, molecule, DynamicsSettings(ensemble="npt"), tmp_path / "d", "key")
+
+
+@pytest.mark.parametrize(("meta", "said"), [("mean", 0), ("median", 1)])
+def test_nve_says_where_the_energy_is_not_conserved(stack, tmp_path, meta, said):
+    other = Stack(stack.base_models, meta, {}, make_meta(meta, {}), stack.uncertainty)
+    reporter = InterruptedAt()
+    run(other, tmp_path / "run", ensemble="nve", steps=2, reporter=reporter)
+    lines = [line for line in reporter.said if "the energy is not conserved" in line]
+    assert len(lines) == said
+    assert all(f"'{meta}'" in line and "these: 'mean', 'conservative'" in line for line in lines)
+    for values in ({"ensemble": "nvt-bussi"}, {"ensemble": "nve", "driver": "hard"}):
+        reporter = InterruptedAt()
+        run(other, tmp_path / "-".join(values.values()), **values, steps=2, reporter=reporter)
+        assert not any("conserved" in line for line in reporter.said)
 
 
 def test_a_guard_needs_uncertainties(stack, tmp_path):

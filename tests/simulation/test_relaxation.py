@@ -25,7 +25,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
 def test_positions_return_to_the_lattice(stack, tmp_path, optimizer):
     atoms = bulk("Cu", cubic=True)
     atoms.rattle(0.05, seed=0)
-    found = relax(stack, atoms, tmp_path / "out.extxyz", optimizer, path=tmp_path / "steps.extxyz")
+    found = relax(stack, atoms, tmp_path / "out.extxyz", optimizer, path=tmp_path / "steps.extxyz", committee=True)
     assert found.converged
     assert found.largest_force < 0.01
     written = ase.io.read(tmp_path / "out.extxyz")
@@ -35,6 +35,9 @@ def test_positions_return_to_the_lattice(stack, tmp_path, optimizer):
     assert len(frames) == found.steps + 1
     assert np.diff([frame.get_potential_energy() for frame in frames])[-1] < 1e-3
     assert (written.arrays["forces_uncertainty"] > 0).all()
+    for frame in (frames[0], frames[-1], written):
+        assert np.allclose(frame.arrays["forces_comm"].reshape(-1, 2, 3).mean(axis=1), frame.get_forces(), atol=1e-7)
+        assert np.mean(frame.info["energy_comm"]) == pytest.approx(frame.get_potential_energy())
 
 
 def test_the_cell_goes_to_the_lowest_energy(stack, tmp_path):
