@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.commands.running import run_elmlff
 
@@ -34,3 +36,11 @@ def shell(command: str, folder: Path) -> str:
     )
     assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
     return result.stdout
+
+
+def run_python(code: str, folder: Path) -> dict[str, Any]:
+    """Run `code` of a page in `folder`, in this process, and return what its names then mean."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    with contextlib.chdir(folder):
+        exec(compile(code, "page", "exec"), names)
+    return names
