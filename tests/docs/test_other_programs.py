@@ -23,6 +23,21 @@ def copper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_torch_sim_relaxes_and_runs_many_structures(copper: Path) -> None:
+    pytest.importorskip("torch_sim", reason="comes with the extra 'torch-sim'")
+    (code,) = blocks(DOCS / "torch-sim.md", "python")
+    found = run_python(code, copper)
+    calculator = StackCalculator(copper / "copper" / "stacks" / "conservative")
+    relaxed = found["relaxed"].to_atoms()
+    assert len(relaxed) == 3
+    for atoms, energy in zip(relaxed, found["relaxed"].energy.tolist(), strict=True):
+        assert np.linalg.norm(calculator.get_forces(atoms), axis=1).max() < 0.01
+        assert energy == pytest.approx(calculator.get_potential_energy(atoms), abs=1e-6)
+    seen = found["moved"].forces_uncertainty.numpy()
+    expected = [calculator.get_property("forces_std", atoms) for atoms in found["moved"].to_atoms()]
+    assert np.allclose(seen, np.concatenate(expected), rtol=1e-6)
+
+
 def test_openmm_has_the_energy_and_the_forces_of_the_stack(copper: Path) -> None:
     pytest.importorskip("openmmml", reason="comes with the extra 'openmm'")
     from openmm import unit
