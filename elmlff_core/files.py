@@ -255,7 +255,7 @@ def _temporary_folder(path: Path) -> Iterator[Path]:
         try:
             lock.acquire()
             break
-        except (Timeout, FileNotFoundError):  # another writer has taken the new folder for a leftover
+        except (Timeout, FileNotFoundError, FileExistsError):  # another writer has taken the new folder for a leftover
             continue
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
