@@ -21,8 +21,8 @@ PER_ATOM = "forces_uncertainty"  # d_forces_uncertainty in dumps
 ENERGY_UNITS = {"metal": 1.0, "real": units.mol / units.kcal}  # energy of LAMMPS for 1 eV; lengths are Å in both
 TO_LAMMPS = [0, 1, 2, 5, 4, 3]  # ASE: xx, yy, zz, yz, xz, xy; LAMMPS: xx, yy, zz, xy, xz, yz
 # LAMMPS goes on after a Python error in a callback, with whatever the forces are then.  A second fix stops it in the
-# same step, in `run`, `minimize` and their first evaluation: it acts on no atom, and LAMMPS evaluates its variable right
-# after the callback.  The formula divides by zero unless the stack has predicted this step.
+# same step, in `run`, `minimize` and their first evaluation: it acts on no atom, and LAMMPS evaluates its variable
+# right after the callback.  The formula divides by zero unless the stack has predicted this step.
 PREDICTED_STEP, CHECK, NO_ATOMS = "elmlff_predicted_step", "elmlff_has_predicted_this_step", "elmlff_no_atoms"
 FORMULA = f"variable {CHECK} equal 1/(v_{PREDICTED_STEP}==step)"
 SETUP = f"""
@@ -43,8 +43,8 @@ class Coupling:
 
     Attributes
     ----------
-    calculator : the `StackCalculator`; after a step, its ``results`` and ``prediction`` are those of this step, with atoms
-        in the order of their ids
+    calculator : the `StackCalculator`; after a step, its ``results`` and ``prediction`` are those of this step, with
+        atoms in the order of their ids
     calls : how many times LAMMPS has asked for forces
     types : how types became elements, in words; empty before the first step
     """
@@ -93,7 +93,10 @@ class Coupling:
                     raise failure from None
                 if f"Variable {CHECK}" in str(error):
                     self._arm()
-                    raise ElmlffError("LAMMPS was stopped: the stack was interrupted, or there are no atoms") from error
+                    raise ElmlffError(
+                        "LAMMPS was stopped: the stack was not asked for forces in this step, or was interrupted. Leave "
+                        "out `run_style respa`, and see that there are atoms"
+                    ) from error
                 raise
 
         return reporting
@@ -193,13 +196,13 @@ def couple(lmp: Any, stack: Stack | str | Path, elements: Sequence[str] | None =
     Call it when the box exists, and before fixes that change forces, such as ``setforce``: LAMMPS applies fixes in the
     order in which they were defined.  ``replicate`` must come before it.
 
-    LAMMPS then has the fix ``elmlff`` with energy and virial; ``f_elmlff[1]``, the largest standard deviation of a force
-    component of any atom, ``f_elmlff[2]``, that of the energy, and ``f_elmlff[3]``, the largest `outside`, if the stack
-    has calibrated uncertainties; and ``d_forces_uncertainty`` for each atom.  All are in the units of LAMMPS.  Without a
-    stress of the stack, the virial is nan where the box is periodic.
+    LAMMPS then has the fix ``elmlff`` with energy and virial.  If the stack has calibrated uncertainties,
+    ``f_elmlff[1]`` is the largest standard deviation of a force component of any atom, ``f_elmlff[2]`` that of the
+    energy, ``f_elmlff[3]`` the largest `outside`, and ``d_forces_uncertainty`` the standard deviation for each atom,
+    all in the units of LAMMPS.  If the box is periodic and the stack gives no stress of it, the virial is nan.
 
-    An error of the stack stops LAMMPS in the same step.  ``command``, ``commands_list``, ``commands_string`` and ``file``
-    of `lmp` then raise it.  So does Ctrl-C.
+    An error of the stack stops LAMMPS in the same step.  ``command``, ``commands_list``, ``commands_string`` and
+    ``file`` of `lmp` then raise it.  Ctrl-C works in the same way.
 
     Parameters
     ----------

@@ -37,12 +37,12 @@ def elements_of_types(lmp: Any, elements: Sequence[str] | None) -> tuple[np.ndar
     if elements is not None:
         return _given(elements, n_types), "as given"
     if (labelled := _by_label(lmp, n_types)) is not None:
-        return labelled, "by their labels"
-    return _by_mass(lmp, n_types), "by their masses"
+        return labelled, "by type label"
+    return _by_mass(lmp, n_types), "by mass"
 
 
 def described(numbers: np.ndarray, how: str) -> str:
-    """Return the types in words, as in ``type 1 is Cu (by its mass)``."""
+    """Return the types in words, as in ``type 1 is Cu (by mass)``."""
     listed = ", ".join(f"{index} is {chemical_symbols[number]}" for index, number in enumerate(numbers) if index)
     return f"{'types' if len(numbers) > 2 else 'type'} {listed} ({how})"
 

@@ -34,8 +34,8 @@ def run_input(
 ) -> int:
     """Execute an input file of LAMMPS with `stack` as its force field, and return the exit code that it names.
 
-    The file needs no line for the stack.  It is coupled (`couple`) when the box has been made, before the first fix, and
-    again after ``clear``.
+    The file needs no line for the stack.  It is coupled (`couple`) when the box has been made, before the first fix,
+    and again after ``clear``.
 
     Parameters
     ----------
@@ -48,8 +48,7 @@ def run_input(
     Raises
     ------
     ElmlffError
-        LAMMPS is missing or refuses a command; the file makes no box, or steps without the stack; the stack cannot be
-        applied.
+        LAMMPS is missing or refuses a command; the file never asks for forces; the stack cannot be applied.
     """
     read_commands(path)  # a file that is not there needs no LAMMPS to find out
     lmp = start_lammps(arguments)
@@ -61,7 +60,8 @@ def run_input(
             lmp.flush_buffers()
         if run.coupling is None or not run.coupling.calls:
             raise ElmlffError(
-                f"{path} has not used the stack: it needs a box (create_box, read_data, read_restart), and run or minimize"
+                f"{path} has not used the stack: it needs a box (create_box, read_data, read_restart), and run or "
+                "minimize"
             )
         return code
 
@@ -73,7 +73,6 @@ class _Run:
         self.lmp, self.stack, self.elements, self.reporter = lmp, stack, elements, reporter
         self.coupling: Coupling | None = None
         self.said = ""
-        self.step = self.calls = 0
 
     def before(self, words: Sequence[str]) -> None:
         """Couple the stack, if it is time."""
@@ -86,19 +85,10 @@ class _Run:
             self.coupling = couple(self.lmp, self.stack, self.elements)
         elif not self.coupling.is_attached:
             self.coupling.attach()
-        self.step, self.calls = self.lmp.extract_global("ntimestep"), self.coupling.calls
 
-    def after(self, words: Sequence[str]) -> None:
-        """Say which types are which elements; ElmlffError if LAMMPS made steps without the stack."""
-        if self.coupling is None:
-            return
-        if self.said != self.coupling.types:
+    def after(self, _: Sequence[str]) -> None:
+        """Say which types are which elements, when that is known."""
+        if self.coupling is not None and self.said != self.coupling.types:
             self.said = self.coupling.types
             self.lmp.flush_buffers()
             self.reporter.say(f"elmlff: {self.said}")
-        moved = words[0] in ("run", "minimize") and self.lmp.extract_global("ntimestep") != self.step
-        if moved and self.coupling.calls == self.calls:
-            raise ElmlffError(
-                f"`{' '.join(words)}` has made steps without the stack: LAMMPS applies no `fix external` here. Leave out "
-                "run_style respa"
-            )

@@ -1,8 +1,9 @@
 """Input files of LAMMPS, executed command by command.
 
-LAMMPS can execute a file by itself, but then nothing can be done between two commands.  Here the commands that choose what
-comes next (``include``, ``jump``, ``label``, ``next``, ``if``, ``quit``) are followed in Python, with LAMMPS' own variables and
-conditions, and LAMMPS executes all others.
+LAMMPS can execute a file by itself, but then nothing can be done between two commands.  The stack must be coupled
+after the box has been made and before the first fix, again after ``clear``, and nothing may be executed after an
+error.  So the commands that choose what comes next (``include``, ``jump``, ``label``, ``next``, ``if``, ``quit``) are
+followed here, with LAMMPS' own variables and conditions, and LAMMPS executes all others.
 """
 
 from __future__ import annotations

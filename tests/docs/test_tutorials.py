@@ -48,6 +48,16 @@ def test_simulations_by_command_run(copper):
     assert abs(ase.io.read(copper / "relaxed.extxyz").get_stress()[:3]).max() < 0.01
 
 
+def test_lammps_runs(copper):
+    page = DOCS / "lammps.md"
+    (copper / "in.lammps").write_text(blocks(page, "lammps")[0])
+    (command,) = blocks(page, "sh")
+    assert "type 1 is Cu (by mass)" in shell(command.strip(), copper)
+    assert "\n        50 " in (copper / "log.lammps").read_text()
+    (copper / "couple.py").write_text(blocks(page, "python")[0])
+    assert re.search(r"-?\d+\.\d+ eV, \d\.\d+ eV/Å", shell("python couple.py", copper))
+
+
 def test_settings_with_checkpoints_are_valid(tmp_path):
     (tmp_path / "elmlff.toml").write_text(blocks(DOCS / "your-own-models.md", "toml")[1])
     config = read_config(tmp_path / "elmlff.toml")

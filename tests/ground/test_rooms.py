@@ -20,7 +20,8 @@ BACKENDS = {"deepmd", "schnetpack", "calorine", "neppo", "mace", "chgnet", "tens
 ROOMS = (
     "errors", "arrays", "resources", "files",
     "contracts", "settings", "plugins", "environments", "data", "worker", "features", "base_models", "graphs", "meta",
-    "fits", "uncertainty", "stack", "simulation", "lammps", "evaluation", "report", "workflows", "testing", "doctor", "cli",
+    "fits", "uncertainty", "stack", "simulation", "lammps", "evaluation", "report", "workflows", "testing", "doctor",
+    "cli",
 )  # fmt: skip
 # Entry points of the package, which may import from all rooms.
 ENTRY_POINTS = {"__init__", "__main__", "pytest_plugin"}
