@@ -94,8 +94,8 @@ class Coupling:
                 if f"Variable {CHECK}" in str(error):
                     self._arm()
                     raise ElmlffError(
-                        "LAMMPS was stopped: the stack was not asked for forces in this step, or was interrupted. Leave "
-                        "out `run_style respa`, and see that there are atoms"
+                        "LAMMPS was stopped: the stack was not asked for forces in this step, or was interrupted. "
+                        "Leave out `run_style respa`, and see that there are atoms"
                     ) from error
                 raise
 
