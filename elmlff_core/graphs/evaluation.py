@@ -25,7 +25,8 @@ def evaluate_network(
     """
     device = next(network.parameters()).device
     was_training = network.training
-    network.eval()
+    if was_training:  # switching takes as long as a small structure
+        network.eval()
     found: np.ndarray | None = None
     with torch.no_grad():
         for structures, rows in blocks(graphs.n_atoms.numpy(), EVALUATION_ATOMS.get(device.type, 1024)):
@@ -34,6 +35,7 @@ def evaluate_network(
             if found is None:
                 found = new_array((len(graphs.atomic_numbers), *part.shape[1:]))
             found[rows] = part
-    network.train(was_training)
+    if was_training:
+        network.train()
     assert found is not None, "there are no structures"
     return found
