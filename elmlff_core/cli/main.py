@@ -29,6 +29,7 @@ COMMANDS = {
     "md": "Run molecular dynamics with a stack.",
     "relax": "Relax a structure with a stack.",
     "lammps": "Run an input file of LAMMPS with a stack.",
+    "serve": "Give forces to i-PI with a stack.",
     "cite": "Print what to cite for a stack, and a paragraph for the methods section.",
     "trust": "Allow the base models of a stack to run their code on this machine.",
     "data": "List and download published datasets.",

@@ -56,10 +56,18 @@ def add_committee(frames: Sequence[Atoms], stack: Stack, features: Features) -> 
     ``info``, if all base models give energies, ``energy_comm`` (M,), eV, with their zeros aligned to that of the stack,
     and ``energy_var``, eV².
     """
-    aligned = stack.alignment.aligned(features) if set(stack.alignment.models) == set(features.models) else None
+    aligned = committee_energies(stack, features)
     for index, frame in enumerate(frames):
         rows = slice(features.offsets[index], features.offsets[index + 1])
         frame.arrays["forces_comm"] = np.concatenate(features.forces[:, rows], axis=1)
         if aligned is not None:
             frame.info["energy_comm"] = aligned[:, index]
             frame.info["energy_var"] = float(aligned[:, index].var())
+
+
+def committee_energies(stack: Stack, features: Features) -> np.ndarray | None:
+    """Return the energies of the base models, with their zeros aligned to that of the stack: (M, n_structures), eV.
+
+    None if a base model gives no energies, or they were not aligned.
+    """
+    return stack.alignment.aligned(features) if set(stack.alignment.models) == set(features.models) else None

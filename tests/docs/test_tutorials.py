@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 
 import ase.io
+import numpy as np
 import pytest
 
 from elmlff_core.settings.reading import read_config
@@ -56,6 +58,21 @@ def test_lammps_runs(copper):
     assert "\n        50 " in (copper / "log.lammps").read_text()
     (copper / "couple.py").write_text(blocks(page, "python")[0])
     assert re.search(r"-?\d+\.\d+ eV, \d\.\d+ eV/Å", shell("python couple.py", copper))
+
+
+def test_i_pi_runs(copper):
+    (copper / "input.xml").write_text(blocks(DOCS / "i-pi.md", "xml")[0])
+    (command,) = blocks(DOCS / "i-pi.md", "sh")
+    prefix = tempfile.mkdtemp(prefix="ipi-", dir="/tmp") + "/"  # another run of the tests has the same address
+    command = command.replace("xml >", f"xml -S {prefix} >").replace("; wait", f" --sockets-prefix {prefix}; wait")
+    assert "i-PI has ended" in shell(command, copper)
+    assert len(np.loadtxt(copper / "ipi.out")) == 21
+    assert len(ase.io.read(copper / "ipi.pos_0.extxyz", ":")) == 5
+    assert "committee_pot" in (copper / "ipi.energies_0").read_text()
+    (driver,) = blocks(DOCS / "i-pi.md", "python")
+    names: dict[str, object] = {}
+    exec(driver, names)
+    assert names["__DRIVER_CLASS__"] in names
 
 
 def test_settings_with_checkpoints_are_valid(tmp_path):

@@ -261,6 +261,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "md": ("--structure", "--ensemble", "--temperature", "--final-temperature", "--timestep", "--seed", "--write-every",
            "--committee", "--driver", "--stop-above", "--warn-above", "--trajectory", "--output"),
     "relax": ("--structure", "--optimizer", "--cell", "--force", "--committee", "--trajectory", "-o"),
+    "serve": ("--structure", "--unix", "--port", "--sockets-prefix"),
     "trust": (),
     "train": ("--data", "--seed", "--models-dir", "--config"),
     "models": ("--check", "--load", "--config", "--models-dir", "--json"),
@@ -285,8 +286,10 @@ def command_lines(workplace: Workplace) -> Cases:
             parts += [option] if is_flag else [option, draw(st.sampled_from(WORDS))]
         if name in ("md", "relax"):  # most cases get past the missing option, and none is long
             parts += ["--steps", "5", *draw(st.sampled_from([(), ("--structure", "few.extxyz")]))]
+        if name == "serve":  # nobody listens there
+            parts += ["--wait", "0", *draw(st.sampled_from([(), ("--structure", "few.extxyz", "--unix", "nobody")]))]
         if (
-            name in ("evaluate", "predict", "md", "relax", "trust", "train", "new-adapter")
+            name in ("evaluate", "predict", "md", "relax", "serve", "trust", "train", "new-adapter")
             or draw(st.integers(0, 9)) == 0
         ):
             parts.insert(draw(st.integers(0, len(parts))), draw(st.sampled_from(WORDS)))

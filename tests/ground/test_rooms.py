@@ -20,7 +20,8 @@ BACKENDS = {"deepmd", "schnetpack", "calorine", "neppo", "mace", "chgnet", "tens
 ROOMS = (
     "errors", "arrays", "resources", "files",
     "contracts", "settings", "plugins", "environments", "data", "worker", "features", "base_models", "graphs", "meta",
-    "fits", "uncertainty", "stack", "simulation", "lammps", "evaluation", "report", "workflows", "testing", "doctor",
+    "fits", "uncertainty", "stack", "simulation", "lammps", "ipi", "evaluation", "report", "workflows", "testing",
+    "doctor",
     "cli",
 )  # fmt: skip
 # Entry points of the package, which may import from all rooms.
