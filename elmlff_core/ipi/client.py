@@ -102,11 +102,11 @@ def connect(address: Address, wait: float, reporter: Reporter) -> socket.socket:
     deadline = time.monotonic() + wait
     for attempt in count():
         try:
-            link = address.open(max(1.0, deadline - time.monotonic()))
+            link = address.open(min(60.0, max(1.0, deadline - time.monotonic())))
         except (socket.gaierror, UnicodeError) as error:
             raise ElmlffError(f"no host is called '{address.host}'") from error
         except (FileNotFoundError, ConnectionRefusedError, TimeoutError) as error:
-            if time.monotonic() >= deadline:
+            if not time.monotonic() < deadline:  # whatever was given as a time
                 raise ElmlffError(_nobody(address, wait)) from error
         except OSError as error:  # such as a path that is too long
             raise ElmlffError(f"cannot connect to {address}: {error.strerror or error}") from error

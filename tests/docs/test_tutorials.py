@@ -63,9 +63,9 @@ def test_lammps_runs(copper):
 def test_i_pi_runs(copper):
     (copper / "input.xml").write_text(blocks(DOCS / "i-pi.md", "xml")[0])
     (command,) = blocks(DOCS / "i-pi.md", "sh")
-    prefix = tempfile.mkdtemp(prefix="ipi-", dir="/tmp") + "/"  # another run of the tests has the same address
-    command = command.replace("xml >", f"xml -S {prefix} >").replace("; wait", f" --sockets-prefix {prefix}; wait")
-    assert "i-PI has ended" in shell(command, copper)
+    with tempfile.TemporaryDirectory(prefix="ipi-", dir="/tmp") as short:  # other runs of the tests have this address
+        command = command.replace("xml >", f"xml -S {short}/ >").replace("; wait", f" --sockets-prefix {short}/; wait")
+        assert "i-PI has ended" in shell(command, copper)
     assert len(np.loadtxt(copper / "ipi.out")) == 21
     assert len(ase.io.read(copper / "ipi.pos_0.extxyz", ":")) == 5
     assert "committee_pot" in (copper / "ipi.energies_0").read_text()

@@ -269,6 +269,7 @@ def test_units_and_driver_are_those_of_i_pi(stack: Stack, workplace: Path) -> No
 
 WRONG = {
     "no i-PI": (("--unix", "nobody-listens-here", "--wait", "0"), "no i-PI listens at /tmp/ipi_nobody-listens-here"),
+    "no time": (("--unix", "nobody-listens-here", "--wait", "nan"), "no i-PI listens at"),
     "no port": (("--host", "localhost"), "name the socket of i-PI"),
     "both": (("--unix", "x", "--host", "localhost", "--port", "1"), "name the socket of i-PI"),
     "nothing": ((), "name the socket of i-PI"),
