@@ -1,7 +1,7 @@
-"""Cost of the meta-model itself: `egat` and `conservative` per atom, compared with the first base model, and their start.
+"""Cost of the meta-model itself, per atom and at the start, compared with the first base model.
 
-The structure is the first one of the data, repeated once, 4 x 4 and 6 x 6 times in a and b.  The meta-models are trained
-for one epoch, on which times do not depend.
+The structure is the first one of the data, and the same repeated 4 x 4 and 6 x 6 times in a and b.  The meta-models are
+trained for one epoch, on which times do not depend.
 
     python benchmarks/meta_model_cost.py --base-model nep=nep.txt --data frames.extxyz
 """
@@ -40,7 +40,8 @@ import json
 record = json.load(open(sys.argv[1] + "/stack.json"))
 from elmlff_core.settings.config import ModelConfig
 for one in record["base_models"]:
-    settings = ModelConfig(adapter=one["adapter"], checkpoint=one["checkpoint"]["path"], options=one["options"], trust=True)
+    checkpoint = one["checkpoint"]["path"]
+    settings = ModelConfig(adapter=one["adapter"], checkpoint=checkpoint, options=one["options"], trust=True)
     predict_checked(named_model(one["name"], settings), [ase.io.read(sys.argv[2])])
 """
 WITH_THE_STACK = """
@@ -101,7 +102,8 @@ def compare_start(stack: Stack, atoms: Atoms) -> None:
     more = times["stack"] - times["alone"]
     Comparison(
         f"a process that loads a stack with {stack.meta_name} and predicts", "its base models alone",
-        shown(times["stack"]), shown(times["alone"]), more, 1.0, "at most", "the ratio is the additional time in seconds",
+        shown(times["stack"]), shown(times["alone"]), more, 1.0, "at most",
+        "the ratio is the additional time in seconds",
     ).print()  # fmt: skip
 
 

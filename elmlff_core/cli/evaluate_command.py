@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from elmlff_core.cli.options import loading_options, options
 from elmlff_core.files import json_text
 
 
@@ -18,9 +19,11 @@ from elmlff_core.files import json_text
 )
 @click.option("--energy-key", help="Name of the energy labels, if it is not the usual one.")
 @click.option("--forces-key", help="Name of the force labels, if it is not the usual one.")
-@click.option("--trust", is_flag=True, help="Allow base models of the stack to run code from its author.")
+@options(loading_options)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def command(run: Path, data: str, energy_key: str | None, forces_key: str | None, trust: bool, as_json: bool) -> None:
+def command(
+    run: Path, data: str, energy_key: str | None, forces_key: str | None, trust: bool, device: str, as_json: bool
+) -> None:  # fmt: skip
     """Compute the errors of the stack in RUN and of its base models on labelled structures.
 
     Structures that were used in the fit of the stack are counted, and scored apart from unseen ones.
@@ -33,7 +36,8 @@ def command(run: Path, data: str, energy_key: str | None, forces_key: str | None
     from elmlff_core.workflows.evaluate import evaluate_stack
 
     reporter = Reporter() if as_json else ConsoleReporter()  # programs read the JSON: nothing else may be printed
-    found = evaluate_stack(load_stack(run, trust), read_dataset(data, LabelKeys(energy_key, forces_key)), reporter)
+    dataset = read_dataset(data, LabelKeys(energy_key, forces_key))
+    found = evaluate_stack(load_stack(run, trust, device), dataset, reporter)
     if as_json:
         click.echo(json_text(found.as_record()))
         return

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from elmlff_core.cli.options import loading_options, options
+
 
 @click.command("lammps")
 @click.argument("stack", type=click.Path(path_type=Path))
@@ -22,10 +24,10 @@ import click
 )
 @click.option("-log", "--log", help="Log file of LAMMPS, or none.  [default: log.lammps]")
 @click.option("-screen", "--screen", help="File for what LAMMPS prints, or none.")
-@click.option("--trust", is_flag=True, help="Allow base models of the stack to run code from its author.")
+@options(loading_options)
 def command(
     stack: Path, input_file: Path, elements: str | None, variables: tuple[tuple[str, str], ...], log: str | None,
-    screen: str | None, trust: bool,
+    screen: str | None, trust: bool, device: str,
 ) -> None:  # fmt: skip
     """Run the LAMMPS input file INPUT with the stack in STACK as force field.
 
@@ -43,6 +45,6 @@ def command(
         arguments += [] if value is None else [name, value]
     for name, values in variables:
         arguments += ["-var", name, *values.split()]
-    code = run_input(load_stack(stack, trust), input_file, names_in(elements), arguments, ConsoleReporter())
+    code = run_input(load_stack(stack, trust, device), input_file, names_in(elements), arguments, ConsoleReporter())
     if code:
         raise click.exceptions.Exit(code)

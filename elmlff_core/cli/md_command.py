@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from elmlff_core.cli.options import loading_options, options
+
 STOPPED = 3  # exit code
 
 
@@ -36,8 +38,10 @@ STOPPED = 3  # exit code
 @click.option("--warn-above", type=float, help="Say it where the uncertainty of an atom passes this, eV/Å.")
 @click.option("--trajectory", default="trajectory.extxyz", show_default=True, help="Name; .traj is ASE's own format.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("elmlff-md"), show_default=True, help="Folder.")
-@click.option("--trust", is_flag=True, help="Allow base models of the stack to run code from its author.")
-def command(stack: Path, structure: str, output: Path, trajectory: str, trust: bool, **values: Any) -> None:
+@options(loading_options)
+def command(
+    stack: Path, structure: str, output: Path, trajectory: str, trust: bool, device: str, **values: Any
+) -> None:  # fmt: skip
     """Run molecular dynamics with the stack in STACK.
 
     The output folder gets the trajectory, with forces, energies and uncertainties, log.csv, and model_devi.out in the
@@ -55,7 +59,7 @@ def command(stack: Path, structure: str, output: Path, trajectory: str, trust: b
         raise ConfigError("give --stop-above or --warn-above, not both")
     guard = Guard(warn, "warn") if stop is None else Guard(stop)
     settings, reporter = checked_settings(values), ConsoleReporter()
-    atoms, loaded = start_structure(structure), load_stack(stack, trust)
+    atoms, loaded = start_structure(structure), load_stack(stack, trust, device)
     key = key_of(stack, atoms, settings)
     found = run_dynamics(loaded, atoms, settings, output, key, guard, trajectory, reporter)
     reporter.say(f"{found.step} steps of {settings.steps}, {found.step * settings.timestep / 1000:g} ps: {output}")

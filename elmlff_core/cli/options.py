@@ -55,6 +55,13 @@ placement_options = [
     ),
     click.option("--workers", type=click.IntRange(min=1), help="Number of processes.  [default: number of cores]"),
 ]  # fmt: skip
+loading_options = [
+    click.option("--trust", is_flag=True, help="Allow base models of the stack to run code from its author."),
+    click.option(
+        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+        help="Where the network of the stack runs; base models have settings of their own.",
+    ),
+]  # fmt: skip
 models_folder_option = click.option(
     "--models-dir", type=click.Path(path_type=Path), help="Folder for trained base models."
 )

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import click
 
+from elmlff_core.cli.options import loading_options, options
+
 
 @click.command("predict")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--data", required=True, help="Structures; labels are not needed.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Output file in extxyz format.")
 @click.option("--committee", is_flag=True, help="Also write what each base model predicts.")
-@click.option("--trust", is_flag=True, help="Allow base models of the stack to run code from its author.")
-def command(run: Path, data: str, output: Path, committee: bool, trust: bool) -> None:
+@options(loading_options)
+def command(run: Path, data: str, output: Path, committee: bool, trust: bool, device: str) -> None:
     """Predict forces, energies and their uncertainties with the stack in RUN.
 
     Energies are written if the base models give them.  The standard deviation of the force components is the array
@@ -28,7 +30,7 @@ def command(run: Path, data: str, output: Path, committee: bool, trust: bool) ->
     from elmlff_core.stack.stack import StackPrediction, load_stack
 
     reporter = ConsoleReporter()
-    stack, structures = load_stack(run, trust), read_structures(data)
+    stack, structures = load_stack(run, trust, device), read_structures(data)
     frames, parts = [], []
     with reporter.progress("predicting") as progress:
         for features, found in stack.chunks(structures, progress):

@@ -7,6 +7,8 @@ from typing import Literal
 
 import click
 
+from elmlff_core.cli.options import loading_options, options
+
 
 @click.command("relax")
 @click.argument("stack", type=click.Path(path_type=Path))
@@ -31,10 +33,10 @@ import click
     show_default=True,
     help="Output file in extxyz format.",
 )
-@click.option("--trust", is_flag=True, help="Allow base models of the stack to run code from its author.")
+@options(loading_options)
 def command(
     stack: Path, structure: str, optimizer: Literal["bfgs", "fire"], cell: bool, force: float, steps: int,
-    committee: bool, trajectory: Path | None, output: Path, trust: bool,
+    committee: bool, trajectory: Path | None, output: Path, trust: bool, device: str,
 ) -> None:  # fmt: skip
     """Relax a structure with the stack in STACK.
 
@@ -47,7 +49,7 @@ def command(
     from elmlff_core.stack.stack import load_stack
 
     reporter, atoms = ConsoleReporter(), start_structure(structure)
-    loaded = load_stack(stack, trust)
+    loaded = load_stack(stack, trust, device)
     found = relax(loaded, atoms, output, optimizer, cell, force, steps, trajectory, committee, reporter)
     pressure = "" if found.pressure is None else f", pressure {found.pressure:.3f} GPa"
     result = f"{found.steps} steps, largest force {found.largest_force:.4f} eV/Å{pressure}: {output}"

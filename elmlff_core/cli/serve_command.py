@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from elmlff_core.cli.options import loading_options, options
+
 
 @click.command("serve")
 @click.argument("stack", type=click.Path(path_type=Path))
@@ -25,10 +27,10 @@ import click
     show_default=True,
     help="How long to wait for an i-PI that does not listen yet, s.",
 )
-@click.option("--trust", is_flag=True, help="Allow base models of the stack to run code from its author.")
+@options(loading_options)
 def command(
     stack: Path, structure: str, unix: str | None, sockets_prefix: str, host: str | None, port: int | None, wait: float,
-    trust: bool,
+    trust: bool, device: str,
 ) -> None:  # fmt: skip
     """Give forces to a simulation of i-PI with the stack in STACK.
 
@@ -49,7 +51,7 @@ def command(
     else:
         raise ConfigError("name the socket of i-PI by --unix NAME, or by --host HOST and --port PORT")
     reporter, atoms = ConsoleReporter(), start_structure(structure)
-    loaded = load_stack(stack, trust)
+    loaded = load_stack(stack, trust, device)
     evaluation = Evaluation(loaded, atoms, structure, reporter)
     reporter.say(f"{', '.join(loaded.names)}: {atoms.symbols.formula}, {len(atoms)} atoms")
     if evaluation.no_virial:

@@ -148,6 +148,18 @@ class LearntUncertainty(Protocol):
 
 
 @runtime_checkable
+class RunsOnDevice(Protocol):
+    """Optional contract of a meta-model that predicts on a GPU too."""
+
+    def to(self, device: str) -> None:
+        """Predict on `device` from now on: cpu, cuda, or auto for a CUDA GPU if there is one.
+
+        ConfigError if there is none.
+        """
+        ...
+
+
+@runtime_checkable
 class CountsParameters(Protocol):
     """Optional contract of a meta-model that reports its size.
 

@@ -23,7 +23,7 @@ class GraphBatch:
     n_atoms : (B,) int64
     atomic_numbers : (N,) int64
     base_forces : (N, M, 3) float, eV/Å
-    edges : (2, E) int64, rows of the source and the target atom among the N atoms; sorted by the target if there are vectors
+    edges : (2, E) int64, rows of the source and the target atom among the N atoms; with vectors, sorted by the target
     vectors : (E, 3) float, Å, from the target to the source; None if there is one edge per pair, whatever its images
     base_energies : (B, M) float, eV; None if the network does not use them
     combined_forces : (N, 3) float, eV/Å, the linear combination that a network starts from if base models are masked;

@@ -60,24 +60,11 @@ class Pairs:
         """Sum weights (H, E) times values (H, N, C) of the sources: (H, N, C)."""
         return weighted_sums(weights, values, self.edges)
 
-    def sum_along_units(
-        self, weights: torch.Tensor, scalars: torch.Tensor, vectors: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sum weights (H, E) times the unit vector from target to source times values of the sources.
+    def sum_along_units(self, weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Sum weights (H, E) times each component of the unit vector from target to source times the values.
 
-        Parameters
-        ----------
-        weights : (H, E)
-        scalars : (H, N, C)
-        vectors : (3, H, N, C)
-
-        Returns
-        -------
-        vectors : (3, H, N, C), of the scalars times the unit vector
-        scalars : (H, N, C), of the scalar products of the vectors and the unit vector
+        `values` (3, H, N, C) of the sources are those for each component, or (1, H, N, C) for all: (3, H, N, C).
         """
         directed = (self.units.unsqueeze(1) * weights).flatten(0, 1)  # (3 H, E)
-        values = torch.stack([scalars.expand_as(vectors), vectors], dim=-2).flatten(-2)  # (3, H, N, 2 C)
-        sums = weighted_sums(directed, values.flatten(0, 1), self.edges)
-        pointing, along = sums.unflatten(-1, (2, -1)).unflatten(0, (3, -1)).unbind(-2)
-        return pointing, along.sum(dim=0)
+        values = values.expand(3, -1, -1, -1).flatten(0, 1)
+        return weighted_sums(directed, values, self.edges).unflatten(0, (3, -1))

@@ -1,8 +1,8 @@
 """Scalar products of a row of the target and a row of the source, for each edge.
 
-PyTorch would gather both rows for each edge and multiply them: on a CPU three to eight times slower than the loops here,
-which Numba compiles when they are first called, and keeps on disk.  Where Numba is not installed, and on a GPU, PyTorch
-gathers.
+PyTorch would gather both rows for each edge and multiply them: on a CPU two to three times slower than the loops here,
+which Numba compiles when they are first called, and keeps on disk.  Where Numba is not installed, and on a GPU,
+PyTorch gathers.
 
 Shapes: H heads with C channels each, E edges.
 """

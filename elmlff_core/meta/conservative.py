@@ -112,9 +112,8 @@ class ConservativeNetwork(Network):
         assert batch.base_energies is not None
         element = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)  # (N,)
         scalars = self.embedding(element)
-        vectors = scalars.new_zeros(len(scalars), 3, scalars.shape[1])
         pairs = make_pairs(batch, self.basis, in_blocks=not self.training)
-        (numbers,) = self.stack(scalars, vectors, pairs, lambda *joined: (self.head(*joined),))  # (N, 1 + M)
+        (numbers,) = self.stack(scalars, None, pairs, lambda *joined: (self.head(*joined),))  # (N, 1 + M)
         total = batch.base_energies.new_zeros(len(batch.n_atoms), numbers.shape[1])
         total = total.index_add(0, batch.structure_index, numbers.to(total.dtype))  # (B, 1 + M)
         energy = self.output_scale * total[:, 0]
@@ -145,9 +144,10 @@ class ConservativeMeta(NeuralMeta):
         # errors; what is large, their energies and forces, and all sums over atoms are in double precision.
         graphs = self._graphs(features, torch.float64)
         assert graphs.vectors is not None
-        graphs = replace(graphs, vectors=graphs.vectors.float())
-        parts = [_predicted(self.network, batch) for batch in _batches(graphs)]
-        beyond, forces, shares, virial = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+        graphs = replace(graphs, vectors=graphs.vectors.to(next(self.network.parameters()).dtype))
+        device = next(self.network.parameters()).device
+        parts = [_predicted(self.network, batch.to(device)) for batch in _batches(graphs, device)]
+        beyond, forces, shares, virial = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
         combined = self.energy.apply(features)
         assert combined is not None
         return Prediction(features.n_atoms, forces, combined + beyond, _stress(features, shares, virial))
@@ -226,8 +226,8 @@ def _with_a_base(features: Features) -> Features:
     )
 
 
-def _batches(graphs: GraphDataset) -> Iterator[GraphBatch]:
-    for structures, _ in blocks(graphs.n_atoms.numpy(), EVALUATION_ATOMS["cpu"]):
+def _batches(graphs: GraphDataset, device: torch.device) -> Iterator[GraphBatch]:
+    for structures, _ in blocks(graphs.n_atoms.numpy(), EVALUATION_ATOMS.get(device.type, EVALUATION_ATOMS["cpu"])):
         yield graphs.batch(torch.arange(structures.start, structures.stop))
 
 

@@ -63,15 +63,16 @@ class EquivariantAttention(nn.Module):
         self.scalar_out = nn.Linear(2 * width, width)
         self.vector_out = nn.Linear(2 * width, width, bias=False)
 
-    def inputs(self, scalars: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def inputs(self, scalars: torch.Tensor, vectors: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
         """Return what the atoms bring into their messages: queries, and five values of the sources.
 
-        The first four have the shape (N, H, C), the last two (N, 3, H, C).
+        The first four have the shape (N, H, C), the last two (N, 3, H, C); without vectors there are four.
         """
         heads = (self.heads, -1)
-        of_scalars = self.queries_keys_values(self.scalar_norm(scalars)).chunk(4, dim=-1)
-        of_vectors = self.vector_values(self.vector_norm(vectors)).chunk(2, dim=-1)
-        return tuple(part.unflatten(-1, heads) for part in (*of_scalars, *of_vectors))
+        parts = self.queries_keys_values(self.scalar_norm(scalars)).chunk(4, dim=-1)
+        if vectors is not None:
+            parts += self.vector_values(self.vector_norm(vectors)).chunk(2, dim=-1)
+        return tuple(part.unflatten(-1, heads) for part in parts)
 
     def forward(
         self,
@@ -80,18 +81,26 @@ class EquivariantAttention(nn.Module):
         keys: torch.Tensor,
         passed: torch.Tensor,
         pointed: torch.Tensor,
-        carried: torch.Tensor,
-        projected: torch.Tensor,
+        carried: torch.Tensor | None = None,
+        projected: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the changes of the targets of `pairs`: scalars (N, F) and vectors (N, 3, F)."""
         # Sums over neighbours want the heads first.
         queries, keys, passed, pointed = (part.transpose(0, 1) for part in (queries, keys, passed, pointed))
-        carried, projected = carried.permute(2, 0, 1, 3), projected.permute(1, 2, 0, 3)  # (H, N, 3, C), (3, H, N, C)
         radial = pairs.radial_values(self.radial.weight, self.radial.bias).unflatten(0, (4, self.heads))
         weights, total = pairs.attention(self.scale * queries, keys, radial[0])
         seen = pairs.sum(weights * radial[1], passed)  # (H, N, C)
-        moved = pairs.sum(weights * radial[2], carried.flatten(2)).unflatten(2, (3, -1)).movedim(2, 0)  # (3, H, N, C)
-        pointing, along = pairs.sum_along_units(weights * radial[3], pointed, projected)
+        if carried is None or projected is None:
+            pointing = pairs.sum_along_units(weights * radial[3], pointed.unsqueeze(0))  # (3, H, N, C)
+            moved, along = torch.zeros_like(pointing), torch.zeros_like(seen)
+        else:
+            table = carried.permute(2, 0, 1, 3).flatten(2)  # (H, N, 3 C)
+            moved = pairs.sum(weights * radial[2], table).unflatten(2, (3, -1)).movedim(2, 0)
+            # One sum for both: the scalar along the unit vector, and the vector projected on it.
+            projected = projected.permute(1, 2, 0, 3)  # (3, H, N, C)
+            both = torch.cat([pointed.expand_as(projected), projected], dim=-1)
+            pointing, along = pairs.sum_along_units(weights * radial[3], both).chunk(2, dim=-1)
+            along = along.sum(dim=0)
         share = (self.gain / total).unsqueeze(-1).repeat(2, 1, 1)
         scalars = torch.cat([seen, along]) * share  # (2 H, N, C)
         vectors = torch.cat([moved, pointing], dim=1) * share  # (3, 2 H, N, C)
@@ -138,15 +147,20 @@ class EquivariantStack(nn.Module):
         self.width = width * (n_layers + 1)
 
     def forward(
-        self, scalars: torch.Tensor, vectors: torch.Tensor, pairs: PairsOfBatch, readout: Readout
+        self, scalars: torch.Tensor, vectors: torch.Tensor | None, pairs: PairsOfBatch, readout: Readout
     ) -> tuple[torch.Tensor, ...]:
-        """Apply `readout` to the joined inputs and outputs of all layers: scalars (N, width), vectors (N, 3, width)."""
-        all_scalars, all_vectors = [scalars], [vectors]
+        """Apply `readout` to the joined inputs and outputs of all layers: scalars (N, width), vectors (N, 3, width).
+
+        Without vectors they are zero at first, and the first layer takes less time.
+        """
+        zeros = scalars.new_zeros(len(scalars), 3, scalars.shape[1]) if vectors is None else vectors
+        all_scalars, all_vectors = [scalars], [zeros]
         for attention, update in zip(self.attentions, self.updates, strict=True):
             assert isinstance(attention, EquivariantAttention)
-            queries, *of_sources = pairs.each(attention.inputs, scalars, vectors)
+            present = (scalars,) if vectors is None else (scalars, vectors)
+            queries, *of_sources = pairs.each(attention.inputs, *present)
             layer = partial(_layer, attention, update)
-            scalars, vectors = pairs.apply(layer, (scalars, vectors, queries), tuple(of_sources))
+            scalars, vectors = pairs.apply(layer, (scalars, all_vectors[-1], queries), tuple(of_sources))
             all_scalars.append(scalars)
             all_vectors.append(vectors)
         n = len(all_scalars)

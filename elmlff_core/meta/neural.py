@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import FitRequest, check_masks
+from elmlff_core.errors import ConfigError
 from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.features.guard import Guard
 from elmlff_core.features.linear_combination import LinearCombination
@@ -99,6 +100,18 @@ class NeuralMeta:
         graphs = self._graphs(self._prepared(features))
         for index in subsets:
             yield evaluate_network(self.network, masks.subset_of(graphs, index))
+
+    def to(self, device: str) -> None:
+        """Predict on `device` from now on: cpu, cuda, or auto for a CUDA GPU if there is one.
+
+        ConfigError if there is none.
+        """
+        assert self.network is not None, "fit or load first"
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("torch finds no CUDA GPU on this machine: take the device cpu, or auto")
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.network.to(device)
 
     def save(self, directory: Path) -> None:
         """Write the tensors to a safetensors file, and the shapes needed to rebuild the network to JSON."""

@@ -21,7 +21,7 @@ from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.progress import Progress, ProgressCallback
-from elmlff_core.contracts.protocols import MetaModel
+from elmlff_core.contracts.protocols import MetaModel, RunsOnDevice
 from elmlff_core.contracts.structures import n_atoms_of
 from elmlff_core.data.content import SEEN_FILE, SeenStructures
 from elmlff_core.errors import DataError, ElmlffError, ForceFieldError
@@ -226,7 +226,7 @@ class Stack:
             allow(self.base_models)
 
 
-def load_stack(directory: str | Path, trust: bool = False) -> Stack:
+def load_stack(directory: str | Path, trust: bool = False, device: str = "auto") -> Stack:
     """Load a stack from the folder that `elmlff stack` wrote.
 
     Parameters
@@ -234,12 +234,14 @@ def load_stack(directory: str | Path, trust: bool = False) -> Stack:
     directory : the folder
     trust : allow base models of the stack to run code that its author put there (a pickled checkpoint, a calculator of
         another package, another interpreter).  Stacks that were made on this machine by this user need no permission.
+    device : where the network of the meta-model runs: cpu, cuda, or auto for a CUDA GPU if there is one.  Results then
+        differ by rounding in single precision.  Base models run where their own options say
 
     Raises
     ------
     ElmlffError
-        There is no stack, its format is newer, a file or a checkpoint is missing or has changed, or the stack would run
-        code that the user has not allowed.
+        There is no stack, its format is newer, a file or a checkpoint is missing or has changed, the stack would run
+        code that the user has not allowed, or there is no such device.
     """
     directory = Path(directory).expanduser()
     path = directory / STACK_FILE
@@ -253,6 +255,8 @@ def load_stack(directory: str | Path, trust: bool = False) -> Stack:
         refuse_untrusted(models, directory, remedy, only_inside=True)
     meta = make_meta(record["meta"]["name"], record["meta"]["options"])
     meta.load(directory / META_FOLDER)
+    if isinstance(meta, RunsOnDevice):
+        meta.to(device)
     uncertainty = _load_uncertainty(directory, DOMAIN_FILE in record["files"])
     seen = SeenStructures.load(directory / SEEN_FILE) if SEEN_FILE in record["files"] else None
     return Stack(models, record["meta"]["name"], record["meta"]["options"], meta, uncertainty, seen)

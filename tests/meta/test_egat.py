@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.errors import ElmlffError
 from elmlff_core.features.guard import Guard
 from elmlff_core.features.linear_combination import LinearCombination
 from elmlff_core.features.metrics import force_metrics
-from elmlff_core.graphs.batch import GraphDataset
-from elmlff_core.meta.egat import EGATMeta, EGATNetwork
+from elmlff_core.meta.egat import EGATMeta
 from elmlff_core.meta.options import EGATOptions
 from elmlff_core.settings.config import TrainingConfig
 from elmlff_core.testing.meta_model import example_features
