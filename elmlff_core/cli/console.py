@@ -106,10 +106,12 @@ def print_errors(
 
     `titles` head the columns of the splits; without them, their names do.
 
-    A second table has the errors of energies and stresses, if any model has them, with a note on equal ones.
+    A second table has the errors of energies and stresses, if any model has them, with a note on equal ones.  Tables
+    that are too wide for the screen are printed in parts.
     Meta-models fitted with several seeds have the mean and the standard deviation over the seeds.  If any meta-model
     was fitted, the table also has the time of the fit and the number of parameters.
     """
+    from elmlff_core.cli.tables import print_in_parts
     from elmlff_core.evaluation.equal_energies import equal_energies
     from elmlff_core.evaluation.model_errors import METRIC_TITLES
     from elmlff_core.evaluation.summary import with_seed_std
@@ -133,8 +135,8 @@ def print_errors(
         cells = [with_seed_std(model, split, metric) for split, metric in columns]
         name = f"{model.name} *" if several and model.chosen else model.name
         table.add_row(name, *cells, *(_costs(model) if timed else ()), style="bold" if model.chosen else None)
-    console.print(table)
-    if (others := energy_stress_table(errors)) is not None:
+    print_in_parts(console, table)
+    if (others := energy_stress_table(errors, splits, titles)) is not None:
         print_table(console, others)
     if note := equal_energies(errors):
         console.print(note, markup=False)
@@ -156,13 +158,15 @@ def _caption(errors: Sequence[ModelErrors]) -> str | None:
 
 
 def print_table(console: Console, found: PageTable) -> None:
-    """Print a table of a page on the screen."""
+    """Print a table of a page on the screen, in parts if it is too wide."""
+    from elmlff_core.cli.tables import print_in_parts
+
     table = Table(title=found.caption, title_justify="left")
     for place, title in enumerate(found.head):
         table.add_column(title, justify="left" if place < found.text_columns else "right")
     for cells in found.rows:
         table.add_row(*cells)
-    console.print(table)
+    print_in_parts(console, table, found.text_columns)
 
 
 def standard_console() -> Console:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from elmlff_core.cli.tables import print_in_parts
 from elmlff_core.workflows.sweep.results import Sweep
 
 MOST_ROWS = 15
@@ -30,4 +31,4 @@ def print_sweep(console: Console, sweep: Sweep) -> None:
             found = errors.get((entry.subset, method))
             cells += ["", ""] if found is None else [f"{found['valid']:.4f}", f"{found['test']:.4f}"]
         table.add_row(*cells, f"{1000 * sweep.cost(entry.subset):.3g}", style="bold" if entry is ranked[0] else None)
-    console.print(table)
+    print_in_parts(console, table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from elmlff_core.evaluation.model_errors import (
     ENERGY_TITLES,
@@ -41,19 +41,25 @@ def error_table(errors: Sequence[ModelErrors]) -> Table:
     return Table(head, body, caption, text_columns=2, key_rows=_chosen(errors))
 
 
-def energy_stress_table(errors: Sequence[ModelErrors]) -> Table | None:
-    """Return the errors of energies (meV/atom) and stresses (meV/Å³) of all models; None if no model has any."""
+def energy_stress_table(
+    errors: Sequence[ModelErrors], splits: Sequence[str] = SHOWN_SPLITS, titles: Mapping[str, str] | None = None
+) -> Table | None:
+    """Return the errors of energies (meV/atom) and stresses (meV/Å³) of all models; None if no model has any.
+
+    `titles` head the columns of the splits, of which the first has all metrics.
+    """
+    shown_titles = SPLIT_TITLES if titles is None else titles
     columns = [
         (split, metric)
-        for titles in (ENERGY_TITLES, STRESS_TITLES)
-        for split in SHOWN_SPLITS
-        for metric in (titles if split == SHOWN_SPLITS[0] else list(titles)[:1])
+        for metrics in (ENERGY_TITLES, STRESS_TITLES)
+        for split in splits
+        for metric in (metrics if split == splits[0] else list(metrics)[:1])
         if any(metric in model.errors.get(split, {}) for model in errors)
     ]
     if not columns:
         return None
-    titles = ENERGY_TITLES | STRESS_TITLES
-    head = ["model", *(f"{SPLIT_TITLES[split]}\n{titles[metric]}" for split, metric in columns)]
+    metric_titles = ENERGY_TITLES | STRESS_TITLES
+    head = ["model", *(f"{shown_titles[split]}\n{metric_titles[metric]}" for split, metric in columns)]
     body = [
         [model.name, *(with_seed_std(model, *column, scale=1000, digits=3) for column in columns)] for model in errors
     ]
