@@ -28,7 +28,8 @@ class Dataset:
     structures : positions in Å, cells in Å; they carry no calculators with labels
     forces : (n_rows, 3) float64, eV/Å; rows are the atoms of all structures, in order
     energy : (n_structures,) float64, eV, or None
-    stress : (n_structures, 6) float64, eV/Å³, ASE's Voigt order and sign, or None
+    stress : (n_structures, 6) float64, eV/Å³, ASE's Voigt order and sign, NaN for structures without it; None if no
+        structure has it
     source : where the data came from, for messages
 
     Raises

@@ -28,7 +28,8 @@ class Features:
     models : names of the base models
     forces : (n_models, n_rows, 3) float64, eV/Å; n_rows is the total number of atoms
     energies : model -> (n_structures,) float64, eV, for base models that predict energies; their zeros of energy differ
-    reference : labels, with energy and stress where given, or None if the structures have no labels
+    reference : labels, with energy and stress where given, or None if the structures have no labels; the stress of a
+        structure without this label is NaN
     source : where the structures came from, for messages
     stresses : model -> (n_structures, 6) float64, eV/Å³, ASE's Voigt order and sign, where base models predict them
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,26 +92,41 @@ class GrowingDataset:
         self.stresses.append(stress)
 
     def whole(self) -> Dataset:
-        """Return the dataset, with energies or stresses only if all structures have them; DataError if it is empty."""
+        """Return the dataset.
+
+        It has energies only if all structures have them, and NaN as the stress of structures without one.
+
+        Raises
+        ------
+        DataError
+            It is empty, or only some structures have energies.
+        """
         if not self.energies:
             raise DataError(f"{self.source} holds no structures")
         return Dataset(
             structures=self.structures.whole(),
             forces=self.forces.whole(),
-            energy=self._labels("energy", self.energies),
-            stress=self._labels("stress", self.stresses),
+            energy=self._energy_labels(),
+            stress=self._stress_labels(),
             source=self.source,
         )
 
-    def _labels(self, name: str, values: Sequence[Any]) -> np.ndarray | None:
-        """Labels that all structures have; None where none has, DataError where some have."""
-        missing = [index for index, value in enumerate(values) if value is None]
-        if name == "energy" and 0 < len(missing) < len(values):
+    def _energy_labels(self) -> np.ndarray | None:
+        """Energies of all structures; None where none has one, DataError where some have."""
+        missing = [index for index, value in enumerate(self.energies) if value is None]
+        if 0 < len(missing) < len(self.energies):
             raise DataError(
-                f"{len(missing)} of {len(values)} structures of {self.source} have no energy label, the first is "
-                f"structure {missing[0]}: add them, or remove those structures"
+                f"{len(missing)} of {len(self.energies)} structures of {self.source} have no energy label, the first "
+                f"is structure {missing[0]}: add them, or remove those structures"
             )
-        return None if missing else np.array(values, dtype=np.float64)
+        return None if missing else np.array(self.energies, dtype=np.float64)
+
+    def _stress_labels(self) -> np.ndarray | None:
+        """Stresses of all structures, NaN for those without one; None where none has one."""
+        if all(value is None for value in self.stresses):
+            return None
+        unknown = np.full(6, np.nan)
+        return np.array([unknown if value is None else value for value in self.stresses], dtype=np.float64)
 
 
 def bare(atoms: Atoms) -> Atoms:

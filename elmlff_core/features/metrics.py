@@ -74,7 +74,7 @@ def metrics(prediction: Prediction, features: Features) -> dict[str, float]:
 
     The keys are those of `ForceMetrics`.  If both have energies, which must be relative to the same zero,
     ``energy_rmse_per_atom`` and ``energy_mae_per_atom`` (eV) are added; if both have stresses, ``stress_rmse`` and
-    ``stress_mae`` (eV/Å³), over the six components.
+    ``stress_mae`` (eV/Å³), over the six components of the structures that have a stress label.
     """
     found = asdict(force_metrics(prediction.forces, features.reference_forces, features.n_atoms))
     errors = {"energy": energy_errors(prediction, features), "stress": stress_errors(prediction, features)}
@@ -95,11 +95,19 @@ def energy_errors(prediction: Prediction, features: Features) -> np.ndarray | No
 
 
 def stress_errors(prediction: Prediction, features: Features) -> np.ndarray | None:
-    """Return the stress errors: (n_structures, 6), eV/Å³; None if `prediction` or the labels have no stresses."""
-    reference = None if features.reference is None else features.reference.stress
-    if prediction.stress is None or reference is None:
+    """Return the stress errors: (n_labelled, 6), eV/Å³; None if `prediction` or the labels have no stresses."""
+    labelled = labelled_stresses(features)
+    if prediction.stress is None or not len(labelled):
         return None
-    return np.asarray(prediction.stress - reference)
+    assert features.reference is not None
+    assert features.reference.stress is not None
+    return np.asarray(prediction.stress[labelled] - features.reference.stress[labelled])
+
+
+def labelled_stresses(features: Features) -> np.ndarray:
+    """Return the indices of the structures that have a stress label: (n_labelled,) int64."""
+    reference = None if features.reference is None else features.reference.stress
+    return np.flatnonzero(np.zeros(0) if reference is None else np.isfinite(reference).all(axis=1))
 
 
 def mean_rmse_per_frame(forces: np.ndarray, features: Features) -> float:

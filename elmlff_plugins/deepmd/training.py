@@ -177,11 +177,16 @@ def _heights(atoms: Any) -> np.ndarray:
     return abs(cell.volume) / np.linalg.norm(np.cross(cell[[1, 2, 0]], cell[[2, 0, 1]]), axis=1)
 
 
-def _groups(dataset: Dataset) -> dict[tuple[bool, bytes], list[int]]:
-    """Group indices of structures by periodicity and order of atoms; each group is a system of DeePMD-kit."""
-    groups: dict[tuple[bool, bytes], list[int]] = defaultdict(list)
+def _groups(dataset: Dataset) -> dict[tuple[bool, bool, bytes], list[int]]:
+    """Group structures by periodicity, whether they have a stress, and order of atoms.
+
+    Each group is a system of DeePMD-kit, which has virials of all of its structures or of none.
+    """
+    groups: dict[tuple[bool, bool, bytes], list[int]] = defaultdict(list)
     for index, atoms in enumerate(dataset.structures):
-        groups[bool(atoms.pbc.any()), atoms.numbers.tobytes()].append(index)
+        periodic = bool(atoms.pbc.any())
+        has_stress = periodic and dataset.stress is not None and bool(np.isfinite(dataset.stress[index]).all())
+        groups[periodic, has_stress, atoms.numbers.tobytes()].append(index)
     return groups
 
 
@@ -194,7 +199,7 @@ def write_systems(dataset: Dataset, folder: Path, type_map: list[str], request: 
 
     Energies in eV, coordinates and boxes in Å, forces in eV/Å, virials in eV.
     """
-    for number, ((periodic, _), members) in enumerate(_groups(dataset).items()):
+    for number, ((periodic, has_stress, _), members) in enumerate(_groups(dataset).items()):
         system = folder / f"{number:04d}"
         frames = system / "set.000"
         frames.mkdir(parents=True)
@@ -211,7 +216,8 @@ def write_systems(dataset: Dataset, folder: Path, type_map: list[str], request: 
         np.save(frames / "force.npy", np.stack([dataset.forces_of(i).reshape(-1) for i in members]))
         if dataset.energy is not None:
             np.save(frames / "energy.npy", dataset.energy[members])
-        if dataset.stress is not None and periodic:
+        if has_stress:
+            assert dataset.stress is not None
             volumes = np.array([atoms.get_volume() for atoms in structures])
             virials = -volumes[:, None, None] * np.stack(
                 [voigt_6_to_full_3x3_stress(dataset.stress[i]) for i in members]

@@ -125,7 +125,7 @@ def write_structures(dataset: Dataset, path: Path, shifts: np.ndarray, options: 
         # neppo needs an energy of every structure; the weight is zero if there is none.
         energy = 0.0 if dataset.energy is None else dataset.energy[index] - shifts[atoms.numbers].sum()
         labels = {"energy": energy, "forces": dataset.forces_of(index)}
-        if dataset.stress is not None and atoms.pbc.all():
+        if dataset.stress is not None and atoms.pbc.all() and np.isfinite(dataset.stress[index]).all():
             labels["stress"] = dataset.stress[index]
         copy.calc = SinglePointCalculator(copy, **labels)
         labelled.append(copy)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, molecule
 
 from elmlff_core.contracts.dataset import Dataset
@@ -85,6 +86,19 @@ def test_dpdata_reads_what_is_written(tiny_data: tuple[Dataset, Dataset], tmp_pa
     np.testing.assert_allclose(methane["forces"][3], train.forces_of(3))
     assert methane["energies"][3] == pytest.approx(train.energy[3])
     np.testing.assert_allclose(systems[2]["cells"][0], np.diag([7.0, 7.5, 8.0]))
+
+
+def test_a_system_has_virials_of_all_structures_or_of_none(tmp_path: Path) -> None:
+    copper = [Atoms("Cu", cell=[3.0, 3.0, 3.0 + place], pbc=True) for place in range(3)]
+    stress = np.arange(18.0).reshape(3, 6)
+    stress[1] = np.nan
+    dataset = Dataset(copper, np.zeros((3, 3)), np.zeros(3), stress)
+    write_systems(dataset, tmp_path, ["Cu"], request_for(dataset, tmp_path))
+    labelled, unlabelled = (folder / "set.000" for folder in sorted(tmp_path.iterdir()))
+    np.testing.assert_allclose(np.load(labelled / "virial.npy")[:, [0, 4, 8]], [[0, -27, -54], [-540, -585, -630]])
+    np.testing.assert_allclose(np.load(labelled / "box.npy")[:, 8], [3.0, 5.0])
+    assert np.load(unlabelled / "box.npy")[:, 8].tolist() == [4.0]
+    assert not (unlabelled / "virial.npy").exists()
 
 
 def test_an_interrupted_training_resumes(resumed_dp: tuple[Path, int]) -> None:

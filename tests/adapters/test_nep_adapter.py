@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
 from ase.io import read
 
@@ -52,6 +53,15 @@ def test_written_structures_are_boxed_and_keep_their_labels(tiny_data: tuple[Dat
     assert written[0].get_potential_energy() == pytest.approx(train.energy[0] - carbon - 4 * hydrogen, abs=1e-5)
     # The mean over atoms does not change: 16 methane and 8 ethylene molecules have 32 C and 96 H.
     assert 32 * carbon + 96 * hydrogen == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_structure_without_a_stress_label_is_written_without(tmp_path: Path) -> None:
+    copper = [Atoms("Cu", cell=[3.0, 3.0, 3.0], pbc=True) for _ in range(2)]
+    dataset = Dataset(copper, np.zeros((2, 3)), np.zeros(2), np.stack([np.arange(6.0), np.full(6, np.nan)]))
+    write_structures(dataset, tmp_path / "train.xyz", element_shifts(dataset), NEPOptions())
+    first, second = read(tmp_path / "train.xyz", ":")
+    assert first.get_stress().tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert "stress" not in second.calc.results
 
 
 def test_energies_of_one_composition_are_not_shifted(tiny_data: tuple[Dataset, Dataset]) -> None:

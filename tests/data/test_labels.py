@@ -116,6 +116,16 @@ def test_stress_keeps_the_order_and_sign_of_ase(tmp_path):
     assert np.allclose(read_dataset(tmp_path / "x.extxyz").stress[0], stress)
 
 
+def test_the_stress_of_structures_without_one_is_unknown():
+    structures = [labelled(forces=FORCES) for _ in range(3)]
+    assert dataset_from_structures(structures, "x").stress is None
+    structures[1].info["REF_stress"] = np.arange(6.0)
+    stress = dataset_from_structures(structures, "x").stress
+    assert stress.shape == (3, 6)
+    assert np.isnan(stress[[0, 2]]).all()
+    assert stress[1].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+
+
 def test_missing_energies_of_some_structures_are_refused():
     structures = [labelled(forces=FORCES) for _ in range(3)]
     for atoms in structures[::2]:

@@ -15,7 +15,7 @@ from elmlff_core.evaluation.evaluation import Evaluation
 from elmlff_core.evaluation.learning_curve import LearningCurve
 from elmlff_core.evaluation.model_errors import ModelErrors
 from elmlff_core.features.energies import composition
-from elmlff_core.features.metrics import energy_errors, stress_errors
+from elmlff_core.features.metrics import energy_errors, labelled_stresses, stress_errors
 from elmlff_core.report.page import Block, Picture, Text
 from elmlff_core.report.parity import Values, parity
 
@@ -124,10 +124,11 @@ def energy_parity(test: TestStructures, models: Sequence[ModelErrors]) -> Pictur
 def stress_parity(test: TestStructures, models: Sequence[ModelErrors]) -> Picture:
     """Return the parity plot of stress components."""
     features = test.features
-    reference = 1000 * _labels(features, "stress").ravel()
+    labelled = labelled_stresses(features)
+    reference = 1000 * _labels(features, "stress")[labelled].ravel()
     places = {
-        "structure": np.repeat(test.index, 6),
-        "component": np.tile(STRESS_COMPONENTS, len(features)),
+        "structure": np.repeat(test.index[labelled], 6),
+        "component": np.tile(STRESS_COMPONENTS, len(labelled)),
     }
     found, rmse = {}, {}
     for model in models:
