@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from elmlff_core.contracts.features import Features
 from elmlff_core.evaluation.baselines import BASELINES
 from elmlff_core.evaluation.model_errors import ModelErrors
+from elmlff_core.features.energies import base_stresses
+from elmlff_core.features.metrics import labelled_stresses
 
 # Relative difference.  A network that stays at the linear combination it starts from must not beat it by rounding.
 NO_DIFFERENCE = 5e-4
@@ -39,6 +42,18 @@ def with_seed_std(model: ModelErrors, split: str, metric: str, scale: float = 1.
         return "–"
     std = f" ±{scale * model.seed_std[split][metric]:.{digits}f}" if model.seed_std else ""
     return f"{scale * model.errors[split][metric]:.{digits}f}{std}"
+
+
+def unused_stresses_note(train: Features) -> str:
+    """Explain why no stack can use the stress labels of its training structures; "" if it can, or there are none."""
+    if not len(labelled_stresses(train)) or base_stresses(train, train.models) is not None:
+        return ""
+    if not all(atoms.pbc.all() for atoms in train.structures):
+        reason = "some structures are not periodic in all directions, and base models then give no stress of any"
+        return f"the stress labels are not used: {reason}. A stack of the periodic ones alone would use them"
+    missing = [name for name in train.models if name not in train.stresses]
+    names = ", ".join(missing)
+    return f"the stress labels are not used: {names} gives no stress. A stack without it would use them"
 
 
 def in_sample_note(errors: Sequence[ModelErrors], models: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from elmlff_core.errors import ElmlffError
 from elmlff_core.fits.meta_models import make_meta
 from elmlff_core.simulation.molecular_dynamics import DynamicsResult, Guard, run_dynamics
 from elmlff_core.simulation.settings import DynamicsSettings
-from elmlff_core.stack.stack import Stack
+from elmlff_core.stack.stack import Stack, make_meta
 from tests.stack.copper import morse_stack
 
 ENSEMBLES = ("nve", "nvt-langevin", "nvt-bussi", "npt")
@@ -202,6 +202,9 @@ def test_what_cannot_be_is_said(stack, tmp_path):
     molecule = Atoms("Cu2", [[0, 0, 0], [0, 0, 2.5]])
     with pytest.raises(ElmlffError, match="stress needs a structure that is periodic in all directions"):
         run_dynamics(stack, molecule, DynamicsSettings(ensemble="npt"), tmp_path / "d", "key")
+    without = Stack(stack.base_models, "median", {}, make_meta("median", {}))
+    with pytest.raises(ElmlffError, match="'median' of this stack gives no stress; these do: 'mean', 'linear'"):
+        run_dynamics(without, start(), DynamicsSettings(ensemble="npt"), tmp_path / "e", "key")
 
 
 @pytest.mark.parametrize(("meta", "said"), [("mean", 0), ("median", 1)])

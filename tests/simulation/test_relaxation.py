@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar
 from elmlff_core import StackCalculator
 from elmlff_core.errors import ElmlffError
 from elmlff_core.simulation.relaxation import relax
-from elmlff_core.stack.stack import Stack
+from elmlff_core.stack.stack import Stack, make_meta
 from tests.stack.copper import morse_stack
 
 
@@ -63,3 +63,7 @@ def test_too_few_steps_have_not_converged(stack, tmp_path):
 def test_a_cell_needs_stress(stack, tmp_path):
     with pytest.raises(ElmlffError, match="stress needs a structure that is periodic"):
         relax(stack, Atoms("Cu2", [[0, 0, 0], [0, 0, 2.5]]), tmp_path / "out.extxyz", cell=True)
+    without = Stack(stack.base_models, "median", {}, make_meta("median", {}))
+    with pytest.raises(ElmlffError, match="'median' of this stack gives no stress; these do: 'mean', 'linear'"):
+        relax(without, bulk("Cu", cubic=True), tmp_path / "out.extxyz", cell=True)
+    assert not (tmp_path / "out.extxyz").exists()

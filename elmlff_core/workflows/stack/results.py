@@ -10,7 +10,7 @@ from elmlff_core.evaluation.diagnostics import Diagnostics, diagnose
 from elmlff_core.evaluation.evaluation import Evaluation
 from elmlff_core.evaluation.learning_curve import LearningCurve
 from elmlff_core.evaluation.model_errors import ModelErrors, as_records, write_csv
-from elmlff_core.evaluation.summary import in_sample_note, summary
+from elmlff_core.evaluation.summary import in_sample_note, summary, unused_stresses_note
 from elmlff_core.features.metrics import SPLITS
 from elmlff_core.files import write_record
 from elmlff_core.fits.fit import Fitted
@@ -57,6 +57,9 @@ class StackResults:
         """Compute diagnostics, notes, and the quality of uncertainties on test structures."""
         diagnostics = diagnose_run(prepared, evaluation)
         notes = notes_of(prepared, evaluation) + prepared.notes + diagnostics.warnings
+        wants_stress = any(result.fit.meta.plugin.stress for result in fitted)
+        if wants_stress and (note := unused_stresses_note(prepared.features["train"])):
+            notes.append(note)
         qualities = {} if uncertainty is None else uncertainty_qualities(uncertainty, evaluation)
         return cls(prepared, fitted, evaluation, diagnostics, uncertainty, qualities, notes, learning_curves)
 
