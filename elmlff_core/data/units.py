@@ -43,7 +43,13 @@ ENERGY_UNITS = {
     "kJ/mol": units.kJ * MOLE,
     "meV": 1e-3,
 }
-REMEDY = "elmlff needs eV and eV/Å. Convert the labels; if they are right, set data.check_units = false"
+STRESS_UNITS = {
+    "GPa": units.GPa,
+    "kbar": 0.1 * units.GPa,
+    "Hartree/Bohr³": units.Hartree / units.Bohr**3,
+    "meV/Å³": 1e-3,
+}
+REMEDY = "elmlff needs eV, eV/Å and eV/Å³. Convert the labels; if they are right, set data.check_units = false"
 
 # Force constants of the stretching of a bond to hydrogen, eV/Å² (5 to 8 mdyn/Å).
 STIFFNESS = {6: 30.0, 7: 42.0, 8: 50.0}

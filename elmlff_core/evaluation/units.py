@@ -1,4 +1,4 @@
-"""Units of labels, by base models: their predictions are in eV and eV/Å, so that labels in other units stand out."""
+"""Units of labels, by base models: their predictions are in eV, eV/Å and eV/Å³, so labels in other units stand out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from elmlff_core.data.units import (
     ENERGY_UNITS,
     FORCE_UNITS,
     REMEDY,
+    STRESS_UNITS,
     Slope,
     energies_fit_forces,
     is_likelier,
@@ -19,6 +20,7 @@ from elmlff_core.data.units import (
 )
 from elmlff_core.errors import DataError
 from elmlff_core.features.energies import composition
+from elmlff_core.features.metrics import labelled_stresses
 
 # Below this correlation a base model says nothing about units: it is for other systems, or its checkpoint is bad.
 LEAST_CORRELATION = 0.85
@@ -27,6 +29,7 @@ SAME_UNIT = 1.35
 # A correlated base model of this size of forces, in either direction, shows that the labels are in its units.
 RIGHT = 2.5
 N_STRUCTURES, LEAST_STRUCTURES = 500, 10
+RIGHT_STRESS = "eV/Å³"
 
 
 def check_units_by_models(features: Features, remedy: str = REMEDY) -> None:
@@ -42,7 +45,7 @@ def check_units_by_models(features: Features, remedy: str = REMEDY) -> None:
     DataError
         The base model that is best correlated with the labels predicts larger or smaller numbers, by the size of one of
         the usual units, no base model finds the labels right, and nor do the labels themselves; the message names the
-        unit.
+        unit.  Or their stresses have the opposite sign.
     """
     chosen = np.unique(np.linspace(0, len(features) - 1, min(len(features), N_STRUCTURES)).round().astype(np.int64))
     few = features.subset(chosen)
@@ -58,6 +61,26 @@ def check_units_by_models(features: Features, remedy: str = REMEDY) -> None:
                 f"is {slope.slope:.3g} times as large (correlation {slope.correlation:.3f} over {slope.n} structures). "
                 f"{remedy}"
             )
+    _check_stresses(few, forces, remedy)
+
+
+def _check_stresses(features: Features, forces: Mapping[str, Slope], remedy: str) -> None:
+    """Refuse stress labels in other units or of the opposite sign, by base models that find the forces right."""
+    known = stress_slopes(features)
+    slopes = {name: known[name] for name in known if name in forces and _is_right(forces[name])}
+    if not slopes or any(_is_right(slope) for slope in slopes.values()):
+        return
+    name = max(slopes, key=lambda name: abs(slopes[name].correlation))
+    size, correlation, n = slopes[name].slope, slopes[name].correlation, slopes[name].n
+    units = matching_units({RIGHT_STRESS: 1.0, **STRESS_UNITS}, size, RIGHT)
+    if abs(correlation) < LEAST_CORRELATION or not units:
+        return
+    wrong = [] if RIGHT_STRESS in units else [f"to be in {' or '.join(units)}"]
+    wrong += ["to have the opposite sign (stretched crystals have positive stresses)"] if correlation < 0 else []
+    raise DataError(
+        f"the stress labels of {features.source} seem {' and '.join(wrong)}: what {name} predicts changes "
+        f"{size:.3g} times as much between structures (correlation {correlation:.3f} over {n} structures). {remedy}"
+    )
 
 
 def _labels_agree(features: Features, quantity: str, size: float) -> bool:
@@ -104,6 +127,21 @@ def energy_slopes(features: Features) -> dict[str, Slope]:
 
     found = {name: relative(energies) for name, energies in features.energies.items()}
     return _slopes(found, relative(reference), len(features))
+
+
+def stress_slopes(features: Features) -> dict[str, Slope]:
+    """Return for each base model how much its stresses change between structures, compared with the labels.
+
+    The means over structures are left out: a base model with another equilibrium volume may have them of any sign.
+    """
+    labelled = labelled_stresses(features)
+    if len(labelled) < LEAST_STRUCTURES:
+        return {}
+    assert features.reference is not None
+    assert features.reference.stress is not None
+    found = {name: stress[labelled] - stress[labelled].mean(axis=0) for name, stress in features.stresses.items()}
+    label = features.reference.stress[labelled]
+    return _slopes(found, label - label.mean(axis=0), len(labelled))
 
 
 def _slopes(predicted: Mapping[str, np.ndarray], labels: np.ndarray, n: int) -> dict[str, Slope]:

@@ -76,7 +76,7 @@ def evaluate_stack(stack: Stack, dataset: Dataset, reporter: Reporter) -> StackE
     features = dataset_features(stack.base_models, dataset, FeatureCache(), reporter)
     predictions = {name: stack.alignment.aligned_prediction(name, features) for name in features.models}
     own = in_blocks(features, stack.meta.predict).checked(features.structures, f"the stack ({stack.meta_name})")
-    check_units_by_models(_as_features(own, features), "Give labels in the units of the stack, eV and eV/Å")
+    check_units_by_models(_as_features(own, features), "Give labels in the units of the stack, eV, eV/Å and eV/Å³")
     groups = groups_of(stack, dataset)
     splits = {group: features.subset(groups[group]) for group in GROUPS if len(groups.get(group, ()))}
 
@@ -97,8 +97,9 @@ def _as_features(prediction: Prediction, labelled: Features) -> Features:
     """Return the prediction of the stack in the place of those of the base models."""
     name = "the stack"
     energies = {} if prediction.energy is None else {name: prediction.energy}
+    stresses = {} if prediction.stress is None else {name: prediction.stress}
     forces = prediction.forces[None]
-    return Features(labelled.structures, (name,), forces, energies, labelled.reference, labelled.source)
+    return Features(labelled.structures, (name,), forces, energies, labelled.reference, labelled.source, stresses)
 
 
 def groups_of(stack: Stack, dataset: Dataset) -> dict[str, np.ndarray]:

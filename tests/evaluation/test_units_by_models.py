@@ -95,6 +95,37 @@ def test_a_toy_with_forces_of_the_right_pattern_and_a_wrong_size_is_no_error_of_
     check_units_by_models(features)
 
 
+def strained_features(factor: float, forces: float = 1.0) -> Features:
+    """Make a base model with three quarters of the true stresses and another pressure, and labels times `factor`."""
+    base, rng = synthetic_features(n_structures=40, n_models=1, noise=0.0), np.random.default_rng(3)
+    stress = rng.normal(scale=0.02, size=(40, 6))
+    predicted = 0.75 * stress + rng.normal(scale=0.003, size=(40, 6)) - 0.2
+    labels = Prediction(base.n_atoms, base.reference_forces, None, factor * stress)
+    found = forces * base.reference_forces[None]
+    return Features(base.structures, ("m",), found, {}, labels, "crystals", {"m": predicted})
+
+
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [
+        (1 / units.GPa, r"seem to be in GPa: what m predicts changes 0\.00"),
+        (10 / units.GPa, "seem to be in kbar or meV/Å³"),
+        (-1.0, "seem to have the opposite sign"),
+        (-10 / units.GPa, "seem to be in kbar or meV/Å³ and to have the opposite sign"),
+    ],
+)
+def test_stresses_in_other_units_or_of_the_other_sign(factor: float, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        check_units_by_models(strained_features(factor))
+    check_units_by_models(strained_features(1.0))
+    check_units_by_models(strained_features(factor, forces=0.1))  # its forces are wrong, so it says nothing
+    few = strained_features(factor)
+    stress = few.reference.stress.copy()
+    stress[9:] = np.nan
+    labels = Prediction(few.n_atoms, few.reference_forces, None, stress)
+    check_units_by_models(replace(few, reference=labels))
+
+
 def test_zero_forces_are_no_error_of_units() -> None:
     found = features_of(*GOOD)
     check_units_by_models(replace(found, forces=np.zeros_like(found.forces)))
