@@ -26,6 +26,8 @@ class GraphBatch:
     edges : (2, E) int64, rows of the source and the target atom among the N atoms; with vectors, sorted by the target
     vectors : (E, 3) float, Å, from the target to the source; None if there is one edge per pair, whatever its images
     base_energies : (B, M) float, eV; None if the network does not use them
+    base_stresses : (B, M, 6) float, eV/Å³, ASE's Voigt order and sign; None if the network has no stress
+    volumes : (B,) float, Å³; None if there are no base stresses
     combined_forces : (N, 3) float, eV/Å, the linear combination that a network starts from if base models are masked;
         None if the network uses its own combination
     """
@@ -37,11 +39,13 @@ class GraphBatch:
     vectors: torch.Tensor | None = None
     base_energies: torch.Tensor | None = None
     combined_forces: torch.Tensor | None = None
+    base_stresses: torch.Tensor | None = None
+    volumes: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> GraphBatch:
         """Return the same batch on another device."""
         moved = {name: getattr(self, name).to(device) for name in ("n_atoms", "atomic_numbers", "base_forces", "edges")}
-        for name in ("vectors", "base_energies", "combined_forces"):
+        for name in ("vectors", "base_energies", "combined_forces", "base_stresses", "volumes"):
             value = getattr(self, name)
             moved[name] = None if value is None else value.to(device)
         return GraphBatch(**moved)
@@ -119,7 +123,11 @@ class GraphDataset:
     reference_forces : (N, 3) float, eV/Å, or None
     vectors : (E, 3) float, Å, from the target to the source; None if there is one edge per pair, whatever its images
     base_energies : (S, M) float, eV; None if the network does not use them
+    base_stresses : (S, M, 6) float, eV/Å³, ASE's Voigt order and sign; None if the network has no stress
+    volumes : (S,) float, Å³; None if there are no base stresses
     reference_energy : (S,) float, eV, labels for a network that predicts an energy, or None
+    reference_stress : (S, 6) float, eV/Å³, labels for a network that predicts a stress, NaN for structures without one,
+        or None
     combined_forces : (N, 3) float, eV/Å, the linear combination that a network starts from if base models are masked;
         None if the network uses its own combination
     """
@@ -134,6 +142,9 @@ class GraphDataset:
     base_energies: torch.Tensor | None = None
     reference_energy: torch.Tensor | None = None
     combined_forces: torch.Tensor | None = None
+    base_stresses: torch.Tensor | None = None
+    volumes: torch.Tensor | None = None
+    reference_stress: torch.Tensor | None = None
 
     @classmethod
     def from_features(
@@ -194,6 +205,8 @@ class GraphDataset:
             None if self.vectors is None else self.vectors[picked],
             None if self.base_energies is None else self.base_energies[indices],
             None if self.combined_forces is None else self.combined_forces[rows],
+            None if self.base_stresses is None else self.base_stresses[indices],
+            None if self.volumes is None else self.volumes[indices],
         )
 
     @cached_property

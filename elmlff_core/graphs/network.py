@@ -19,11 +19,13 @@ class NetworkOutputs:
     ----------
     forces : (N, 3), eV/Å
     energy : (B,), eV, relative to the same zero as the reference energies of its graphs; or None
+    stress : (B, 6), eV/Å³, ASE's Voigt order and sign; None if it is not learnt, or the graphs lack what it needs
     forces_std : (N,), eV/Å, the standard deviation of each force component; None if it is not learnt
     """
 
     forces: torch.Tensor
     energy: torch.Tensor | None = None
+    stress: torch.Tensor | None = None
     forces_std: torch.Tensor | None = None
 
 

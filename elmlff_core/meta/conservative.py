@@ -10,20 +10,20 @@ energies e_i are outputs of the same network.  By the chain rule the forces are 
     F = -dE/dR = -(dE/dR at fixed E_m) + sum_m c_m F_m,    c_m = dE/dE_m = w_m + g_m - w_m sum_k g_k
 
 This needs only the energies and forces of the base models, not derivatives of their code.  The forces are exact if
-the forces of the base models are minus the gradients of their energies.  The stress follows by the same rule.
+the forces of the base models are minus the gradients of their energies.  The stress follows by the same rule, and is
+trained too where labels and base models have one.
 
 Base forces cannot be inputs of the network, as they are in `egat`, because this would need their derivatives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from ase.stress import full_3x3_to_voigt_6_stress
 from torch import nn
 
 from elmlff_core.arrays import blocks
@@ -68,12 +68,13 @@ class ConservativeNetwork(Network):
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
         """Return the forces (N, 3), eV/Å."""
-        return self.outputs(batch).forces
+        _, gates, gradient = self.energy_and_gradient(batch)
+        return self.forces(batch, gates, gradient)
 
     def outputs(self, batch: GraphBatch) -> NetworkOutputs:
-        """Return the forces, and the energy less the linear combination, which is a by-product of the forces."""
+        """Return the forces, the energy less the linear combination, and the stress if there are base stresses."""
         energy, gates, gradient = self.energy_and_gradient(batch)
-        return NetworkOutputs(self.forces(batch, gates, gradient), energy)
+        return NetworkOutputs(self.forces(batch, gates, gradient), energy, self.stress(batch, gates, gradient))
 
     def forces(self, batch: GraphBatch, gates: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         """Return the forces (N, 3) by the chain rule from gates (B, M) and dE/d(vectors) (E, 3), eV/Å."""
@@ -83,6 +84,24 @@ class ConservativeNetwork(Network):
         gradient = gradient.to(combined.dtype)
         # A vector is source minus target, so the gradient has opposite signs for source and target.
         return combined.index_add(0, source, -gradient).index_add(0, target, gradient)
+
+    def stress(self, batch: GraphBatch, gates: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor | None:
+        """Return the stress (B, 6), eV/Å³, by the same rule from the same; None if the batch has no base stresses.
+
+        It is the sum of the stresses of the base models times their shares, and the virial of the network by volume.
+        """
+        if batch.base_stresses is None:
+            return None
+        assert batch.vectors is not None
+        assert batch.volumes is not None
+        of_edge = batch.structure_index[batch.edges[1]]
+        zeros = batch.base_stresses.new_zeros(len(batch.n_atoms), 3)
+        # One row at a time: all nine products of each edge would take a tenth of a gigabyte for a million edges.
+        rows = [zeros.index_add(0, of_edge, (batch.vectors[:, k : k + 1] * gradient).to(zeros.dtype)) for k in range(3)]
+        virial = torch.stack(rows, dim=1)  # (B, 3, 3), eV
+        symmetric = (virial + virial.transpose(1, 2)) / (2 * batch.volumes[:, None, None])
+        combined = torch.einsum("bm,bma->ba", self.shares(gates), batch.base_stresses)
+        return combined + symmetric[:, [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]  # Voigt's order
 
     def shares(self, gates: torch.Tensor) -> torch.Tensor:
         """Return dE/dE_m of each structure from its gates (B, M): (B, M)."""
@@ -140,17 +159,18 @@ class ConservativeMeta(NeuralMeta):
         assert self.network is not None, "fit or load first"
         features = _with_a_base(features)
         self._check(features)
+        parameter = next(self.network.parameters())
         # The network corrects the base models a little, so that its rounding in single precision is far below their
         # errors; what is large, their energies and forces, and all sums over atoms are in double precision.
         graphs = self._graphs(features, torch.float64)
         assert graphs.vectors is not None
-        graphs = replace(graphs, vectors=graphs.vectors.to(next(self.network.parameters()).dtype))
-        device = next(self.network.parameters()).device
-        parts = [_predicted(self.network, batch.to(device)) for batch in _batches(graphs, device)]
-        beyond, forces, shares, virial = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
+        graphs = replace(graphs, vectors=graphs.vectors.to(parameter.dtype))
+        batches = _batches(graphs, parameter.device)
+        outputs = [self.network.outputs(batch.to(parameter.device)) for batch in batches]
+        beyond, forces, stress = (_joined(outputs, name) for name in ("energy", "forces", "stress"))
         combined = self.energy.apply(features)
         assert combined is not None
-        return Prediction(features.n_atoms, forces, combined + beyond, _stress(features, shares, virial))
+        return Prediction(features.n_atoms, forces, combined + beyond, stress)
 
     def _fit_energy(self, train: Features) -> EnergyCombination:
         """Align the base models by their energies, and fit the weights to forces."""
@@ -187,6 +207,7 @@ class ConservativeMeta(NeuralMeta):
         assert combined is not None
         aligned = self.energy.aligned(features)  # (M, S)
         reference = None if features.reference is None else features.reference.energy
+        graphs = _with_stresses(graphs, features, dtype)
         return replace(
             graphs,
             base_energies=torch.from_numpy(np.ascontiguousarray((aligned - combined).T)).to(dtype),
@@ -231,33 +252,22 @@ def _batches(graphs: GraphDataset, device: torch.device) -> Iterator[GraphBatch]
         yield graphs.batch(torch.arange(structures.start, structures.stop))
 
 
-def _predicted(network: ConservativeNetwork, batch: GraphBatch) -> tuple[torch.Tensor, ...]:
-    """Return the outputs of the network for one batch.
-
-    Returns
-    -------
-    energy : (B,), eV, less the linear combination
-    forces : (N, 3), eV/Å
-    shares : (B, M), dE/dE_m of the base models
-    virial : (B, 3, 3), eV, of the network
-    """
-    energy, gates, gradient = network.energy_and_gradient(batch)
-    assert batch.vectors is not None
-    of_edge = batch.structure_index[batch.edges[1]]
-    zeros = batch.base_forces.new_zeros(len(batch.n_atoms), 3)
-    # One row at a time: all nine products of each edge would take a tenth of a gigabyte for a million edges.
-    rows = [zeros.index_add(0, of_edge, (batch.vectors[:, k : k + 1] * gradient).to(zeros.dtype)) for k in range(3)]
-    return energy, network.forces(batch, gates, gradient), network.shares(gates), torch.stack(rows, dim=1)
+def _joined(outputs: Sequence[NetworkOutputs], name: str) -> Any:
+    """Return one output of all batches as one array; None if the network does not give it."""
+    parts = [getattr(one, name) for one in outputs]
+    return None if parts[0] is None else torch.cat(parts).cpu().numpy()
 
 
-def _stress(features: Features, shares: np.ndarray, virial: np.ndarray) -> np.ndarray | None:
-    """Return the stress (n_structures, 6), eV/Å³, or None if a base model gives none or a structure is not periodic.
-
-    It is the sum of the stresses of the base models times their shares (S, M), and the virial (S, 3, 3) per volume.
-    """
+def _with_stresses(graphs: GraphDataset, features: Features, dtype: torch.dtype) -> GraphDataset:
+    """Return `graphs` with base stresses and stress labels, if every base model gives a stress of every structure."""
     stresses = base_stresses(features, features.models)  # (S, M, 6)
     if stresses is None:
-        return None
+        return graphs
     volumes = np.array([atoms.cell.volume for atoms in features.structures])
-    symmetric = 0.5 * (virial + virial.transpose(0, 2, 1)) / volumes[:, None, None]
-    return np.einsum("sm,sma->sa", shares, stresses) + full_3x3_to_voigt_6_stress(symmetric)
+    reference = None if features.reference is None else features.reference.stress
+    return replace(
+        graphs,
+        base_stresses=torch.from_numpy(stresses).to(dtype),
+        volumes=torch.from_numpy(volumes).to(dtype),
+        reference_stress=None if reference is None else torch.from_numpy(reference).to(dtype),
+    )

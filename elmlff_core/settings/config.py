@@ -83,6 +83,7 @@ PAPER_TRAINING: dict[str, Any] = {
     "loss": "mse",
     "averaging": 0.0,
     "energy_weight": 0.0,
+    "stress_weight": 0.0,
 }
 
 
@@ -100,6 +101,8 @@ class TrainingConfig(Section):
         gives less weight to frames with large errors
     averaging : decay of the moving average of weights that is validated and kept; 0 keeps the weights themselves
     energy_weight : weight of the energy error in the loss, for meta-models that learn an energy
+    stress_weight : weight of the stress error in the loss, for meta-models that learn a stress; structures without a
+        stress label do not count
     device : ``auto`` uses a CUDA GPU if there is one
     precision : ``bfloat16`` multiplies matrices in that precision and keeps weights in float32; for GPUs
     fused : whether the optimiser updates all weights in one kernel; ``auto`` does so on a GPU
@@ -113,6 +116,7 @@ class TrainingConfig(Section):
     loss: Literal["mse", "norm"] | None = None
     averaging: float | None = Field(None, ge=0, lt=1)
     energy_weight: float | None = Field(None, ge=0)
+    stress_weight: float | None = Field(None, ge=0)
     warmup_fraction: float = Field(0.05, ge=0, lt=1)
     patience: int | None = Field(None, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -137,6 +137,8 @@ class _Batches(Dataset[Labelled]):
         reference = self.graphs.reference_forces[self.graphs.rows(draw.indices)]
         energy = self.graphs.reference_energy
         energy = None if energy is None else energy[draw.indices]
+        stress = self.graphs.reference_stress
+        stress = None if stress is None else stress[draw.indices]
         generator = torch.Generator().manual_seed(draw.seed)
         if self.rotate:
             turns = random_orthogonal(len(draw.indices), generator)[batch.structure_index]  # (N, 3, 3)
@@ -144,7 +146,7 @@ class _Batches(Dataset[Labelled]):
             batch = batch.with_forces(batch.base_forces @ turns)
         if self.mask is not None:
             batch = self.mask(batch, generator)
-        return Labelled(batch, reference, energy)
+        return Labelled(batch, reference, energy, stress)
 
 
 class _Fitting(pl.LightningModule):

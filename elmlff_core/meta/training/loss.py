@@ -15,6 +15,8 @@ Forward = Callable[[GraphBatch], torch.Tensor]
 
 # Below this, in units of the output scale, the norm of an error is smoothed, because its gradient jumps at zero.
 SMOOTHING = 0.01
+# How often each component of Voigt's order, xx yy zz yz xz xy, is in the tensor.
+IN_TENSOR = (1.0, 1.0, 1.0, 2.0, 2.0, 2.0)
 
 
 @dataclass(frozen=True)
@@ -26,16 +28,19 @@ class Labelled:
     graphs : B structures of N atoms
     forces : (N, 3), eV/Å
     energy : (B,), eV, labels of the energy of the network, or None
+    stress : (B, 6), eV/Å³, labels of the stress in ASE's Voigt order and sign, NaN for structures without one, or None
     """
 
     graphs: GraphBatch
     forces: torch.Tensor
     energy: torch.Tensor | None = None
+    stress: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> Labelled:
         """Return the same batch on another device."""
         energy = None if self.energy is None else self.energy.to(device)
-        return Labelled(self.graphs.to(device), self.forces.to(device), energy)
+        stress = None if self.stress is None else self.stress.to(device)
+        return Labelled(self.graphs.to(device), self.forces.to(device), energy, stress)
 
 
 def training_loss(
@@ -44,19 +49,21 @@ def training_loss(
     """Return the loss, and the force errors (N, 3) in eV/Å.
 
     Force errors are in units of `scale` (eV/Å).  If there are energy labels with a weight, the energy error per atom is
-    added, in units of `scale` times one Å.  A standard deviation that the network learns is fitted to the force errors,
-    which it does not change.
+    added, in units of `scale` times one Å.  So is the stress error, if there are stress labels with a weight: times the
+    volume per atom it is an energy per atom too, so that vacuum does not dilute it.  A standard deviation that the
+    network learns is fitted to the force errors, which it does not change.
 
     Parameters
     ----------
-    network : network; it must give energies if its graphs have energy labels
+    network : network; it must give energies if its graphs have energy labels, and stresses if they have stress labels
     labelled : one batch
     settings : training settings
     scale : unit of force errors, eV/Å
     forward : faster form of the network that gives forces only; it is used if no other output is needed
     """
     energy_label = labelled.energy if settings.energy_weight else None
-    if forward is None or energy_label is not None or network.learns_std:
+    stress_label = labelled.stress if settings.stress_weight else None
+    if forward is None or energy_label is not None or stress_label is not None or network.learns_std:
         outputs = network.outputs(labelled.graphs)
     else:
         outputs = NetworkOutputs(forward(labelled.graphs))
@@ -68,6 +75,8 @@ def training_loss(
         assert outputs.energy is not None, "graphs with reference energies are for networks with an energy"
         per_atom = (outputs.energy - energy_label) / (labelled.graphs.n_atoms * scale)
         loss = loss + settings.energy_weight * per_atom.abs().mean()
+    if settings.stress_weight and stress_label is not None:
+        loss = loss + settings.stress_weight * _stress_loss(outputs, labelled.graphs, stress_label, scale)
     return loss, error
 
 
@@ -75,6 +84,20 @@ def _force_loss(error: torch.Tensor, kind: str | None) -> torch.Tensor:
     if kind == "norm":
         return (error.square().sum(dim=-1) + SMOOTHING**2).sqrt().mean()
     return error.square().mean()
+
+
+def _stress_loss(outputs: NetworkOutputs, graphs: GraphBatch, label: torch.Tensor, scale: float) -> torch.Tensor:
+    """Return the norm of the errors of the stress tensors times the volume per atom, summed and divided by B.
+
+    A structure without a label adds zero, and each label counts the same, whatever batch it is in.
+    """
+    assert outputs.stress is not None, "graphs with reference stresses are for networks with a stress"
+    assert graphs.volumes is not None
+    given = label.isfinite().all(dim=1)  # chosen first: a gradient of zero times NaN is NaN
+    per_atom = (graphs.volumes / graphs.n_atoms / scale)[given].unsqueeze(1)
+    error = per_atom * (outputs.stress[given] - label[given])
+    squared = (error.square() * error.new_tensor(IN_TENSOR)).sum(dim=1)
+    return (squared + SMOOTHING**2).sqrt().sum() / len(label)
 
 
 def _likelihood_loss(error: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
