@@ -20,7 +20,7 @@ from measuring import MARK, machine
 
 HERE = Path(__file__).parent
 BENCHMARKS = (
-    "gat_step", "compilation", "large_structures", "neighbours", "data_path", "linear_fit", "startup", "second_run",
+    "gat_step", "large_structures", "neighbours", "data_path", "linear_fit", "startup", "second_run",
     "calculator", "features", "worker_overhead", "stack_memory", "prediction_memory",
 )  # fmt: skip
 TAKE_BASE_MODELS = ("calculator", "features")

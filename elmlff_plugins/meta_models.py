@@ -76,7 +76,7 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
             "averaging": 0.99,
             "energy_weight": 1.0,
             # Larger weights give better stresses and worse forces (benchmarks/stress_weight.py).
-            "stress_weight": 0.05,
+            "stress_weight": 0.01,
         },
         precisions=("float32",),  # its forces are gradients, in which bfloat16 leaves two digits
         stress=True,

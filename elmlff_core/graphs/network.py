@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import nn
@@ -34,12 +33,10 @@ class Network(nn.Module):
 
     Attributes
     ----------
-    compiles : whether torch.compile makes the training of this class faster
     learns_std : whether `outputs` has a standard deviation, which is then fitted together with the forces
     output_scale : buffer (), eV/Å, magnitude of the errors at the start of training; one unless set
     """
 
-    compiles: ClassVar[bool] = False
     learns_std: bool = False
     output_scale: torch.Tensor
 

@@ -29,8 +29,6 @@ class EGATNetwork(Network):
     combination.
     """
 
-    compiles = True  # it has many small operations, which torch.compile fuses
-
     atomic_numbers: torch.Tensor
     combination: torch.Tensor
     input_scale: torch.Tensor

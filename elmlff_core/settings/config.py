@@ -106,8 +106,6 @@ class TrainingConfig(Section):
     device : ``auto`` uses a CUDA GPU if there is one
     precision : ``bfloat16`` multiplies matrices in that precision and keeps weights in float32; for GPUs
     fused : whether the optimiser updates all weights in one kernel; ``auto`` does so on a GPU
-    compile : whether to compile the network with torch.compile, which takes about a minute and needs a C++ compiler;
-        ``auto`` does so where the meta-model is faster with it and the training is long
     """
 
     epochs: int | None = Field(None, ge=0)
@@ -122,7 +120,6 @@ class TrainingConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     fused: bool | Literal["auto"] = "auto"
-    compile: bool | Literal["auto"] = "auto"
 
     def with_defaults(self, defaults: Mapping[str, Any]) -> TrainingConfig:
         """Replace values of None by `defaults`, those of a meta-model, and where it has none by the paper's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,28 +37,36 @@ def meta(request, learnt_from: tuple[Features, Features], tmp_path_factory: pyte
     return meta
 
 
+@pytest.fixture
+def exact(meta):
+    """The same in double precision, so that differences of energies over small steps have enough digits."""
+    exact = copy.deepcopy(meta)
+    exact.network.double()
+    return exact
+
+
 @pytest.fixture(params=["molecule", "crystal"])
 def atoms(request, crystal: Atoms, learnt_from: tuple[Features, Features]) -> Atoms:
     return crystal if request.param == "crystal" else learnt_from[1].structures[0]
 
 
-def test_forces_are_the_gradient_of_the_energy(meta, atoms: Atoms, base_models: BaseModels):
+def test_forces_are_the_gradient_of_the_energy(exact, atoms: Atoms, base_models: BaseModels):
     step = 5e-4  # Å
-    forces = meta.predict(base_models.features([atoms])).forces
+    forces = exact.predict(base_models.features([atoms])).forces
     moved = []
     for atom in range(len(atoms)):
         for axis in range(3):
             for shift in STENCIL:
                 moved.append(atoms.copy())
                 moved[-1].positions[atom, axis] += shift * step
-    energies = meta.predict(base_models.features(moved)).energy.reshape(-1, len(STENCIL))
+    energies = exact.predict(base_models.features(moved)).energy.reshape(-1, len(STENCIL))
     gradient = energies @ np.array(list(STENCIL.values())) / (12 * step)
     assert np.abs(forces + gradient.reshape(-1, 3)).max() / np.abs(forces).max() < 1e-6
 
 
-def test_stress_is_the_strain_derivative_of_the_energy(meta, crystal: Atoms, base_models: BaseModels):
+def test_stress_is_the_strain_derivative_of_the_energy(exact, crystal: Atoms, base_models: BaseModels):
     step = 2e-4
-    stress = meta.predict(base_models.features([crystal])).stress
+    stress = exact.predict(base_models.features([crystal])).stress
     assert stress is not None
     for voigt, (i, j) in enumerate([(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]):
         strained = []
@@ -67,9 +76,17 @@ def test_stress_is_the_strain_derivative_of_the_energy(meta, crystal: Atoms, bas
             strain[j, i] += shift * step / 2
             strained.append(crystal.copy())
             strained[-1].set_cell(crystal.cell.array @ strain, scale_atoms=True)
-        energies = meta.predict(base_models.features(strained)).energy
+        energies = exact.predict(base_models.features(strained)).energy
         slope = energies @ np.array(list(STENCIL.values())) / (12 * step) / crystal.get_volume()
         assert stress[0, voigt] == pytest.approx(slope, rel=1e-5, abs=1e-6 * np.abs(stress).max())
+
+
+def test_single_precision_rounds_little(meta, exact, atoms: Atoms, base_models: BaseModels):
+    features = base_models.features([atoms])
+    found, expected = meta.predict(features), exact.predict(features)
+    assert found.energy.dtype == found.forces.dtype == np.float64
+    assert np.abs(found.forces - expected.forces).max() < 1e-5  # eV/Å
+    assert np.abs(found.energy - expected.energy).max() < 1e-6 * len(atoms)  # eV
 
 
 def test_energies_have_the_zero_of_the_reference(meta, learnt_from: tuple[Features, Features]):
@@ -95,6 +112,7 @@ def test_without_base_models_it_is_a_potential(learnt_from, crystal: Atoms, base
     alone = ConservativeMeta(ConservativeOptions(width=16, layers=2, heads=4))
     training = TrainingConfig(epochs=20, batch_size=4, device="cpu", learning_rate=1e-2, energy_weight=1.0)
     alone.fit(FitRequest(train, valid, training, tmp_path, 0, lambda _: None))
+    alone.network.double()
     features = base_models.features([crystal]).of_models(())
     forces = alone.predict(features).forces
     step = 1e-4

@@ -24,7 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "conservative": {"width": 16, "layers": 2, "heads": 4},
 }
 # Fractions of the largest force.  Networks in float32 have seven digits; base models and sums have double precision.
-RELATIVE = {"gat": 2e-5, "egat": 2e-5, "conservative": 1e-9}
+RELATIVE = {"gat": 2e-5, "egat": 2e-5, "conservative": 2e-5}
 CLOSED_FORM = 1e-10
 # These use components instead of vectors: the median per component, and the network of the paper.
 NOT_EQUIVARIANT = ("gat", "median")

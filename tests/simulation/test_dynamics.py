@@ -20,7 +20,6 @@ from ase.md.verlet import VelocityVerlet
 from elmlff_core import StackCalculator
 from elmlff_core.contracts.progress import Progress, ProgressCallback, Reporter
 from elmlff_core.errors import ElmlffError
-from elmlff_core.fits.meta_models import make_meta
 from elmlff_core.simulation.molecular_dynamics import DynamicsResult, Guard, run_dynamics
 from elmlff_core.simulation.settings import DynamicsSettings
 from elmlff_core.stack.stack import Stack, make_meta

@@ -24,9 +24,8 @@ from elmlff_core.graphs.network import Network
 from elmlff_core.graphs.orientation import random_orthogonal
 from elmlff_core.meta.training.best_state import BestState
 from elmlff_core.meta.training.checkpoints import WholeCheckpoints, readable_checkpoint
-from elmlff_core.meta.training.compilation import compiled, worth_compiling
 from elmlff_core.meta.training.device import check_device
-from elmlff_core.meta.training.loss import Forward, Labelled, training_loss
+from elmlff_core.meta.training.loss import Labelled, training_loss
 from elmlff_core.meta.training.schedule import warmup_cosine
 from elmlff_core.settings.config import TrainingConfig
 
@@ -76,13 +75,6 @@ def train_network(
     sampler = _EpochSampler(len(train), settings.batch_size or 1, request.seed, lambda: finished.processed)
     module = _Fitting(network, settings, n_steps=settings.epochs * len(sampler))
     batches = _Batches(train, rotate, mask)
-    if worth_compiling(network, settings, train.n_atoms.numpy()):
-        request.progress(Progress(0, settings.epochs, "compiling the network, one or two minutes"))
-        device = trainer.strategy.root_device
-        first = [torch.arange(len(train)).roll(-k)[: sampler.batch_size] for k in range(2)]
-        samples = [batches[_Draw(indices, seed=0)].to(device) for indices in first]
-        module.compiled, result = compiled(network.to(device), samples, settings, module.scale)
-        request.progress(Progress(0, settings.epochs, result))
     checkpoint = request.directory / "last.ckpt"
     try:
         with warnings.catch_warnings():
@@ -164,7 +156,6 @@ class _Fitting(pl.LightningModule):
         # In units of the output scale, the loss of the delta target is one at the start for any system.
         self.scale = float(network.output_scale)
         self.squared_error, self.n_components = 0.0, 0
-        self.compiled: Forward | None = None
 
     @property
     def network(self) -> Network:
@@ -172,7 +163,7 @@ class _Fitting(pl.LightningModule):
         return self.learner if self.average is None else cast(Network, self.average.module)
 
     def training_step(self, labelled: Labelled, _: int) -> torch.Tensor:
-        loss, force_error = training_loss(self.learner, labelled, self.settings, self.scale, self.compiled)
+        loss, force_error = training_loss(self.learner, labelled, self.settings, self.scale)
         self.squared_error += float(force_error.detach().square().sum())
         self.n_components += force_error.numel()
         return loss

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +9,6 @@ import torch
 from elmlff_core.graphs.batch import GraphBatch
 from elmlff_core.graphs.network import Network, NetworkOutputs
 from elmlff_core.settings.config import TrainingConfig
-
-Forward = Callable[[GraphBatch], torch.Tensor]
 
 # Below this, in units of the output scale, the norm of an error is smoothed, because its gradient jumps at zero.
 SMOOTHING = 0.01
@@ -44,7 +41,7 @@ class Labelled:
 
 
 def training_loss(
-    network: Network, labelled: Labelled, settings: TrainingConfig, scale: float, forward: Forward | None = None
+    network: Network, labelled: Labelled, settings: TrainingConfig, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the loss, and the force errors (N, 3) in eV/Å.
 
@@ -59,14 +56,10 @@ def training_loss(
     labelled : one batch
     settings : training settings
     scale : unit of force errors, eV/Å
-    forward : faster form of the network that gives forces only; it is used if no other output is needed
     """
     energy_label = labelled.energy if settings.energy_weight else None
     stress_label = labelled.stress if settings.stress_weight else None
-    if forward is None or energy_label is not None or stress_label is not None or network.learns_std:
-        outputs = network.outputs(labelled.graphs)
-    else:
-        outputs = NetworkOutputs(forward(labelled.graphs))
+    outputs = network.outputs(labelled.graphs)
     error = outputs.forces - labelled.forces
     loss = _force_loss(error / scale, settings.loss)
     if outputs.forces_std is not None:
