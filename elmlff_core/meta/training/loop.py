@@ -17,7 +17,6 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from elmlff_core.contracts.progress import Progress
 from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.network import Network
