@@ -62,7 +62,9 @@ class WholePairs:
     def __init__(self, batch: GraphBatch, basis: RadialBasis) -> None:
         assert batch.vectors is not None
         n_atoms = len(batch.atomic_numbers)
-        self.pairs = Pairs(Edges(*batch.edges, n_atoms, n_atoms), *radial_and_units(batch.vectors, basis))
+        source, target = batch.edges
+        edges = Edges(source, target, n_atoms, n_atoms)
+        self.pairs = Pairs(edges, *radial_and_units(batch.vectors, basis))
 
     def apply(self, layer: Layer, of_targets: Tensors, of_sources: Tensors) -> Tensors:
         return layer(self.pairs, *of_targets, *of_sources)

@@ -84,4 +84,5 @@ def _compiled(channels: int) -> Kernel | None:
                         total += of_targets[head, target, channel] * of_sources[head, source[edge], channel]
                     found[head, edge] = total
 
-    return numba.njit(kernel, nogil=True, fastmath={"contract", "reassoc"}, cache=True)  # type: ignore[no-any-return]
+    compiled: Kernel = numba.njit(kernel, nogil=True, fastmath={"contract", "reassoc"}, cache=True)
+    return compiled

@@ -30,8 +30,7 @@ class TorchSimModel(ModelInterface):
     component in eV/Å, ``outside`` (n_atoms,), and ``energy_uncertainty`` (n_systems,) in eV, which torch-sim keeps in
     its states.
 
-    The stack computes in double precision on the devices of its base models; `device` and `dtype` are those of the
-    states and results.
+    `device` and `dtype` are those of the states and results; the stack runs where it was loaded to.
 
     Parameters
     ----------

@@ -88,6 +88,7 @@ def random_meta(fit: Fit, features: Features) -> ConservativeMeta:
     with torch.no_grad():
         for parameter in meta.network.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    meta.network.double()  # so that differences of energies over small steps have enough digits
     return meta
 
 
