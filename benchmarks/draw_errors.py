@@ -1,6 +1,6 @@
 """Draw the force errors on test structures of one or more runs side by side: base models, baselines and the best stack.
 
-    python benchmarks/draw_errors.py "silicon=run-Si" "molybdenum=run-Mo" errors.png
+python benchmarks/draw_errors.py "silicon=run-Si" "molybdenum=run-Mo" errors.png
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from vesin import NeighborList
 from elmlff_core.graphs.neighbours import minimum_image_edges, periodic_edges
 
 CUTOFF = 5.0
+SKIN = 0.5  # Å
 SIZES = (54, 500, 2_000, 20_000, 200_000, 1_000_000)
 
 
@@ -29,6 +30,41 @@ def vesin_alone(atoms: Atoms, full_list: bool) -> None:
     NeighborList(cutoff=CUTOFF, full_list=full_list).compute(
         points=atoms.positions, box=atoms.cell.array, periodic=atoms.pbc, quantities="ijD" if full_list else "ij"
     )
+
+
+class KeptPairs:
+    """Pairs within the cutoff and a skin, found once; each step computes their vectors and drops those beyond."""
+
+    def __init__(self, atoms: Atoms) -> None:
+        first, second, self.shifts = NeighborList(cutoff=CUTOFF + SKIN, full_list=True).compute(
+            points=atoms.positions, box=atoms.cell.array, periodic=atoms.pbc, quantities="ijS"
+        )
+        order = np.lexsort((second, first))
+        self.target, self.source, self.shifts = first[order], second[order], self.shifts[order].astype(float)
+
+    def edges(self, atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `periodic_edges` returns."""
+        positions = atoms.positions
+        vectors = positions[self.source] - positions[self.target] + self.shifts @ atoms.cell.array
+        within = np.einsum("ex,ex->e", vectors, vectors) <= CUTOFF**2
+        return np.stack([self.source[within], self.target[within]]), vectors[within]
+
+
+def compare_kept(n_atoms: int) -> None:
+    """Compare a list that is kept for many steps with one made anew in each, for the meta-models' graphs."""
+    atoms = crystal(n_atoms)
+    kept = KeptPairs(atoms)
+    atoms.rattle(0.05, seed=1)
+    (edges, vectors), (expected, _) = kept.edges(atoms), periodic_edges(atoms, CUTOFF)
+    assert edges.shape == expected.shape
+    assert np.linalg.norm(vectors, axis=1).max() <= CUTOFF
+    times = medians({"kept": lambda: kept.edges(atoms), "anew": lambda: periodic_edges(atoms, CUTOFF)}, repeats=15)
+    per_atom = {name: seconds / len(atoms) for name, seconds in times.items()}
+    Comparison(
+        f"pairs of {len(atoms):,} atoms, kept with a skin of {SKIN} Å, per atom", "made anew", shown(per_atom["kept"]),
+        shown(per_atom["anew"]), per_atom["kept"] / per_atom["anew"], 1.0, "at most",
+        "the meta-model costs ten times as much: see meta_model_cost.py",
+    ).print()  # fmt: skip
 
 
 def main() -> None:
@@ -69,6 +105,9 @@ def main() -> None:
         per_atom[1_000_000] / per_atom[20_000], 1.5, "at most",
         f"linear in the atoms, apart from effects of caches: vesin alone {alone[1_000_000] / alone[20_000]:.2f}",
     ).print()  # fmt: skip
+
+    for size in (54, 864, 2_000):
+        compare_kept(size)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from elmlff_core.graphs.edges import Edges
 
 # Edges whose rows are gathered at once: with 24 channels of 8 heads they fit into the cache of a core.
 GATHERED_EDGES = 2**11
+# Fewer products than this are gathered: Numba takes most of a second to load, for a molecule that gathers as fast.
+COMPILED_PRODUCTS = 2**13
 # Fewer products of one thread are not worth a second thread.
 PRODUCTS_OF_A_THREAD = 2**16
 
@@ -29,10 +31,12 @@ Kernel = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, i
 
 def products_of_rows(of_targets: torch.Tensor, of_sources: torch.Tensor, edges: Edges) -> torch.Tensor:
     """Return the products of (H, n_targets, C) and (H, n_sources, C), summed over channels: (H, E)."""
-    kernel = _compiled(of_targets.shape[2]) if of_targets.device.type == "cpu" else None
+    heads, _, channels = of_targets.shape
+    many = of_targets.device.type == "cpu" and heads * len(edges) >= COMPILED_PRODUCTS
+    kernel = _compiled(channels) if many else None
     if kernel is None:
         return _gathered(of_targets, of_sources, edges)
-    found = of_targets.new_empty(len(of_targets), len(edges))
+    found = of_targets.new_empty(heads, len(edges))
     arrays = (
         edges.first.numpy(), edges.source.numpy(), of_targets.detach().contiguous().numpy(),
         of_sources.detach().contiguous().numpy(), found.numpy(),

@@ -26,6 +26,12 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).normal(size=shape)).requires_grad_()
 
 
+@pytest.fixture(params=[0, 2**13], ids=["compiled", "gathered"])
+def each_way(request, monkeypatch):
+    monkeypatch.setattr(module, "COMPILED_PRODUCTS", request.param)
+
+
+@pytest.mark.usefixtures("each_way")
 def test_they_are_the_sums_and_products_edge_by_edge(edges):
     weights, values, queries = random(HEADS, N_EDGES), random(HEADS, N_SOURCES, CHANNELS), random(HEADS, N_TARGETS, 3)
     sums = torch.zeros(HEADS, N_TARGETS, CHANNELS, dtype=torch.float64)
@@ -37,6 +43,7 @@ def test_they_are_the_sums_and_products_edge_by_edge(edges):
     assert torch.allclose(weighted_sums(weights, values, edges), sums, atol=1e-14)
 
 
+@pytest.mark.usefixtures("each_way")
 @pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
 def test_their_derivatives(edges, check):
     values = random(HEADS, N_SOURCES, CHANNELS, seed=1)
@@ -49,20 +56,24 @@ def test_compiled_and_gathered_products_are_equal(edges, dtype, monkeypatch):
     queries = random(HEADS, N_TARGETS, CHANNELS).detach().to(dtype)
     values = random(HEADS, N_SOURCES, CHANNELS, seed=1).detach().to(dtype)
     assert module._compiled(CHANNELS) is not None, "Numba is not installed"
-    compiled = products_of_rows(queries, values, edges)
-    monkeypatch.setattr(module, "_compiled", lambda channels: None)
     monkeypatch.setattr(module, "GATHERED_EDGES", 4)
-    assert torch.allclose(compiled, products_of_rows(queries, values, edges), atol=10 * torch.finfo(dtype).eps)
+    gathered = products_of_rows(queries, values, edges)
+    monkeypatch.setattr(module, "COMPILED_PRODUCTS", 0)
+    monkeypatch.setattr(module, "_gathered", None)
+    compiled = products_of_rows(queries, values, edges)
+    assert torch.allclose(compiled, gathered, atol=10 * torch.finfo(dtype).eps)
 
 
 def test_threads_share_the_edges(edges, monkeypatch):
     queries, values = random(HEADS, N_TARGETS, CHANNELS), random(HEADS, N_SOURCES, CHANNELS, seed=1)
+    monkeypatch.setattr(module, "COMPILED_PRODUCTS", 0)
     alone = products_of_rows(queries, values, edges)
     monkeypatch.setattr(module, "PRODUCTS_OF_A_THREAD", 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
     assert torch.equal(products_of_rows(queries, values, edges), alone)
 
 
+@pytest.mark.usefixtures("each_way")
 def test_no_edges_give_zeros():
     none = torch.zeros(0, dtype=torch.int64)
     edges = Edges(none, none, N_TARGETS, N_SOURCES)
