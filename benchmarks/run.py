@@ -21,9 +21,9 @@ from measuring import MARK, machine
 HERE = Path(__file__).parent
 BENCHMARKS = (
     "gat_step", "large_structures", "neighbours", "data_path", "linear_fit", "startup", "second_run",
-    "calculator", "features", "worker_overhead", "stack_memory", "prediction_memory",
+    "calculator", "features", "meta_model_cost", "worker_overhead", "stack_memory", "prediction_memory",
 )  # fmt: skip
-TAKE_BASE_MODELS = ("calculator", "features")
+TAKE_BASE_MODELS = ("calculator", "features", "meta_model_cost")
 RESULTS = Path("benchmark-results.json")
 
 

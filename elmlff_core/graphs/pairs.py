@@ -49,11 +49,11 @@ class Pairs:
         edges = self.edges
         scores = products(queries, keys, edges) + bias + self.log_envelope
         constant = scores.detach()
+        target = edges.target.expand_as(constant)
         highest = constant.new_zeros(len(scores), edges.n_targets)  # at least zero
-        highest = highest.scatter_reduce(1, edges.target.expand_as(constant), constant, "amax")
+        highest = highest.scatter_reduce(1, target, constant, "amax")
         exponentials = (scores - highest.index_select(1, edges.target)).exp()
-        ones = constant.new_ones(len(scores), edges.n_sources, 1)
-        total = weighted_sums(exponentials, ones, edges).squeeze(2) + (-highest).exp()
+        total = (-highest).exp().scatter_add(1, target, exponentials)
         return exponentials, total
 
     def sum(self, weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -87,25 +87,26 @@ class EquivariantAttention(nn.Module):
         """Return the changes of the targets of `pairs`: scalars (N, F) and vectors (N, 3, F)."""
         # Sums over neighbours want the heads first.
         queries, keys, passed, pointed = (part.transpose(0, 1) for part in (queries, keys, passed, pointed))
-        radial = pairs.radial_values(self.radial.weight, self.radial.bias).unflatten(0, (4, self.heads))
-        weights, total = pairs.attention(self.scale * queries, keys, radial[0])
-        seen = pairs.sum(weights * radial[1], passed)  # (H, N, C)
+        of_distance = pairs.radial_values(self.radial.weight, self.radial.bias).unflatten(0, (4, self.heads))
+        bias, for_scalars, for_vectors, for_directions = of_distance.unbind(0)  # (H, E) each
+        weights, total = pairs.attention(self.scale * queries, keys, bias)
+        seen = pairs.sum(weights * for_scalars, passed)  # (H, N, C)
         if carried is None or projected is None:
-            pointing = pairs.sum_along_units(weights * radial[3], pointed.unsqueeze(0))  # (3, H, N, C)
+            pointing = pairs.sum_along_units(weights * for_directions, pointed.unsqueeze(0))  # (3, H, N, C)
             moved, along = torch.zeros_like(pointing), torch.zeros_like(seen)
         else:
             table = carried.permute(2, 0, 1, 3).flatten(2)  # (H, N, 3 C)
-            moved = pairs.sum(weights * radial[2], table).unflatten(2, (3, -1)).movedim(2, 0)
+            moved = pairs.sum(weights * for_vectors, table).unflatten(2, (3, -1)).movedim(2, 0)
             # One sum for both: the scalar along the unit vector, and the vector projected on it.
             projected = projected.permute(1, 2, 0, 3)  # (3, H, N, C)
             both = torch.cat([pointed.expand_as(projected), projected], dim=-1)
-            pointing, along = pairs.sum_along_units(weights * radial[3], both).chunk(2, dim=-1)
+            pointing, along = pairs.sum_along_units(weights * for_directions, both).chunk(2, dim=-1)
             along = along.sum(dim=0)
-        share = (self.gain / total).unsqueeze(-1).repeat(2, 1, 1)
-        scalars = torch.cat([seen, along]) * share  # (2 H, N, C)
-        vectors = torch.cat([moved, pointing], dim=1) * share  # (3, 2 H, N, C)
-        scalar_change = self.scalar_out(scalars.transpose(0, 1).flatten(1))
-        vector_change = self.vector_out(vectors.permute(2, 0, 1, 3).flatten(2))
+        share = (self.gain / total).unsqueeze(-1)
+        scalars = torch.stack([seen, along]) * share  # (2, H, N, C)
+        vectors = torch.stack([moved, pointing], dim=1) * share  # (3, 2, H, N, C)
+        scalar_change = self.scalar_out(scalars.permute(2, 0, 1, 3).flatten(1))
+        vector_change = self.vector_out(vectors.permute(3, 0, 1, 2, 4).flatten(2))
         return scalar_change, vector_change
 
 
