@@ -68,17 +68,19 @@ class ConsoleReporter(Reporter):
 
     def _lines(self, title: str) -> Iterator[ProgressCallback]:
         started, latest, ended = time.monotonic(), Step(0, 0), threading.Event()
+        began: tuple[float, int] | None = None
 
         def update(step: Step) -> None:
-            nonlocal latest
+            nonlocal latest, began
+            began = began or (time.monotonic(), step.done)
             latest = replace(step, message=step.message or latest.message)
 
         def speak() -> None:
             while not ended.wait(LINE_INTERVAL):
                 seconds = time.monotonic() - started
                 what = f"{_duration(seconds)} so far"
-                if 0 < latest.done < latest.total:
-                    left = seconds * (latest.total - latest.done) / latest.done
+                left = None if began is None else _seconds_left(*began, latest, time.monotonic())
+                if left is not None:
                     what = f"{100 * latest.done / latest.total:.0f} %, about {_duration(left)} left"
                 self.say(f"{title}: {what}. {latest.message}".rstrip())
 
@@ -93,6 +95,13 @@ class ConsoleReporter(Reporter):
         seconds = time.monotonic() - started
         if seconds >= 1:
             self.say(f"{title}: done in {_duration(seconds)}. {latest.message}".rstrip())
+
+
+def _seconds_left(began: float, done_before: int, latest: Step, now: float) -> float | None:
+    """Return the time left; None if it is not known.  What is resumed begins in the middle, with `done_before`."""
+    if not done_before < latest.done < latest.total:
+        return None
+    return (now - began) * (latest.total - latest.done) / (latest.done - done_before)
 
 
 def _duration(seconds: float) -> str:

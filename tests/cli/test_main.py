@@ -49,6 +49,11 @@ def test_a_silent_step_is_said_to_go_on(monkeypatch, capsys):
     assert "fitting egat: 0 s so far. compiling the network" in capsys.readouterr().out
 
 
+def test_the_time_left_of_what_is_resumed_counts_what_is_done_now():
+    assert console._seconds_left(100.0, 900, Progress(910, 1000), 120.0) == pytest.approx(180.0)
+    assert console._seconds_left(100.0, 900, Progress(900, 1000), 120.0) is None
+
+
 def test_a_warning_of_elmlff_is_one_line(tmp_path):
     code = (
         "import sys, warnings; from elmlff_core.cli import main; "
