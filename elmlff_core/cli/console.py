@@ -84,7 +84,7 @@ class ConsoleReporter(Reporter):
                     what = f"{100 * latest.done / latest.total:.0f} %, about {_duration(left)} left"
                 self.say(f"{title}: {what}. {latest.message}".rstrip())
 
-        # In a thread, because some steps report nothing for minutes, such as the compilation of a network.
+        # In a thread, because some steps report nothing for minutes, such as the start of a base model.
         speaker = threading.Thread(target=speak, daemon=True)
         speaker.start()
         try:

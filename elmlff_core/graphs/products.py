@@ -9,6 +9,7 @@ Shapes: H heads with C channels each, E edges.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -67,6 +68,9 @@ def _gathered(of_targets: torch.Tensor, of_sources: torch.Tensor, edges: Edges) 
 @cache
 def _threads(n_threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n_threads, "elmlff-products")
+
+
+os.register_at_fork(after_in_child=_threads.cache_clear)  # the threads of the parent do not run in a forked process
 
 
 @cache
