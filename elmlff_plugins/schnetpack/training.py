@@ -207,19 +207,15 @@ def _fit(task: ForceFieldTask, train: AtomsLoader, valid: AtomsLoader, request: 
     for logger in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(logger).setLevel(logging.ERROR)
     every = next(n for n in range(max(1, n_epochs // N_VALIDATIONS), 0, -1) if n_epochs % n == 0)
-    keep = ModelCheckpoint(
-        dirpath=directory,
-        filename=Path(BEST).stem,
-        monitor="val_loss",
-        save_last=True,
-        enable_version_counter=False,
-        every_n_epochs=every,
-    )
+    # Two callbacks, because `save_last` of one that monitors an error writes only when the error becomes lower.
+    shared: dict[str, Any] = {"dirpath": directory, "enable_version_counter": False, "every_n_epochs": every}
+    best = ModelCheckpoint(filename=Path(BEST).stem, monitor="val_loss", **shared)
+    last = ModelCheckpoint(filename=Path(LAST).stem, monitor=None, **shared)
     trainer = lightning.Trainer(
         max_epochs=n_epochs,
         accelerator={"cuda": "gpu"}.get(request.options.device, request.options.device),
         devices=1,
-        callbacks=[keep, _ProgressReport(request.progress, n_epochs)],
+        callbacks=[best, last, _ProgressReport(request.progress, n_epochs)],
         plugins=[WholeCheckpoints()],
         check_val_every_n_epoch=every,
         default_root_dir=directory,
@@ -229,13 +225,12 @@ def _fit(task: ForceFieldTask, train: AtomsLoader, valid: AtomsLoader, request: 
         logger=False,
         num_sanity_val_steps=0,
     )
-    last = directory / LAST
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         with warnings.catch_warnings():
             # These warnings on loader workers and the checkpoint folder do not apply here.
             warnings.filterwarnings("ignore", module="pytorch_lightning")
-            trainer.fit(task, train, valid, ckpt_path=readable_checkpoint(last), weights_only=True)
+            trainer.fit(task, train, valid, ckpt_path=readable_checkpoint(directory / LAST), weights_only=True)
     except SystemExit as stop:
         # On Ctrl-C Lightning raises SystemExit, and the signal stays ignored.
         if isinstance(stop.__context__, KeyboardInterrupt):

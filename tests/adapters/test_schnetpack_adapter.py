@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +46,25 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
     for name, weights in expected.items():
         np.testing.assert_array_equal(found[name], weights)
     assert sorted(path.name for path in halves.parent.iterdir()) == ["model.safetensors", "training.json"]
+
+
+def test_a_killed_training_resumes_after_its_last_epoch_not_after_its_best(
+    training_request: Request, tmp_path: Path
+) -> None:
+    def train(folder: str, progress: Callable[[Progress], None]) -> None:
+        request = training_request("painn", tmp_path / folder, progress, learning_rate=1e-2)
+        # Labels of the other sign: the first epoch stays the best.
+        valid = replace(request.valid, forces=-request.valid.forces)
+        SchNetPackTrainer("painn").train(replace(request, valid=valid))
+
+    def keep_what_a_kill_would_leave(progress: Progress) -> None:
+        if progress.done == 3:
+            shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+
+    train("whole", keep_what_a_kill_would_leave)
+    epochs: list[int] = []
+    train("killed", lambda p: epochs.append(p.done))
+    assert epochs == [3, 4]
 
 
 def test_changed_options_start_again(training_request: Request, tmp_path: Path) -> None:
