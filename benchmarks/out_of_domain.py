@@ -72,7 +72,7 @@ def row(title: str, tested_on: str, uncertainty: Uncertainty, meta: object, feat
     """Return one row of the table."""
     prediction = meta.predict(features)
     error = mean_rmse_per_frame(prediction.forces, features)
-    outside = uncertainty.outside(features)
+    outside = uncertainty.outside(features, prediction.forces)
     plain = replace(uncertainty, domain=None)
     qualities = qualities_by_domain(uncertainty, features, prediction, meta, outside)
     far = np.flatnonzero(structures_outside(outside, features))

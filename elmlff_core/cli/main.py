@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 
 import click
 
@@ -39,6 +40,20 @@ COMMANDS = {
     "schema": "Print the JSON schema of elmlff.toml, for editors.",
     "doctor": "Check this installation for problems.",
     "new-adapter": "Write a template package for a new adapter.",
+}
+
+AGAIN = "run the same command again"
+# How to go on after an interruption or a full disk, where the same command is not all that there is to say.
+GOING_ON = {
+    **dict.fromkeys(
+        ("stack", "sweep", "ablate", "reproduce", "train", "evaluate", "predict", "md", "data"), f"{AGAIN} to resume"
+    ),
+    "relax": f"{AGAIN}: it starts from --structure, which may be the last frame of a --trajectory",
+    "lammps": (
+        "let the input read a restart file of LAMMPS (its commands restart and read_restart): the same command starts "
+        "from the beginning. What was written up to now stays"
+    ),
+    "serve": f"{AGAIN}: an i-PI that still runs waits for it",
 }
 
 
@@ -104,8 +119,8 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         if isinstance(error, Terminated) or isinstance(error.__cause__, Terminated):
-            _fail("ended by SIGTERM; run the same command again to resume", 128 + signal.SIGTERM)
-        _fail("interrupted; run the same command again to resume", 130)
+            _fail(f"ended by SIGTERM; {_going_on(arguments)}", 128 + signal.SIGTERM)
+        _fail(f"interrupted; {_going_on(arguments)}", 130)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()  # prints the help with its line breaks
         sys.exit(error.exit_code)
@@ -124,20 +139,25 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         if debug:
             raise
-        _fail(_refused_by_the_system(error))
+        _fail(_refused_by_the_system(error, arguments))
     except Exception as error:  # a bug in elmlff or a backend: still one line
         if debug:
             raise
         _fail(f"unexpected {type(error).__name__}: {error}; run the command with --debug to see where")
 
 
-def _refused_by_the_system(error: OSError) -> str:
+def _going_on(arguments: Sequence[str]) -> str:
+    """Return how to go on after the command in `arguments` was interrupted; before its name there are only flags."""
+    return GOING_ON.get(next((word for word in arguments if not word.startswith("-")), ""), AGAIN)
+
+
+def _refused_by_the_system(error: OSError, arguments: Sequence[str]) -> str:
     """Return the message for an error of the system, such as a full disk."""
     what = error.strerror or str(error)
     if error.filename is not None:
         what = f"cannot use {os.fsdecode(error.filename)}: {what}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"{what}; make space, and run the same command again to resume"
+        return f"{what}; make space, and {_going_on(arguments)}"
     return f"{what}; check its name, its permissions and the space on the disk (--debug shows where)"
 
 

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from elmlff_core.errors import ConfigError
+
 if TYPE_CHECKING:
     from elmlff_core.contracts.progress import Reporter
     from elmlff_core.fits.tasks import Placement
     from elmlff_core.settings.config import Config
+    from elmlff_core.simulation.guard import Guard
 
 Decorated = Callable[..., Any]
 
@@ -62,6 +65,11 @@ loading_options = [
         help="Where the network of the stack runs; base models have settings of their own.",
     ),
 ]  # fmt: skip
+STOPPED = 3  # exit code where a guard has ended a simulation
+guard_options = [
+    click.option("--stop-above", type=float, help="End where the uncertainty of an atom passes this, eV/Å."),
+    click.option("--warn-above", type=float, help="Say it where the uncertainty of an atom passes this, eV/Å."),
+]
 models_folder_option = click.option(
     "--models-dir", type=click.Path(path_type=Path), help="Folder for trained base models."
 )
@@ -139,6 +147,15 @@ def refuse_code_of_others(config: Config, path: Path | None, trust: bool) -> Non
 def names_in(text: str | None) -> list[str] | None:
     """Split a comma-separated list of names; None if the option was not given."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def guard_from(stop_above: float | None, warn_above: float | None) -> Guard:
+    """Return the guard from `guard_options`; ConfigError if both are given."""
+    from elmlff_core.simulation.guard import Guard
+
+    if None not in (stop_above, warn_above):
+        raise ConfigError("give --stop-above or --warn-above, not both")
+    return Guard(warn_above, "warn") if stop_above is None else Guard(stop_above)
 
 
 def placement_from(executor: str, workers: int | None) -> Placement:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from elmlff_core.cli.options import loading_options, options
+from elmlff_core.cli.options import STOPPED, guard_from, guard_options, loading_options, options
 
 
 @click.command("serve")
@@ -27,20 +27,31 @@ from elmlff_core.cli.options import loading_options, options
     show_default=True,
     help="How long to wait for an i-PI that does not listen yet, s.",
 )
+@options(guard_options)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("stopped.extxyz"),
+    show_default=True,
+    help="File for the structure at which --stop-above ends.",
+)
 @options(loading_options)
 def command(
     stack: Path, structure: str, unix: str | None, sockets_prefix: str, host: str | None, port: int | None, wait: float,
-    trust: bool, device: str,
+    stop_above: float | None, warn_above: float | None, output: Path, trust: bool, device: str,
 ) -> None:  # fmt: skip
     """Give forces to a simulation of i-PI with the stack in STACK.
 
     i-PI gets energies, forces and virials, and as extras what each base model predicts and how sure the stack is.  The
-    command ends when i-PI does.  Name its socket by --unix, or by --host and --port.
+    command ends when i-PI does.  Name its socket by --unix, or by --host and --port.  If --stop-above ends it, the exit
+    code is 3, and i-PI waits for another client.
     """
     from elmlff_core.cli.console import ConsoleReporter
+    from elmlff_core.data.writers import write_structures
     from elmlff_core.errors import ConfigError
     from elmlff_core.ipi.client import Address, serve
-    from elmlff_core.ipi.evaluation import Evaluation
+    from elmlff_core.ipi.evaluation import Evaluation, UncertainError
     from elmlff_core.simulation.beginning import start_structure
     from elmlff_core.stack.stack import load_stack
 
@@ -50,11 +61,20 @@ def command(
         address = Address(None, host, port)
     else:
         raise ConfigError("name the socket of i-PI by --unix NAME, or by --host HOST and --port PORT")
+    guard = guard_from(stop_above, warn_above)
     reporter, atoms = ConsoleReporter(), start_structure(structure)
     loaded = load_stack(stack, trust, device)
-    evaluation = Evaluation(loaded, atoms, structure, reporter)
+    evaluation = Evaluation(loaded, atoms, structure, reporter, guard)
     reporter.say(f"{', '.join(loaded.names)}: {atoms.symbols.formula}, {len(atoms)} atoms")
     if evaluation.no_virial:
         reporter.warn(f"i-PI gets no virial (nan), and cannot control the pressure: {evaluation.no_virial}")
-    n_structures = serve(evaluation, address, wait, reporter)
+    try:
+        n_structures = serve(evaluation, address, wait, reporter)
+    except UncertainError as stop:
+        write_structures([stop.frame], output)
+        reporter.warn(
+            f"stopped at {stop}. {output} has it. i-PI waits for another client: serve it again with a higher bound, "
+            "or end it by a file EXIT in its folder"
+        )
+        raise click.exceptions.Exit(STOPPED) from stop
     reporter.say(f"i-PI has ended: {n_structures} structures")

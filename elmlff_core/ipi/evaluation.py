@@ -13,15 +13,30 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter
-from elmlff_core.errors import ConfigError, DataError
+from elmlff_core.errors import ConfigError, DataError, ElmlffError
 from elmlff_core.features.energies import base_stresses
 from elmlff_core.ipi.atomic_units import BOHR, FORCE, HARTREE
+from elmlff_core.simulation.guard import NO_GUARD, Guard, Watch
 from elmlff_core.stack.calculator import NO_ENERGY, why_no_stress
-from elmlff_core.stack.frames import committee_energies
+from elmlff_core.stack.frames import committee_energies, predicted_frames
 from elmlff_core.stack.outside import outside_warning
 from elmlff_core.stack.stack import Stack, StackPrediction
 
 FAR = 1.0  # Å
+
+
+class UncertainError(ElmlffError):
+    """The guard ends the work for i-PI.
+
+    Parameters
+    ----------
+    reason : with the structure, the atom, its uncertainty and the bound
+    frame : the structure, with what the stack predicts for it
+    """
+
+    def __init__(self, reason: str, frame: Atoms) -> None:
+        super().__init__(reason)
+        self.frame = frame
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,7 @@ class Evaluation:
     template : structure with the elements and the periodicity, its atoms in the order of i-PI's input
     source : where the template is from, for messages
     reporter : where warnings go, each once
+    guard : what happens where the uncertainty is large
 
     Attributes
     ----------
@@ -65,19 +81,23 @@ class Evaluation:
     Raises
     ------
     ElmlffError
-        The stack has no energy, or cannot be applied to the template.
+        The stack has no energy, or no uncertainty for a guard, or cannot be applied to the template.
     """
 
-    def __init__(self, stack: Stack, template: Atoms, source: str, reporter: Reporter | None = None) -> None:
+    def __init__(
+        self, stack: Stack, template: Atoms, source: str, reporter: Reporter | None = None, guard: Guard = NO_GUARD
+    ) -> None:
         self.stack, self.source, self.reporter = stack, source, reporter or Reporter()
         self.template = template.copy()
         self.template.set_constraint()
         self.n_answers = 0
         self.has_warned = False
+        self.watch = Watch(guard, self.reporter)
         # Before i-PI is asked for structures, so that a stack that cannot serve is no client that dies.
         found = stack.combine(stack.features([self.template]))
         if found.energy is None:
             raise ConfigError(NO_ENERGY)
+        self.watch.check(found)
         self.no_virial = why_no_stress(stack, self.template) if found.stress is None else ""
 
     def __call__(self, cells: Sequence[np.ndarray], positions: Sequence[np.ndarray]) -> list[Answer]:
@@ -92,6 +112,8 @@ class Evaluation:
         ------
         ElmlffError
             The number of atoms is not that of the template, a number is not finite, or the stack cannot be applied.
+        UncertainError
+            The guard ends it: i-PI gets no answer for these structures.
         """
         structures = [self._structure(cell, rows) for cell, rows in zip(cells, positions, strict=True)]
         if not self.n_answers:
@@ -101,6 +123,8 @@ class Evaluation:
         if not self.has_warned and (warning := outside_warning(self.stack, found)):
             self.has_warned = True
             self.reporter.warn(f"{warning}. This is not said again")
+        if stop := self.watch.look(found, "structure", self.n_answers):
+            raise UncertainError(stop.reason, list(predicted_frames(structures, found))[stop.index])
         self.n_answers += len(structures)
         committee = self._committee(features)
         return [self._answer(features, found, committee, index) for index in range(len(structures))]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
+from typing import Literal
 
 from elmlff_core.contracts.hookspecs import (
     PROJECT,
@@ -59,6 +60,10 @@ class Registry:
     def environment(self, name: str) -> EnvironmentRecipe:
         """Return the recipe of the environment `name`; PluginError suggests the most similar name if there is none."""
         return self._find("environment", name, self.environments)
+
+    def meta_models_with(self, ability: Literal["maskable", "stress", "conservative"]) -> list[str]:
+        """Return the names of the meta-models whose record says that they have `ability`."""
+        return [name for name, (plugin, _) in self.meta_models.items() if getattr(plugin, ability)]
 
     def records(self) -> Iterator[tuple[Kind, Record, Origin]]:
         """Yield adapters and then meta-models, including those whose backend is not installed."""

@@ -51,13 +51,11 @@ def driver_of(observer: StackCalculator, name: str | None) -> Calculator:
 
 def why_not_conserved(stack: Stack) -> str | None:
     """Return the reason why dynamics without a thermostat does not conserve the energy of `stack`; None if it does."""
-    known = {name: plugin for name, (plugin, _) in registry().meta_models.items()}
-    if stack.meta_name in known and known[stack.meta_name].conservative:
+    if stack.meta_name in (names := registry().meta_models_with("conservative")):
         return None
-    names = ", ".join(f"'{name}'" for name, plugin in known.items() if plugin.conservative)
     return (
         f"the energy is not conserved: the forces of the meta-model '{stack.meta_name}' are not the gradient of an "
-        f"energy. It is with these: {names}"
+        f"energy. It is with these: {', '.join(map(repr, names))}"
     )
 
 

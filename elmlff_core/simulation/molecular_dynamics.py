@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
@@ -15,6 +15,7 @@ from elmlff_core.contracts.progress import Progress, Reporter
 from elmlff_core.errors import ConfigError
 from elmlff_core.settings.run_folder import RunFolder
 from elmlff_core.simulation.drivers import check_stress, driver_of, why_not_conserved
+from elmlff_core.simulation.guard import NO_GUARD, Guard, Watch
 from elmlff_core.simulation.integrators import carried, carry, make_integrator, set_temperature, start_velocities
 from elmlff_core.simulation.model_deviation import HEADER, line, model_deviation
 from elmlff_core.simulation.output import AseTrajectory, ExtxyzTrajectory, TextFile, trajectory
@@ -25,25 +26,11 @@ from elmlff_core.stack.frames import observed_frame
 from elmlff_core.stack.outside import outside_warning
 from elmlff_core.stack.stack import Stack, StackPrediction
 
-LOG_FILE, DEVIATION_FILE, STOPPED_FILE = "log.csv", "model_devi.out", "stopped.extxyz"
+LOG_FILE, DEVIATION_FILE = "log.csv", "model_devi.out"
 LOG_COLUMNS = (
     "step", "time_ps", "temperature_K", "potential_energy_eV", "kinetic_energy_eV", "total_energy_eV", "pressure_GPa",
     "volume_A3", "largest_forces_uncertainty_eV_A", "largest_outside",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Guard:
-    """What happens where the calibrated standard deviation of a force component of any atom passes a bound.
-
-    Attributes
-    ----------
-    bound : eV/Å, or None
-    action : ``stop`` ends the simulation and keeps the frame, ``warn`` says it once
-    """
-
-    bound: float | None = None
-    action: Literal["stop", "warn"] = "stop"
 
 
 @dataclass(frozen=True)
@@ -70,7 +57,7 @@ def run_dynamics(
     settings: DynamicsSettings,
     folder: Path,
     key: str,
-    guard: Guard = Guard(),
+    guard: Guard = NO_GUARD,
     trajectory_name: str = "trajectory.extxyz",
     reporter: Reporter | None = None,
 ) -> DynamicsResult:
@@ -137,7 +124,7 @@ class _Simulation:
     settings: DynamicsSettings
     folder: Path
     files: _Files
-    guard: Guard
+    watch: Watch
     reporter: Reporter
     step: int = 0
     stopped: str = ""
@@ -170,9 +157,11 @@ class _Simulation:
         if settings.ensemble == "npt":
             check_stress(atoms, observer)
         integrator = make_integrator(atoms, settings, rng)
-        found = cls(atoms, observer, integrator, rng, settings, folder, files, guard, reporter)
+        found = cls(atoms, observer, integrator, rng, settings, folder, files, Watch(guard, reporter), reporter)
         if guard.bound is not None:
-            found._check_uncertainty()
+            found._observe()
+            assert observer.prediction is not None
+            found.watch.check(observer.prediction)
         if point is None:
             found._watch(0)
             found._keep()
@@ -218,18 +207,8 @@ class _Simulation:
 
     def _apply_guard(self, step: int, found: StackPrediction) -> None:
         """Stop or warn if the uncertainty of an atom passes the bound."""
-        if self.guard.bound is None or found.forces_std is None or found.forces_std.max() <= self.guard.bound:
-            return
-        atom = int(found.forces_std.argmax())
-        message = (
-            f"step {step}: the uncertainty of atom {atom} is {found.forces_std[atom]:.3f} eV/Å, above "
-            f"{self.guard.bound:g}"
-        )
-        if self.guard.action == "stop":
-            self.stopped = message
-        else:
-            self.guard = Guard()
-            self.reporter.warn(f"{message}. It is not said again")
+        if stop := self.watch.look(found, "step", step):
+            self.stopped = stop.reason
 
     def _observe(self) -> None:
         """Have the predictions of the stack for the structure as it is."""
@@ -270,10 +249,3 @@ class _Simulation:
         seconds = max(time.monotonic() - self.started, 1e-9)
         per_day = (self.step - self.first_step) * self.settings.timestep * 1e-6 / seconds * 86400
         return f"{self._picoseconds():g} ps, {self.atoms.get_temperature():.0f} K, {per_day:.3g} ns/day"
-
-    def _check_uncertainty(self) -> None:
-        """Raise ConfigError if the stack has no uncertainty that a guard could watch."""
-        self._observe()
-        assert self.observer.prediction is not None
-        if self.observer.prediction.forces_std is None:
-            raise ConfigError("a guard needs a stack with calibrated uncertainties, and this one has none: stack again")

@@ -146,12 +146,10 @@ def why_no_stress(stack: Stack, atoms: Atoms) -> str:
     if not atoms.pbc.all():
         periodic = ", ".join(axis for axis, is_periodic in zip("abc", atoms.pbc, strict=True) if is_periodic)
         return f"stress needs a structure that is periodic in all directions, this one is in {periodic or 'none'}"
-    known = registry().meta_models
-    if stack.meta_name not in known or not known[stack.meta_name][0].stress:
-        names = ", ".join(f"'{name}'" for name, (plugin, _) in known.items() if plugin.stress)
+    if stack.meta_name not in (names := registry().meta_models_with("stress")):
         return (
-            f"the meta-model '{stack.meta_name}' of this stack gives no stress; these do: {names}. "
-            "Stack again with one of them, as with --meta conservative"
+            f"the meta-model '{stack.meta_name}' of this stack gives no stress; these do: "
+            f"{', '.join(map(repr, names))}. Stack again with one of them, as with --meta conservative"
         )
     given = stack.features([atoms]).stresses
     if missing := [name for name in stack.names if name not in given]:

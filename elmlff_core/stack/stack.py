@@ -172,13 +172,14 @@ class Stack:
     def combine(self, features: Features, first: int = 0) -> StackPrediction:
         """Predict as `predict` does, from predictions of the base models that are there."""
         found = in_blocks(features, self.meta.predict).checked(features.structures, "the stack", first)
-        return StackPrediction(found.n_atoms, found.forces, found.energy, found.stress, **self._uncertainties(features))
+        others = self._uncertainties(features, found.forces)
+        return StackPrediction(found.n_atoms, found.forces, found.energy, found.stress, **others)
 
-    def _uncertainties(self, features: Features) -> dict[str, np.ndarray | None]:
+    def _uncertainties(self, features: Features, forces: np.ndarray) -> dict[str, np.ndarray | None]:
         """Return the other fields of `StackPrediction`, as far as they are known; raises as `predict`."""
         if self.uncertainty is None:
             return {}
-        outside = self.uncertainty.outside(features)
+        outside = self.uncertainty.outside(features, forces)
         found = {
             "forces_std": self.uncertainty.forces_std(features, self.meta, outside),
             "energy_std": self.uncertainty.energy_std(features, outside),

@@ -39,7 +39,9 @@ MOST_REFERENCES = 500  # training surroundings of each element that are kept
 MOST_ATOMS = 20_000  # from which they are chosen, and on which the limits are calibrated
 SMALLEST_DEVIATION = 1e-6  # eV/Å, below which base models agree
 LARGEST_SCORE = 1e3  # of an element that the stack does not know, or of a base model that explodes
-WIDENING = 3.0  # power of the score by which uncertainties grow outside; measured in benchmarks/out_of_domain.py
+# Power of the score by which uncertainties grow outside, and up to which multiple of the forces; both are measured in
+# benchmarks/out_of_domain.py.
+WIDENING, CEILING = 3.0, 3.0
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,14 @@ class Outside:
     disagreement : (n_rows,), distance of the furthest base force from the centre of all, in units of the limit
     furthest : (n_rows,) int, index of the base model with this force; -1 with fewer than two base models
     widening : (n_rows,), factor by which the uncertainty of each atom grows, at least 1
+    ceiling : (n_rows,), eV/Å, to which the uncertainty of each atom grows at most; infinite if no forces were given
     """
 
     surroundings: np.ndarray
     disagreement: np.ndarray
     furthest: np.ndarray
     widening: np.ndarray
+    ceiling: np.ndarray
 
     @property
     def score(self) -> np.ndarray:
@@ -130,8 +134,13 @@ class Domain:
         limit, more = conformal_limit(np.concatenate(furthest))
         return replace(domain, scales=scales, disagreement_limit=limit, alarms=alarms + more)
 
-    def outside(self, features: Features) -> Outside:
-        """Compute how far the atoms of any structures are from what the stack was fitted on."""
+    def outside(self, features: Features, forces: np.ndarray | None = None) -> Outside:
+        """Compute how far the atoms of any structures are from what the stack was fitted on.
+
+        With `forces` (n_rows, 3), eV/Å, that the stack predicts, uncertainties grow no further than to `CEILING` times
+        the larger of each of them and the usual force of the fit: also a force field that knows nothing errs by no
+        more than forces are large.
+        """
         found = surroundings(features.structures, self.table)
         nearest = np.full(len(found), np.inf)  # elements that the stack does not know are infinitely far away
         for number, references in self.references.items():
@@ -146,7 +155,10 @@ class Domain:
         nearest = np.minimum(nearest / self.surroundings_limit, LARGEST_SCORE)
         disagreement = np.minimum(disagreement, LARGEST_SCORE)
         spread = spread_to_neighbours(features, np.maximum(1.0, np.maximum(nearest, disagreement)))
-        return Outside(nearest, disagreement, furthest, spread**WIDENING)
+        ceiling = np.full(n_rows, np.inf)
+        if forces is not None:
+            ceiling = CEILING * np.maximum(np.linalg.norm(forces, axis=1), self.usual)
+        return Outside(nearest, disagreement, furthest, spread**WIDENING, ceiling)
 
     def save(self, path: Path) -> None:
         """Write the domain to a safetensors file."""

@@ -85,7 +85,7 @@ def force_quality(
     outside : how far the atoms are from what the stack was fitted on, computed if not given
     chosen : indices of the structures that are compared; all by default
     """
-    std = uncertainty.forces_std(features, meta, outside)
+    std = uncertainty.forces_std(features, meta, outside or uncertainty.outside(features, prediction.forces))
     error = prediction.forces - features.reference_forces
     if chosen is None:
         return _quality(std, error, features.n_atoms, uncertainty.force)
@@ -120,7 +120,7 @@ def energy_quality(
     uncertainty: Uncertainty, features: Features, prediction: Prediction, outside: Outside | None = None
 ) -> UncertaintyQuality | None:
     """Compare uncertainties of energies with errors; None if uncertainty, labels or prediction have no energies."""
-    std = uncertainty.energy_std(features, outside)
+    std = uncertainty.energy_std(features, outside or uncertainty.outside(features, prediction.forces))
     reference = None if features.reference is None else features.reference.energy
     if std is None or reference is None or prediction.energy is None or uncertainty.energy is None:
         return None

@@ -93,9 +93,12 @@ class Uncertainty:
         energy = Calibration.fit(committee_energy_spread(valid, alignment), energy_error, ones)
         return cls(kind, force, energy, alignment, domain)
 
-    def outside(self, features: Features) -> Outside | None:
-        """Return how far the atoms are from what the stack was fitted on; None if that is not known."""
-        return None if self.domain is None else self.domain.outside(features)
+    def outside(self, features: Features, forces: np.ndarray | None = None) -> Outside | None:
+        """Return how far the atoms are from what the stack was fitted on; None if that is not known.
+
+        With the `forces` (n_rows, 3) that the stack predicts, uncertainties have a ceiling (`Domain.outside`).
+        """
+        return None if self.domain is None else self.domain.outside(features, forces)
 
     def forces_std(self, features: Features, meta: Any = None, outside: Outside | None = None) -> np.ndarray:
         """Return the standard deviation of each component of the force on each atom: (n_rows,), eV/Å.
@@ -112,8 +115,12 @@ class Uncertainty:
         outside = outside or self.outside(features)
         if outside is None or not outside.any:
             return std
-        usual = self.force.std(np.full_like(raw, self.force.reference), features.atomic_numbers)
-        return widened(std, usual, outside.widening)
+        return widened(std, self._usual_std(features), outside.widening, outside.ceiling)
+
+    def _usual_std(self, features: Features) -> np.ndarray:
+        """Return the standard deviation of force components at the median raw uncertainty: (n_rows,), eV/Å."""
+        numbers = features.atomic_numbers
+        return self.force.std(np.full(len(numbers), self.force.reference), numbers)
 
     def forces_interval(self, features: Features, coverage: float, meta: Any = None) -> np.ndarray:
         """Return the radius around each force within which `coverage` of the true forces lie: (n_rows,), eV/Å.
@@ -133,8 +140,11 @@ class Uncertainty:
         outside = outside or self.outside(features)
         if outside is None or not outside.any:
             return std
-        widening = largest_of_each(outside.widening, features)
-        return widened(std, self.energy.std(np.full_like(std, self.energy.reference)), widening)
+        usual = self.energy.std(np.full_like(std, self.energy.reference))
+        # It grows by no larger factor than the uncertainty of a force.
+        factors = np.where(outside.widening > 1.0, outside.ceiling / self._usual_std(features), 1.0)
+        widening, most = (largest_of_each(values, features) for values in (outside.widening, factors))
+        return widened(std, usual, widening, most * usual)
 
     def energy_interval(self, features: Features, coverage: float) -> np.ndarray | None:
         """Return the half-width of the interval around each energy: (n_structures,), eV, or None.
@@ -166,9 +176,11 @@ class Uncertainty:
         return cls(record["kind"], record["force"], record["energy"], alignment, domain)
 
 
-def widened(std: np.ndarray, usual: np.ndarray, widening: np.ndarray) -> np.ndarray:
+def widened(std: np.ndarray, usual: np.ndarray, widening: np.ndarray, ceiling: np.ndarray) -> np.ndarray:
     """Return standard deviations (n,) that are at least the `usual` ones, times `widening`, where that is above 1.
 
-    Base models that agree by chance, as on stretched crystals with small forces, say nothing outside the domain.
+    Base models that agree by chance, as on stretched crystals with small forces, say nothing outside the domain.  The
+    widening does not lead beyond the `ceiling` (n,); base models that disagree by more do.
     """
-    return np.where(widening > 1.0, np.maximum(std, usual) * widening, std)
+    least = np.maximum(std, usual)
+    return np.where(widening > 1.0, np.maximum(least, np.minimum(least * widening, ceiling)), std)

@@ -111,7 +111,7 @@ def groups_of(stack: Stack, dataset: Dataset) -> dict[str, np.ndarray]:
 
 def notes_on_domain(stack: Stack, features: Features, prediction: Prediction) -> list[str]:
     """Return a note on structures outside what the stack was fitted on, with the coverage of its intervals there."""
-    outside = None if stack.uncertainty is None else stack.uncertainty.outside(features)
+    outside = None if stack.uncertainty is None else stack.uncertainty.outside(features, prediction.forces)
     if stack.uncertainty is None or outside is None or not outside.any:
         return []
     qualities = qualities_by_domain(stack.uncertainty, features, prediction, stack.meta, outside)

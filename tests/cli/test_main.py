@@ -38,15 +38,15 @@ def test_module_and_script_are_the_same(elmlff, tmp_path):
 
 
 def test_a_silent_step_is_said_to_go_on(monkeypatch, capsys):
-    """A step that reports nothing, such as the compilation of a network, must not look like a standstill."""
+    """A step that reports nothing for long, such as an epoch over many structures, must not look like a standstill."""
     monkeypatch.setattr(console, "LINE_INTERVAL", 0.05)
     said = threading.Event()
     reporter = console.ConsoleReporter()
     monkeypatch.setattr(reporter, "say", lambda text: (print(text), said.set()))
     with reporter.progress("fitting egat") as progress:
-        progress(Progress(0, 100, "compiling the network"))
+        progress(Progress(4, 100, "validation 0.0712 eV/Å at epoch 3"))
         assert said.wait(60)
-    assert "fitting egat: 0 s so far. compiling the network" in capsys.readouterr().out
+    assert "fitting egat: 0 s so far. validation 0.0712 eV/Å at epoch 3" in capsys.readouterr().out
 
 
 def test_the_time_left_of_what_is_resumed_counts_what_is_done_now():
@@ -75,6 +75,28 @@ def test_a_full_disk_is_said_with_what_to_do(monkeypatch, capsys):
         "elmlff: cannot use elmlff-runs/stack: No space left on device; "
         "make space, and run the same command again to resume\n"
     )
+
+
+INTERRUPTED = {
+    ("stack",): "run the same command again to resume",
+    ("--debug", "md", "relax"): "run the same command again to resume",
+    ("relax", "stack"): "run the same command again: it starts from --structure, which",
+    ("lammps", "stack", "in.lammps"): "let the input read a restart file of LAMMPS",
+    ("serve", "stack"): "run the same command again: an i-PI that still runs waits for it",
+    ("doctor",): "run the same command again",
+    ("--help",): "run the same command again",
+}
+
+
+@pytest.mark.parametrize("arguments", INTERRUPTED)
+def test_each_command_says_how_to_go_on(arguments):
+    found = command_line._going_on(arguments)
+    assert found.startswith(INTERRUPTED[arguments])
+    assert ("resume" in found) == ("resume" in INTERRUPTED[arguments])
+
+
+def test_only_known_commands_say_how_to_go_on():
+    assert set(command_line.GOING_ON) < set(command_line.COMMANDS)
 
 
 def test_bytes_that_are_no_text_are_said(elmlff, tmp_path):

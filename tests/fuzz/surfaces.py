@@ -10,7 +10,7 @@ from tests.fuzz import damages
 from tests.fuzz.cases import Case, Oracle
 from tests.fuzz.damages import FRACTIONS, NUMBERS, Damage
 from tests.fuzz.running import CACHE, TRUST_STORE
-from tests.fuzz.workplace import BUNDLED, EVALUATE, STACK, SWEEP, TRAIN, Workplace
+from tests.fuzz.workplace import BUNDLED, EVALUATE, LAMMPS_INPUT, STACK, SWEEP, TRAIN, Workplace
 
 Cases = st.SearchStrategy[Case]
 PREDICT = ("predict", "egat", "--data", "few.extxyz", "-o", "out.extxyz")
@@ -241,6 +241,38 @@ def feature_cache(workplace: Workplace) -> Cases:
     return st.builds(lambda damage, command: Case("feature cache", (damage,), *command, "same"), one, commands)
 
 
+LAMMPS = ("lammps", "linear", "in.lammps", "-log", "none", "-screen", "none")
+
+
+def lammps_inputs(workplace: Workplace) -> Cases:
+    """Input files of LAMMPS: damaged texts, and commands where they do not belong."""
+    strange = (
+        "clear", "unfix elmlff", "unfix elmlff_check", "uncompute thermo_press", "delete_atoms group all", "run 0",
+        "pair_style zero 3", "pair_style lj/cut 3", "fix move all npt temp 300 300 0.1 iso 0 0 1", "minimize 0 0 2 4",
+        "next worst", "jump nowhere", "include in.lammps", "label here", "quit", "quit 3", "quit x",
+        "replicate 2 1 1", "reset_atoms id", "units real", "newton off", "run_style respa 2 2", "mass 1 12.011",
+        "set type 2 type 1", "labelmap atom 1 H 2 C", "change_box all boundary p p f", "boundary s s s", "group x id 1",
+        'if "1" then "run 1"', "if", "variable elmlff_has_predicted_this_step equal 1", "fix elmlff all nve", "[/red]",
+        "read_data few.extxyz", "read_restart elmlff.toml", 'print """', "&", "$", "${nope}", "$(1/0)", "run -1",
+        "velocity all set nan nan nan", "displace_atoms all move 1e300 0 0", "set atom 2 x inf", "timestep 1e6",
+    )  # fmt: skip
+    place = st.integers(0, len(LAMMPS_INPUT.splitlines()))
+    one = st.tuples(place, st.sampled_from(strange))
+
+    def with_lines(added: list[tuple[int, str]]) -> Damage:
+        lines = LAMMPS_INPUT.splitlines()
+        for index, command in sorted(added, reverse=True):
+            lines.insert(index, command)
+        return Damage("in.lammps", "text", 0.0, "\n".join(lines) + "\n")
+
+    mixed = st.lists(one, min_size=1, max_size=2).map(with_lines)
+    # LAMMPS itself aborts at a number that is no double, in a formula.
+    damaged = damages.text_damages("in.lammps").filter(lambda damage: damage.value not in ("1e5000", "1e-320"))
+    damage = st.one_of(mixed, mixed, damaged)
+    elements = st.sampled_from([(), (), (), ("--elements", "C,H"), ("--elements", "H"), ("--elements", "C,Qq")])
+    return st.builds(lambda found, named: Case("LAMMPS inputs", (found,), (*LAMMPS, *named)), damage, elements)
+
+
 WORDS = (
     "linear", "egat", "sweep", "few.extxyz", "few.traj", "npy", "nothing", "", ".", "..", "/", "/dev/null", "-", "--",
     "-1",
@@ -261,6 +293,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "md": ("--structure", "--ensemble", "--temperature", "--final-temperature", "--timestep", "--seed", "--write-every",
            "--committee", "--driver", "--stop-above", "--warn-above", "--trajectory", "--output"),
     "relax": ("--structure", "--optimizer", "--cell", "--force", "--committee", "--trajectory", "-o"),
+    "lammps": ("--elements", "-log", "-screen", "-var", "--trust"),
     "serve": ("--structure", "--unix", "--port", "--sockets-prefix"),
     "trust": (),
     "train": ("--data", "--seed", "--models-dir", "--config"),
@@ -288,8 +321,10 @@ def command_lines(workplace: Workplace) -> Cases:
             parts += ["--steps", "5", *draw(st.sampled_from([(), ("--structure", "few.extxyz")]))]
         if name == "serve":  # nobody listens there
             parts += ["--wait", "0", *draw(st.sampled_from([(), ("--structure", "few.extxyz", "--unix", "nobody")]))]
+        if name == "lammps":
+            parts += draw(st.sampled_from([(), ("linear", "in.lammps")]))
         if (
-            name in ("evaluate", "predict", "md", "relax", "serve", "trust", "train", "new-adapter")
+            name in ("evaluate", "predict", "md", "relax", "lammps", "serve", "trust", "train", "new-adapter")
             or draw(st.integers(0, 9)) == 0
         ):
             parts.insert(draw(st.integers(0, len(parts))), draw(st.sampled_from(WORDS)))
@@ -312,5 +347,6 @@ SURFACES: dict[str, Callable[[Workplace], Cases]] = {
     "run folders": run_folders,
     "checkpoints": checkpoints,
     "feature cache": feature_cache,
+    "LAMMPS inputs": lammps_inputs,
     "command lines": command_lines,
 }

@@ -11,7 +11,8 @@ from tests.fuzz.surfaces import SURFACES
 from tests.fuzz.workplace import EVALUATE
 
 EXAMPLES = {
-    "data files": 20, "settings": 8, "run folders": 15, "checkpoints": 10, "feature cache": 10, "command lines": 20
+    "data files": 20, "settings": 8, "run folders": 15, "checkpoints": 10, "feature cache": 10, "LAMMPS inputs": 15,
+    "command lines": 20,
 }  # fmt: skip
 
 

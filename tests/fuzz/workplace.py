@@ -78,6 +78,26 @@ options = { steps = 12, n_atom_basis = 16, n_interactions = 2, batch_size = 8, c
 adapter = "dp"
 options = { steps = 20, neuron = [4, 8], fitting_neuron = [16, 16], axis_neuron = 2, rcut = 4.0, batch_size = 4 }
 """
+# A damage may ask for more steps: after 20 s LAMMPS ends the run.
+LAMMPS_INPUT = """units metal
+timer timeout 0:00:20 every 1
+atom_modify map array
+region box block 0 7 0 7.5 0 8
+create_box 2 box
+labelmap atom 1 C 2 H
+create_atoms 1 single 3.5 3.75 4
+create_atoms 2 single 4.13 4.38 4.63
+create_atoms 2 single 2.87 3.12 4.63
+mass * 1.008
+velocity all create 300 1
+variable worst equal f_elmlff[1]
+fix move all nve
+thermo_style custom step pe press v_worst
+dump frames all custom 1 frames.lammpstrj id type x y z d_forces_uncertainty
+timestep 0.0005
+run 3
+if "${worst} > 0" then "print 'uncertain'" else "quit 2"
+"""
 STACK = ("stack", "--models", "lj,emt,tiny", "--output", "linear")
 BUNDLED = ("stack", "--models", "lj,emt,tiny", "--meta", "egat", "--bundle", "--output", "egat")
 SWEEP = (
@@ -109,6 +129,7 @@ class Workplace:
         dataset = labelled(rattled("CH4", 24, seed=0, cell=[7.0, 7.5, 8.0], pbc=True))
         # No base model is exact, so that all errors depend on all base models.
         write_data(self.folder, replace(dataset, forces=1.1 * dataset.forces + 0.1 * np.sin(dataset.forces)))
+        (self.folder / "in.lammps").write_text(LAMMPS_INPUT)
         (self.folder / "nep.txt").touch()
         settings = self.folder / "elmlff.toml"
         settings.write_text(SETTINGS)

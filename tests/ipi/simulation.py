@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -32,8 +33,8 @@ INPUT = """
   </output>
   <total_steps>{steps}</total_steps>
   <prng><seed>1</seed></prng>
-  <ffsocket name="stack" mode="unix" pbc="false">
-    <address>stack</address>
+  <ffsocket name="stack" mode="{where}" pbc="false">
+    <address>{address}</address>
     {socket}
   </ffsocket>
   <system>
@@ -71,8 +72,15 @@ def extras(*names: str) -> str:
     )
 
 
+def free_port() -> int:
+    """Return a TCP port of this machine that nobody listens at."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
 class Simulation:
-    """A process of i-PI in `folder`, which ends with the block of ``with``.
+    """A process of i-PI in `folder`, which ends with the block of ``with``; with `port` it listens there by TCP.
 
     Attributes
     ----------
@@ -80,16 +88,20 @@ class Simulation:
     socket : path of its socket
     """
 
-    def __init__(self, folder: Path, structure: Path, **values: object) -> None:
+    def __init__(self, folder: Path, structure: Path, port: int | None = None, **values: object) -> None:
         self.folder = folder
         self.short = tempfile.mkdtemp(prefix="ipi-", dir="/tmp")  # paths of sockets have at most 107 characters
-        self.options = ("--unix", "stack", "--sockets-prefix", f"{self.short}/")
+        self.options: tuple[str, ...] = ("--unix", "stack", "--sockets-prefix", f"{self.short}/")
+        listens: dict[str, object] = {"where": "unix", "address": "stack"}
+        if port is not None:
+            self.options = ("--host", "127.0.0.1", "--port", str(port))
+            listens = {"where": "inet", "address": "127.0.0.1", "socket": f"<port>{port}</port>"}
         self.socket = f"{self.short}/stack"
         standard = {
             "steps": 20, "beads": 1, "temperature": AT_REST, "mode": "nve", "dynamics": "", "socket": "",
             "trajectories": "",
         }  # fmt: skip
-        text = INPUT.format(**standard | {"structure": structure} | values)
+        text = INPUT.format(**standard | {"structure": structure} | listens | values)
         (folder / "input.xml").write_text(text)
         self.log = (folder / "log").open("w")
         self.process = subprocess.Popen(

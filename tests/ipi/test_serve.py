@@ -9,8 +9,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 from ase import Atoms, units
@@ -22,13 +24,14 @@ from elmlff_core.data.labels import dataset_from_structures
 from elmlff_core.errors import ElmlffError
 from elmlff_core.ipi import atomic_units
 from elmlff_core.ipi.client import Address, serve
-from elmlff_core.ipi.evaluation import Evaluation
+from elmlff_core.ipi.evaluation import Evaluation, UncertainError
+from elmlff_core.simulation.guard import NO_GUARD, Guard
 from elmlff_core.stack.frames import add_committee, predicted_frames
 from elmlff_core.stack.stack import Stack, load_stack, make_meta
 from elmlff_core.uncertainty.domain import Domain
 from elmlff_core.uncertainty.uncertainty import Uncertainty
 from tests.cli.small_data import elmlff, environment
-from tests.ipi.simulation import NPT, Simulation, extras
+from tests.ipi.simulation import NPT, Simulation, extras, free_port
 from tests.stack.copper import copper, morse_stack
 
 COMMITTEE = ("committee_pot", "committee_force", "committee_virial")
@@ -72,9 +75,12 @@ class Kept(Reporter):
     warn = say
 
 
-def served(stack: Stack, simulation: Simulation, template: Atoms, reporter: Reporter | None = None) -> int:
+def served(
+    stack: Stack, simulation: Simulation, template: Atoms, reporter: Reporter | None = None, guard: Guard = NO_GUARD
+) -> int:
     """Serve `simulation` in this process until it ends."""
-    return serve(Evaluation(stack, template, "start.extxyz", reporter), Address(simulation.socket), WAIT, reporter)
+    evaluation = Evaluation(stack, template, "start.extxyz", reporter, guard)
+    return serve(evaluation, Address(simulation.socket), WAIT, reporter)
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +139,66 @@ def test_raw_extras_are_json(nve: Simulation) -> None:
     lines = [line for line in (nve.folder / "run.raw_0").read_text().splitlines() if not line.startswith(" #")]
     (text,) = ast.literal_eval(lines[0])["raw"]  # one text for each bead
     assert set(json.loads(text)) == {*COMMITTEE, *UNCERTAINTY}
+
+
+def test_over_tcp_the_numbers_are_the_same(nve: Simulation, workplace: Path, tmp_path: Path) -> None:
+    with Simulation(tmp_path, workplace / "start.extxyz", port=free_port()) as simulation:
+        done = elmlff(workplace, "serve", "stack", "--structure", "start.extxyz", *simulation.options)
+        assert f"127.0.0.1:{simulation.options[-1]}" in done.stdout
+        assert done.stdout.endswith("i-PI has ended: 21 structures\n")
+        assert simulation.ended() == 0
+    for name, values in simulation.columns().items():
+        assert np.array_equal(values, nve.columns()[name]), name
+
+
+def test_the_guard_leaves_i_pi_with_the_structure(workplace: Path, tmp_path: Path, stack: Stack) -> None:
+    at_rest = start()
+    at_rest.set_scaled_positions(np.round(2 * at_rest.get_scaled_positions()) / 2)  # no forces: the base models agree
+    at_rest.write(tmp_path / "lattice.extxyz")
+    bound = 2 * stack.predict([at_rest]).forces_std.max()
+    command = ("serve", "stack", "--structure", "start.extxyz", "--output", str(tmp_path / "kept.extxyz"))
+    with Simulation(tmp_path, tmp_path / "lattice.extxyz", steps=5000, temperature=2000) as simulation:
+        done = elmlff(workplace, *command, "--stop-above", str(bound), *simulation.options, code=3)
+        assert "end it by a file EXIT in its folder" in done.stdout
+        # i-PI goes on with another client, from the same structure.
+        reporter = Kept()
+        with simulation.then_ended():
+            assert served(stack, simulation, at_rest, reporter, Guard(bound, "warn")) > 1
+        assert simulation.ended() == 0
+    frames = simulation.frames()
+    largest = [stack.predict([frame]).forces_std.max() for frame in frames]
+    number = next(index for index, value in enumerate(largest) if value > bound)
+    assert number > 0
+    assert f"note: stopped at structure {number}: the uncertainty of atom " in done.stdout
+    assert f" is {largest[number]:.3f} eV/Å, above {bound:g}. " in done.stdout
+    kept = ase.io.read(tmp_path / "kept.extxyz")
+    assert np.allclose(frames[number].positions, kept.positions, atol=1e-6)
+    assert kept.arrays["forces_uncertainty"].max() == pytest.approx(largest[number], rel=1e-5)
+    assert np.allclose(kept.get_forces(), stack.predict([kept]).forces, atol=1e-6)
+    (said,) = (text for text in reporter.said if "the uncertainty of atom" in text)
+    assert said.startswith("structure 0: ")
+    assert said.endswith("It is not said again")
+
+
+def test_the_guard_names_the_structure_of_a_batch(stack: Stack) -> None:
+    far = start()
+    far.positions[2] += 0.8
+    cell = start().cell.array.T / atomic_units.BOHR
+    batch = [atoms.positions / atomic_units.BOHR for atoms in (start(), far)]
+    bound = stack.predict([start()]).forces_std.max() * 1.01
+    evaluation = Evaluation(stack, start(), "", guard=Guard(bound))
+    evaluation([cell], batch[:1])
+    with pytest.raises(UncertainError, match=r"^structure 2: the uncertainty of atom \d is") as stop:
+        evaluation([cell, cell], batch)
+    assert np.allclose(stop.value.frame.positions, far.positions)
+    assert evaluation.n_answers == 1
+
+
+def test_a_guard_needs_uncertainties(stack: Stack) -> None:
+    without = replace(stack, uncertainty=None)
+    with pytest.raises(ElmlffError, match="a guard needs a stack with calibrated uncertainties"):
+        Evaluation(without, start(), "", guard=Guard(0.5))
+    Evaluation(without, start(), "")
 
 
 def test_the_pressure_is_controlled_and_the_energy_conserved(stack: Stack, workplace: Path, tmp_path: Path) -> None:
@@ -273,6 +339,10 @@ WRONG = {
     "no port": (("--host", "localhost"), "name the socket of i-PI"),
     "both": (("--unix", "x", "--host", "localhost", "--port", "1"), "name the socket of i-PI"),
     "nothing": ((), "name the socket of i-PI"),
+    "both bounds": (
+        ("--unix", "x", "--stop-above", "1", "--warn-above", "1"),
+        "--stop-above or --warn-above, not both",
+    ),
     "nobody at the port": (("--host", "localhost", "--port", "1", "--wait", "0"), "no i-PI listens at localhost:1"),
     "no host": (("--host", "x" * 99, "--port", "1"), "no host is called 'xxx"),
     "a long name": (("--unix", "x" * 200), "AF_UNIX path too long"),

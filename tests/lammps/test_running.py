@@ -129,6 +129,18 @@ def test_another_force_field_beside_the_stack_is_said(folder):
     assert "note: the forces of `pair_style lj/cut 3` are added to those of the stack" in stdout
 
 
+def test_ctrl_c_says_that_lammps_does_not_resume(folder):
+    """What LAMMPS has written stays, and a run by the same command would begin anew."""
+    interrupting = 'shell "(sleep 0.5; kill -INT $PPID) &"\n'
+    dump = "fix move all nve\ndump frames all custom 1 cut.lammpstrj id type x y z\n"
+    (folder / "in.cut").write_text(COPPER + dump + interrupting + "run 1000000\n")
+    arguments = ("in.cut", "-var", "a", "3.6", "-log", "none", "-screen", "none", "--trust")
+    _, stderr = elmlff(folder, *arguments, code=130)
+    assert stderr.strip().startswith("elmlff: interrupted; let the input read a restart file of LAMMPS")
+    assert len(stderr.strip().splitlines()) == 1
+    assert len(ase.io.read(folder / "cut.lammpstrj", ":", format="lammps-dump-text")) > 1
+
+
 FLOW = r"""
 variable i loop 5
 label top

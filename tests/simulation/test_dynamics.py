@@ -20,7 +20,8 @@ from ase.md.verlet import VelocityVerlet
 from elmlff_core import StackCalculator
 from elmlff_core.contracts.progress import Progress, ProgressCallback, Reporter
 from elmlff_core.errors import ElmlffError
-from elmlff_core.simulation.molecular_dynamics import DynamicsResult, Guard, run_dynamics
+from elmlff_core.simulation.guard import Guard
+from elmlff_core.simulation.molecular_dynamics import DynamicsResult, run_dynamics
 from elmlff_core.simulation.settings import DynamicsSettings
 from elmlff_core.stack.stack import Stack, make_meta
 from tests.stack.copper import morse_stack

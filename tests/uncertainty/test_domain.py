@@ -17,9 +17,9 @@ from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.errors import ElmlffError
 from elmlff_core.features.linear_combination import LinearCombination
-from elmlff_core.uncertainty.domain import ALARMS, Domain, conformal_limit, spread_out
+from elmlff_core.uncertainty.domain import ALARMS, CEILING, Domain, conformal_limit, spread_out
 from elmlff_core.uncertainty.surroundings import CUTOFF, channels, surroundings
-from elmlff_core.uncertainty.uncertainty import Uncertainty
+from elmlff_core.uncertainty.uncertainty import Uncertainty, widened
 
 LATTICE = 3.61
 
@@ -178,6 +178,50 @@ def test_intervals_widen_outside_and_hold_there(train, valid, domain):
     errors = np.linalg.norm(predicted(stretched).forces - stretched.reference_forces, axis=1)
     assert (errors < plain.forces_interval(stretched, 0.9)).mean() < 0.5
     assert (errors < aware.forces_interval(stretched, 0.9)).mean() > 0.8
+
+
+def test_far_outside_uncertainties_have_the_size_of_forces(train, valid, domain):
+    combination = LinearCombination.fit(train)
+    aware = Uncertainty.fit(valid, Prediction(valid.n_atoms, combination.apply(valid)), domain=domain)
+    crushed = features([copper(seed, 0.8) for seed in range(3)], 6)
+    forces = combination.apply(crushed)
+    lengths = np.linalg.norm(forces, axis=1)
+    outside = domain.outside(crushed, forces)
+    assert (outside.score > 10).all()
+    assert (aware.forces_std(crushed) > 20 * lengths).all(), "without the forces there is no ceiling"
+    found, plain = aware.forces_std(crushed, outside=outside), replace(aware, domain=None).forces_std(crushed)
+    usual = np.sqrt((train.reference_forces**2).sum(axis=1).mean())
+    assert found == pytest.approx(CEILING * np.maximum(lengths, usual), rel=1e-6)
+    assert (found > 5 * plain).all(), "a guard sees it"
+    errors = np.linalg.norm(forces - crushed.reference_forces, axis=1)
+    assert (errors < aware.force.factor(0.9) * found).mean() > 0.9
+
+
+def test_what_base_models_disagree_by_is_no_widening_and_stays():
+    std, usual, ceiling = np.array([0.05, 0.05, 0.3, 7.0]), np.full(4, 0.1), np.full(4, 2.0)
+    found = widened(std, usual, np.array([1.0, 8.0, 1000.0, 1000.0]), ceiling)
+    assert found == pytest.approx([0.05, 0.8, 2.0, 7.0])
+
+
+def test_far_outside_an_energy_grows_by_no_larger_factor_than_a_force(train, valid, domain):
+    combination, names = LinearCombination.fit(train), ("a", "b", "c")
+    rng = np.random.default_rng(0)
+
+    def with_energies(tested: Features) -> tuple[Features, Prediction]:
+        energies = rng.normal(size=len(tested))
+        base = {name: energies + 0.1 * rng.normal(size=len(tested)) for name in names}
+        labelled = replace(tested, energies=base, reference=replace(tested.reference, energy=energies))
+        return labelled, Prediction(tested.n_atoms, combination.apply(tested), np.mean(list(base.values()), axis=0))
+
+    aware = Uncertainty.fit(*with_energies(valid), domain=domain)
+    crushed, prediction = with_energies(features([copper(seed, 0.8) for seed in range(3)], 6))
+    outside = domain.outside(crushed, prediction.forces)
+    plain = replace(aware, domain=None)
+    limit = aware.energy.scale * outside.ceiling.reshape(3, -1).max(axis=1) / aware.force.element_scales[29]
+    found = aware.energy_std(crushed, outside)
+    assert (found <= np.maximum(plain.energy_std(crushed), limit) * (1 + 1e-9)).all()
+    assert (found > 5 * plain.energy_std(crushed)).all()
+    assert (aware.energy_std(crushed) > 5 * found).all(), "without the forces there is no ceiling"
 
 
 def test_limits_by_hand():

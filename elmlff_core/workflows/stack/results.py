@@ -86,7 +86,7 @@ def uncertainty_qualities(uncertainty: Uncertainty, evaluation: Evaluation) -> d
     """Return the quality of the uncertainty on test structures, of ``forces`` and, if there are any, ``energies``."""
     test, chosen = evaluation.features["test"], evaluation.chosen
     prediction = evaluation.predictions[chosen.fit.title]["test"]
-    outside = uncertainty.outside(test)
+    outside = uncertainty.outside(test, prediction.forces)
     qualities = {"forces": force_quality(uncertainty, test, prediction, chosen.meta, outside)}
     if outside is not None and outside.any:
         by_domain = qualities_by_domain(uncertainty, test, prediction, chosen.meta, outside)

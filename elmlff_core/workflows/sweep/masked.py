@@ -66,7 +66,7 @@ def make_masks(train: Features, seed: int) -> BaseMasks:
 def check_maskable(meta: NamedMeta) -> None:
     """Raise ConfigError if `meta` cannot be fitted with masks."""
     if not meta.plugin.maskable:
-        names = [name for name, (plugin, _) in registry().meta_models.items() if plugin.maskable]
+        names = registry().meta_models_with("maskable")
         raise ConfigError(
             f"meta-model '{meta.name}' cannot be fitted with base models masked: --method masked takes "
             f"{' or '.join(names) or 'none of those installed'}"
