@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 from urllib.parse import urlsplit
 
 from elmlff_core.errors import ForceFieldError
@@ -24,7 +24,7 @@ UPET_REPOSITORY = "lab-cosmo/upet"
 NO_CONNECTION = (socket.gaierror, ConnectionError, TimeoutError, ssl.SSLError)
 
 
-def mace_mp(model: str, weights: Optional[str] = None) -> Any:
+def mace_mp(model: str, weights: str | None = None) -> Any:
     """Return MACE-MP, such as ``medium`` (MACE-MP-0) or ``medium-mpa-0``."""
     from mace.calculators import mace_mp as make
     from mace.calculators.foundations_models import mace_mp_urls
@@ -36,7 +36,7 @@ def mace_mp(model: str, weights: Optional[str] = None) -> Any:
         return make(model=weights or model, device=_device(), default_dtype="float64")
 
 
-def mace_off(model: str, weights: Optional[str] = None) -> Any:
+def mace_off(model: str, weights: str | None = None) -> Any:
     """Return MACE-OFF23 of the size `model`."""
     from mace.calculators import mace_off as make
     from mace.calculators.foundations_models import mace_off_urls
@@ -47,7 +47,7 @@ def mace_off(model: str, weights: Optional[str] = None) -> Any:
         return make(model=weights or model, device=_device(), default_dtype="float64")
 
 
-def orb_v3(model: str, weights: Optional[str] = None) -> Any:
+def orb_v3(model: str, weights: str | None = None) -> Any:
     """Return an Orb v3, such as ``conservative-inf-omat``."""
     from orb_models.forcefield import pretrained
     from orb_models.forcefield.inference.calculator import ORBCalculator
@@ -59,7 +59,7 @@ def orb_v3(model: str, weights: Optional[str] = None) -> Any:
     return ORBCalculator(network, adapter, device=_device())
 
 
-def mattersim(model: str, weights: Optional[str] = None) -> Any:
+def mattersim(model: str, weights: str | None = None) -> Any:
     """Return MatterSim, such as ``MatterSim-v1.0.0-1M``."""
     from mattersim.forcefield import MatterSimCalculator
 
@@ -68,7 +68,7 @@ def mattersim(model: str, weights: Optional[str] = None) -> Any:
         return MatterSimCalculator(load_path=weights or model, device=_device())
 
 
-def upet(model: str, version: str, weights: Optional[str] = None) -> Any:
+def upet(model: str, version: str, weights: str | None = None) -> Any:
     """Return a PET model of lab-cosmo, such as ``pet-mad-s`` 1.6.0."""
     from huggingface_hub import hf_hub_download, hf_hub_url
     from upet.ase import UPETCalculator
@@ -80,7 +80,7 @@ def upet(model: str, version: str, weights: Optional[str] = None) -> Any:
         return UPETCalculator(checkpoint_path=path, device=_device())
 
 
-def dpa(model: str, weights: Optional[str] = None) -> Any:
+def dpa(model: str, weights: str | None = None) -> Any:
     """Return a pretrained DPA of DeePMD-kit, such as ``DPA4-Mini-OMat24-v20260805``."""
     try:
         from deepmd.calculator import DP
@@ -95,7 +95,7 @@ def dpa(model: str, weights: Optional[str] = None) -> Any:
 
 
 @contextmanager
-def weights_of(model: str, url: str, weights: Optional[str], file: Optional[Path] = None) -> Iterator[None]:
+def weights_of(model: str, url: str, weights: str | None, file: Path | None = None) -> Iterator[None]:
     """Say what is to be done where the weights of `model` cannot be had or loaded.
 
     Parameters
@@ -103,8 +103,7 @@ def weights_of(model: str, url: str, weights: Optional[str], file: Optional[Path
     model : name of the model, for the message
     url : where its package downloads the weights
     weights : file that the user names instead
-    file : file in which the package looks for the weights before it downloads them; None if its name is no help, because
-        it is a hash
+    file : file in which the package looks for the weights before it downloads them; None if its name is made of hashes
 
     Raises
     ------
@@ -130,7 +129,7 @@ def weights_of(model: str, url: str, weights: Optional[str], file: Optional[Path
         ) from error
 
 
-def _lost_connection(error: Optional[BaseException]) -> str:
+def _lost_connection(error: BaseException | None) -> str:
     """Return what the system says of a connection that failed, or "" if `error` has another cause."""
     while error is not None:
         if isinstance(error, NO_CONNECTION):
