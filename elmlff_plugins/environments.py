@@ -1,6 +1,7 @@
 """The environments of the universal force fields: those whose packages fit together share one.
 
-Each was installed and its models were loaded, as far as their weights were at hand, with the versions here.
+Each was installed with the versions here, and its models were loaded: with the weights in the wheels, or with untrained
+ones where these would be downloaded.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from elmlff_core.files import read_record
 from elmlff_core.plugins.registry import registry
 from elmlff_core.plugins.toolkit import by_atomic_number
 from elmlff_core.settings.config import Config
+from elmlff_core.worker.client import WorkerForceField
 
 State = Literal["checkpoint", "trained", "not trained", "ready", "no environment", "problem"]
 
@@ -165,6 +166,8 @@ def _load(entry: ModelEntry, model: NamedModel) -> None:
         model = replace(model, checkpoint=Path(entry.checkpoints[0]))
     try:
         force_field = model.force_field
+        if isinstance(force_field, WorkerForceField):
+            force_field.load()  # although it may be remembered what it is
         entry.elements = _elements(force_field.elements)
         entry.cutoff = force_field.cutoff
     except ElmlffError:

@@ -18,14 +18,14 @@ from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Prese
 from elmlff_core.contracts.progress import ProgressCallback
 from elmlff_core.contracts.protocols import BaseForceField, TrainingLength, TrainingRequest
 from elmlff_core.data.content import SEEN_FILE, SeenStructures
-from elmlff_core.environments.folder import PREFIX, interpreter_of
+from elmlff_core.environments.folder import PREFIX, SELF, interpreter_of
 from elmlff_core.errors import ConfigError, ElmlffError, ForceFieldError, did_you_mean
 from elmlff_core.files import read_record, refuse_links, sha256_of, write_record
 from elmlff_core.plugins.registry import registry, require
 from elmlff_core.settings.config import Config, ModelConfig
 from elmlff_core.settings.reading import validated
 from elmlff_core.worker.client import WorkerForceField, WorkerSettings
-from elmlff_core.worker.process import SELF, find_interpreter
+from elmlff_core.worker.process import find_interpreter
 
 TRAINED = "trained.json"
 DEFAULT_MODELS_FOLDER = Path("elmlff-models")

@@ -22,10 +22,9 @@ import platformdirs
 from filelock import FileLock
 
 from elmlff_core.base_models.named import NamedModel
-from elmlff_core.environments.folder import environment_named
+from elmlff_core.environments.folder import SELF, environment_named
 from elmlff_core.errors import ElmlffError
 from elmlff_core.files import read_record, sha256_of, write_record
-from elmlff_core.worker.process import SELF
 
 FORMAT_VERSION = 1
 

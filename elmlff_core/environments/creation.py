@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -26,6 +26,9 @@ from elmlff_core.resources import FOREIGN_TO_OTHERS
 POLL_SECONDS = 2.0
 MEGABYTE = 10**6
 TAIL_LINES = 12
+DOWNLOADS = 0.5  # pip keeps what it downloads while it installs: about half of the space that is needed in the end
+# What pip and uv say where a server cannot be reached; what pip says last is that there is no such version.
+NO_CONNECTION = ("NewConnectionError", "NameResolutionError", "dns error", "client error (Connect)", "ConnectTimeout")
 # These, too, would lead an installer to the packages of the environment in which elmlff itself runs.
 FOREIGN = (*FOREIGN_TO_OTHERS, "PYTHONPATH", "VIRTUAL_ENV")
 
@@ -87,6 +90,11 @@ def create(
     return made
 
 
+def find_uv() -> str | None:
+    """Return the executable of uv, or None: then pip installs."""
+    return shutil.which("uv")
+
+
 def remove(name: str) -> Path:
     """Remove the environment `name`, whole or in part, and return its folder; ElmlffError if there is none."""
     root = environments_folder()
@@ -113,10 +121,10 @@ def _install(
     progress: ProgressCallback,
 ) -> str:
     """Make the virtual environment and install the requirements; return the name and version of the installer."""
-    uv = shutil.which("uv")
+    uv = find_uv()
     python = str(interpreter_in(folder))
-    total = max(1, int(recipe.gigabytes * 1000))
-    with _temporary_folder(folder) as temporary, _watched(folder, total, progress):
+    total = max(1, int(recipe.gigabytes * 1000 * (1.0 if uv else 1.0 + DOWNLOADS)))
+    with _temporary_folder(folder) as temporary, _watched(_filling(folder, uv), total, progress):
         environment = foreign_environment()
         environment["TMPDIR"] = str(temporary)  # where pip downloads: its progress then shows
         if uv:
@@ -145,6 +153,8 @@ def _run(command: Sequence[str], environment: dict[str, str], name: str) -> None
             lines = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
             tail = "\n".join(lines[-TAIL_LINES:])
             what = f"`{' '.join(command[:4])} ...` ended with code {code}"
+            if any(words in line for words in NO_CONNECTION for line in lines):
+                what += ", and a server could not be reached (is there a network?)"
             raise ElmlffError(f"the environment '{name}' could not be made: {what}:\n{tail}")
 
 
@@ -155,15 +165,29 @@ def _temporary_folder(folder: Path) -> Iterator[Path]:
         yield Path(temporary)
 
 
+def _filling(folder: Path, uv: str | None) -> Callable[[], int]:
+    """Return a function that tells how many bytes the installer has written up to now.
+
+    uv writes into its cache, on which many other environments may depend, and at the end links the files from there.
+    The space that is lost on the disk of that cache tells what it has written, without a walk through all files.
+    """
+    if not uv:
+        return lambda: _size(folder)
+    shown = subprocess.run([uv, "cache", "dir"], capture_output=True, text=True, check=False).stdout.strip()
+    place = next(path for path in (Path(shown or folder), *Path(shown or folder).parents) if path.exists())
+    before = shutil.disk_usage(place).used
+    return lambda: max(_size(folder), shutil.disk_usage(place).used - before)
+
+
 @contextlib.contextmanager
-def _watched(folder: Path, total: int, progress: ProgressCallback) -> Iterator[None]:
-    """Report the space that `folder` takes until the block ends, in MB of `total`."""
+def _watched(filled: Callable[[], int], total: int, progress: ProgressCallback) -> Iterator[None]:
+    """Report the bytes that are filled until the block ends, in MB of `total`."""
     ended = threading.Event()
 
     def watch() -> None:
         most = 0
         while not ended.wait(POLL_SECONDS):
-            found = _size(folder) // MEGABYTE
+            found = filled() // MEGABYTE
             most = max(most, found)  # downloads are removed once they are installed
             progress(Progress(min(most, total - 1), total, f"{found:,} MB"))
 
@@ -187,8 +211,7 @@ def _size(folder: Path) -> int:
 
 
 def _check_space(recipe: EnvironmentRecipe, root: Path) -> None:
-    # pip keeps the downloads while it installs: about a half more.
-    needed, free = 1.5 * recipe.gigabytes, shutil.disk_usage(root).free / 1e9
+    needed, free = (1 + DOWNLOADS) * recipe.gigabytes, shutil.disk_usage(root).free / 1e9
     if free < needed:
         raise ElmlffError(
             f"environment '{recipe.name}' needs about {needed:.1f} GB to be made, {root} has {free:.1f} GB left: make "

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -21,6 +20,7 @@ from elmlff_core.plugins.registry import registry
 from elmlff_core.plugins.requirements import installed_version
 
 PREFIX = "env:"
+SELF = "self"  # the interpreter of elmlff itself
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")  # a name leads to no other folder
 RECORD = "elmlff-environment.json"
 
@@ -95,8 +95,9 @@ def environment_named(python: str | None) -> str | None:
 def interpreter_of(python: str, model: str) -> str:
     """Return the interpreter that the setting `python` of `model` means.
 
-    Of an environment it is the interpreter there, or the current one if the environment was not made and its packages
-    are installed here.  Any other setting is returned as it is.
+    Of an environment it is the interpreter there, or `SELF` if the environment was not made and its packages are
+    installed here: then, as for any model that runs here, a package that has nothing to do with it may be installed
+    without making its cached features invalid.  Any other setting is returned as it is.
 
     Raises
     ------
@@ -109,7 +110,7 @@ def interpreter_of(python: str, model: str) -> str:
     if (found := find(name)) is not None:
         return str(found.python)
     if is_met_here(name):
-        return sys.executable
+        return SELF
     raise ForceFieldError(
         f"model '{model}' runs in the environment '{name}', which is not here: make it with "
         f"`elmlff env create {name}`, or say --create-environments"

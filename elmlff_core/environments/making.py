@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Sequence
 
 from elmlff_core.contracts.progress import Reporter
-from elmlff_core.environments.creation import create
+from elmlff_core.environments.creation import create, find_uv
 from elmlff_core.environments.folder import Environment, environment_named, environments_folder, find, is_ready
 from elmlff_core.environments.listing import models_in
 from elmlff_core.plugins.registry import registry
@@ -19,9 +18,14 @@ def make_environment(
     recipe = registry().environment(name)
     if (found := find(name)) is not None:
         reporter.say(f"the environment {name} is there: {found.folder}")
+        if found.record["requirements"] != list(recipe.requirements):
+            reporter.say(
+                f"it is outdated: to make it anew with {', '.join(recipe.requirements)}, remove it first with "
+                f"`elmlff env remove {name}`"
+            )
         return found
     models = ", ".join(models_in(name)) or recipe.summary
-    installer = "uv" if shutil.which("uv") else "pip"
+    installer = "uv" if find_uv() else "pip"
     reporter.say(
         f"environment {name}, for {models}: {', '.join(recipe.requirements)}, about {recipe.gigabytes:g} GB in "
         f"{environments_folder() / name}, with {installer}"

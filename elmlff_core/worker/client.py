@@ -1,4 +1,8 @@
-"""WorkerForceField: a base model that runs in a worker process, under this interpreter or another."""
+"""WorkerForceField: a base model that runs in a worker process, under this interpreter or another.
+
+The worker starts at once, because only it knows its packages.  It loads the force field when something is to be
+predicted, or at once if nothing is remembered of it (see `identity`).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,6 +22,7 @@ from ase import Atoms
 
 from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest
 from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.environments.folder import SELF
 from elmlff_core.errors import PluginError
 from elmlff_core.worker.errors import (
     RemoteTraceback,
@@ -25,7 +31,8 @@ from elmlff_core.worker.errors import (
     WorkerError,
     WorkerTimeoutError,
 )
-from elmlff_core.worker.process import GRACE_SECONDS, SELF, WorkerProcess, find_interpreter
+from elmlff_core.worker.identity import identity_file, is_settled, recall, remember
+from elmlff_core.worker.process import GRACE_SECONDS, WorkerProcess, find_interpreter
 from elmlff_core.worker.protocol import Message, ProtocolError, encode
 from elmlff_core.worker.structures import pack_structures, unpack_prediction
 
@@ -50,6 +57,8 @@ class WorkerSettings:
 
 class WorkerForceField:
     """A base model in a worker process, which is started here and restarted if it ends unexpectedly.
+
+    If its identity is remembered from an earlier time, it is loaded before its first prediction, otherwise here.
 
     Predictions are identical, bit by bit, to those in the current process if both use the same number of threads.  One
     batch is processed at a time; calls from other threads wait.
@@ -77,10 +86,24 @@ class WorkerForceField:
         self._n_requests = 0
         # Most structures in one request; it is reduced when a batch is too large for the worker's memory.
         self._batch_limit = sys.maxsize
-        ready = self._start()
-        self.elements: frozenset[str] | None = None if ready["elements"] is None else frozenset(ready["elements"])
-        self.cutoff: float | None = ready["cutoff"]
-        self.fingerprint = _fingerprint(ready)
+        self._is_open = False
+        self._identity_file: Path | None = None
+        self._start()
+        identity: Mapping[str, Any] | None = None
+        if is_settled(request, plugin):
+            described = self._ask({**self._opening, "kind": "describe"}, "described")
+            self._identity_file = identity_file(request, plugin, self._opening, described["environment"])
+            identity = recall(self._identity_file)
+        known = self._open() if identity is None else identity
+        self.elements: frozenset[str] | None = None if known["elements"] is None else frozenset(known["elements"])
+        self.cutoff: float | None = known["cutoff"]
+        self.fingerprint = _fingerprint(known)
+
+    def load(self) -> None:
+        """Load the force field now instead of before its first prediction; WorkerError if that fails."""
+        with self._lock:
+            if not self._is_open or self._process is None or not self._process.is_usable:
+                self._restart()
 
     def predict(self, structures: Sequence[Atoms]) -> Prediction:
         """Predict energies, forces and stresses; a batch too large for the worker's memory is divided.
@@ -145,6 +168,8 @@ class WorkerForceField:
     def _answer(self, make: Callable[[int], Message]) -> Message:
         """Return the answer to a message; if the worker has ended or ends during the request, restart it once."""
         if self._process is not None and self._process.is_usable:
+            if not self._is_open:
+                self._open_again()
             try:
                 return self._exchange(make)
             except WorkerDiedError:
@@ -172,8 +197,8 @@ class WorkerForceField:
             raise
         return answer
 
-    def _start(self) -> Mapping[str, Any]:
-        """Start the worker and let it load the force field; return the header of its answer."""
+    def _start(self) -> None:
+        """Start the worker; it has loaded nothing yet."""
         executable = find_interpreter(self._settings.python)
         if executable is None:
             raise WorkerError(f"{self._label}: there is no Python interpreter {self._settings.python}")
@@ -185,27 +210,43 @@ class WorkerForceField:
         self._process = process
         # Ends the worker when this object is deleted or Python exits; the lifeline covers all other cases.
         self._finalizer = weakref.finalize(self, process.stop, GRACE_SECONDS).detach
+
+    def _open(self) -> Mapping[str, Any]:
+        """Let the worker load the force field, remember what it is, and return the header of its answer."""
+        ready = self._ask(self._opening, "ready")
+        self._is_open = True
+        if self._identity_file is not None:
+            remember(self._identity_file, ready)
+        return ready
+
+    def _ask(self, header: Mapping[str, Any], expected: str) -> Mapping[str, Any]:
+        """Return the header of the answer to a message before the first prediction."""
         try:
-            ready = self._exchange(lambda number: Message({**self._opening, "request": number}))
-            if ready.kind not in ("ready", "error"):
-                raise ProtocolError(f"a message of kind '{ready.kind}'")
+            answer = self._exchange(lambda number: Message({**header, "request": number}))
+            if answer.kind not in (expected, "error"):
+                raise ProtocolError(f"a message of kind '{answer.kind}'")
         except LOST as error:
             raise self._lost(error) from error
-        if ready.kind == "error":
+        if answer.kind == "error":
             self._stop(GRACE_SECONDS)
-            raise self._failure(ready)
-        return ready.header
+            raise self._failure(answer)
+        return answer.header
 
     def _restart(self) -> None:
-        ready = self._start()
-        if (found := _fingerprint(ready)) != self.fingerprint:
+        self._start()
+        self._open_again()
+
+    def _open_again(self) -> None:
+        """Load a force field of which something is known already; WorkerError if it is another one."""
+        if (found := _fingerprint(self._open())) != self.fingerprint:
             self._stop()
             raise WorkerError(
-                f"{self._label} is another force field after a restart than before (fingerprint {found[:12]}, "
-                f"expected {self.fingerprint[:12]}): its checkpoint or its environment has changed; run again"
+                f"{self._label} is another force field than before (fingerprint {found[:12]}, expected "
+                f"{self.fingerprint[:12]}): its checkpoint or its environment has changed; run again"
             )
 
     def _stop(self, grace: float = 0.0) -> None:
+        self._is_open = False
         if self._process is not None:
             if self._finalizer is not None:
                 self._finalizer()

@@ -17,12 +17,12 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+from elmlff_core.environments.folder import SELF
 from elmlff_core.resources import FOREIGN_TO_OTHERS, THREAD_VARIABLES
 from elmlff_core.worker import server
 from elmlff_core.worker.errors import WorkerClosedError, WorkerDiedError, WorkerTimeoutError
 from elmlff_core.worker.protocol import FrameReader, Message, ProtocolError
 
-SELF = "self"
 READ_BYTES = 1 << 20
 POLL_SECONDS = 1.0
 GRACE_SECONDS = 2.0

@@ -52,7 +52,7 @@ class Message:
 
     @property
     def kind(self) -> str:
-        """Kind of the message: ``open``, ``ready``, ``predict``, ``result`` or ``error``."""
+        """Kind: ``describe``, ``described``, ``open``, ``ready``, ``predict``, ``result`` or ``error``."""
         return str(self.header.get("kind", ""))
 
 

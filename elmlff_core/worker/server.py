@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -99,7 +99,9 @@ def serve(requests: int, replies: int) -> None:
     for message in _messages(requests):
         request = message.header.get("request")
         try:
-            if message.kind == "open":
+            if message.kind == "describe":
+                answer = _describe(message)
+            elif message.kind == "open":
                 force_field, answer = _open(message)
             else:
                 answer = _predict(force_field, message)
@@ -131,13 +133,25 @@ def _write(replies: int, frame: bytes) -> None:
         rest = rest[os.write(replies, rest) :]
 
 
+def _describe(message: Message) -> Message:
+    """Return the answer to a message ``describe``: the digest of this environment, without loading anything."""
+    from elmlff_core.worker.protocol import Message
+
+    _set_path(message.header)
+    return Message({"kind": "described", "request": message.header["request"], "environment": environment_digest()})
+
+
+def _set_path(header: Mapping[str, Any]) -> None:
+    if header["sys_path"] is not None:
+        sys.path[:] = header["sys_path"]
+
+
 def _open(message: Message) -> tuple[Any, Message]:
     """Load the force field that a message ``open`` asks for; return it and the answer that describes it."""
     from elmlff_core.worker.protocol import Message
 
     header = message.header
-    if header["sys_path"] is not None:
-        sys.path[:] = header["sys_path"]
+    _set_path(header)
     missing = [name for name in ("numpy", "ase") if importlib.util.find_spec(name) is None]
     if missing:
         raise WorkerSetupError(f"install {' and '.join(missing)} there: {sys.executable} -m pip install numpy ase")
@@ -202,10 +216,8 @@ def _predict(force_field: Any, message: Message) -> Message:
 
 def environment_digest() -> str:
     """Return a hex digest of the Python version and of all installed packages."""
-    packages = {
-        f"{distribution.metadata['Name']}=={distribution.version}".lower()
-        for distribution in importlib.metadata.distributions()
-    }
+    all_metadata = [distribution.metadata for distribution in importlib.metadata.distributions()]  # read once each
+    packages = {f"{metadata['Name']}=={metadata['Version']}".lower() for metadata in all_metadata}
     python = ".".join(map(str, sys.version_info[:3]))
     return hashlib.sha256("\n".join([sys.implementation.name, python, *sorted(packages)]).encode()).hexdigest()
 

@@ -19,7 +19,10 @@ XTB_ELEMENTS = tuple(chemical_symbols[1:87])
 
 def options(calculator: str, elements: tuple[str, ...], **arguments: Any) -> Mapping[str, Any]:
     """Return the options of the adapter `ase` for one of the calculators."""
-    return {"calculator": calculator, "arguments": arguments, "elements": list(elements) or None}
+    found = {"calculator": calculator, "arguments": arguments, "elements": list(elements) or None}
+    if calculator.startswith(f"{CALCULATORS}:"):
+        found["checkpoint_argument"] = "weights"  # a checkpoint in the settings replaces the download
+    return found
 
 
 @hookimpl

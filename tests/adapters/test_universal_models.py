@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import urllib.request
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +20,7 @@ from elmlff_core.errors import ForceFieldError
 from elmlff_core.plugins.registry import registry, unusable
 from elmlff_core.settings.config import Config
 from elmlff_core.testing import check_force_field, example_structures
+from elmlff_plugins.universal.calculators import weights_of
 
 IN_WHEELS = ("chgnet", "7net-0", "7net-l3i5", "7net-mf-0")
 DOWNLOADED = ("mace-mp-0", "mace-off23", "orb-v3", "mattersim-1m", "upet", "dpa4-mini")
@@ -147,12 +152,48 @@ def _models_of(environment):
     return models_in(environment)
 
 
-def test_weights_that_cannot_be_downloaded_are_a_clear_error():
-    """The loading code itself, with a package that does what those do without a network."""
-    from elmlff_plugins.universal.calculators import weights_of
+URL = "https://server.invalid/folder/x.model"
 
-    with (
-        pytest.raises(ForceFieldError, match=r"weights of X cannot be loaded: OSError: no route.*copy that folder"),
-        weights_of("X", "~/.cache/x"),
-    ):
-        raise OSError("no route to host")
+
+def refusal(raised, weights=None, file=None):
+    """Return the message about weights whose package raises an exception."""
+    with pytest.raises(ForceFieldError) as caught, weights_of("X", URL, weights, file):
+        raise raised
+    return str(caught.value)
+
+
+def test_weights_that_cannot_be_downloaded_name_the_file_and_its_place(tmp_path):
+    try:
+        urllib.request.urlopen(URL, timeout=60)
+    except OSError as error:
+        lost = RuntimeError("Model download failed")
+        lost.__cause__ = error  # as MACE does
+    message = refusal(lost, file=tmp_path / "x.model")
+    assert "the weights of X cannot be downloaded: no connection to server.invalid: " in message
+    assert f"download {URL} on another machine, save the file as {tmp_path / 'x.model'}, and run again" in message
+    assert 'name it by checkpoint = "FILE" under [models.NAME] of elmlff.toml, and run again' in refusal(lost)
+    assert "cannot be downloaded: RuntimeError: from all sources;" in refusal(RuntimeError("from all sources"))
+
+
+def test_damaged_weights_name_their_file(tmp_path):
+    file = tmp_path / "x.model"
+    file.touch()
+    error = EOFError("Ran out of input")
+    message = refusal(error, file=file)
+    assert message.startswith(f"the weights of X cannot be loaded from {file}: EOFError: Ran out of input; remove that")
+    assert (
+        refusal(error, weights="y.model")
+        == "the weights of X cannot be loaded from y.model: EOFError: Ran out of input"
+    )
+
+
+@pytest.mark.parametrize("name", DOWNLOADED)
+def test_a_checkpoint_replaces_the_download(name):
+    """The function of the preset takes it under the name that the preset gives, and such a model needs trust."""
+    preset = registry().preset(name)
+    module, _, function = preset.options["calculator"].partition(":")
+    given = {**preset.options["arguments"], preset.options["checkpoint_argument"]: "file"}
+    inspect.signature(getattr(importlib.import_module(module), function)).bind(**given)
+    plugin = registry().force_field(preset.adapter)
+    request = LoadRequest(name, Path("file"), plugin.options(**preset.options))
+    assert plugin.runs(request) == [f"the callable {preset.options['calculator']}"]

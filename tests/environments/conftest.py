@@ -16,7 +16,8 @@ from elmlff_core.plugins.registry import registry
 
 @pytest.fixture(autouse=True)
 def environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder of environments."""
+    """An empty folder of environments, which pip fills, whether or not uv is installed."""
+    monkeypatch.setattr("elmlff_core.environments.creation.find_uv", lambda: None)
     folder = tmp_path / "environments"
     monkeypatch.setenv("ELMLFF_ENVIRONMENTS", str(folder))
     return folder

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -11,7 +15,7 @@ from filelock import FileLock
 from elmlff_core.cli.main import main
 from elmlff_core.environments.creation import create, remove
 from elmlff_core.environments.folder import RECORD, find, installed
-from elmlff_core.environments.listing import list_environments
+from elmlff_core.environments.listing import broken_requirements, list_environments
 from elmlff_core.errors import ElmlffError
 
 
@@ -47,6 +51,9 @@ def test_an_environment_is_made_found_and_removed(recipe, environments, wheel, c
     assert marker.exists()
     recipe(requirements=(*made.requirements, "numpy"))
     assert state() == "outdated"
+    capsys.readouterr()
+    main(["env", "create", "tiny"])
+    assert "remove it first with `elmlff env remove tiny`" in " ".join(capsys.readouterr().out.split())
     recipe()
     (environment.folder / RECORD).unlink()  # as an interruption leaves it
     assert find("tiny") is None
@@ -68,6 +75,28 @@ def test_a_failed_installation_shows_the_end_of_its_output(recipe, wheel):
     with pytest.raises(ElmlffError, match=r"'tiny' could not be made: `.* ended with code 1:(?s:.)*tinyfield"):
         create(recipe())
     assert find("tiny") is None
+
+
+def test_a_server_that_cannot_be_reached_is_named_as_such(recipe):
+    """What pip says last is that there is no such version."""
+    made = recipe(requirements=("elmlff-no-such-package==1.0",))
+    with pytest.raises(ElmlffError, match="a server could not be reached"):
+        create(made, installer_options=("--index-url", "https://server.invalid/simple", "--retries", "1", "--no-cache"))
+
+
+def test_uv_makes_environments(recipe, monkeypatch):
+    folders = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    if (uv := shutil.which("uv", path=folders)) is None:
+        pytest.skip("uv is not installed")
+    monkeypatch.setattr("elmlff_core.environments.creation.find_uv", lambda: uv)
+    steps = []
+    environment = create(recipe(), steps.append)
+    assert environment.record["installer"].startswith("uv ")
+    assert all(step.done < step.total for step in steps)
+    found = subprocess.run([environment.python, "-c", "import tinyfield"], check=False, cwd="/")
+    assert found.returncode == 0
+    assert broken_requirements("tiny") == ""  # although there is no pip in it
+    remove("tiny")
 
 
 @pytest.mark.parametrize(

@@ -70,10 +70,12 @@ def test_without_its_environment_a_model_is_refused_with_the_line_that_makes_it(
 
 
 def test_with_its_packages_here_it_runs_here(preset, recipe):
+    """Its cached features are those of this process: a package that has nothing to do with it changes nothing."""
     recipe(requirements=("ase", "numpy"))
     model = resolve_model(Config(), "tiny-emt")
     try:
         assert np.isfinite(model.force_field.predict([copper()]).forces).all()
+        assert model.fingerprint == named_model("emt", ModelConfig(adapter="ase", options=EMT)).fingerprint
     finally:
         model.close()
 
