@@ -131,7 +131,7 @@ class ConservativeNetwork(Network):
         assert batch.base_energies is not None
         element = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)  # (N,)
         scalars = self.embedding(element)
-        pairs = make_pairs(batch, self.basis, in_blocks=not self.training)
+        pairs = make_pairs(batch, self.basis, in_blocks=not self.training, twice=self.training)
         (numbers,) = self.stack(scalars, None, pairs, lambda *joined: (self.head(*joined),))  # (N, 1 + M)
         total = batch.base_energies.new_zeros(len(batch.n_atoms), numbers.shape[1])
         total = total.index_add(0, batch.structure_index, numbers.to(total.dtype))  # (B, 1 + M)

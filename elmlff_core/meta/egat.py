@@ -80,7 +80,7 @@ class EGATNetwork(Network):
         if inputs.shape[1]:
             scalars = scalars + self.invariants(self._invariants(inputs))
         vectors = torch.einsum("nmx,nmf->nxf", inputs, self.vectors[element])
-        pairs = make_pairs(batch, self.basis, in_blocks=not self.training)
+        pairs = make_pairs(batch, self.basis, in_blocks=not self.training, twice=False)
         gates, learnt, *others = self.stack(scalars, vectors, pairs, readout)
         forces = combined + torch.einsum("nm,nmx->nx", gates, deviations) + self.output_scale * learnt
         if self.remove_net_force:

@@ -52,8 +52,6 @@ class EquivariantAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, n_radial: int, n_neighbours: float) -> None:
         super().__init__()
-        self.heads = heads
-        self.scale = (width // heads) ** -0.5
         # The softmax gives means; a sum over neighbours grows with their number, and its noise with the square root.
         self.gain = n_neighbours**0.5
         self.scalar_norm, self.vector_norm = nn.LayerNorm(width), VectorNorm()
@@ -64,50 +62,26 @@ class EquivariantAttention(nn.Module):
         self.vector_out = nn.Linear(2 * width, width, bias=False)
 
     def inputs(self, scalars: torch.Tensor, vectors: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
-        """Return what the atoms bring into their messages: queries, and five values of the sources.
+        """Return what the atoms bring into their messages.
 
-        The first four have the shape (N, H, C), the last two (N, 3, H, C); without vectors there are four.
+        These are queries (N, F), values (N, 3 F) and, unless there are no vectors, values that are vectors
+        (N, 3, 2 F); see `Pairs.messages`.
         """
-        heads = (self.heads, -1)
-        parts = self.queries_keys_values(self.scalar_norm(scalars)).chunk(4, dim=-1)
-        if vectors is not None:
-            parts += self.vector_values(self.vector_norm(vectors)).chunk(2, dim=-1)
-        return tuple(part.unflatten(-1, heads) for part in parts)
+        scalars = self.scalar_norm(scalars)
+        weight, bias = self.queries_keys_values.weight, self.queries_keys_values.bias
+        width = scalars.shape[1]
+        queries = nn.functional.linear(scalars, weight[:width], bias[:width])
+        values = nn.functional.linear(scalars, weight[width:], bias[width:])
+        if vectors is None:
+            return queries, values
+        return queries, values, self.vector_values(self.vector_norm(vectors))
 
     def forward(
-        self,
-        pairs: Pairs,
-        queries: torch.Tensor,
-        keys: torch.Tensor,
-        passed: torch.Tensor,
-        pointed: torch.Tensor,
-        carried: torch.Tensor | None = None,
-        projected: torch.Tensor | None = None,
+        self, pairs: Pairs, queries: torch.Tensor, values: torch.Tensor, vectors: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the changes of the targets of `pairs`: scalars (N, F) and vectors (N, 3, F)."""
-        # Sums over neighbours want the heads first.
-        queries, keys, passed, pointed = (part.transpose(0, 1) for part in (queries, keys, passed, pointed))
-        of_distance = pairs.radial_values(self.radial.weight, self.radial.bias).unflatten(0, (4, self.heads))
-        bias, for_scalars, for_vectors, for_directions = of_distance.unbind(0)  # (H, E) each
-        weights, total = pairs.attention(self.scale * queries, keys, bias)
-        seen = pairs.sum(weights * for_scalars, passed)  # (H, N, C)
-        if carried is None or projected is None:
-            pointing = pairs.sum_along_units(weights * for_directions, pointed.unsqueeze(0))  # (3, H, N, C)
-            moved, along = torch.zeros_like(pointing), torch.zeros_like(seen)
-        else:
-            table = carried.permute(2, 0, 1, 3).flatten(2)  # (H, N, 3 C)
-            moved = pairs.sum(weights * for_vectors, table).unflatten(2, (3, -1)).movedim(2, 0)
-            # One sum for both: the scalar along the unit vector, and the vector projected on it.
-            projected = projected.permute(1, 2, 0, 3)  # (3, H, N, C)
-            both = torch.cat([pointed.expand_as(projected), projected], dim=-1)
-            pointing, along = pairs.sum_along_units(weights * for_directions, both).chunk(2, dim=-1)
-            along = along.sum(dim=0)
-        share = (self.gain / total).unsqueeze(-1)
-        scalars = torch.stack([seen, along]) * share  # (2, H, N, C)
-        vectors = torch.stack([moved, pointing], dim=1) * share  # (3, 2, H, N, C)
-        scalar_change = self.scalar_out(scalars.permute(2, 0, 1, 3).flatten(1))
-        vector_change = self.vector_out(vectors.permute(3, 0, 1, 2, 4).flatten(2))
-        return scalar_change, vector_change
+        found = pairs.messages(queries, values, vectors, self.radial.weight, self.radial.bias, self.gain)
+        return self.scalar_out(found[0]), self.vector_out(found[1])
 
 
 class EquivariantUpdate(nn.Module):
