@@ -43,10 +43,34 @@ def messages(
     of_distance : (4 H, E)
     log_envelope, units : (E,), (3, E)
     """
-    found: tuple[torch.Tensor, torch.Tensor] = _Messages.apply(
-        queries, values, vectors, of_distance, log_envelope, units, edges, gain
-    )
-    return found
+    inputs = (queries, values, vectors, of_distance, log_envelope, units)
+    if torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in inputs):
+        found: tuple[torch.Tensor, torch.Tensor] = _Messages.apply(*inputs, edges, gain)
+        return found
+    return _computed(*inputs, edges, gain)[:2]
+
+
+def _computed(
+    queries: torch.Tensor,
+    values: torch.Tensor,
+    vectors: torch.Tensor | None,
+    of_distance: torch.Tensor,
+    log_envelope: torch.Tensor,
+    units: torch.Tensor,
+    edges: Edges,
+    gain: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return scalars and vectors, and the weights of the sources (E, H)."""
+    n_targets, width = queries.shape
+    heads = len(of_distance) // 4
+    loops = _loops(heads, width)[0]
+    weights = queries.new_empty(len(edges), heads)
+    scalars, moved = queries.new_empty(n_targets, 2 * width), queries.new_empty(n_targets, 3, 2 * width)
+    arrays = _arrays(queries, values, _flat(vectors, values), of_distance, log_envelope, units)
+    results = _arrays(weights, scalars, moved.view(n_targets, -1))
+    numbers = _numbers(queries, heads, gain)
+    each_thread(lambda begin, end: loops(*edges.arrays, *arrays, *numbers, *results, begin, end), edges, heads)
+    return scalars, moved, weights
 
 
 class _Messages(torch.autograd.Function):
@@ -62,18 +86,9 @@ class _Messages(torch.autograd.Function):
         edges: Edges,
         gain: float,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        n_targets, width = queries.shape
-        heads = len(of_distance) // 4
-        loops = _loops(heads, width)[0]
-        weights = queries.new_empty(len(edges), heads)
-        scalars, moved = queries.new_empty(n_targets, 2 * width), queries.new_empty(n_targets, 3, 2 * width)
+        scalars, moved, weights = _computed(queries, values, vectors, of_distance, log_envelope, units, edges, gain)
         ctx.save_for_backward(queries, values, vectors, of_distance, units, weights)
         ctx.edges, ctx.gain = edges, gain
-        arrays = _arrays(queries, values, _flat(vectors, values), of_distance, log_envelope, units)
-        results = _arrays(weights, scalars, moved.view(n_targets, -1))
-        numbers = _numbers(queries, heads, gain)
-        of_edges = edges.first.numpy(), edges.source.numpy()
-        each_thread(lambda begin, end: loops(*of_edges, *arrays, *numbers, *results, begin, end), edges, heads)
         return scalars, moved
 
     @staticmethod
@@ -89,13 +104,12 @@ class _Messages(torch.autograd.Function):
         arrays = _arrays(queries, values, flat, of_distance, units)
         given = _arrays(weights, scalars, moved.reshape(len(moved), -1))
         numbers = _numbers(queries, heads, ctx.gain)
-        of_edges = edges.first.numpy(), edges.source.numpy()
 
         def call(begin: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
             # Threads share sources, so each has its own sums.
             d_values, d_vectors = torch.zeros_like(values), torch.zeros_like(flat)
             results = _arrays(d_queries, d_values, d_vectors, d_distance, d_envelope, d_units)
-            loops(*of_edges, *arrays, *numbers, *given, *results, begin, end)
+            loops(*edges.arrays, *arrays, *numbers, *given, *results, begin, end)
             return d_values, d_vectors
 
         d_values, d_vectors = (sum(parts[1:], parts[0]) for parts in zip(*each_thread(call, edges, heads), strict=True))
@@ -116,7 +130,7 @@ def _flat(vectors: torch.Tensor | None, values: torch.Tensor) -> torch.Tensor:
 
 def _numbers(queries: torch.Tensor, heads: int, gain: float) -> tuple[Any, Any]:
     """Return the factor of the scores, and the gain, in the precision of `queries`."""
-    number = queries.new_empty(0).numpy().dtype.type
+    number = np.float32 if queries.dtype == torch.float32 else np.float64
     return number((queries.shape[1] // heads) ** -0.5), number(gain)
 
 

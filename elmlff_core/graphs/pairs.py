@@ -21,7 +21,7 @@ class Pairs:
     Parameters
     ----------
     edges : E edges
-    radial, envelope, units : (E, K), (E,), (E, 3), of the edges
+    radial, envelope, units : (K, E), (E,), (3, E), of the edges
     twice : whether messages may be differentiated twice, which compiled loops do not allow
     """
 
@@ -30,9 +30,9 @@ class Pairs:
     ) -> None:
         self.edges = edges
         self.twice = twice
-        self.radial = radial.T.contiguous()
+        self.radial = radial
         self.log_envelope = envelope.clamp(min=SMALLEST_ENVELOPE).log()
-        self.units = units.T.contiguous()
+        self.units = units
 
     def messages(
         self,

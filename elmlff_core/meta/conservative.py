@@ -79,7 +79,7 @@ class ConservativeNetwork(Network):
     def forces(self, batch: GraphBatch, gates: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         """Return the forces (N, 3) by the chain rule from gates (B, M) and dE/d(vectors) (E, 3), eV/Å."""
         shares = self.shares(gates)[batch.structure_index]  # (N, M)
-        combined = torch.einsum("nm,nmx->nx", shares, batch.base_forces)
+        combined = (shares.unsqueeze(2) * batch.base_forces).sum(dim=1)
         source, target = batch.edges
         gradient = gradient.to(combined.dtype)
         # A vector is source minus target, so the gradient has opposite signs for source and target.
