@@ -36,12 +36,10 @@ def compressed(vectors: torch.Tensor, dim: int = -1) -> torch.Tensor:
     return vectors * (norms.log1p() / norms)
 
 
-class VectorNorm(nn.Module):
-    """Divide vectors by the root mean square of their norms over the features; zero vectors stay zero."""
-
-    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        mean_square = vectors.square().sum(dim=1, keepdim=True).mean(dim=-1, keepdim=True)
-        return vectors * (mean_square + 1e-2).rsqrt()
+def normed(vectors: torch.Tensor) -> torch.Tensor:
+    """Return vectors (N, 3, F) divided by the root mean square of their norms; zero vectors stay zero."""
+    mean_square = vectors.square().sum(dim=(1, 2), keepdim=True) / vectors.shape[2]
+    return vectors * (mean_square + 1e-2).rsqrt()
 
 
 class EquivariantAttention(nn.Module):
@@ -54,7 +52,7 @@ class EquivariantAttention(nn.Module):
         super().__init__()
         # The softmax gives means; a sum over neighbours grows with their number, and its noise with the square root.
         self.gain = n_neighbours**0.5
-        self.scalar_norm, self.vector_norm = nn.LayerNorm(width), VectorNorm()
+        self.scalar_norm = nn.LayerNorm(width)
         self.queries_keys_values = nn.Linear(width, 4 * width)
         self.vector_values = nn.Linear(width, 2 * width, bias=False)
         self.radial = nn.Linear(n_radial, 4 * heads)
@@ -70,11 +68,12 @@ class EquivariantAttention(nn.Module):
         scalars = self.scalar_norm(scalars)
         weight, bias = self.queries_keys_values.weight, self.queries_keys_values.bias
         width = scalars.shape[1]
+        # Two products give two whole tensors, which compiled loops read faster than parts of one.
         queries = nn.functional.linear(scalars, weight[:width], bias[:width])
         values = nn.functional.linear(scalars, weight[width:], bias[width:])
         if vectors is None:
             return queries, values
-        return queries, values, self.vector_values(self.vector_norm(vectors))
+        return queries, values, self.vector_values(normed(vectors))
 
     def forward(
         self, pairs: Pairs, queries: torch.Tensor, values: torch.Tensor, vectors: torch.Tensor | None = None
@@ -89,16 +88,17 @@ class EquivariantUpdate(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.scalar_norm, self.vector_norm = nn.LayerNorm(width), VectorNorm()
+        self.scalar_norm = nn.LayerNorm(width)
         self.mixed = nn.Linear(width, 2 * width, bias=False)
         self.network = nn.Sequential(nn.Linear(2 * width, 2 * width), nn.SiLU(), nn.Linear(2 * width, 3 * width))
 
     def forward(self, scalars: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the changes of scalars and vectors."""
-        left, right = self.mixed(self.vector_norm(vectors)).chunk(2, dim=-1)  # (N, 3, F)
+        """Return the updated scalars and vectors."""
+        left, right = self.mixed(normed(vectors)).chunk(2, dim=-1)  # (N, 3, F)
         inputs = torch.cat([self.scalar_norm(scalars), norm(right)], dim=-1)
         own, product, gate = self.network(inputs).chunk(3, dim=-1)  # (N, F)
-        return own + product * (left * right).sum(dim=1), gate.unsqueeze(1) * left
+        scalars = torch.addcmul(scalars + own, product, (left * right).sum(dim=1))
+        return scalars, torch.addcmul(vectors, gate.unsqueeze(1), left)
 
 
 class EquivariantStack(nn.Module):
@@ -132,6 +132,7 @@ class EquivariantStack(nn.Module):
         all_scalars, all_vectors = [scalars], [zeros]
         for attention, update in zip(self.attentions, self.updates, strict=True):
             assert isinstance(attention, EquivariantAttention)
+            assert isinstance(update, EquivariantUpdate)
             present = (scalars,) if vectors is None else (scalars, vectors)
             queries, *of_sources = pairs.each(attention.inputs, *present)
             layer = partial(_layer, attention, update)
@@ -147,8 +148,8 @@ class EquivariantStack(nn.Module):
 
 
 def _layer(
-    attention: nn.Module,
-    update: nn.Module,
+    attention: EquivariantAttention,
+    update: EquivariantUpdate,
     pairs: Pairs,
     scalars: torch.Tensor,
     vectors: torch.Tensor,
@@ -156,9 +157,8 @@ def _layer(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return scalars and vectors of the targets of `pairs` after one layer, from those before it."""
     scalar_change, vector_change = attention(pairs, *inputs)
-    scalars, vectors = scalars + scalar_change, vectors + vector_change
-    scalar_change, vector_change = update(scalars, vectors)
-    return scalars + scalar_change, vectors + vector_change
+    updated: tuple[torch.Tensor, torch.Tensor] = update(scalars + scalar_change, vectors + vector_change)
+    return updated
 
 
 class ScalarHead(nn.Module):
