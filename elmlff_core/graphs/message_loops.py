@@ -123,7 +123,6 @@ def compiled_loops(heads: int, channels: int) -> tuple[Loops, Loops] | None:
         products, repeated = np.empty((5, width), queries.dtype), np.empty((4, width), queries.dtype)
         found = np.empty(5, queries.dtype)
         mean, query_sum = np.empty(heads, queries.dtype), np.empty(width, queries.dtype)
-        pointing = np.empty(width, queries.dtype)
         for target in range(begin, end):
             query, scalar, vector = queries[target], scalars[target], moved[target]
             mean[:] = number(0)

@@ -15,8 +15,9 @@ from elmlff_core.graphs.edges import Edges
 from elmlff_core.graphs.message_loops import compiled_loops
 from elmlff_core.graphs.threads import each_thread
 
-# Fewer weights than this are left to PyTorch: Numba takes most of a second to load, for a molecule that is as fast.
-COMPILED_WEIGHTS = 2**13
+# Fewer weights (edges times heads) are left to PyTorch: Numba takes most of a second to load, as long as hundreds of
+# predictions of a molecule.
+COMPILED_WEIGHTS = 2**12
 
 
 def can_be_compiled(edges: Edges, heads: int, channels: int) -> bool:
@@ -112,7 +113,10 @@ class _Messages(torch.autograd.Function):
             loops(*edges.arrays, *arrays, *numbers, *given, *results, begin, end)
             return d_values, d_vectors
 
-        d_values, d_vectors = (sum(parts[1:], parts[0]) for parts in zip(*each_thread(call, edges, heads), strict=True))
+        (d_values, d_vectors), *others = each_thread(call, edges, heads)
+        for more_values, more_vectors in others:
+            d_values += more_values
+            d_vectors += more_vectors
         of_vectors = None if vectors is None else d_vectors.view_as(vectors)
         return d_queries, d_values, of_vectors, d_distance, d_envelope, d_units, None, None
 

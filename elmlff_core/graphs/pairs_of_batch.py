@@ -41,9 +41,7 @@ class PairsOfBatch(Protocol):
         ...
 
 
-def make_pairs(
-    batch: GraphBatch, basis: RadialBasis, in_blocks: bool = False, twice: bool = True
-) -> PairsOfBatch:
+def make_pairs(batch: GraphBatch, basis: RadialBasis, in_blocks: bool = False, twice: bool = True) -> PairsOfBatch:
     """Return the pairs of `batch`.
 
     Parameters
