@@ -28,7 +28,7 @@ def evaluate_network(
     if was_training:  # switching takes as long as a small structure
         network.eval()
     found: np.ndarray | None = None
-    with torch.inference_mode():
+    with torch.no_grad():
         for structures, rows in blocks(graphs.n_atoms.numpy(), EVALUATION_ATOMS.get(device.type, 1024)):
             batch = graphs.batch(torch.arange(structures.start, structures.stop)).to(device)
             part = (network(batch) if of is None else of(network.outputs(batch))).cpu().numpy()
