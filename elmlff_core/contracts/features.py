@@ -87,7 +87,7 @@ class Features:
 
     def check_elements(self, known: np.ndarray | Sequence[int]) -> None:
         """Raise ElmlffError on an element whose atomic number is not in `known`, the elements of the training data."""
-        if unknown := np.setdiff1d(self.elements, known).tolist():
+        if unknown := sorted(set(self.elements.tolist()).difference(np.asarray(known).tolist())):
             raise ElmlffError(f"elements with atomic numbers {unknown} are not in the training data of the stack")
 
     @cached_property

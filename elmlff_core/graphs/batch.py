@@ -62,7 +62,7 @@ class GraphBatch:
         """Return base forces weighted by `weights` (N, M), or `combined_forces` if given: (N, 3), eV/Å."""
         if self.combined_forces is not None:
             return self.combined_forces
-        return torch.einsum("nm,nmx->nx", weights, self.base_forces)
+        return (weights.unsqueeze(2) * self.base_forces).sum(dim=1)
 
     @cached_property
     def structure_index(self) -> torch.Tensor:
@@ -192,6 +192,8 @@ class GraphDataset:
 
     def batch(self, indices: Sequence[int] | torch.Tensor) -> GraphBatch:
         """Return the structures at `indices` as one batch."""
+        if len(self) == len(indices) == 1:
+            return self._alone()
         indices = torch.as_tensor(indices, dtype=torch.int64)
         rows = self.rows(indices)
         n_atoms, n_edges = self.n_atoms[indices], self.n_edges[indices]
@@ -208,6 +210,14 @@ class GraphDataset:
             None if self.base_stresses is None else self.base_stresses[indices],
             None if self.volumes is None else self.volumes[indices],
         )
+
+    def _alone(self) -> GraphBatch:
+        """Return the only structure as a batch, without copies: a step of a simulation has one structure."""
+        edges = self.edges.to(torch.int64, memory_format=torch.contiguous_format)
+        return GraphBatch(
+            self.n_atoms, self.atomic_numbers, self.base_forces, edges, self.vectors, self.base_energies,
+            self.combined_forces, self.base_stresses, self.volumes,
+        )  # fmt: skip
 
     @cached_property
     def _first_row(self) -> torch.Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import numpy as np
 import torch
 
 
@@ -20,18 +21,24 @@ class Edges:
     """
 
     def __init__(self, source: torch.Tensor, target: torch.Tensor, n_targets: int, n_sources: int) -> None:
-        self.source, self.target = source, target
+        self.source, self.target = source.contiguous(), target
+        self.n_edges = len(source)
         self.n_targets, self.n_sources = n_targets, n_sources
         self._bags: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def __len__(self) -> int:
-        return len(self.source)
+        return self.n_edges
 
     @cached_property
     def first(self) -> torch.Tensor:
         """The first edge of each target, and the number of edges: (n_targets + 1,) int32."""
         counts = torch.bincount(self.target, minlength=self.n_targets)
         return torch.nn.functional.pad(counts.cumsum(0), (1, 0)).int()
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """`first` and `source` as arrays of NumPy, for compiled loops."""
+        return self.first.numpy(), self.source.numpy()
 
     @cached_property
     def order(self) -> torch.Tensor:

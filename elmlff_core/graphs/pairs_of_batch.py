@@ -41,7 +41,7 @@ class PairsOfBatch(Protocol):
         ...
 
 
-def make_pairs(batch: GraphBatch, basis: RadialBasis, in_blocks: bool = False) -> PairsOfBatch:
+def make_pairs(batch: GraphBatch, basis: RadialBasis, in_blocks: bool = False, twice: bool = True) -> PairsOfBatch:
     """Return the pairs of `batch`.
 
     Parameters
@@ -49,22 +49,23 @@ def make_pairs(batch: GraphBatch, basis: RadialBasis, in_blocks: bool = False) -
     batch : graphs with vectors
     basis : radial functions of the distance
     in_blocks : whether a large batch may go through blocks; gradients then compute each block once more
+    twice : whether results may be differentiated twice, which takes more time
     """
     assert batch.vectors is not None, "make the graphs with images"
     if in_blocks and len(batch.vectors) > BLOCK_EDGES:
-        return BlockedPairs(batch, basis)
-    return WholePairs(batch, basis)
+        return BlockedPairs(batch, basis, twice)
+    return WholePairs(batch, basis, twice)
 
 
 class WholePairs:
     """All pairs at once."""
 
-    def __init__(self, batch: GraphBatch, basis: RadialBasis) -> None:
+    def __init__(self, batch: GraphBatch, basis: RadialBasis, twice: bool = True) -> None:
         assert batch.vectors is not None
         n_atoms = len(batch.atomic_numbers)
         source, target = batch.edges
         edges = Edges(source, target, n_atoms, n_atoms)
-        self.pairs = Pairs(edges, *radial_and_units(batch.vectors, basis))
+        self.pairs = Pairs(edges, *radial_and_units(batch.vectors, basis), twice)
 
     def apply(self, layer: Layer, of_targets: Tensors, of_sources: Tensors) -> Tensors:
         return layer(self.pairs, *of_targets, *of_sources)
@@ -76,9 +77,9 @@ class WholePairs:
 class BlockedPairs:
     """Pairs in blocks of targets, for structures whose values of pairs would fill the memory."""
 
-    def __init__(self, batch: GraphBatch, basis: RadialBasis) -> None:
+    def __init__(self, batch: GraphBatch, basis: RadialBasis, twice: bool = True) -> None:
         assert batch.vectors is not None
-        self.basis = basis
+        self.basis, self.twice = basis, twice
         self.vectors = batch.vectors
         source, target = batch.edges
         n_edges = torch.bincount(target, minlength=len(batch.atomic_numbers)).cpu().numpy()  # of each target
@@ -92,7 +93,7 @@ class BlockedPairs:
 
     def apply(self, layer: Layer, of_targets: Tensors, of_sources: Tensors) -> Tensors:
         def call(block: int, vectors: torch.Tensor, *values: torch.Tensor) -> Tensors:
-            return layer(Pairs(self.edges[block], *radial_and_units(vectors, self.basis)), *values)
+            return layer(Pairs(self.edges[block], *radial_and_units(vectors, self.basis), self.twice), *values)
 
         picked: list[list[Rows]] = [
             [edges, *[targets] * len(of_targets), *[sources] * len(of_sources)]

@@ -9,9 +9,7 @@ Shapes: H heads with C channels each, E edges.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -19,13 +17,12 @@ import numpy as np
 import torch
 
 from elmlff_core.graphs.edges import Edges
+from elmlff_core.graphs.threads import each_thread
 
 # Edges whose rows are gathered at once: with 24 channels of 8 heads they fit into the cache of a core.
 GATHERED_EDGES = 2**11
 # Fewer products than this are gathered: Numba takes most of a second to load, for a molecule that gathers as fast.
 COMPILED_PRODUCTS = 2**13
-# Fewer products of one thread are not worth a second thread.
-PRODUCTS_OF_A_THREAD = 2**16
 
 Kernel = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, int, int], None]
 
@@ -42,13 +39,7 @@ def products_of_rows(of_targets: torch.Tensor, of_sources: torch.Tensor, edges: 
         edges.first.numpy(), edges.source.numpy(), of_targets.detach().contiguous().numpy(),
         of_sources.detach().contiguous().numpy(), found.numpy(),
     )  # fmt: skip
-    n_threads = min(torch.get_num_threads(), 1 + found.numel() // PRODUCTS_OF_A_THREAD)
-    if n_threads == 1:
-        kernel(*arrays, 0, edges.n_targets)
-        return found
-    ends = np.searchsorted(arrays[0], np.linspace(0, len(edges), n_threads + 1)[1:-1])  # equal numbers of edges
-    bounds = [0, *ends.tolist(), edges.n_targets]
-    list(_threads(n_threads).map(lambda k: kernel(*arrays, bounds[k], bounds[k + 1]), range(n_threads)))
+    each_thread(lambda begin, end: kernel(*arrays, begin, end), edges, heads)
     return found
 
 
@@ -63,14 +54,6 @@ def _gathered(of_targets: torch.Tensor, of_sources: torch.Tensor, edges: Edges) 
         rows = right.index_select(0, source) * left.index_select(0, target)
         part.copy_((rows.view(-1, channels) @ rows.new_ones(channels)).view(-1, heads))
     return found.T.contiguous()
-
-
-@cache
-def _threads(n_threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(n_threads, "elmlff-products")
-
-
-os.register_at_fork(after_in_child=_threads.cache_clear)  # the threads of the parent do not run in a forked process
 
 
 @cache

@@ -79,7 +79,7 @@ class ConservativeNetwork(Network):
     def forces(self, batch: GraphBatch, gates: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         """Return the forces (N, 3) by the chain rule from gates (B, M) and dE/d(vectors) (E, 3), eV/Å."""
         shares = self.shares(gates)[batch.structure_index]  # (N, M)
-        combined = torch.einsum("nm,nmx->nx", shares, batch.base_forces)
+        combined = (shares.unsqueeze(2) * batch.base_forces).sum(dim=1)
         source, target = batch.edges
         gradient = gradient.to(combined.dtype)
         # A vector is source minus target, so the gradient has opposite signs for source and target.
@@ -131,7 +131,7 @@ class ConservativeNetwork(Network):
         assert batch.base_energies is not None
         element = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)  # (N,)
         scalars = self.embedding(element)
-        pairs = make_pairs(batch, self.basis, in_blocks=not self.training)
+        pairs = make_pairs(batch, self.basis, in_blocks=not self.training, twice=self.training)
         (numbers,) = self.stack(scalars, None, pairs, lambda *joined: (self.head(*joined),))  # (N, 1 + M)
         total = batch.base_energies.new_zeros(len(batch.n_atoms), numbers.shape[1])
         total = total.index_add(0, batch.structure_index, numbers.to(total.dtype))  # (B, 1 + M)

@@ -36,12 +36,10 @@ def compressed(vectors: torch.Tensor, dim: int = -1) -> torch.Tensor:
     return vectors * (norms.log1p() / norms)
 
 
-class VectorNorm(nn.Module):
-    """Divide vectors by the root mean square of their norms over the features; zero vectors stay zero."""
-
-    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        mean_square = vectors.square().sum(dim=1, keepdim=True).mean(dim=-1, keepdim=True)
-        return vectors * (mean_square + 1e-2).rsqrt()
+def normed(vectors: torch.Tensor) -> torch.Tensor:
+    """Return vectors (N, 3, F) divided by the root mean square of their norms; zero vectors stay zero."""
+    mean_square = vectors.square().sum(dim=(1, 2), keepdim=True) / vectors.shape[2]
+    return vectors * (mean_square + 1e-2).rsqrt()
 
 
 class EquivariantAttention(nn.Module):
@@ -52,11 +50,9 @@ class EquivariantAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, n_radial: int, n_neighbours: float) -> None:
         super().__init__()
-        self.heads = heads
-        self.scale = (width // heads) ** -0.5
         # The softmax gives means; a sum over neighbours grows with their number, and its noise with the square root.
         self.gain = n_neighbours**0.5
-        self.scalar_norm, self.vector_norm = nn.LayerNorm(width), VectorNorm()
+        self.scalar_norm = nn.LayerNorm(width)
         self.queries_keys_values = nn.Linear(width, 4 * width)
         self.vector_values = nn.Linear(width, 2 * width, bias=False)
         self.radial = nn.Linear(n_radial, 4 * heads)
@@ -64,50 +60,27 @@ class EquivariantAttention(nn.Module):
         self.vector_out = nn.Linear(2 * width, width, bias=False)
 
     def inputs(self, scalars: torch.Tensor, vectors: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
-        """Return what the atoms bring into their messages: queries, and five values of the sources.
+        """Return what the atoms bring into their messages.
 
-        The first four have the shape (N, H, C), the last two (N, 3, H, C); without vectors there are four.
+        These are queries (N, F), values (N, 3 F) and, unless there are no vectors, values that are vectors
+        (N, 3, 2 F); see `Pairs.messages`.
         """
-        heads = (self.heads, -1)
-        parts = self.queries_keys_values(self.scalar_norm(scalars)).chunk(4, dim=-1)
-        if vectors is not None:
-            parts += self.vector_values(self.vector_norm(vectors)).chunk(2, dim=-1)
-        return tuple(part.unflatten(-1, heads) for part in parts)
+        scalars = self.scalar_norm(scalars)
+        weight, bias = self.queries_keys_values.weight, self.queries_keys_values.bias
+        width = scalars.shape[1]
+        # Two products give two whole tensors, which compiled loops read faster than parts of one.
+        queries = nn.functional.linear(scalars, weight[:width], bias[:width])
+        values = nn.functional.linear(scalars, weight[width:], bias[width:])
+        if vectors is None:
+            return queries, values
+        return queries, values, self.vector_values(normed(vectors))
 
     def forward(
-        self,
-        pairs: Pairs,
-        queries: torch.Tensor,
-        keys: torch.Tensor,
-        passed: torch.Tensor,
-        pointed: torch.Tensor,
-        carried: torch.Tensor | None = None,
-        projected: torch.Tensor | None = None,
+        self, pairs: Pairs, queries: torch.Tensor, values: torch.Tensor, vectors: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the changes of the targets of `pairs`: scalars (N, F) and vectors (N, 3, F)."""
-        # Sums over neighbours want the heads first.
-        queries, keys, passed, pointed = (part.transpose(0, 1) for part in (queries, keys, passed, pointed))
-        of_distance = pairs.radial_values(self.radial.weight, self.radial.bias).unflatten(0, (4, self.heads))
-        bias, for_scalars, for_vectors, for_directions = of_distance.unbind(0)  # (H, E) each
-        weights, total = pairs.attention(self.scale * queries, keys, bias)
-        seen = pairs.sum(weights * for_scalars, passed)  # (H, N, C)
-        if carried is None or projected is None:
-            pointing = pairs.sum_along_units(weights * for_directions, pointed.unsqueeze(0))  # (3, H, N, C)
-            moved, along = torch.zeros_like(pointing), torch.zeros_like(seen)
-        else:
-            table = carried.permute(2, 0, 1, 3).flatten(2)  # (H, N, 3 C)
-            moved = pairs.sum(weights * for_vectors, table).unflatten(2, (3, -1)).movedim(2, 0)
-            # One sum for both: the scalar along the unit vector, and the vector projected on it.
-            projected = projected.permute(1, 2, 0, 3)  # (3, H, N, C)
-            both = torch.cat([pointed.expand_as(projected), projected], dim=-1)
-            pointing, along = pairs.sum_along_units(weights * for_directions, both).chunk(2, dim=-1)
-            along = along.sum(dim=0)
-        share = (self.gain / total).unsqueeze(-1)
-        scalars = torch.stack([seen, along]) * share  # (2, H, N, C)
-        vectors = torch.stack([moved, pointing], dim=1) * share  # (3, 2, H, N, C)
-        scalar_change = self.scalar_out(scalars.permute(2, 0, 1, 3).flatten(1))
-        vector_change = self.vector_out(vectors.permute(3, 0, 1, 2, 4).flatten(2))
-        return scalar_change, vector_change
+        found = pairs.messages(queries, values, vectors, self.radial.weight, self.radial.bias, self.gain)
+        return self.scalar_out(found[0]), self.vector_out(found[1])
 
 
 class EquivariantUpdate(nn.Module):
@@ -115,16 +88,17 @@ class EquivariantUpdate(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.scalar_norm, self.vector_norm = nn.LayerNorm(width), VectorNorm()
+        self.scalar_norm = nn.LayerNorm(width)
         self.mixed = nn.Linear(width, 2 * width, bias=False)
         self.network = nn.Sequential(nn.Linear(2 * width, 2 * width), nn.SiLU(), nn.Linear(2 * width, 3 * width))
 
     def forward(self, scalars: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the changes of scalars and vectors."""
-        left, right = self.mixed(self.vector_norm(vectors)).chunk(2, dim=-1)  # (N, 3, F)
+        """Return the updated scalars and vectors."""
+        left, right = self.mixed(normed(vectors)).chunk(2, dim=-1)  # (N, 3, F)
         inputs = torch.cat([self.scalar_norm(scalars), norm(right)], dim=-1)
         own, product, gate = self.network(inputs).chunk(3, dim=-1)  # (N, F)
-        return own + product * (left * right).sum(dim=1), gate.unsqueeze(1) * left
+        scalars = torch.addcmul(scalars + own, product, (left * right).sum(dim=1))
+        return scalars, torch.addcmul(vectors, gate.unsqueeze(1), left)
 
 
 class EquivariantStack(nn.Module):
@@ -158,6 +132,7 @@ class EquivariantStack(nn.Module):
         all_scalars, all_vectors = [scalars], [zeros]
         for attention, update in zip(self.attentions, self.updates, strict=True):
             assert isinstance(attention, EquivariantAttention)
+            assert isinstance(update, EquivariantUpdate)
             present = (scalars,) if vectors is None else (scalars, vectors)
             queries, *of_sources = pairs.each(attention.inputs, *present)
             layer = partial(_layer, attention, update)
@@ -173,8 +148,8 @@ class EquivariantStack(nn.Module):
 
 
 def _layer(
-    attention: nn.Module,
-    update: nn.Module,
+    attention: EquivariantAttention,
+    update: EquivariantUpdate,
     pairs: Pairs,
     scalars: torch.Tensor,
     vectors: torch.Tensor,
@@ -182,9 +157,8 @@ def _layer(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return scalars and vectors of the targets of `pairs` after one layer, from those before it."""
     scalar_change, vector_change = attention(pairs, *inputs)
-    scalars, vectors = scalars + scalar_change, vectors + vector_change
-    scalar_change, vector_change = update(scalars, vectors)
-    return scalars + scalar_change, vectors + vector_change
+    updated: tuple[torch.Tensor, torch.Tensor] = update(scalars + scalar_change, vectors + vector_change)
+    return updated
 
 
 class ScalarHead(nn.Module):

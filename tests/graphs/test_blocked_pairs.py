@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from elmlff_core.contracts.features import Features
-from elmlff_core.graphs import pairs_of_batch
+from elmlff_core.graphs import messages, pairs_of_batch
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.network import Network
 from elmlff_core.graphs.pairs_of_batch import BlockedPairs, WholePairs, make_pairs
@@ -50,8 +50,12 @@ def networks() -> Iterator[Network]:
     yield ConservativeNetwork(ConservativeOptions(**small), 2, numbers, 30.0)
 
 
+@pytest.mark.parametrize("fewest", [0, 2**20], ids=["compiled", "composed"])
 @pytest.mark.parametrize("network", list(networks()), ids=lambda network: type(network).__name__)
-def test_blocks_change_no_prediction(network: Network, batch: GraphBatch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_change_no_prediction(
+    network: Network, fewest: int, batch: GraphBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages, "COMPILED_WEIGHTS", fewest)
     for parameter in network.parameters():  # the heads are zero at first
         torch.nn.init.normal_(parameter, std=0.3)
     network.double().eval()

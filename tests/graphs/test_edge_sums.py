@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from elmlff_core.graphs import products as module
+from elmlff_core.graphs import threads
 from elmlff_core.graphs.edge_sums import products, weighted_sums
 from elmlff_core.graphs.edges import Edges
 from elmlff_core.graphs.products import products_of_rows
@@ -68,7 +69,7 @@ def test_threads_share_the_edges(edges, monkeypatch):
     queries, values = random(HEADS, N_TARGETS, CHANNELS), random(HEADS, N_SOURCES, CHANNELS, seed=1)
     monkeypatch.setattr(module, "COMPILED_PRODUCTS", 0)
     alone = products_of_rows(queries, values, edges)
-    monkeypatch.setattr(module, "PRODUCTS_OF_A_THREAD", 8)
+    monkeypatch.setattr(threads, "PRODUCTS_OF_A_THREAD", 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
     assert torch.equal(products_of_rows(queries, values, edges), alone)
 
