@@ -22,7 +22,7 @@ def main() -> None:
     *runs, output = sys.argv[1:]
     if not runs:
         raise SystemExit(__doc__)
-    figure, axes = pyplot.subplots(1, len(runs), figsize=(4.4 * len(runs), 3.0), layout="constrained", squeeze=False)
+    figure, axes = pyplot.subplots(1, len(runs), figsize=(4.4 * len(runs), 3.2), layout="constrained", squeeze=False)
     for axis, argument in zip(axes[0], runs, strict=True):
         title, _, folder = argument.partition("=")
         bars = test_errors(Path(folder) / "metrics.csv")
@@ -32,7 +32,7 @@ def main() -> None:
         )  # fmt: skip
         for row, (_, _, error) in enumerate(bars):
             axis.text(error, row, f" {error:.3f}", va="center", fontsize=9)
-        axis.set(title=title, xlabel="force error on test structures, eV/Å")
+        axis.set(title=title, xlabel="force error, eV/Å")
         axis.margins(x=0.15)
         axis.invert_yaxis()
         axis.spines[["top", "right"]].set_visible(False)
