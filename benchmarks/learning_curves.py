@@ -18,8 +18,7 @@ import numpy as np
 from arguments import stacking_parser
 
 from elmlff_core.base_models.cache import FeatureCache
-from elmlff_core.base_models.named import train_model, training_directory
-from elmlff_core.base_models.prediction import dataset_features
+from elmlff_core.base_models.named import NamedModel
 from elmlff_core.cli.console import ConsoleReporter
 from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.prediction import Prediction
@@ -30,11 +29,10 @@ from elmlff_core.fits.choice import N_FOLDS, choose
 from elmlff_core.fits.fit import Fit, Fitted, fit_or_load, fits_of
 from elmlff_core.fits.meta_models import candidates, resolve_meta_models
 from elmlff_core.settings.reading import read_config
-from elmlff_core.workflows.prepare import Inputs, read_inputs
+from elmlff_core.workflows.prepare import Inputs, base_features, read_inputs, train_base_models
 
 SIZES = (10, 20, 50, 100, 200)  # the last one, of more structures than there are, is all of them
 SEEDS = (0, 1, 2)
-VALIDATION = 0.1
 METAS = "best,mean,linear,egat,conservative"
 COLUMNS = ("rmse_per_frame", "rmse", "energy_rmse_per_atom")
 
@@ -58,9 +56,9 @@ def main() -> None:
     for seed in given.seeds:
         for size in given.sizes:
             point = Point(inputs, min(size, len(inputs.splits.source)), seed, Path(given.folder))
-            trained = point.train_base_models()
+            base_models = train_base_models(point.inputs, point.folder / "models", point.reporter)
             if not given.base_models_only:
-                point.fit(with_choice=not trained)
+                point.fit(base_models)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -72,7 +70,7 @@ class Point:
 
     Parameters
     ----------
-    inputs : settings, base models and data; its training and validation structures are replaced by a part of them
+    inputs : settings, base models and data; a part of its training and validation structures is taken
     size : number of training structures, those for validation included
     seed : seed of the choice of structures, and of all trainings
     folder : folder of all points
@@ -82,42 +80,24 @@ class Point:
         source, test = inputs.splits.source, inputs.splits.test_source
         rng = np.random.default_rng(seed)
         chosen = rng.permutation(len(source))[:size]  # a larger part of the same seed contains the smaller ones
-        train, valid = split_indices(size, VALIDATION, "random", rng)
-        self.splits = Splits(source, test, chosen[train], chosen[valid], np.arange(len(test)))
-        self.config = inputs.config.model_copy(update={"seed": seed})
-        self.base_models, self.size, self.seed, self.folder = inputs.base_models, size, seed, folder
+        train, valid = split_indices(size, inputs.config.data.valid_fraction, "random", rng)
+        splits = Splits(source, test, chosen[train], chosen[valid], np.arange(len(test)))
+        self.inputs = Inputs(inputs.config.model_copy(update={"seed": seed}), splits, inputs.base_models)
+        self.size, self.seed, self.folder = size, seed, folder
         self.reporter = ConsoleReporter()
 
-    def train_base_models(self) -> bool:
-        """Train the base models without a checkpoint, or find them trained; return whether there are any."""
-        train, valid = self.splits.train, self.splits.valid
-        ready = []
-        for model in self.base_models:
-            if model.needs_training:
-                directory = training_directory(model, train, valid, self.seed, self.folder / "models")
-                with self.reporter.progress(f"training {model.name} to {self.size} structures") as progress:
-                    model = train_model(model, train, valid, self.seed, directory, progress)
-            ready.append(model)
-        any_trained = any(model.needs_training for model in self.base_models)
-        self.base_models = ready
-        return any_trained
-
-    def fit(self, with_choice: bool) -> None:
+    def fit(self, base_models: Sequence[NamedModel]) -> None:
         """Fit all meta-models, and write the errors on test structures, also of the one that ``auto`` would choose."""
-        cache = FeatureCache()
-        source = dataset_features(self.base_models, self.splits.source, cache, self.reporter)
-        test = dataset_features(self.base_models, self.splits.test_source, cache, self.reporter)
-        for model in self.base_models:
-            model.close()
-        features = {"train": source.subset(self.splits.train_index), "valid": source.subset(self.splits.valid_index)}
+        config, splits = self.inputs.config, self.inputs.splits
+        features = base_features(base_models, splits, FeatureCache(), self.reporter)
+        test = features["test"]
         alignment = EnergyCombination.fit(features["train"])
         for name in test.models:
             self.write(name, alignment.aligned_prediction(name, test), test)
-        metas = resolve_meta_models(self.config, self.splits)
-        fits = [self.fitted(fit, features) for fit in fits_of(metas, self.config)]
+        fits = [self.fitted(fit, features) for fit in fits_of(resolve_meta_models(config, splits), config)]
         for one in fits:
             self.write(one.fit.title, in_blocks(one.fit.seen(test), one.meta.predict), test)
-        if with_choice:
+        if not any(model.needs_training for model in self.inputs.base_models):
             chosen = self.choice(features, fits)
             self.write("auto", in_blocks(test, chosen.meta.predict), test)
 
@@ -132,9 +112,9 @@ class Point:
 
     def choice(self, features: Mapping[str, Features], fits: Sequence[Fitted]) -> Fitted:
         """Return the one of `fits` that ``auto`` chooses: by cross-validation, then by validation structures."""
-        config = self.config.model_copy(update={"meta": {"name": "auto"}})
-        folds = self.splits.training_folds(N_FOLDS, config.data)
-        metas = candidates(config, self.splits)
+        config = self.inputs.config.model_copy(update={"meta": {"name": "auto"}})
+        folds = self.inputs.splits.training_folds(N_FOLDS, config.data)
+        metas = candidates(config, self.inputs.splits)
         found = choose(metas, features, folds, self.fits_folder / "choice", self.seed, self.reporter)
         self.reporter.say(f"{self.size} structures, seed {self.seed}: {found}")
         names, valid = {meta.name for meta in found.metas}, features["valid"]
