@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import gc
 import hashlib
 import importlib
@@ -214,6 +215,7 @@ def _predict(force_field: Any, message: Message) -> Message:
     return pack_prediction(prediction, message.header["request"])
 
 
+@functools.cache
 def environment_digest() -> str:
     """Return a hex digest of the Python version and of all installed packages."""
     all_metadata = [distribution.metadata for distribution in importlib.metadata.distributions()]  # read once each
