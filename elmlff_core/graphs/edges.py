@@ -22,12 +22,11 @@ class Edges:
 
     def __init__(self, source: torch.Tensor, target: torch.Tensor, n_targets: int, n_sources: int) -> None:
         self.source, self.target = source.contiguous(), target
-        self.n_edges = len(source)
         self.n_targets, self.n_sources = n_targets, n_sources
         self._bags: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def __len__(self) -> int:
-        return self.n_edges
+        return len(self.source)
 
     @cached_property
     def first(self) -> torch.Tensor:

@@ -46,20 +46,20 @@ def messages(
     """
     inputs = (queries, values, vectors, of_distance, log_envelope, units)
     if torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in inputs):
-        found: tuple[torch.Tensor, torch.Tensor] = _Messages.apply(*inputs, edges, gain)
+        found: tuple[torch.Tensor, torch.Tensor] = _Messages.apply(edges, gain, *inputs)
         return found
-    return _computed(*inputs, edges, gain)[:2]
+    return _computed(edges, gain, *inputs)[:2]
 
 
 def _computed(
+    edges: Edges,
+    gain: float,
     queries: torch.Tensor,
     values: torch.Tensor,
     vectors: torch.Tensor | None,
     of_distance: torch.Tensor,
     log_envelope: torch.Tensor,
     units: torch.Tensor,
-    edges: Edges,
-    gain: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return scalars and vectors, and the weights of the sources (E, H)."""
     n_targets, width = queries.shape
@@ -76,18 +76,9 @@ def _computed(
 
 class _Messages(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        queries: torch.Tensor,
-        values: torch.Tensor,
-        vectors: torch.Tensor | None,
-        of_distance: torch.Tensor,
-        log_envelope: torch.Tensor,
-        units: torch.Tensor,
-        edges: Edges,
-        gain: float,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        scalars, moved, weights = _computed(queries, values, vectors, of_distance, log_envelope, units, edges, gain)
+    def forward(ctx: Any, edges: Edges, gain: float, *inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        scalars, moved, weights = _computed(edges, gain, *inputs)
+        queries, values, vectors, of_distance, _, units = inputs
         ctx.save_for_backward(queries, values, vectors, of_distance, units, weights)
         ctx.edges, ctx.gain = edges, gain
         return scalars, moved
@@ -118,7 +109,7 @@ class _Messages(torch.autograd.Function):
             d_values += more_values
             d_vectors += more_vectors
         of_vectors = None if vectors is None else d_vectors.view_as(vectors)
-        return d_queries, d_values, of_vectors, d_distance, d_envelope, d_units, None, None
+        return None, None, d_queries, d_values, of_vectors, d_distance, d_envelope, d_units
 
 
 def _loops(heads: int, width: int) -> tuple[Callable[..., None], Callable[..., None]]:

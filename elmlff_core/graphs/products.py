@@ -36,8 +36,8 @@ def products_of_rows(of_targets: torch.Tensor, of_sources: torch.Tensor, edges: 
         return _gathered(of_targets, of_sources, edges)
     found = of_targets.new_empty(heads, len(edges))
     arrays = (
-        edges.first.numpy(), edges.source.numpy(), of_targets.detach().contiguous().numpy(),
-        of_sources.detach().contiguous().numpy(), found.numpy(),
+        *edges.arrays, of_targets.detach().contiguous().numpy(), of_sources.detach().contiguous().numpy(),
+        found.numpy(),
     )  # fmt: skip
     each_thread(lambda begin, end: kernel(*arrays, begin, end), edges, heads)
     return found

@@ -24,7 +24,7 @@ def each_thread[Result](call: Callable[[int, int], Result], edges: Edges, heads:
     n_threads = min(torch.get_num_threads(), 1 + heads * len(edges) // PRODUCTS_OF_A_THREAD)
     if n_threads == 1:
         return [call(0, edges.n_targets)]
-    ends = np.searchsorted(edges.first.numpy(), np.linspace(0, len(edges), n_threads + 1)[1:-1])
+    ends = np.searchsorted(edges.arrays[0], np.linspace(0, len(edges), n_threads + 1)[1:-1])
     bounds = [0, *ends.tolist(), edges.n_targets]
     return list(_threads(n_threads).map(call, bounds[:-1], bounds[1:]))
 
