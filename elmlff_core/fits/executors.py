@@ -50,6 +50,7 @@ class WorkerProcesses(ProcessPoolExecutor):
         """End the processes at once; the next run resumes their fits from the last checkpoints."""
         for process in list((self._processes or {}).values()):
             process.kill()
+        self.shutdown(wait=True)  # or their semaphores may outlive this process, and Python warns of them
 
 
 def _start_worker(n_threads: int) -> None:
@@ -89,7 +90,8 @@ def opened(name: str, n_workers: int, n_threads: int) -> Iterator[Executor]:
     except BaseException:
         if isinstance(executor, WorkerProcesses):
             executor.kill()
-        executor.shutdown(wait=False)
+        else:
+            executor.shutdown(wait=False)
         raise
     executor.shutdown(wait=True)
 

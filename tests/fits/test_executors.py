@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,6 +31,15 @@ def test_a_worker_process_has_its_threads_and_ends_with_the_block() -> None:
         assert worker != os.getpid()
     with pytest.raises(ProcessLookupError):
         os.kill(worker, 0)
+
+
+def test_an_error_leaves_neither_workers_nor_their_semaphores() -> None:
+    with pytest.raises(ValueError, match="of a task"), opened("processes", 1, 1) as executor:
+        worker = executor.submit(os.getpid).result(60)
+        raise ValueError("of a task")
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
+    assert not [thread.name for thread in threading.enumerate() if "ExecutorManager" in type(thread).__name__]
 
 
 def test_serial_tasks_fail_in_their_futures_but_interruptions_are_raised() -> None:
