@@ -19,7 +19,8 @@ from elmlff_core.features.guard import Guard
 from elmlff_core.features.linear_combination import LinearCombination
 from elmlff_core.features.metrics import mean_rmse_per_frame
 from elmlff_core.settings.reading import read_config
-from elmlff_core.workflows.prepare import prepare, read_inputs
+from elmlff_core.workflows.inputs import read_inputs
+from elmlff_core.workflows.prepare import prepare
 
 SIZE = 30.0  # eV/Å, standard deviation of each component
 

@@ -29,7 +29,8 @@ from elmlff_core.fits.choice import N_FOLDS, choose
 from elmlff_core.fits.fit import Fit, Fitted, fit_or_load, fits_of
 from elmlff_core.fits.meta_models import candidates, resolve_meta_models
 from elmlff_core.settings.reading import read_config
-from elmlff_core.workflows.prepare import Inputs, base_features, read_inputs, train_base_models
+from elmlff_core.workflows.base_models import base_features, train_base_models
+from elmlff_core.workflows.inputs import Inputs, read_inputs
 
 SIZES = (10, 20, 50, 100, 200)  # the last one, of more structures than there are, is all of them
 SEEDS = (0, 1, 2)

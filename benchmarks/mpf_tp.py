@@ -21,7 +21,7 @@ from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.fits.fit import Fit, fit_or_load
 from elmlff_core.fits.meta_models import resolve_meta_models
 from elmlff_core.settings.reading import read_config
-from elmlff_core.workflows.prepare import read_inputs
+from elmlff_core.workflows.inputs import read_inputs
 
 FOLDER = Path("mpf-tp-folds")
 N_FOLDS = 5

@@ -40,7 +40,7 @@ from elmlff_core.uncertainty.quality import (
     structures_outside,
 )
 from elmlff_core.uncertainty.uncertainty import Uncertainty
-from elmlff_core.workflows.prepare import read_inputs
+from elmlff_core.workflows.inputs import read_inputs
 from elmlff_core.workflows.stack.workflow import build_stack
 
 FOLDER = Path("out-of-domain")

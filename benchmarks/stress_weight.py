@@ -29,7 +29,8 @@ from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.features.metrics import metrics
 from elmlff_core.fits.meta_models import resolve_meta_models
 from elmlff_core.settings.reading import read_config
-from elmlff_core.workflows.prepare import prepare, read_inputs
+from elmlff_core.workflows.inputs import read_inputs
+from elmlff_core.workflows.prepare import prepare
 
 SHOWN = {"rmse": 1, "energy_rmse_per_atom": 1000, "stress_rmse": 1000}  # times this
 MORSE = "ase.calculators.morse:MorsePotential"

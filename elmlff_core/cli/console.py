@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from elmlff_core.cli.task_table import Lines, duration, live_table
 from elmlff_core.contracts.progress import Progress as Step
-from elmlff_core.contracts.progress import ProgressCallback, Reporter
+from elmlff_core.contracts.progress import ProgressCallback, Reporter, TasksCallback
 
 if TYPE_CHECKING:
     from elmlff_core.evaluation.model_errors import ModelErrors
@@ -46,6 +47,13 @@ class ConsoleReporter(Reporter):
             yield from self._bar(title)
         else:
             yield from self._lines(title)
+
+    @contextmanager
+    def tasks(self, title: str) -> Iterator[TasksCallback]:
+        if sys.stdout.isatty():
+            yield from live_table(self.console, title)
+        else:
+            yield Lines(title, self.say, LINE_INTERVAL).show
 
     def _bar(self, title: str) -> Iterator[ProgressCallback]:
         columns = (
@@ -78,10 +86,10 @@ class ConsoleReporter(Reporter):
         def speak() -> None:
             while not ended.wait(LINE_INTERVAL):
                 seconds = time.monotonic() - started
-                what = f"{_duration(seconds)} so far"
+                what = f"{duration(seconds)} so far"
                 left = None if began is None else _seconds_left(*began, latest, time.monotonic())
                 if left is not None:
-                    what = f"{100 * latest.done / latest.total:.0f} %, about {_duration(left)} left"
+                    what = f"{100 * latest.done / latest.total:.0f} %, about {duration(left)} left"
                 self.say(f"{title}: {what}. {latest.message}".rstrip())
 
         # In a thread, because some steps report nothing for minutes, such as the start of a base model.
@@ -94,7 +102,7 @@ class ConsoleReporter(Reporter):
             speaker.join()
         seconds = time.monotonic() - started
         if seconds >= 1:
-            self.say(f"{title}: done in {_duration(seconds)}. {latest.message}".rstrip())
+            self.say(f"{title}: done in {duration(seconds)}. {latest.message}".rstrip())
 
 
 def _seconds_left(began: float, done_before: int, latest: Step, now: float) -> float | None:
@@ -102,10 +110,6 @@ def _seconds_left(began: float, done_before: int, latest: Step, now: float) -> f
     if not done_before < latest.done < latest.total:
         return None
     return (now - began) * (latest.total - latest.done) / (latest.done - done_before)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
 
 def print_errors(

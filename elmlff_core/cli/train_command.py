@@ -24,7 +24,7 @@ def command(name: str, models_dir: Path | None, **values: Any) -> None:
     """Train the base model NAME; `elmlff stack` with the same data uses it."""
     config = config_from(values)
     from elmlff_core.cli.console import ConsoleReporter
-    from elmlff_core.workflows.prepare import train_one
+    from elmlff_core.workflows.base_models import train_one
 
     reporter = ConsoleReporter()
     checkpoint = train_one(config, name, models_folder_from(models_dir), reporter)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,33 @@ class Progress:
 
 
 ProgressCallback = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """How far one of several tasks is.
+
+    Attributes
+    ----------
+    name : its name
+    state : ``waiting`` also means that it is submitted and no worker has begun it
+    progress : its progress
+    where : machine and process that run it
+    seconds : time since it began
+    """
+
+    name: str
+    state: Literal["waiting", "running", "done", "failed"] = "waiting"
+    progress: Progress = Progress(0, 0)
+    where: str = ""
+    seconds: float = 0.0
+
+    def ended(self, state: Literal["done", "failed"]) -> TaskState:
+        """Return the state at its end."""
+        return replace(self, state=state)
+
+
+TasksCallback = Callable[[Sequence[TaskState]], None]
 
 
 class Reporter:
@@ -33,5 +61,13 @@ class Reporter:
         """Show the progress of a long computation; the callback takes a `Progress`."""
 
         def ignore(_: Progress) -> None: ...
+
+        yield ignore
+
+    @contextmanager
+    def tasks(self, title: str) -> Iterator[TasksCallback]:
+        """Show the progress of tasks that run at the same time; the callback takes the states of all."""
+
+        def ignore(_: Sequence[TaskState]) -> None: ...
 
         yield ignore

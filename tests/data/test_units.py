@@ -17,7 +17,7 @@ from elmlff_core.data.readers import read_dataset
 from elmlff_core.data.units import bond_stiffness, check_units, energy_by_forces, lowest_energies
 from elmlff_core.errors import DataError
 from elmlff_core.settings.config import Config
-from elmlff_core.workflows.prepare import read_inputs
+from elmlff_core.workflows.inputs import read_inputs
 
 HARTREE, RYDBERG, BOHR = units.Hartree, units.Rydberg, units.Bohr
 KCAL, KJ = units.kcal / units.mol, units.kJ / units.mol

@@ -15,8 +15,9 @@ from elmlff_core.data.content import SeenStructures
 from elmlff_core.evaluation.leakage import is_far_lower, leakage_notes
 from elmlff_core.settings.config import Config
 from elmlff_core.stack.stack import load_stack
+from elmlff_core.workflows.base_models import train_one
 from elmlff_core.workflows.evaluate import evaluate_stack
-from elmlff_core.workflows.prepare import read_inputs, train_one
+from elmlff_core.workflows.inputs import read_inputs
 from elmlff_core.workflows.stack.workflow import build_stack
 from tests.cli.small_data import write_small_data
 from tests.conftest import synthetic_features

@@ -15,7 +15,7 @@ from elmlff_core.contracts.progress import Reporter
 from elmlff_core.fits.choice import better_by_a_standard_error, choose
 from elmlff_core.fits.meta_models import CANDIDATES, FEWEST, candidates, resolve_meta_models
 from elmlff_core.settings.reading import read_config
-from elmlff_core.workflows.prepare import read_inputs
+from elmlff_core.workflows.inputs import read_inputs
 from elmlff_core.workflows.stack.workflow import build_stack
 
 NOISE = 0.01  # eV/Å, of the labels, which no meta-model can learn

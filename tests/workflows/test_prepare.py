@@ -10,7 +10,8 @@ import pytest
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.errors import ConfigError, ForceFieldError
 from elmlff_core.settings.config import Config
-from elmlff_core.workflows.prepare import announce, read_inputs
+from elmlff_core.workflows.base_models import announce
+from elmlff_core.workflows.inputs import read_inputs
 from elmlff_core.workflows.stack.workflow import build_stack
 from elmlff_core.workflows.sweep.workflow import sweep
 from tests.cli.small_data import write_small_data

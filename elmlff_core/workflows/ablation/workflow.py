@@ -20,7 +20,8 @@ from elmlff_core.settings.run_folder import RunFolder
 from elmlff_core.workflows.ablation.page import write_results
 from elmlff_core.workflows.ablation.results import Ablation, VariantErrors
 from elmlff_core.workflows.ablation.variants import Variant, gat_variants
-from elmlff_core.workflows.prepare import open_run, preparation_notes, prepare, read_inputs
+from elmlff_core.workflows.inputs import open_run, read_inputs
+from elmlff_core.workflows.prepare import preparation_notes, prepare
 
 
 @dataclass(frozen=True)

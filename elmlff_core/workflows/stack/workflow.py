@@ -23,7 +23,8 @@ from elmlff_core.settings.run_folder import RunFolder
 from elmlff_core.stack.stack import Stack
 from elmlff_core.uncertainty.domain import Domain
 from elmlff_core.uncertainty.uncertainty import Uncertainty
-from elmlff_core.workflows.prepare import Prepared, open_run, prepare, read_inputs
+from elmlff_core.workflows.inputs import open_run, read_inputs
+from elmlff_core.workflows.prepare import Prepared, prepare
 from elmlff_core.workflows.stack.learning import learning_curves
 from elmlff_core.workflows.stack.page import write_results
 from elmlff_core.workflows.stack.results import Metrics, StackResults

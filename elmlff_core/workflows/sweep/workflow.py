@@ -18,7 +18,8 @@ from elmlff_core.fits.executors import check_executor
 from elmlff_core.fits.meta_models import NamedMeta, resolve_meta_models, with_resolved
 from elmlff_core.fits.tasks import Placement
 from elmlff_core.settings.config import Config
-from elmlff_core.workflows.prepare import Inputs, open_run, preparation_notes, prepare, read_inputs
+from elmlff_core.workflows.inputs import Inputs, open_run, read_inputs
+from elmlff_core.workflows.prepare import preparation_notes, prepare
 from elmlff_core.workflows.sweep.least_squares import empty_errors, least_squares_errors
 from elmlff_core.workflows.sweep.masked import check_maskable, masked_errors
 from elmlff_core.workflows.sweep.page import write_results

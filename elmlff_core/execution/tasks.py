@@ -1,0 +1,166 @@
+"""Tasks: pieces of long work that any executor runs, as soon as what they wait for is done.
+
+A task leaves its results in files, so that the same command, run again, does only what is left.  A task that fails does
+not end the others, except those that wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from elmlff_core.contracts.progress import Progress, Reporter, TaskState
+from elmlff_core.errors import ElmlffError
+from elmlff_core.execution.task_files import TaskFiles, TaskReporter
+
+POLL = 0.5  # s between two looks at the status of running tasks
+
+
+class Work(Protocol):
+    """What a task does; it is pickled, so it holds names, numbers and paths."""
+
+    def __call__(self, reporter: Reporter) -> object:
+        """Do it, or finish what an earlier run has begun; exceptions are failures of the task."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """One piece of work.
+
+    Attributes
+    ----------
+    name : name in messages, and of its log
+    work : what is to be done
+    after : names of the tasks that it waits for; names of no task are those of tasks that were done before
+    """
+
+    name: str
+    work: Work
+    after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _InFolder:
+    """Runs a task in a worker: in the folder of the command, as paths of settings are relative to it."""
+
+    task: Task
+    folder: Path
+    logs: Path
+
+    def __call__(self) -> str | None:
+        """Return None, or what went wrong: not every exception can be sent from process to process."""
+        reporter = TaskReporter(TaskFiles(self.logs, self.task.name))
+        try:
+            if Path.cwd() != self.folder:
+                os.chdir(self.folder)
+            self.task.work(reporter)
+        except Exception as error:
+            return reporter.failed(error)
+        return None
+
+
+def run_tasks(tasks: Sequence[Task], executor: Executor, logs: Path, title: str, reporter: Reporter) -> None:
+    """Run all tasks; one that fails does not end the others.
+
+    Parameters
+    ----------
+    tasks : tasks with different names
+    executor : runs them in its workers, which see the folders of this process under the same paths
+    logs : folder for their logs
+    title : what they are together
+    reporter : shows how far they are
+
+    Raises
+    ------
+    ElmlffError
+        Tasks failed, or a worker was ended; the message has their names.
+    """
+    _Run(tasks, executor, logs.absolute(), reporter).all(title)
+
+
+class _Run:
+    """Tasks on their way: those that wait, run, are done and have failed."""
+
+    def __init__(self, tasks: Sequence[Task], executor: Executor, logs: Path, reporter: Reporter) -> None:
+        self.tasks, self.executor, self.logs, self.reporter = tasks, executor, logs, reporter
+        self.waiting = {task.name: task for task in tasks}
+        self.running: dict[Future[str | None], Task] = {}
+        self.states = {task.name: TaskState(task.name) for task in tasks}
+        self.failures: dict[str, str] = {}
+        logs.mkdir(parents=True, exist_ok=True)
+        for task in tasks:
+            TaskFiles(logs, task.name).clear()
+
+    def all(self, title: str) -> None:
+        """Run them all, then raise ElmlffError if any failed."""
+        with self.reporter.tasks(title) as show:
+            try:
+                while self.waiting or self.running:
+                    self._start()
+                    done, _ = wait(self.running, timeout=POLL, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        self._end(future)
+                    for task in self.running.values():
+                        self._look_at(task)
+                    show(list(self.states.values()))
+            except BaseException:
+                for future in self.running:
+                    future.cancel()
+                raise
+        if self.failures:
+            raise ElmlffError(self._message())
+
+    def _start(self) -> None:
+        """Submit what waits for nothing more; drop what waits for a failure."""
+        for task in list(self.waiting.values()):
+            if any(name in self.failures for name in task.after):
+                del self.waiting[task.name]
+                self._fail(task, "")
+            elif not any(self._is_on_its_way(name) for name in task.after):
+                del self.waiting[task.name]
+                self.running[self.executor.submit(_InFolder(task, Path.cwd(), self.logs))] = task
+
+    def _is_on_its_way(self, name: str) -> bool:
+        return name in self.waiting or any(task.name == name for task in self.running.values())
+
+    def _end(self, future: Future[str | None]) -> None:
+        task = self.running.pop(future)
+        self._look_at(task)
+        try:
+            said = future.result()
+        except (BrokenProcessPool, CancelledError):
+            said = "its worker was ended, perhaps for lack of memory; take fewer --workers"
+        except Exception as error:  # of the executor
+            said = f"{type(error).__name__}: {error}"
+        if said is None:
+            self.states[task.name] = self.states[task.name].ended("done")
+        else:
+            self._fail(task, said)
+
+    def _fail(self, task: Task, said: str) -> None:
+        self.failures[task.name] = said
+        self.states[task.name] = self.states[task.name].ended("failed")
+
+    def _look_at(self, task: Task) -> None:
+        status = TaskFiles(self.logs, task.name).status()
+        if status is not None:
+            progress = Progress(status["done"], status["total"], status["message"])
+            seconds = max(0.0, time.time() - status["began"])
+            self.states[task.name] = TaskState(task.name, "running", progress, status["where"], seconds)
+
+    def _message(self) -> str:
+        """Name the tasks that failed, with what each said, and those that could not begin."""
+        said = [f"{name} failed: {text}" for name, text in self.failures.items() if text]
+        never = [name for name, text in self.failures.items() if not text]
+        if never:
+            said.append(f"{', '.join(never)} could not begin without {'it' if len(said) == 1 else 'them'}")
+        n_done = len(self.tasks) - len(self.failures)
+        kept = f"the other {n_done} are done, and the same command goes on from there" if n_done else "run it again"
+        return f"{'; '.join(said)}; logs are in {self.logs} ({kept})"
