@@ -12,7 +12,7 @@ from elmlff_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from elmlff_core.contracts.progress import Reporter
-    from elmlff_core.fits.tasks import Placement
+    from elmlff_core.execution.placement import Placement
     from elmlff_core.settings.config import Config
     from elmlff_core.simulation.guard import Guard
 
@@ -160,7 +160,7 @@ def guard_from(stop_above: float | None, warn_above: float | None) -> Guard:
 
 def placement_from(executor: str, workers: int | None) -> Placement:
     """Return where fits run, from the options of a command."""
-    from elmlff_core.fits.tasks import Placement
+    from elmlff_core.execution.placement import Placement
 
     return Placement(executor, workers)
 

@@ -21,10 +21,11 @@ from filelock import FileLock
 from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.progress import Progress, ProgressCallback, Reporter
 from elmlff_core.errors import ConfigError, ElmlffError
+from elmlff_core.execution.executors import opened
+from elmlff_core.execution.placement import PROCESSES, Placement
 from elmlff_core.features.feature_file import load_features, save_features
 from elmlff_core.features.metrics import SPLITS, evaluated_splits, mean_rmse_per_frame
 from elmlff_core.files import read_record, write_record
-from elmlff_core.fits.executors import PROCESSES, opened
 from elmlff_core.fits.fit import Fit, fit_or_load
 from elmlff_core.fits.meta_models import NamedMeta
 from elmlff_core.plugins.registry import registry
@@ -83,20 +84,6 @@ class FitTask:
         return read_record(path, FitResult, f"remove the folder {self.folder} to fit again")
 
 
-@dataclass(frozen=True)
-class Placement:
-    """The executor of fits, and its number of workers.
-
-    Attributes
-    ----------
-    executor : ``processes``, ``serial``, or ``module:function``, which returns a `concurrent.futures.Executor`
-    workers : number of worker processes of ``processes``; None for the number of cores
-    """
-
-    executor: str = PROCESSES
-    workers: int | None = None
-
-
 def fit_everywhere(
     tasks: Sequence[FitTask],
     features: Mapping[str, Features],
@@ -128,7 +115,7 @@ def fit_everywhere(
             left = [replace(task, n_threads=n_threads) for task in left]
         with (
             reporter.progress(title) as progress,
-            opened(placement.executor, n_workers, n_threads) as executor,
+            opened(placement, n_workers, n_threads) as executor,
         ):
             run_tasks(left, executor, progress)
     return [task.result or _unfinished(task) for task in tasks]

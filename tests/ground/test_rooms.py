@@ -19,10 +19,9 @@ BACKENDS = {"deepmd", "schnetpack", "calorine", "neppo", "mace", "chgnet", "tens
 # From the lowest to the highest.  A room is above all rooms that it imports.
 ROOMS = (
     "errors", "arrays", "resources", "files",
-    "contracts", "settings", "plugins", "environments", "data", "worker", "features", "base_models", "graphs", "meta",
-    "fits", "uncertainty", "stack", "simulation", "lammps", "ipi", "evaluation", "report", "workflows", "testing",
-    "doctor",
-    "cli",
+    "contracts", "settings", "plugins", "execution", "environments", "data", "worker", "features", "base_models",
+    "graphs", "meta", "fits", "uncertainty", "stack", "simulation", "lammps", "ipi", "evaluation", "report",
+    "workflows", "testing", "doctor", "cli",
 )  # fmt: skip
 # Entry points of the package, which may import from all rooms.
 ENTRY_POINTS = {"__init__", "__main__", "pytest_plugin"}

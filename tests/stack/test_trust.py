@@ -230,8 +230,9 @@ def test_a_module_of_the_current_folder_does_not_stand_in_for_a_package(tmp_path
         "import yaml\nfrom concurrent.futures import ThreadPoolExecutor\ndef threads(): return ThreadPoolExecutor(1)"
     )
     code = (
-        "import sys; del sys.path[0]; from elmlff_core.fits.executors import opened\n"
-        "with opened('pools:threads', 1, 1) as pool: print(pool.submit(pow, 2, 3).result())"
+        "import sys; del sys.path[0]; from elmlff_core.execution.executors import opened\n"
+        "from elmlff_core.execution.placement import Placement\n"
+        "with opened(Placement('pools:threads'), 1, 1) as pool: print(pool.submit(pow, 2, 3).result())"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "8", done.stderr

@@ -12,9 +12,10 @@ from pathlib import Path
 from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.errors import ConfigError
-from elmlff_core.fits.executors import check_executor
+from elmlff_core.execution.executors import check_executor
+from elmlff_core.execution.placement import Placement
 from elmlff_core.fits.meta_models import NamedMeta, resolve_meta_models, with_resolved
-from elmlff_core.fits.tasks import FitTask, Placement, fit_everywhere
+from elmlff_core.fits.tasks import FitTask, fit_everywhere
 from elmlff_core.settings.config import Config
 from elmlff_core.settings.run_folder import RunFolder
 from elmlff_core.workflows.ablation.page import write_results
@@ -61,7 +62,7 @@ def ablate(
         Data, settings, plugins or base models cannot be used; the message explains what to do.
     """
     placement, reporter = placement or Placement(), reporter or Reporter()
-    check_executor(placement.executor)
+    check_executor(placement)
     if config.meta_names != ("gat",):
         raise ConfigError(f"an ablation takes the meta-model gat, found {', '.join(config.meta_names)}: use --meta gat")
     inputs = read_inputs(config)

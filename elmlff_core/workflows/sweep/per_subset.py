@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter
+from elmlff_core.execution.placement import Placement
 from elmlff_core.fits.meta_models import NamedMeta
-from elmlff_core.fits.tasks import FitTask, Placement, fit_everywhere
+from elmlff_core.fits.tasks import FitTask, fit_everywhere
 from elmlff_core.settings.run_folder import RunFolder
 from elmlff_core.workflows.sweep.subset_errors import SubsetErrors
 from elmlff_core.workflows.sweep.subsets import Subset, subset_name

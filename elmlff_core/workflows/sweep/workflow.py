@@ -14,9 +14,9 @@ from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.errors import ConfigError, did_you_mean
-from elmlff_core.fits.executors import check_executor
+from elmlff_core.execution.executors import check_executor
+from elmlff_core.execution.placement import Placement
 from elmlff_core.fits.meta_models import NamedMeta, resolve_meta_models, with_resolved
-from elmlff_core.fits.tasks import Placement
 from elmlff_core.settings.config import Config
 from elmlff_core.workflows.inputs import Inputs, open_run, read_inputs
 from elmlff_core.workflows.prepare import preparation_notes, prepare
@@ -59,7 +59,7 @@ class SweepRequest:
             raise ConfigError(f"no method is called '{unknown[0]}'{did_you_mean(unknown[0], METHODS)}")
         if self.subsets is not None and self.sample is not None:
             raise ConfigError("give --subsets or --sample, not both")
-        check_executor(self.placement.executor)
+        check_executor(self.placement)
 
     def fitted_subsets(self, models: Sequence[str], seed: int) -> list[Subset]:
         """Return the subsets that ``per-subset`` fits."""

@@ -12,7 +12,8 @@ import pytest
 
 from elmlff_core import resources
 from elmlff_core.errors import ConfigError
-from elmlff_core.fits.executors import SerialExecutor, opened
+from elmlff_core.execution.executors import SerialExecutor, opened
+from elmlff_core.execution.placement import Placement
 from elmlff_core.resources import threads_for
 
 
@@ -25,7 +26,7 @@ def test_workers_share_the_cores_unless_the_user_sets_the_threads(monkeypatch: p
 
 
 def test_a_worker_process_has_its_threads_and_ends_with_the_block() -> None:
-    with opened("processes", 1, 3) as executor:
+    with opened(Placement("processes"), 1, 3) as executor:
         assert executor.submit(os.getenv, "OMP_NUM_THREADS").result(60) == "3"
         worker = executor.submit(os.getpid).result(60)
         assert worker != os.getpid()
@@ -34,7 +35,7 @@ def test_a_worker_process_has_its_threads_and_ends_with_the_block() -> None:
 
 
 def test_an_error_leaves_nothing_of_the_workers() -> None:
-    with pytest.raises(ValueError, match="invalid literal"), opened("processes", 1, 1) as executor:
+    with pytest.raises(ValueError, match="invalid literal"), opened(Placement("processes"), 1, 1) as executor:
         executor.submit(int, "x").result(60)
     assert not [thread.name for thread in threading.enumerate() if "ExecutorManager" in type(thread).__name__]
 
@@ -59,18 +60,18 @@ def test_a_function_of_the_current_folder_returns_the_executor(tmp_path: Path, m
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    with opened("my_pools:threads", 1, 1) as executor:
+    with opened(Placement("my_pools:threads"), 1, 1) as executor:
         assert isinstance(executor, ThreadPoolExecutor)
         assert executor.submit(pow, 2, 3).result() == 8
     with pytest.raises(RuntimeError):  # shut down
         executor.submit(pow, 2, 3)
     with (
         pytest.raises(ConfigError, match="returned int, which has no method 'submit'"),
-        opened("my_pools:number", 1, 1),
+        opened(Placement("my_pools:number"), 1, 1),
     ):
         pass
     with (
         pytest.raises(ConfigError, match="no executor is called 'process'; did you mean 'processes'"),
-        opened("process", 1, 1),
+        opened(Placement("process"), 1, 1),
     ):
         pass

@@ -1,4 +1,4 @@
-"""Executors: objects with the interface of `concurrent.futures.Executor` that run fits.
+"""Executors: objects with the interface of `concurrent.futures.Executor` that run long steps.
 
 This module imports neither NumPy nor torch, because a worker process sets its number of threads before loading them.
 """
@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from elmlff_core.errors import ConfigError, did_you_mean
+from elmlff_core.execution.placement import NAMES, PROCESSES, SERIAL, Placement
 from elmlff_core.resources import THREAD_VARIABLES
-
-PROCESSES, SERIAL = "processes", "serial"
-NAMES = (PROCESSES, SERIAL)
 
 
 class SerialExecutor(Executor):
@@ -47,7 +45,7 @@ class WorkerProcesses(ProcessPoolExecutor):
         super().__init__(n_workers, context, initializer=_start_worker, initargs=(n_threads,))
 
     def kill(self) -> None:
-        """End the processes at once; the next run resumes their fits from the last checkpoints."""
+        """End the processes at once; the next run resumes their tasks from the last checkpoints."""
         for process in list((self._processes or {}).values()):
             process.kill()
         self.shutdown(wait=True)  # or their semaphores may outlive this process, and Python warns of them
@@ -63,7 +61,7 @@ def _start_worker(n_threads: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this worker when its parent ends; otherwise a killed sweep would leave workers that lock folders of fits."""
+    """End this worker when its parent ends; otherwise a killed sweep would leave workers that lock folders."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     multiprocessing.connection.wait([parent.sentinel])
@@ -71,12 +69,12 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def opened(name: str, n_workers: int, n_threads: int) -> Iterator[Executor]:
-    """Open an executor: ``processes``, ``serial``, or ``module:function``, a function that returns one.
+def opened(placement: Placement, n_workers: int, n_threads: int) -> Iterator[Executor]:
+    """Open the executor of a placement.
 
     Parameters
     ----------
-    name : name of the executor; modules are also searched for in the current folder
+    placement : names the executor; modules are also searched for in the current folder
     n_workers, n_threads : number of worker processes, and threads of each; only for ``processes``
 
     Raises
@@ -84,7 +82,7 @@ def opened(name: str, n_workers: int, n_threads: int) -> Iterator[Executor]:
     ConfigError
         There is no such executor.
     """
-    executor = _make(name, n_workers, n_threads)
+    executor = _make(placement.executor, n_workers, n_threads)
     try:
         yield executor
     except BaseException:
@@ -96,10 +94,10 @@ def opened(name: str, n_workers: int, n_threads: int) -> Iterator[Executor]:
     executor.shutdown(wait=True)
 
 
-def check_executor(name: str) -> None:
-    """Raise ConfigError if there is no executor `name`, before long calculations begin; it is not started."""
-    if name not in NAMES:
-        _function(name)
+def check_executor(placement: Placement) -> None:
+    """Raise ConfigError if there is no such executor, before long calculations begin; it is not started."""
+    if placement.executor not in NAMES:
+        _function(placement.executor)
 
 
 def _make(name: str, n_workers: int, n_threads: int) -> Executor:
