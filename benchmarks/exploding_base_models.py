@@ -30,7 +30,7 @@ def main() -> None:
     given = stacking_parser(__doc__, test="test structures").parse_args()
     overlay = {"base_models": given.models.split(","), "data": {"train": given.data, "test": given.test}}
     config = read_config(None, overlay, given.set)
-    features = prepare(read_inputs(config), Path("elmlff-models"), ConsoleReporter()).features
+    features = prepare(read_inputs(config), Path("elmlff-models"), Path("tasks"), ConsoleReporter()).features
     train, test = features["train"], features["test"]
     guard = Guard.fit(train)
     plain, guarded = LinearCombination.fit(train), LinearCombination.fit(guard.apply(train))

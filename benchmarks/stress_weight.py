@@ -114,7 +114,7 @@ def main() -> None:
     }
     overlay["models"] = {name: MODELS[name] for name in overlay["base_models"] if name in MODELS}
     inputs = read_inputs(read_config(None, overlay, given.set))
-    features = prepare(inputs, Path("elmlff-models"), ConsoleReporter()).features
+    features = prepare(inputs, Path("elmlff-models"), Path("tasks"), ConsoleReporter()).features
     features["test"] = features["test"].subset(features["test"].of_known_elements(features["train"]))
     features["valid"] = features["valid"].subset(features["valid"].of_known_elements(features["train"]))
     (meta,) = resolve_meta_models(inputs.config.model_copy(update={"seeds": 1}), inputs.splits)

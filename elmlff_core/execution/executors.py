@@ -20,7 +20,7 @@ from typing import Any
 
 from elmlff_core.errors import ConfigError, did_you_mean
 from elmlff_core.execution.placement import NAMES, PROCESSES, SERIAL, Placement
-from elmlff_core.resources import THREAD_VARIABLES
+from elmlff_core.resources import THREAD_VARIABLES, keep_freed_memory
 
 
 class SerialExecutor(Executor):
@@ -57,6 +57,7 @@ def _start_worker(n_threads: int) -> None:
     # Ctrl-C and the SIGTERM of a queue reach all processes; the parent ends the workers.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    keep_freed_memory()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -17,7 +17,10 @@ from typing import Protocol
 
 from elmlff_core.contracts.progress import Progress, Reporter, TaskState
 from elmlff_core.errors import ElmlffError
+from elmlff_core.execution.executors import opened
+from elmlff_core.execution.placement import Placement
 from elmlff_core.execution.task_files import TaskFiles, TaskReporter
+from elmlff_core.resources import threads_for
 
 POLL = 0.5  # s between two looks at the status of running tasks
 
@@ -66,13 +69,13 @@ class _InFolder:
         return None
 
 
-def run_tasks(tasks: Sequence[Task], executor: Executor, logs: Path, title: str, reporter: Reporter) -> None:
+def run_tasks(tasks: Sequence[Task], placement: Placement, logs: Path, title: str, reporter: Reporter) -> None:
     """Run all tasks; one that fails does not end the others.
 
     Parameters
     ----------
     tasks : tasks with different names
-    executor : runs them in its workers, which see the folders of this process under the same paths
+    placement : where they run; workers see the folders of this process under the same paths
     logs : folder for their logs
     title : what they are together
     reporter : shows how far they are
@@ -82,7 +85,9 @@ def run_tasks(tasks: Sequence[Task], executor: Executor, logs: Path, title: str,
     ElmlffError
         Tasks failed, or a worker was ended; the message has their names.
     """
-    _Run(tasks, executor, logs.absolute(), reporter).all(title)
+    n_workers = placement.processes(len(tasks))
+    with opened(placement, n_workers, threads_for(n_workers)) as executor:
+        _Run(tasks, executor, logs.absolute(), reporter).all(title)
 
 
 class _Run:

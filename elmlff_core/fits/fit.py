@@ -17,7 +17,6 @@ from elmlff_core.contracts.protocols import CountsParameters, FitRequest, MetaMo
 from elmlff_core.files import check_digests, digests_of, read_numbers, read_record, write_record
 from elmlff_core.fits.meta_models import NamedMeta
 from elmlff_core.settings.config import Config
-from elmlff_core.settings.run_folder import RunFolder
 
 FITTED_FILE = "fitted.json"
 LEARNING_CURVE_FILE = "learning_curve.csv"
@@ -131,11 +130,6 @@ def planned(metas: Sequence[NamedMeta], config: Config, n_structures: int, choos
         )
     if (config.geometry_only or config.seeds > 1) and not any(meta.trained for meta in metas):
         yield "no meta-model of this run is trained in epochs: --geometry-only and --seeds have no effect"
-
-
-def fit_all(fits: Sequence[Fit], features: Mapping[str, Features], run: RunFolder, reporter: Reporter) -> list[Fitted]:
-    """Run each fit on the training structures, selecting its state on the validation ones; load finished fits."""
-    return [fit_or_load(fit, features, run.fit / fit.name, reporter) for fit in fits]
 
 
 class FittedRecord(TypedDict):

@@ -48,6 +48,14 @@ class NamedMeta:
         """Make the meta-model, not fitted."""
         return make_meta(self.name, self.options)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Plugins are objects of this process: another one finds its own by the name.
+        return _of_plugin, (self.name, self.options, self.training)
+
+
+def _of_plugin(name: str, options: dict[str, Any], training: TrainingConfig) -> NamedMeta:
+    return NamedMeta(name, registry().meta_model(name), options, training)
+
 
 def make_meta(name: str, options: Mapping[str, Any]) -> MetaModel:
     """Make a meta-model by name, not fitted; ConfigError or PluginError if its name or options are wrong."""

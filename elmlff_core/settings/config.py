@@ -127,6 +127,13 @@ class TrainingConfig(Section):
         return self.model_copy(update={key: value for key, value in filled.items() if getattr(self, key) is None})
 
 
+class ResourcesConfig(Section):
+    """Where long steps run; see `elmlff_core.execution.placement`."""
+
+    executor: str = "processes"
+    workers: int | None = Field(None, ge=1)
+
+
 class Config(Section):
     """All settings of a run.
 
@@ -151,6 +158,7 @@ class Config(Section):
     base_models: tuple[str, ...] = ()
     meta: dict[str, Any] = Field(default_factory=lambda: {"name": DEFAULT_META})
     training: TrainingConfig = TrainingConfig()
+    resources: ResourcesConfig = ResourcesConfig()
 
     @field_validator("models")
     @classmethod
@@ -197,7 +205,7 @@ class Config(Section):
 
     def digest(self) -> str:
         """Return a hex digest of the settings: runs with the same digest are the same run."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        text = json.dumps(self.model_dump(mode="json", exclude={"resources"}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -79,6 +79,11 @@ class RunFolder:
         return self.path / "fit"
 
     @property
+    def tasks(self) -> Path:
+        """Folder with the logs of what workers did."""
+        return self.path / "tasks"
+
+    @property
     def stacks(self) -> Path:
         """Folder with one folder per stack, where several meta-models were asked for; one of them is the run's own."""
         return self.path / "stacks"

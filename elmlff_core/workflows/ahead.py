@@ -7,7 +7,7 @@ done, so its results do not depend on where, and in which order, the tasks ran.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from elmlff_core.base_models.out_of_fold import Fold, Retraining, make_folds
 from elmlff_core.base_models.prediction import dataset_features
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.progress import Reporter
-from elmlff_core.execution.tasks import Task
+from elmlff_core.execution.placement import Placement
+from elmlff_core.execution.tasks import Task, run_tasks
 from elmlff_core.settings.config import Config
 from elmlff_core.workflows.base_models import train_base_models
 from elmlff_core.workflows.inputs import Inputs, read_inputs
@@ -79,9 +80,7 @@ class WithoutFold(_Work):
     def __call__(self, reporter: Reporter) -> None:
         inputs = self.inputs
         fold = make_folds(inputs.splits, self.config)[self.number - 1]
-        retraining = Retraining(
-            inputs.splits, self.config.seed, self.models_folder, FeatureCache(self.cache), reporter
-        )
+        retraining = Retraining(inputs.splits, self.config.seed, self.models_folder, FeatureCache(self.cache), reporter)
         retraining.features(inputs.base_models[0], fold)
 
 
@@ -144,3 +143,12 @@ class Ahead:
     def _common(self, model: NamedModel) -> tuple[Config, Path, Path]:
         config = self.inputs.config.model_copy(update={"base_models": (model.name,)})
         return config, self.models_folder, self.cache.directory
+
+
+def do_ahead(tasks: Sequence[Task], inputs: Inputs, logs: Path, reporter: Reporter) -> None:
+    """Run the tasks if there are workers for them; otherwise the workflow does the same work when it needs it."""
+    placement = Placement.of(inputs.config.resources)
+    if placement.runs_elsewhere(len(tasks)):
+        for model in inputs.base_models:
+            model.close()  # loaded to know its elements; the workers load it for themselves
+        run_tasks(tasks, placement, logs, "base models", reporter)

@@ -16,6 +16,7 @@ from elmlff_core.data.splits import Splits
 from elmlff_core.evaluation.leakage import leakage_notes
 from elmlff_core.evaluation.units import check_units_by_models
 from elmlff_core.settings.config import Config
+from elmlff_core.workflows.ahead import Ahead, do_ahead
 from elmlff_core.workflows.base_models import announce, base_features, train_base_models
 from elmlff_core.workflows.inputs import Inputs
 
@@ -54,13 +55,16 @@ class Prepared:
         return {split: len(values) for split, values in self.features.items()}
 
 
-def prepare(inputs: Inputs, models_folder: Path, reporter: Reporter, plans: Iterable[str] = ()) -> Prepared:
+def prepare(inputs: Inputs, models_folder: Path, logs: Path, reporter: Reporter, plans: Iterable[str] = ()) -> Prepared:
     """Train base models without a checkpoint, and predict all structures with each base model.
+
+    Several trainings and predictions run at the same time, as the settings of resources say.
 
     Parameters
     ----------
     inputs : result of `read_inputs`
     models_folder : folder for trained base models, where later runs find them
+    logs : folder for the logs of what workers do
     reporter : receives messages and progress
     plans : lines on what the workflow will do, reported before the long work starts
 
@@ -77,9 +81,12 @@ def prepare(inputs: Inputs, models_folder: Path, reporter: Reporter, plans: Iter
     for line in plans:
         reporter.say(line)
     check_elements(inputs.base_models, splits, cache)
+    ahead = Ahead(inputs, models_folder, cache, folds)
     given = [model for model in inputs.base_models if not model.needs_training]
     if given and config.data.check_units:  # before trainings, which may take hours; these predictions are used again
+        do_ahead(ahead.tasks(given_only=True), inputs, logs, reporter)
         check_units_by_models(base_features(given, splits, cache, reporter)["train"])
+    do_ahead(ahead.tasks(), inputs, logs, reporter)
     base_models = train_base_models(inputs, models_folder, reporter)
     trained = tuple(model.name for model in inputs.base_models if model.needs_training)
     features = base_features(base_models, splits, cache, reporter)

@@ -6,7 +6,7 @@ All variants are fitted with the same structures, features and seeds.  An interr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER
@@ -14,6 +14,7 @@ from elmlff_core.contracts.progress import Reporter
 from elmlff_core.errors import ConfigError
 from elmlff_core.execution.executors import check_executor
 from elmlff_core.execution.placement import Placement
+from elmlff_core.fits.fit import Fit
 from elmlff_core.fits.meta_models import NamedMeta, resolve_meta_models, with_resolved
 from elmlff_core.fits.tasks import FitTask, fit_everywhere
 from elmlff_core.settings.config import Config
@@ -69,7 +70,7 @@ def ablate(
     (meta,) = resolve_meta_models(inputs.config, inputs.splits)
     config = with_resolved(inputs.config, [meta])
     run = open_run(inputs, "ablate", config, output, any_seeds=True)
-    prepared = prepare(inputs, models_folder, reporter)
+    prepared = prepare(inputs, models_folder, run.tasks, reporter)
     for note in prepared.notes:
         reporter.warn(note)
     variants = gat_variants(meta.options)
@@ -79,7 +80,7 @@ def ablate(
         f"gat in {len(variants)} variants with {config.seeds} seeds, {meta.training.epochs or 0} epochs each: "
         f"{n_finished} of {len(tasks)} fits finished before"
     )
-    results = iter(fit_everywhere(tasks, prepared.features, placement, "fitting variants of gat", reporter))
+    results = iter(fit_everywhere(tasks, prepared.features, placement, "variants of gat", run, reporter))
     errors = [VariantErrors.of(variant, [next(results) for _ in range(config.seeds)]) for variant in variants]
     found = Ablation(config.base_models, errors, preparation_notes(prepared))
     write_results(found, prepared.counts, run)
@@ -91,14 +92,11 @@ def variant_tasks(variants: Sequence[Variant], meta: NamedMeta, config: Config, 
     fits, features = (run.path / "fit").absolute(), (run.path / "features").absolute()
     return [
         FitTask(
-            name=f"{variant.title}, seed {seed}",
+            fit=Fit(replace(meta, options=variant.options), seed),
             base_models=config.base_models,
-            meta=meta.name,
-            options=variant.options,
-            training=meta.training,
-            seed=seed,
             folder=fits / f"{variant.name}-seed{seed}",
             features=features,
+            name=f"{variant.title}, seed {seed}",
         )
         for variant in variants
         for seed in range(config.seed, config.seed + config.seeds)

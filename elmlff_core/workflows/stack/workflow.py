@@ -14,9 +14,11 @@ from elmlff_core.contracts.progress import Reporter
 from elmlff_core.data.content import SeenStructures
 from elmlff_core.evaluation.evaluation import Evaluation, evaluate
 from elmlff_core.evaluation.model_errors import ModelErrors
+from elmlff_core.execution.placement import Placement
 from elmlff_core.fits.choice import N_FOLDS, choose
-from elmlff_core.fits.fit import Fitted, fit_all, fits_of, planned
+from elmlff_core.fits.fit import Fitted, fits_of, planned
 from elmlff_core.fits.meta_models import USUAL, NamedMeta, candidates, resolve_meta_models, with_resolved
+from elmlff_core.fits.tasks import fit_all
 from elmlff_core.meta.training.device import check_device
 from elmlff_core.settings.config import Config
 from elmlff_core.settings.run_folder import RunFolder
@@ -88,11 +90,11 @@ def build_stack(
             reporter.warn(note)
         return StackRun(run.path, finished["errors"], finished["summary"], finished["notes"])
     plans = planned(choices or metas, config, len(inputs.splits.train_index), bool(choices))
-    prepared = prepare(inputs, models_folder, reporter, plans)
+    prepared = prepare(inputs, models_folder, run.tasks, reporter, plans)
     if choices:
         metas, note = chosen_by_cross_validation(choices, prepared, run, reporter)
         prepared = replace(prepared, notes=[*prepared.notes, note])
-    fitted = fit_all(fits_of(metas, config), prepared.features, run, reporter)
+    fitted = fit_all(fits_of(metas, config), prepared.features, Placement.of(config.resources), run, reporter)
     evaluation = evaluate(fitted, prepared.features, run.fit)
     chosen = save_stacks(prepared.base_models, fitted, evaluation, run, bundle, bool(prepared.in_sample))
     curves = learning_curves(evaluation, run, learning_curve, reporter)

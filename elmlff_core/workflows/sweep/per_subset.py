@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.execution.placement import Placement
+from elmlff_core.fits.fit import Fit
 from elmlff_core.fits.meta_models import NamedMeta
 from elmlff_core.fits.tasks import FitTask, fit_everywhere
 from elmlff_core.settings.run_folder import RunFolder
@@ -28,7 +29,7 @@ def per_subset_errors(
     n_finished = sum(task.result is not None for task in tasks)
     epochs = f", {meta.training.epochs or 0} epochs each" if meta.trained else ""
     reporter.say(f"per-subset: {meta.name} for {len(tasks)} subsets{epochs}, {n_finished} finished before")
-    results = fit_everywhere(tasks, features, placement, f"fitting {meta.name} for each subset", reporter)
+    results = fit_everywhere(tasks, features, placement, "subsets", run, reporter)
     return [
         SubsetErrors(subset, "per-subset", result.errors, result.seconds)
         for subset, result in zip(subsets, results, strict=True)
@@ -40,14 +41,11 @@ def subset_tasks(subsets: Sequence[Subset], meta: NamedMeta, seed: int, run: Run
     folder, features = (run.path / "per-subset").absolute(), (run.path / "features").absolute()
     return [
         FitTask(
-            name=f"{meta.name} with {subset_name(subset)}",
+            fit=Fit(meta, seed),
             base_models=subset,
-            meta=meta.name,
-            options=meta.options,
-            training=meta.training,
-            seed=seed,
             folder=folder / subset_name(subset),
             features=features,
+            name=f"{meta.name} with {subset_name(subset)}",
         )
         for subset in subsets
     ]

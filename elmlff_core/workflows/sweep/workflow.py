@@ -119,7 +119,7 @@ def sweep(
     meta = sweep_meta_model(inputs, request)
     config = with_resolved(inputs.config, [meta])
     run = open_run(inputs, "sweep", config, output, any_seeds=True, named_by_meta=False)
-    prepared = prepare(inputs, models_folder, reporter)
+    prepared = prepare(inputs, models_folder, run.tasks, reporter)
     for note in prepared.notes:
         reporter.warn(note)
     features = prepared.features
