@@ -29,7 +29,7 @@ from elmlff_core.files import read_record, write_record
 from elmlff_core.fits.fit import Fit, fit_or_load
 from elmlff_core.fits.meta_models import NamedMeta
 from elmlff_core.plugins.registry import registry
-from elmlff_core.resources import keep_freed_memory, n_cores, threads_for
+from elmlff_core.resources import keep_freed_memory
 from elmlff_core.settings.config import TrainingConfig
 
 RESULT_FILE = "result.json"
@@ -108,8 +108,8 @@ def fit_everywhere(
     """
     left = [task for task in tasks if task.result is None]
     if left:
-        n_workers = min(placement.workers or n_cores(), len(tasks))
-        n_threads = threads_for(n_workers)
+        n_workers = placement.n_workers(len(tasks))  # and not of those left: threads change the last digits
+        n_threads = placement.n_threads(n_workers)
         write_features(features, left[0].features)
         if placement.executor == PROCESSES:
             left = [replace(task, n_threads=n_threads) for task in left]
