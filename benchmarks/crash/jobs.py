@@ -140,7 +140,7 @@ JOBS = {
         Job(
             "sweep",
             ("sweep", "--method", "least-squares,masked,per-subset", "--meta", "gat", "--subsets", "nep",
-             "--workers", "1", "--output", "swept"),
+             "--workers", "2", "--output", "swept"),
             needs="stack",
         ),
         Job("predict", ("predict", "stacked", "--data", "structures.extxyz", "-o", "out.extxyz"), needs="stack"),

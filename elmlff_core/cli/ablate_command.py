@@ -14,7 +14,6 @@ from elmlff_core.cli.options import (
     folder_options,
     models_folder_from,
     options,
-    placement_from,
     placement_options,
     settings_options,
 )
@@ -24,7 +23,7 @@ seeds_option = click.option("--seeds", type=click.IntRange(min=1), help="Number 
 
 @click.command("ablate")
 @options(base_model_options, [seeds_option], placement_options, data_options, settings_options, folder_options)
-def command(executor: str, workers: int | None, output: Path | None, models_dir: Path | None, **values: Any) -> None:
+def command(output: Path | None, models_dir: Path | None, **values: Any) -> None:
     """Fit the whole gat network, then without residuals and without its last one to five layers.
 
     Run the same command again to resume an interrupted ablation.
@@ -35,7 +34,7 @@ def command(executor: str, workers: int | None, output: Path | None, models_dir:
     from elmlff_core.workflows.ablation.workflow import ablate
 
     reporter = ConsoleReporter()
-    run = ablate(config, placement_from(executor, workers), output, models_folder_from(models_dir), reporter)
+    run = ablate(config, output, models_folder_from(models_dir), reporter)
     print_table(standard_console(), ablation_table(run.ablation))
     reporter.say(run.ablation.summary)
     reporter.say(f"ablation: {run.folder} (ablation.html, ablation.csv, ablation.json)")

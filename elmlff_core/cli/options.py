@@ -12,7 +12,6 @@ from elmlff_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from elmlff_core.contracts.progress import Reporter
-    from elmlff_core.execution.placement import Placement
     from elmlff_core.settings.config import Config
     from elmlff_core.simulation.guard import Guard
 
@@ -53,10 +52,14 @@ base_model_options = [
 ]
 placement_options = [
     click.option(
-        "--executor", default="processes", show_default=True,
-        help="Where fits run: processes, serial, or module:function that returns a concurrent.futures.Executor.",
+        "--executor",
+        help="Where long steps run: processes, serial, dask, dask-slurm, dask-pbs, dask-lsf, parsl, or a function of "
+        "yours as module:function.  [default: processes]",
     ),
-    click.option("--workers", type=click.IntRange(min=1), help="Number of processes.  [default: number of cores]"),
+    click.option(
+        "--workers", type=click.IntRange(min=1),
+        help="Number of worker processes; 1 runs one step after the other.  [default: number of cores]",
+    ),
 ]  # fmt: skip
 loading_options = [
     click.option("--trust", is_flag=True, help="Allow base models of the stack to run code from its author."),
@@ -104,13 +107,14 @@ def config_from(values: dict[str, Any]) -> Config:
         },
         "base_models": names_in(values.get("models")),
         "meta": {"name": values["meta"]} if values.get("meta") else None,
+        "resources": resources_from(values.get("executor"), values.get("workers")),
         **{key: values.get(key) for key in ("budget", "seed", "geometry_only", "seeds", "folds")},
     }
     path = Path(values["config_file"]) if values["config_file"] else None
     config = read_config(path, overlay, values["assignments"])
     if values.get("create_environments"):
         create_environments(config)
-    refuse_code_of_others(config, path, values["trust"])
+    refuse_code_of_others(config, path, values["trust"], values.get("executor"))
     return config
 
 
@@ -126,19 +130,22 @@ def create_environments(config: Config) -> None:
     make_missing([model_settings(config, name).python for name in names if name in known], ConsoleReporter())
 
 
-def refuse_code_of_others(config: Config, path: Path | None, trust: bool) -> None:
+def refuse_code_of_others(config: Config, path: Path | None, trust: bool, executor: str | None) -> None:
     """Refuse settings of a folder that is not the current one where they would run code that is not allowed.
 
-    ElmlffError names the model, what it would run, and how to allow it.
+    `executor` is the one that the user has named on the command line, which is allowed.  ElmlffError names the model or
+    the key, what it would run, and how to allow it.
     """
     if path is None or trust:
         return
     from elmlff_core.base_models.named import resolve_model, with_base_models
     from elmlff_core.base_models.trust import refuse_untrusted
+    from elmlff_core.execution.trust import refuse_executor
 
     folder = path.resolve().parent
     if folder == Path.cwd().resolve():
         return
+    refuse_executor(config.resources, folder, "say --trust", executor)
     models = [resolve_model(config, name) for name in with_base_models(config).base_models]
     given = [model for model in models if not model.needs_training]
     refuse_untrusted(given, folder, "say --trust")
@@ -158,11 +165,9 @@ def guard_from(stop_above: float | None, warn_above: float | None) -> Guard:
     return Guard(warn_above, "warn") if stop_above is None else Guard(stop_above)
 
 
-def placement_from(executor: str, workers: int | None) -> Placement:
-    """Return where fits run, from the options of a command."""
-    from elmlff_core.execution.placement import Placement
-
-    return Placement(executor, workers)
+def resources_from(executor: str | None, workers: int | None) -> dict[str, Any]:
+    """Return settings on where long steps run, from `placement_options`; those that were not given are None."""
+    return {"executor": executor, "workers": workers}
 
 
 def models_folder_from(models_dir: Path | None) -> Path:

@@ -12,9 +12,9 @@ from elmlff_core.cli.options import (
     models_folder_from,
     names_in,
     options,
-    placement_from,
     placement_options,
     refuse_code_of_others,
+    resources_from,
     settings_options,
 )
 
@@ -51,7 +51,7 @@ def command(
     sample: int | None,
     ablation: bool,
     published: Path | None,
-    executor: str,
+    executor: str | None,
     workers: int | None,
     config_file: str | None,
     assignments: tuple[str, ...],
@@ -76,12 +76,12 @@ def command(
     reporter = ConsoleReporter()
     found = find_study(study)
     path = Path(config_file) if config_file else None
-    overlay = {**values, "base_models": names_in(models)}
+    overlay = {**values, "base_models": names_in(models), "resources": resources_from(executor, workers)}
     config = study_config(found, study_data(found, origin, reporter), path, overlay, assignments)
-    refuse_code_of_others(config, path, trust)
+    refuse_code_of_others(config, path, trust, executor)
     if subsets is None and sample is None:
         sample = found.sample(config.budget, 2 ** len(config.base_models) - 1)
-    swept = SweepRequest(names_in(method) or [], subsets, sample, placement_from(executor, workers))
+    swept = SweepRequest(names_in(method) or [], subsets, sample)
     request = ReproductionRequest(swept, ablation, published, origin)
     run = reproduce(found, config, request, output, models_folder_from(models_dir), reporter)
     print_sweep(standard_console(), run.results.sweep)

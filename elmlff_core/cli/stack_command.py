@@ -14,6 +14,7 @@ from elmlff_core.cli.options import (
     folder_options,
     models_folder_from,
     options,
+    placement_options,
     say_which_data,
     settings_options,
 )
@@ -29,7 +30,7 @@ stack_options = [
 
 
 @click.command("stack")
-@options(base_model_options, stack_options, data_options, settings_options, folder_options)
+@options(base_model_options, stack_options, placement_options, data_options, settings_options, folder_options)
 @click.option("--bundle", is_flag=True, help="Copy checkpoints of base models into the run folder.")
 @click.option(
     "--learning-curve",

@@ -15,7 +15,6 @@ from elmlff_core.cli.options import (
     models_folder_from,
     names_in,
     options,
-    placement_from,
     placement_options,
     say_which_data,
     settings_options,
@@ -39,8 +38,6 @@ def command(
     method: str,
     subsets: str | None,
     sample: int | None,
-    executor: str,
-    workers: int | None,
     output: Path | None,
     models_dir: Path | None,
     **values: Any,
@@ -56,7 +53,7 @@ def command(
 
     reporter = ConsoleReporter()
     say_which_data(config, values, reporter)
-    request = SweepRequest(names_in(method) or [], subsets, sample, placement_from(executor, workers))
+    request = SweepRequest(names_in(method) or [], subsets, sample)
     run = sweep(config, request, output, models_folder_from(models_dir), reporter)
     print_sweep(standard_console(), run.sweep)
     for summary in run.summaries:

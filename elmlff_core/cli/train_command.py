@@ -13,13 +13,14 @@ from elmlff_core.cli.options import (
     models_folder_from,
     models_folder_option,
     options,
+    placement_options,
     settings_options,
 )
 
 
 @click.command("train")
 @click.argument("name")
-@options(data_options, settings_options, [models_folder_option])
+@options(placement_options, data_options, settings_options, [models_folder_option])
 def command(name: str, models_dir: Path | None, **values: Any) -> None:
     """Train the base model NAME; `elmlff stack` with the same data uses it."""
     config = config_from(values)

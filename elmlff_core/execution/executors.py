@@ -15,10 +15,17 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from elmlff_core.errors import ConfigError, did_you_mean
+from elmlff_core.execution.clusters import (
+    NEEDED,
+    add_programs_to_path,
+    check_cluster,
+    cluster,
+    is_parsl_config,
+    parsl_executor,
+)
 from elmlff_core.execution.placement import NAMES, PROCESSES, SERIAL, Placement
 from elmlff_core.resources import THREAD_VARIABLES, keep_freed_memory
 
@@ -71,58 +78,60 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def opened(placement: Placement, n_workers: int, n_threads: int) -> Iterator[Executor]:
-    """Open the executor of a placement.
+    """Open the executor of a placement, and end its workers at the end of the block; at an error without waiting.
 
     Parameters
     ----------
-    placement : names the executor; modules are also searched for in the current folder
-    n_workers, n_threads : number of worker processes, and threads of each; only for ``processes``
+    placement : names the executor; modules of the user are also searched for in the current folder
+    n_workers, n_threads : number of worker processes, and threads of each; a function of the user decides by itself
 
     Raises
     ------
     ConfigError
-        There is no such executor.
+        There is no such executor, or it cannot be opened here; the message says what to do.
     """
-    executor = _make(placement.executor, n_workers, n_threads)
+    if placement.executor in NEEDED:
+        with cluster(placement, n_workers, n_threads) as executor:
+            yield executor
+        return
+    made = _make(placement.executor, n_workers, n_threads)
+    if is_parsl_config(made):
+        with parsl_executor(made) as executor:
+            yield executor
+        return
     try:
-        yield executor
+        yield made
     except BaseException:
-        if isinstance(executor, WorkerProcesses):
-            executor.kill()
+        if isinstance(made, WorkerProcesses):
+            made.kill()
         else:
-            executor.shutdown(wait=False)
+            made.shutdown(wait=False)
         raise
-    executor.shutdown(wait=True)
+    made.shutdown(wait=True)
 
 
 def check_executor(placement: Placement) -> None:
-    """Raise ConfigError if there is no such executor, before long calculations begin; it is not started."""
-    if placement.executor not in NAMES:
+    """Raise ConfigError if the executor cannot be opened, before long calculations begin; nothing is started."""
+    if placement.executor in NEEDED:
+        check_cluster(placement)
+    elif placement.executor not in (PROCESSES, SERIAL):
         _function(placement.executor)
 
 
-def _make(name: str, n_workers: int, n_threads: int) -> Executor:
+def _make(name: str, n_workers: int, n_threads: int) -> Any:
+    """Return the executor called `name`, or the `parsl.Config` that the function of the user returned."""
     if name == SERIAL:
         return SerialExecutor()
     if name == PROCESSES:
         return WorkerProcesses(n_workers, n_threads)
-    _add_programs_to_path()
-    executor = _function(name)()
-    if not callable(getattr(executor, "submit", None)):
+    add_programs_to_path()
+    made = _function(name)()
+    if not is_parsl_config(made) and not callable(getattr(made, "submit", None)):
         raise ConfigError(
-            f"executor '{name}' returned {type(executor).__name__}, which has no method 'submit': "
-            "return a concurrent.futures.Executor"
+            f"executor '{name}' returned {type(made).__name__}, which has no method 'submit': "
+            "return a concurrent.futures.Executor or a parsl.Config"
         )
-    found: Executor = executor
-    return found
-
-
-def _add_programs_to_path() -> None:
-    """Add the programs of this environment to PATH: cluster libraries need them even if it is not activated."""
-    programs = str(Path(sys.executable).parent)
-    path = os.environ.get("PATH", os.defpath)
-    if programs not in path.split(os.pathsep):
-        os.environ["PATH"] = os.pathsep.join([programs, path])
+    return made
 
 
 def _function(name: str) -> Callable[[], Any]:

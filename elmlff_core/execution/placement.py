@@ -1,40 +1,54 @@
-"""Placement: where long steps run."""
+"""Placement: where long steps run, as the table ``resources`` of the settings says.
+
+This module imports neither NumPy nor torch, as those beside it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from elmlff_core.resources import n_cores
-from elmlff_core.settings.config import ResourcesConfig
+from elmlff_core.resources import n_cores, threads_for
+from elmlff_core.settings.config import JobConfig, ResourcesConfig
 
-PROCESSES, SERIAL = "processes", "serial"
-NAMES = (PROCESSES, SERIAL)
+PROCESSES, SERIAL, DASK, PARSL = "processes", "serial", "dask", "parsl"
+QUEUES = ("dask-slurm", "dask-pbs", "dask-lsf")
+NAMES = (PROCESSES, SERIAL, DASK, *QUEUES, PARSL)
 
 
 @dataclass(frozen=True)
 class Placement:
-    """The executor of long steps, and its number of workers.
+    """The executor of long steps, and what it needs to start.
 
     Attributes
     ----------
-    executor : ``processes``, ``serial``, or ``module:function``, which returns a `concurrent.futures.Executor`
-    workers : number of worker processes of ``processes``; None for the number of cores
+    executor : one of `NAMES`, or ``module:function``, a function of the user
+    workers : number of worker processes in all; None for as many as there are cores here, or for one job of a queue
+    address : address or scheduler file of a running scheduler, for ``dask``
+    job : a job of a queue
     """
 
     executor: str = PROCESSES
     workers: int | None = None
+    address: str | None = None
+    job: JobConfig = field(default_factory=JobConfig)
 
     @classmethod
     def of(cls, resources: ResourcesConfig) -> Placement:
-        """Return the placement that the settings name."""
-        return cls(resources.executor, resources.workers)
+        """Return the placement that the settings ask for; one worker process on this machine is this process itself."""
+        here = resources.executor == PROCESSES and resources.workers == 1
+        return cls(SERIAL if here else resources.executor, resources.workers, resources.address, resources.job)
 
     def runs_elsewhere(self, n_tasks: int) -> bool:
-        """Return whether `n_tasks` are to be run by workers, and not one after the other in this process."""
+        """Return whether workers are to run `n_tasks` tasks, instead of this process, one after the other."""
         if self.executor == PROCESSES:
-            return self.processes(n_tasks) > 1
+            return self.n_workers(n_tasks) > 1
         return n_tasks > 0 and self.executor != SERIAL
 
-    def processes(self, n_tasks: int) -> int:
-        """Return the number of processes for `n_tasks`."""
-        return min(self.workers or n_cores(), n_tasks)
+    def n_workers(self, n_tasks: int) -> int:
+        """Return the number of worker processes for `n_tasks` tasks: not more than there are tasks."""
+        wanted = self.workers or (self.job.workers if self.executor in QUEUES else n_cores())
+        return max(1, min(wanted, n_tasks))
+
+    def n_threads(self, n_workers: int) -> int:
+        """Return the number of threads of each of `n_workers` worker processes: its share of the cores."""
+        return self.job.cores // self.job.workers if self.executor in QUEUES else threads_for(n_workers)

@@ -20,7 +20,6 @@ from elmlff_core.errors import ElmlffError
 from elmlff_core.execution.executors import opened
 from elmlff_core.execution.placement import Placement
 from elmlff_core.execution.task_files import TaskFiles, TaskReporter
-from elmlff_core.resources import threads_for
 
 POLL = 0.5  # s between two looks at the status of running tasks
 
@@ -69,7 +68,9 @@ class _InFolder:
         return None
 
 
-def run_tasks(tasks: Sequence[Task], placement: Placement, logs: Path, title: str, reporter: Reporter) -> None:
+def run_tasks(
+    tasks: Sequence[Task], placement: Placement, logs: Path, title: str, reporter: Reporter, n_all: int = 0
+) -> None:
     """Run all tasks; one that fails does not end the others.
 
     Parameters
@@ -79,14 +80,16 @@ def run_tasks(tasks: Sequence[Task], placement: Placement, logs: Path, title: st
     logs : folder for their logs
     title : what they are together
     reporter : shows how far they are
+    n_all : number of these tasks and those that were done before; the cores are shared out among as many, because the
+        number of threads changes the last digits of results
 
     Raises
     ------
     ElmlffError
         Tasks failed, or a worker was ended; the message has their names.
     """
-    n_workers = placement.processes(len(tasks))
-    with opened(placement, n_workers, threads_for(n_workers)) as executor:
+    n_workers = placement.n_workers(max(len(tasks), n_all))
+    with opened(placement, n_workers, placement.n_threads(n_workers)) as executor:
         _Run(tasks, executor, logs.absolute(), reporter).all(title)
 
 

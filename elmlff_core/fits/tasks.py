@@ -132,7 +132,8 @@ def fit_everywhere(
         _write_for_fits(features, left[0].features)
         for split, values in evaluated_splits(features).items():
             save_features(values, left[0].features / f"{split}.safetensors")
-        run_tasks([Task(f"fitting {task.name}", task) for task in left], placement, run.tasks, title, reporter)
+        to_do = [Task(f"fitting {task.name}", task) for task in left]
+        run_tasks(to_do, placement, run.tasks, title, reporter, len(tasks))
     return [task.result or _unfinished(task) for task in tasks]
 
 
@@ -149,7 +150,7 @@ def fit_all(
         _write_for_fits(features, folder)
         work = [Fitting(fit, models, (run.fit / fit.name).absolute(), folder) for fit in left]
         tasks = [Task(f"fitting {one.fit.name}", one) for one in work]
-        run_tasks(tasks, placement, run.tasks, "fits", reporter)
+        run_tasks(tasks, placement, run.tasks, "fits", reporter, len(fits))
     return [fit_or_load(fit, features, run.fit / fit.name, reporter) for fit in fits]
 
 

@@ -21,7 +21,10 @@ from elmlff_core.settings.config import MODEL_NAME, Config
 SCHEMA_FILE = "elmlff.schema.json"
 DIALECT = "http://json-schema.org/draft-07/schema#"  # the newest that the TOML language servers of editors know
 # Definitions of the settings -> their tables in the commented file that `elmlff init` writes.
-TABLES = {"DataConfig": "data", "TrainingConfig": "training", "ModelConfig": "models.mine"}
+TABLES = {
+    "DataConfig": "data", "TrainingConfig": "training", "ModelConfig": "models.mine", "ResourcesConfig": "resources",
+    "JobConfig": "resources.job",
+}  # fmt: skip
 
 
 def settings_schema() -> dict[str, Any]:

@@ -127,11 +127,54 @@ class TrainingConfig(Section):
         return self.model_copy(update={key: value for key, value in filled.items() if getattr(self, key) is None})
 
 
-class ResourcesConfig(Section):
-    """Where long steps run; see `elmlff_core.execution.placement`."""
+class JobConfig(Section):
+    """One job of a queue, for the executors ``dask-slurm``, ``dask-pbs`` and ``dask-lsf``.
 
-    executor: str = "processes"
+    What is None is left to dask-jobqueue, which has a file of settings of its own for a whole cluster.
+
+    Attributes
+    ----------
+    queue : the queue, or partition, to which jobs are submitted
+    account : what pays for the jobs: the account, or project
+    walltime : the longest time of a job, in the form that the queue expects, such as ``04:00:00``
+    cores : cores of a job
+    memory : memory of a job, such as ``8GB``
+    workers : worker processes of a job, which share its cores
+    directives : further options of the queue, each without the prefix of its line, such as ``--gres=gpu:1``
+    lines : lines of the job script before the workers start, such as ``module load cuda``
+    """
+
+    queue: str | None = Field(None, min_length=1)
+    account: str | None = Field(None, min_length=1)
+    walltime: str | None = Field(None, min_length=1)
+    cores: int = Field(1, ge=1)
+    memory: str = Field("4GB", min_length=1)
+    workers: int = Field(1, ge=1)
+    directives: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _every_worker_has_a_core(self) -> Self:
+        if self.workers > self.cores:
+            raise ValueError(f"{self.workers} workers of a job share {self.cores} of its cores: ask for more cores")
+        return self
+
+
+class ResourcesConfig(Section):
+    """Where long steps run; results do not depend on it.
+
+    Attributes
+    ----------
+    executor : a name of `elmlff_core.execution.placement.NAMES`, or ``module:function``, a function of one's own
+    workers : number of worker processes in all; None for one on each core of this machine, or for one job of a queue
+    address : address of a Dask scheduler that is running, or its scheduler file, for the executor ``dask``
+    job : a job of a queue
+    """
+
+    executor: str = Field("processes", min_length=1)
     workers: int | None = Field(None, ge=1)
+    address: str | None = Field(None, min_length=1)
+    job: JobConfig = JobConfig()
 
 
 class Config(Section):
@@ -203,9 +246,13 @@ class Config(Section):
         """Names of the meta-models, in the user's order."""
         return _names(self.meta.get("name", DEFAULT_META))
 
+    def of_results(self) -> dict[str, Any]:
+        """Return, as plain data, the settings on which results depend: all but where they are computed."""
+        return self.model_dump(mode="json", exclude={"resources"})
+
     def digest(self) -> str:
         """Return a hex digest of the settings: runs with the same digest are the same run."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"resources"}), sort_keys=True)
+        text = json.dumps(self.of_results(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from elmlff_core.errors import ConfigError
 from elmlff_core.files import PARTIAL, read_record, refuse_links, write_record, write_text
 
+PLACES = "resources"  # settings of this machine or cluster: a run may go on elsewhere
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.toml"
 METRICS_FILE = "metrics.json"
@@ -70,7 +71,7 @@ class RunFolder:
         refuse_links(path)
         lock = _locked(path)
         write_record(record, {"key": key})
-        write_text(path / CONFIG_FILE, tomli_w.dumps(_without_none(config.model_dump(mode="json"))))
+        write_text(path / CONFIG_FILE, tomli_w.dumps(_without_none(config.model_dump(mode="json", exclude={PLACES}))))
         return cls(path, key, lock)
 
     @property

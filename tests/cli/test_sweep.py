@@ -147,7 +147,7 @@ def rows_without_seconds(curve: Path) -> list[str]:
 def test_ctrl_c_ends_workers_at_once(workplace: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "elmlff_core", *SWEEP, "--set", "training.epochs=100000", "--method", "per-subset",
-         "--workers", "1", "--output", "long"],
+         "--workers", "2", "--output", "long"],
         cwd=workplace, env=environment(workplace), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip

@@ -42,7 +42,6 @@ class AblationRun:
 
 def ablate(
     config: Config,
-    placement: Placement | None = None,
     output: Path | None = None,
     models_folder: Path = DEFAULT_MODELS_FOLDER,
     reporter: Reporter | None = None,
@@ -52,7 +51,6 @@ def ablate(
     Parameters
     ----------
     config : settings as for `build_stack`, with the meta-model `gat`; each variant is fitted ``config.seeds`` times
-    placement : where fits run
     output : folder of the ablation; by default a folder in ``elmlff-runs`` named after the settings
     models_folder : folder for trained base models, where later runs find them
     reporter : receives messages and progress
@@ -62,7 +60,7 @@ def ablate(
     ElmlffError
         Data, settings, plugins or base models cannot be used; the message explains what to do.
     """
-    placement, reporter = placement or Placement(), reporter or Reporter()
+    reporter, placement = reporter or Reporter(), Placement.of(config.resources)
     check_executor(placement)
     if config.meta_names != ("gat",):
         raise ConfigError(f"an ablation takes the meta-model gat, found {', '.join(config.meta_names)}: use --meta gat")

@@ -36,7 +36,7 @@ class ReproductionRequest:
 
     Attributes
     ----------
-    sweep : methods, subsets, and where fits run
+    sweep : methods and subsets
     ablation : whether to make Table 3, which takes a training for each of seven variants and each seed
     published : file of published values; None for the file beside the data in `origin`, if any
     origin : folder with the data, which may contain published values
@@ -78,7 +78,7 @@ def reproduce(
     ----------
     study : the study
     config : settings of the study with changes by the user, see `study_config`
-    request : methods, subsets, where fits run, and published values
+    request : methods, subsets and published values
     output : folder of the reproduction; by default a folder in ``elmlff-runs`` named after study, budget and settings
     models_folder : folder for trained base models, where later runs find them
     reporter : receives messages and progress
@@ -97,7 +97,7 @@ def reproduce(
     swept = sweep(config, request.sweep, folder / "sweep", models_folder, reporter)
     ablated = None
     if request.ablation:
-        ablated = ablate(config, request.sweep.placement, folder / "ablation", models_folder, reporter)
+        ablated = ablate(config, folder / "ablation", models_folder, reporter)
     counts = {split: len(features) for split, features in swept.features.items()}
     origins = origins_of(swept.config, counts["train"])
     errors = errors_of_base_models(swept.features)

@@ -6,7 +6,7 @@ Each fit has its own folder.  An interrupted sweep resumes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from elmlff_core.base_models.costs import measured_costs
@@ -43,13 +43,11 @@ class SweepRequest:
     methods : names of methods, from `METHODS`
     subsets : subsets for ``per-subset``, such as ``dp1+nep,nep``; None for all
     sample : number of random subsets for ``per-subset``, drawn by the seed; None for all
-    placement : where the fits of ``per-subset`` run
     """
 
     methods: Sequence[str] = ("least-squares",)
     subsets: str | None = None
     sample: int | None = None
-    placement: Placement = field(default_factory=Placement)
 
     def check(self) -> None:
         """Raise ConfigError if the request is not valid."""
@@ -59,7 +57,6 @@ class SweepRequest:
             raise ConfigError(f"no method is called '{unknown[0]}'{did_you_mean(unknown[0], METHODS)}")
         if self.subsets is not None and self.sample is not None:
             raise ConfigError("give --subsets or --sample, not both")
-        check_executor(self.placement)
 
     def fitted_subsets(self, models: Sequence[str], seed: int) -> list[Subset]:
         """Return the subsets that ``per-subset`` fits."""
@@ -101,7 +98,7 @@ def sweep(
     Parameters
     ----------
     config : settings as for `build_stack`, with one meta-model
-    request : methods, subsets, and where fits run
+    request : methods and subsets
     output : folder of the sweep; by default a folder in ``elmlff-runs`` named after the settings
     models_folder : folder for trained base models, where later runs find them
     reporter : receives messages and progress
@@ -113,6 +110,8 @@ def sweep(
     """
     request, reporter = request or SweepRequest(), reporter or Reporter()
     request.check()
+    placement = Placement.of(config.resources)
+    check_executor(placement)
     inputs = read_inputs(config)
     models = inputs.config.base_models
     subsets = request.fitted_subsets(models, config.seed)
@@ -129,7 +128,7 @@ def sweep(
         if method == "least-squares":
             errors += least_squares_errors(all_subsets(models), features)
         elif method == "per-subset":
-            errors += per_subset_errors(subsets, meta, features, config.seed, request.placement, run, reporter)
+            errors += per_subset_errors(subsets, meta, features, config.seed, placement, run, reporter)
         else:
             errors += masked_errors(meta, config.seed, features, run.path / "masked", reporter)
     notes = [SELECTION_NOTE, *preparation_notes(prepared)]
