@@ -73,9 +73,9 @@ def share(state: TaskState) -> str:
 
 
 def left(state: TaskState) -> str:
-    """Return the time left as far as it is known."""
+    """Return the time left; empty if it is not known."""
     progress = state.progress
-    if not 0 < progress.done < progress.total:
+    if not 0.02 * progress.total <= progress.done < progress.total:  # before, most of the time was the start
         return ""
     return f"about {duration(state.seconds * (progress.total - progress.done) / progress.done)} left"
 

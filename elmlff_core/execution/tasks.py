@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -55,17 +56,29 @@ class _InFolder:
     task: Task
     folder: Path
     logs: Path
+    submitted_by: int = field(default_factory=os.getpid)
 
     def __call__(self) -> str | None:
         """Return None, or what went wrong: not every exception can be sent from process to process."""
-        reporter = TaskReporter(TaskFiles(self.logs, self.task.name))
+        files = TaskFiles(self.logs, self.task.name)
+        reporter = TaskReporter(files)
         try:
             if Path.cwd() != self.folder:
                 os.chdir(self.folder)
-            self.task.work(reporter)
+            with self._output(files):
+                self.task.work(reporter)
         except Exception as error:
             return reporter.failed(error)
         return None
+
+    @contextmanager
+    def _output(self, files: TaskFiles) -> Iterator[None]:
+        """Send what backends print to the log, unless the task runs in the process that shows how far all are."""
+        if os.getpid() == self.submitted_by:
+            yield
+            return
+        with files.log.open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+            yield
 
 
 def run_tasks(
@@ -169,6 +182,4 @@ class _Run:
         never = [name for name, text in self.failures.items() if not text]
         if never:
             said.append(f"{', '.join(never)} could not begin without {'it' if len(said) == 1 else 'them'}")
-        n_done = len(self.tasks) - len(self.failures)
-        kept = f"the other {n_done} are done, and the same command goes on from there" if n_done else "run it again"
-        return f"{'; '.join(said)}; logs are in {self.logs} ({kept})"
+        return f"{'; '.join(said)}; the logs are in {self.logs}, and the same command goes on with what is left"

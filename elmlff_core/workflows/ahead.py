@@ -14,14 +14,15 @@ from pathlib import Path
 from elmlff_core.base_models.cache import FeatureCache
 from elmlff_core.base_models.named import NamedModel, trained_checkpoint, training_directory
 from elmlff_core.base_models.out_of_fold import Fold, Retraining, make_folds
-from elmlff_core.base_models.prediction import dataset_features
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.progress import Reporter
-from elmlff_core.execution.placement import Placement
+from elmlff_core.execution.placement import PROCESSES, Placement
 from elmlff_core.execution.tasks import Task, run_tasks
 from elmlff_core.settings.config import Config
-from elmlff_core.workflows.base_models import train_base_models
+from elmlff_core.workflows.base_models import base_features, train_base_models
 from elmlff_core.workflows.inputs import Inputs, read_inputs
+
+ATOMS_WORTH_A_PROCESS = 50_000  # a fast base model takes several seconds for as many
 
 
 @dataclass(frozen=True)
@@ -49,26 +50,13 @@ def _inputs(config: str) -> Inputs:
     return read_inputs(Config.model_validate_json(config))
 
 
-class Training(_Work):
-    """Trains the base model on the training structures."""
+class Whole(_Work):
+    """Trains the base model, if it needs that, and predicts all structures."""
 
     def __call__(self, reporter: Reporter) -> None:
-        train_base_models(self.inputs, self.models_folder, reporter)
-
-
-@dataclass(frozen=True)
-class Predicting(_Work):
-    """Predicts the structures of the data, or the given test structures, with the trained base model."""
-
-    test: bool
-
-    def __call__(self, reporter: Reporter) -> None:
-        models = train_base_models(self.inputs, self.models_folder, reporter)
-        dataset = self.inputs.splits.test_source if self.test else self.inputs.splits.source
-        assert dataset is not None
-        dataset_features(models, dataset, FeatureCache(self.cache), reporter)
-        for model in models:
-            model.close()
+        inputs = self.inputs
+        models = train_base_models(inputs, self.models_folder, reporter)
+        base_features(models, inputs.splits, FeatureCache(self.cache), reporter)
 
 
 @dataclass(frozen=True)
@@ -101,51 +89,70 @@ class Ahead:
     cache: FeatureCache
     folds: list[Fold]
 
-    def tasks(self, given_only: bool = False) -> list[Task]:
-        """Return the tasks that are not done, those with base models that have a checkpoint first."""
+    def predictions(self) -> list[Task]:
+        """Return the predictions with base models that have a checkpoint, as far as they are not in the cache."""
         given = [model for model in self.inputs.base_models if not model.needs_training]
-        to_train = [] if given_only else [model for model in self.inputs.base_models if model.needs_training]
-        tasks = [task for model in given for task in self._predictions(model, ())]
-        for model in to_train:
-            tasks += self._with_training(model)
-        return tasks
+        return [
+            Task(f"predicting with {model.name}", Whole(*self._common(model)))
+            for model in given
+            if not self._has_predicted(model)
+        ]
 
-    def _with_training(self, model: NamedModel) -> Iterator[Task]:
+    def trainings(self) -> list[Task]:
+        """Return the trainings that are not finished: on all training structures, and without each of the folds."""
+        return [
+            task
+            for model in self.inputs.base_models
+            if model.needs_training
+            for task in (*self._training(model), *self._without_folds(model))
+        ]
+
+    def _training(self, model: NamedModel) -> Iterator[Task]:
         splits, seed = self.inputs.splits, self.inputs.config.seed
         folder = training_directory(model, splits.train, splits.valid, seed, self.models_folder)
         checkpoint = trained_checkpoint(folder)
-        name = f"training {model.name}"
-        if checkpoint is None:
-            yield Task(name, Training(*self._common(model)))
-        else:
-            model = replace(model, checkpoint=checkpoint)
-        yield from self._predictions(model, (name,) if checkpoint is None else ())
-        for fold in self.folds:
-            if not self._is_done(model, fold):
-                yield Task(f"{name} without {fold}", WithoutFold(*self._common(model), fold.number))
+        if checkpoint is None or not self._has_predicted(replace(model, checkpoint=checkpoint)):
+            yield Task(f"training {model.name}", Whole(*self._common(model)))
 
-    def _predictions(self, model: NamedModel, after: tuple[str, ...]) -> Iterator[Task]:
-        for test, dataset in enumerate((self.inputs.splits.source, self.inputs.splits.test_source)):
-            if dataset is not None and (model.needs_training or not self._is_known(model, dataset)):
-                what = "test structures" if test else "structures"
-                yield Task(f"predicting {what} with {model.name}", Predicting(*self._common(model), bool(test)), after)
-
-    def _is_known(self, model: NamedModel, dataset: Dataset) -> bool:
-        return self.cache.read(model.fingerprint, dataset.fingerprint, len(dataset)) is not None
-
-    def _is_done(self, model: NamedModel, fold: Fold) -> bool:
+    def _without_folds(self, model: NamedModel) -> Iterator[Task]:
         splits, seed = self.inputs.splits, self.inputs.config.seed
         retraining = Retraining(splits, seed, self.models_folder, self.cache, Reporter())
-        model = replace(model, checkpoint=None)
-        checkpoint = trained_checkpoint(retraining.directory(model, fold))
-        return checkpoint is not None and self._is_known(replace(model, checkpoint=checkpoint), fold.held_out)
+        for fold in self.folds:
+            checkpoint = trained_checkpoint(retraining.directory(model, fold))
+            if checkpoint is None or not self._knows(replace(model, checkpoint=checkpoint), fold.held_out):
+                work = WithoutFold(*self._common(model), fold.number)
+                yield Task(f"training {model.name} without {fold}", work)
+
+    def _has_predicted(self, model: NamedModel) -> bool:
+        datasets = filter(None, (self.inputs.splits.source, self.inputs.splits.test_source))
+        return all(self._knows(model, dataset) for dataset in datasets)
+
+    def _knows(self, model: NamedModel, dataset: Dataset) -> bool:
+        return self.cache.read(model.fingerprint, dataset.fingerprint, len(dataset)) is not None
 
     def _common(self, model: NamedModel) -> tuple[Config, Path, Path]:
         config = self.inputs.config.model_copy(update={"base_models": (model.name,)})
         return config, self.models_folder, self.cache.directory
 
 
-def do_ahead(tasks: Sequence[Task], inputs: Inputs, logs: Path, reporter: Reporter) -> None:
+def predict_ahead(ahead: Ahead, logs: Path, reporter: Reporter) -> None:
+    """Predict with the base models that have a checkpoint, if that is worth workers.
+
+    Base models in processes of their own predict at the same time without them.  The others are so fast that a process
+    of this machine, which takes seconds to start, has to have much to do.
+    """
+    splits, placement = ahead.inputs.splits, Placement.of(ahead.inputs.config.resources)
+    n_atoms = sum(len(atoms) for data in filter(None, (splits.source, splits.test_source)) for atoms in data.structures)
+    if placement.executor != PROCESSES or n_atoms > ATOMS_WORTH_A_PROCESS:
+        _do(ahead.predictions(), ahead.inputs, logs, reporter)
+
+
+def train_ahead(ahead: Ahead, logs: Path, reporter: Reporter) -> None:
+    """Train the base models that need it, on all training structures and without folds, and predict with them."""
+    _do(ahead.trainings(), ahead.inputs, logs, reporter)
+
+
+def _do(tasks: Sequence[Task], inputs: Inputs, logs: Path, reporter: Reporter) -> None:
     """Run the tasks if there are workers for them; otherwise the workflow does the same work when it needs it."""
     placement = Placement.of(inputs.config.resources)
     if placement.runs_elsewhere(len(tasks)):

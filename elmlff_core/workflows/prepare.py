@@ -16,7 +16,7 @@ from elmlff_core.data.splits import Splits
 from elmlff_core.evaluation.leakage import leakage_notes
 from elmlff_core.evaluation.units import check_units_by_models
 from elmlff_core.settings.config import Config
-from elmlff_core.workflows.ahead import Ahead, do_ahead
+from elmlff_core.workflows.ahead import Ahead, predict_ahead, train_ahead
 from elmlff_core.workflows.base_models import announce, base_features, train_base_models
 from elmlff_core.workflows.inputs import Inputs
 
@@ -83,10 +83,11 @@ def prepare(inputs: Inputs, models_folder: Path, logs: Path, reporter: Reporter,
     check_elements(inputs.base_models, splits, cache)
     ahead = Ahead(inputs, models_folder, cache, folds)
     given = [model for model in inputs.base_models if not model.needs_training]
+    if given:
+        predict_ahead(ahead, logs, reporter)
     if given and config.data.check_units:  # before trainings, which may take hours; these predictions are used again
-        do_ahead(ahead.tasks(given_only=True), inputs, logs, reporter)
         check_units_by_models(base_features(given, splits, cache, reporter)["train"])
-    do_ahead(ahead.tasks(), inputs, logs, reporter)
+    train_ahead(ahead, logs, reporter)
     base_models = train_base_models(inputs, models_folder, reporter)
     trained = tuple(model.name for model in inputs.base_models if model.needs_training)
     features = base_features(base_models, splits, cache, reporter)

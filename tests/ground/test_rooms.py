@@ -25,7 +25,7 @@ ROOMS = (
 )  # fmt: skip
 # Entry points of the package, which may import from all rooms.
 ENTRY_POINTS = {"__init__", "__main__", "pytest_plugin"}
-WORKFLOWS = ("prepare", "evaluate", "stack", "sweep", "ablation", "reproduction")
+WORKFLOWS = ("inputs", "base_models", "ahead", "prepare", "evaluate", "stack", "sweep", "ablation", "reproduction")
 
 
 def modules(package: str) -> dict[str, Path]:
