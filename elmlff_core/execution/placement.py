@@ -52,3 +52,6 @@ class Placement:
     def n_threads(self, n_workers: int) -> int:
         """Return the number of threads of each of `n_workers` worker processes: its share of the cores."""
         return self.job.cores // self.job.workers if self.executor in QUEUES else threads_for(n_workers)
+
+
+HERE = Placement(SERIAL)  # in this process, one task after the other

@@ -50,15 +50,15 @@ class Task:
 
 
 @dataclass(frozen=True)
-class _InFolder:
-    """Runs a task in a worker: in the folder of the command, as paths of settings are relative to it."""
+class _Order:
+    """What a worker is told: a task, the folder of logs, and that of the command, as paths may be relative to it."""
 
     task: Task
     folder: Path
     logs: Path
     submitted_by: int = field(default_factory=os.getpid)
 
-    def __call__(self) -> str | None:
+    def run(self) -> str | None:
         """Return None, or what went wrong: not every exception can be sent from process to process."""
         files = TaskFiles(self.logs, self.task.name)
         reporter = TaskReporter(files)
@@ -146,7 +146,7 @@ class _Run:
                 self._fail(task, "")
             elif not any(self._is_on_its_way(name) for name in task.after):
                 del self.waiting[task.name]
-                self.running[self.executor.submit(_InFolder(task, Path.cwd(), self.logs))] = task
+                self.running[self.executor.submit(_Order.run, _Order(task, Path.cwd(), self.logs))] = task
 
     def _is_on_its_way(self, name: str) -> bool:
         return name in self.waiting or any(task.name == name for task in self.running.values())

@@ -20,9 +20,11 @@ import numpy as np
 
 from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.progress import Reporter
+from elmlff_core.execution.placement import HERE, Placement
 from elmlff_core.features.metrics import rmse_of_frames
-from elmlff_core.fits.fit import Fit, fit_or_load
+from elmlff_core.fits.fit import Fit
 from elmlff_core.fits.meta_models import NamedMeta
+from elmlff_core.fits.tasks import FitJob, fit_all
 
 N_FOLDS = 3
 SHARE_OF_EPOCHS = 1 / 3  # of a final fit
@@ -57,6 +59,7 @@ def choose(
     folder: Path,
     seed: int,
     reporter: Reporter,
+    placement: Placement = HERE,
 ) -> Choice:
     """Choose among `candidates` by cross-validation on the training structures.
 
@@ -68,23 +71,27 @@ def choose(
     folder : folder for the fits, where an interrupted choice finds them again
     seed : seed of initial weights and batches
     reporter : receives progress
+    placement : where the fits run
     """
     train, valid = features["train"], features["valid"]
     fitting = [meta for meta in candidates if _has_energies(train) or not meta.plugin.needs_energies]
     errors = {meta.name: np.full(len(train), np.nan) for meta in fitting}
+    jobs, tests = [], []
     for number, held_out in enumerate(folds, start=1):
         rest = train.subset(np.setdiff1d(np.arange(len(train)), held_out))
         # An element that occurs in this fold alone is unknown to the fits without it.
         tested, checked = train.of_known_elements(rest, held_out), valid.of_known_elements(rest)
         if not len(tested) or not len(checked):
             continue
-        known = {"train": rest, "valid": valid.subset(checked)}
+        known, name = {"train": rest, "valid": valid.subset(checked)}, f"fold{number}"
         for meta in fitting:
-            fit = Fit(_shortened(meta), seed, part=f"fold{number}")
-            found = fit_or_load(fit, known, folder / fit.name, reporter)
-            part = train.subset(tested)
-            predicted = in_blocks(part, found.meta.predict)
-            errors[meta.name][tested] = rmse_of_frames(predicted.forces, part.reference_forces, part.n_atoms)
+            fit = Fit(_shortened(meta), seed, part=name)
+            jobs.append(FitJob(fit, known, folder / f"features-{name}", folder / fit.name))
+            tests.append(tested)
+    for fitted, tested in zip(fit_all(jobs, placement, folder / "tasks", "choice", reporter), tests, strict=True):
+        part = train.subset(tested)
+        forces = in_blocks(part, fitted.meta.predict).forces
+        errors[fitted.fit.meta.name][tested] = rmse_of_frames(forces, part.reference_forces, part.n_atoms)
     kept = better_by_a_standard_error(errors, [meta.name for meta in fitting if not meta.trained])
     means = {name: float(np.nanmean(values)) for name, values in errors.items()}
     return Choice([meta for meta in fitting if meta.name in kept], means)

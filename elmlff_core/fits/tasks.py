@@ -137,28 +137,65 @@ def fit_everywhere(
     return [task.result or _unfinished(task) for task in tasks]
 
 
-def fit_all(
-    fits: Sequence[Fit], features: Mapping[str, Features], placement: Placement, run: RunFolder, reporter: Reporter
-) -> list[Fitted]:
-    """Run each fit on the training structures, selecting its state on the validation ones; load finished fits.
+@dataclass(frozen=True)
+class FitJob:
+    """One fit whose result is wanted as a whole.
 
-    Fits that take long are run by the workers of `placement`, several at the same time.
+    Attributes
+    ----------
+    fit : the fit
+    features : features of ``train`` and ``valid``
+    kept : folder for files of these features, if a worker needs them; several jobs with the same features share it
+    folder : folder of the fit
     """
-    left = [fit for fit in fits if fit.meta.trained and not (run.fit / fit.name / FITTED_FILE).exists()]
+
+    fit: Fit
+    features: Mapping[str, Features]
+    kept: Path
+    folder: Path
+
+    @property
+    def takes_long(self) -> bool:
+        """Whether it is a training that is not finished."""
+        return self.fit.meta.trained and not (self.folder / FITTED_FILE).exists()
+
+    def task(self) -> Task:
+        """Write the features to files, and return the task of a worker."""
+        if not _last_file(self.kept).exists():
+            _write_for_fits(self.features, self.kept)
+        models = self.features["train"].models
+        return Task(f"fitting {self.fit.name}", Fitting(self.fit, models, self.folder.absolute(), self.kept.absolute()))
+
+
+def fit_all(jobs: Sequence[FitJob], placement: Placement, logs: Path, title: str, reporter: Reporter) -> list[Fitted]:
+    """Fit to the training structures, selecting states on the validation ones, and return the fits in their order.
+
+    Trainings are run by the workers of `placement`, several at the same time.  Finished fits are loaded.
+
+    Parameters
+    ----------
+    jobs : what is to be fitted
+    placement : where trainings run
+    logs : folder for the logs of workers
+    title : what the fits are together
+    reporter : receives progress
+    """
+    left = [job for job in jobs if job.takes_long]
     if placement.runs_elsewhere(len(left)):
-        folder, models = (run.path / "features").absolute(), features["train"].models
-        _write_for_fits(features, folder)
-        work = [Fitting(fit, models, (run.fit / fit.name).absolute(), folder) for fit in left]
-        tasks = [Task(f"fitting {one.fit.name}", one) for one in work]
-        run_tasks(tasks, placement, run.tasks, "fits", reporter, len(fits))
-    return [fit_or_load(fit, features, run.fit / fit.name, reporter) for fit in fits]
+        run_tasks([job.task() for job in left], placement, logs, title, reporter, len(jobs))
+    return [fit_or_load(job.fit, job.features, job.folder, reporter) for job in jobs]
 
 
 def _write_for_fits(features: Mapping[str, Features], folder: Path) -> None:
     """Write the features for fits to files that every worker can read."""
     folder.mkdir(parents=True, exist_ok=True)
-    for split in ("train", "valid"):
-        save_features(features[split], folder / f"fit-{split}.safetensors")
+    save_features(features["train"], folder / "fit-train.safetensors")
+    save_features(features["valid"], _last_file(folder))
+
+
+def _last_file(folder: Path) -> Path:
+    """Return the file whose presence means that the features for fits are complete."""
+    return folder / "fit-valid.safetensors"
 
 
 @functools.lru_cache(maxsize=8)

@@ -80,6 +80,11 @@ class RunFolder:
         return self.path / "fit"
 
     @property
+    def features(self) -> Path:
+        """Folder with the features of the splits, from which workers fit."""
+        return self.path / "features"
+
+    @property
     def tasks(self) -> Path:
         """Folder with the logs of what workers did."""
         return self.path / "tasks"

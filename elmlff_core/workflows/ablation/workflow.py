@@ -87,7 +87,7 @@ def ablate(
 
 def variant_tasks(variants: Sequence[Variant], meta: NamedMeta, config: Config, run: RunFolder) -> list[FitTask]:
     """Return a task for each variant and seed; the seeds of a variant are consecutive."""
-    fits, features = (run.path / "fit").absolute(), (run.path / "features").absolute()
+    fits, features = (run.path / "fit").absolute(), run.features.absolute()
     return [
         FitTask(
             fit=Fit(replace(meta, options=variant.options), seed),

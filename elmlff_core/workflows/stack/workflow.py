@@ -18,7 +18,7 @@ from elmlff_core.execution.placement import Placement
 from elmlff_core.fits.choice import N_FOLDS, choose
 from elmlff_core.fits.fit import Fitted, fits_of, planned
 from elmlff_core.fits.meta_models import USUAL, NamedMeta, candidates, resolve_meta_models, with_resolved
-from elmlff_core.fits.tasks import fit_all
+from elmlff_core.fits.tasks import FitJob, fit_all
 from elmlff_core.meta.training.device import check_device
 from elmlff_core.settings.config import Config
 from elmlff_core.settings.run_folder import RunFolder
@@ -94,8 +94,10 @@ def build_stack(
     if choices:
         metas, note = chosen_by_cross_validation(choices, prepared, run, reporter)
         prepared = replace(prepared, notes=[*prepared.notes, note])
-    fitted = fit_all(fits_of(metas, config), prepared.features, Placement.of(config.resources), run, reporter)
-    evaluation = evaluate(fitted, prepared.features, run.fit)
+    features = prepared.features
+    jobs = [FitJob(fit, features, run.features, run.fit / fit.name) for fit in fits_of(metas, config)]
+    fitted = fit_all(jobs, Placement.of(config.resources), run.tasks, "fits", reporter)
+    evaluation = evaluate(fitted, features, run.fit)
     chosen = save_stacks(prepared.base_models, fitted, evaluation, run, bundle, bool(prepared.in_sample))
     curves = learning_curves(evaluation, run, learning_curve, reporter)
     results = StackResults.of(prepared, fitted, evaluation, chosen.uncertainty, curves)
@@ -121,7 +123,10 @@ def chosen_by_cross_validation(
             "cross-validation choose"
         )
     folds = prepared.splits.training_folds(N_FOLDS, prepared.config.data)
-    choice = choose(choices, prepared.features, folds, run.path / "choice", prepared.config.seed, reporter)
+    choice = choose(
+        choices, prepared.features, folds, run.path / "choice", prepared.config.seed, reporter,
+        Placement.of(prepared.config.resources),
+    )  # fmt: skip
     reporter.say(f"{choice}")
     return choice.metas, str(choice)
 

@@ -38,7 +38,7 @@ def per_subset_errors(
 
 def subset_tasks(subsets: Sequence[Subset], meta: NamedMeta, seed: int, run: RunFolder) -> list[FitTask]:
     """Return a task with its own folder for each subset."""
-    folder, features = (run.path / "per-subset").absolute(), (run.path / "features").absolute()
+    folder, features = (run.path / "per-subset").absolute(), run.features.absolute()
     return [
         FitTask(
             fit=Fit(meta, seed),
