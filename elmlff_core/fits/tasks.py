@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.progress import Progress, ProgressCallback, Reporter
 from elmlff_core.errors import ConfigError, ElmlffError
@@ -28,6 +26,7 @@ from elmlff_core.features.metrics import SPLITS, evaluated_splits, mean_rmse_per
 from elmlff_core.files import read_record, write_record
 from elmlff_core.fits.fit import Fit, fit_or_load
 from elmlff_core.fits.meta_models import NamedMeta
+from elmlff_core.locks import locked
 from elmlff_core.plugins.registry import registry
 from elmlff_core.resources import keep_freed_memory
 from elmlff_core.settings.config import TrainingConfig
@@ -136,7 +135,7 @@ def run_task(task: FitTask) -> FitResult:
     This runs in a process of the executor.  It waits if another worker is running the same fit.
     """
     task.folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(task.folder / "fit.lock"):
+    with locked(task.folder / "fit.lock"):
         if (finished := task.result) is not None:
             return finished
         if task.n_threads is not None:  # only in a worker process
