@@ -252,7 +252,7 @@ def _resolved(path: Path) -> Path:
 def _temporary_folder(path: Path) -> Iterator[Path]:
     """Make a folder beside `path`, locked as long as it is in use, and remove it with its contents."""
     while True:
-        folder = path.with_name(f"{_temporary_name(path)}{secrets.token_hex(4)}{PARTIAL}")
+        folder = path.with_name(f"{temporary_prefix(path)}{secrets.token_hex(4)}{PARTIAL}")
         folder.mkdir()
         lock = lock_at(folder / LOCK, wait=False)
         try:
@@ -281,12 +281,12 @@ def _remove_leftovers(path: Path) -> None:
             continue
         folder = path.with_name(name)
         with contextlib.suppress(OSError, Timeout), locked(folder / LOCK, wait=False) as held:
-            of_this_machine = held and name.startswith(_temporary_name(path))
+            of_this_machine = held and name.startswith(temporary_prefix(path))
             if of_this_machine or time.time() - folder.stat().st_mtime > ABANDONED:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _temporary_name(path: Path) -> str:
+def temporary_prefix(path: Path) -> str:
     """Return the beginning of the names of temporary folders for `path` that are made on this machine."""
     return f".{path.name}.{zlib.crc32(platform.node().encode()):08x}-"
 
