@@ -13,8 +13,10 @@ import hashlib
 import json
 import math
 import os
+import platform
 import secrets
 import shutil
+import time
 import zipfile
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -22,16 +24,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from elmlff_core.errors import ElmlffError
+from elmlff_core.locks import Timeout, acquired, lock_at, locked
 
 SEAL = "sha256"  # the key with the hash of all other keys
 VERSION = "format_version"  # a key that a format may have
 FORMAT_VERSION = 1  # of all records
 PARTIAL = ".partial"
 LOCK = "writer.lock"
+ABANDONED = 24 * 3600  # s after which no writer on another machine can still be at work
 
 
 @contextmanager
@@ -249,11 +252,11 @@ def _resolved(path: Path) -> Path:
 def _temporary_folder(path: Path) -> Iterator[Path]:
     """Make a folder beside `path`, locked as long as it is in use, and remove it with its contents."""
     while True:
-        folder = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+        folder = path.with_name(f"{temporary_prefix(path)}{secrets.token_hex(4)}{PARTIAL}")
         folder.mkdir()
-        lock = FileLock(folder / LOCK, timeout=0)
+        lock = lock_at(folder / LOCK, wait=False)
         try:
-            lock.acquire()
+            acquired(lock)
             break
         except (Timeout, FileNotFoundError, FileExistsError):  # another writer has taken the new folder for a leftover
             continue
@@ -268,13 +271,24 @@ def _temporary_folder(path: Path) -> Iterator[Path]:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove the temporary folders of writers of `path` that were killed: nobody holds their locks."""
+    """Remove the temporary folders of writers of `path` that were killed: nobody holds their locks.
+
+    Locks may not reach other machines that write here, and some file systems have none: such folders go when they are
+    old.
+    """
     for name in os.listdir(path.parent):
         if not (name.startswith(f".{path.name}.") and name.endswith(PARTIAL)):
             continue
         folder = path.with_name(name)
-        with contextlib.suppress(OSError, Timeout), FileLock(folder / LOCK, timeout=0):
-            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError, Timeout), locked(folder / LOCK, wait=False) as held:
+            of_this_machine = held and name.startswith(temporary_prefix(path))
+            if of_this_machine or time.time() - folder.stat().st_mtime > ABANDONED:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def temporary_prefix(path: Path) -> str:
+    """Return the beginning of the names of temporary folders for `path` that are made on this machine."""
+    return f".{path.name}.{zlib.crc32(platform.node().encode()):08x}-"
 
 
 def _flush(path: Path) -> None:

@@ -5,7 +5,8 @@ gives another folder.  Each chunk of a prediction is a safetensors file that is 
 prediction resumes.  Its name has the structures that are in it and the checksum of its bytes: a damaged file is not
 read, but computed again.  A record in the folder has both fingerprints whole, and the elements that the model knows, so
 that they can be checked without loading it.  A lock lets only one run at a time write a folder; other runs wait and
-then read it.
+then read it.  Where a lock does not reach, as between machines on some network file systems, several runs write at the
+same time: each chunk is good, and of those that overlap all readers take the same ones.
 
 HDF5 is not used: a process that appends to an HDF5 file on a full disk reports success or is ended by SIGSEGV.
 """
@@ -21,13 +22,13 @@ from typing import TypedDict
 
 import numpy as np
 from ase import Atoms
-from filelock import FileLock
 from safetensors.numpy import load, save
 
 from elmlff_core.arrays import GrowingArray, cache_folder
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.errors import ElmlffError
 from elmlff_core.files import read_record, write_bytes, write_record
+from elmlff_core.locks import locked
 
 CHUNK_NAME = re.compile(r"(\d+)-(\d+)-([0-9a-f]{8})\.safetensors")  # first structure, end, checksum
 ORIGIN_FILE = "origin.json"
@@ -71,11 +72,11 @@ class FeatureCache:
         folder = self.path(model_fingerprint, dataset_fingerprint)
         if not folder.exists():
             return None
-        with _lock(folder):
+        with locked(_lock(folder)):
             if _origin(folder, model_fingerprint, dataset_fingerprint) is None:
                 return None
-            chunks = _chunks(folder)
-            return _read(chunks) if _n_done(chunks) >= n_structures else None
+            first = _joined(_chunks(folder))
+            return _read(first) if _n_done(first) >= n_structures else None
 
     def elements(self, model_fingerprint: str, dataset_fingerprint: str) -> KnownElements | None:
         """Return the elements that the model knows; None if the cache has no prediction of it for the dataset."""
@@ -110,29 +111,62 @@ class FeatureCache:
             The cache cannot be written, for example because the disk is full.
         """
         folder = self.path(model_fingerprint, dataset_fingerprint)
-        with _lock(folder):
+        with locked(_lock(folder)):
             _make(folder)
             origin = _origin(folder, model_fingerprint, dataset_fingerprint)
             if origin is None:
                 # What is there, if anything, was computed from something else, or nobody knows from what.
                 for chunk in _chunks(folder):
-                    chunk.path.unlink()
+                    chunk.path.unlink(missing_ok=True)
             while True:
                 chunks = _chunks(folder)
-                done = _n_done(chunks)
+                first = _joined(chunks)
+                done = _n_done(first)
                 report(done)
                 if done >= len(structures):
-                    if (whole := _read(chunks)) is not None:
+                    if (whole := _read(first)) is not None:
                         return whole
                     continue  # a damaged chunk was removed
                 later = [chunk.first for chunk in chunks if chunk.first > done]
                 part = predict(structures[done : min([done + chunk_size, *later])])
                 if origin is None:
-                    known = elements()
-                    symbols = None if known is None else sorted(known)
-                    origin = Origin(model=model_fingerprint, dataset=dataset_fingerprint, elements=symbols)
-                    write_record(folder / ORIGIN_FILE, origin)
+                    self._write_origin(folder, model_fingerprint, dataset_fingerprint, elements())
+                    origin = _origin(folder, model_fingerprint, dataset_fingerprint)
                 _write(folder, done, part)
+
+    def compute_part(
+        self,
+        model_fingerprint: str,
+        dataset_fingerprint: str,
+        part: range,
+        predict: Callable[[range], Prediction],
+        report: Callable[[int], None],
+        elements: Callable[[], frozenset[str] | None] = lambda: None,
+    ) -> None:
+        """Predict the structures of `part` that are missing, while other processes predict other parts.
+
+        Parameters
+        ----------
+        part : indices of structures; its step is the size of chunks, and its start a multiple of it
+        predict : called with the indices of one chunk
+        report : called with the number of structures of the part that are finished
+        elements : as in `compute`
+        """
+        folder = self.path(model_fingerprint, dataset_fingerprint)
+        _make(folder)
+        for first in part:
+            report(first - part.start)
+            if any(chunk.first == first for chunk in _chunks(folder)):
+                continue
+            found = predict(range(first, min(first + part.step, part.stop)))
+            if _origin(folder, model_fingerprint, dataset_fingerprint) is None:
+                self._write_origin(folder, model_fingerprint, dataset_fingerprint, elements())
+            _write(folder, first, found)
+
+    @staticmethod
+    def _write_origin(folder: Path, model: str, dataset: str, elements: frozenset[str] | None) -> None:
+        symbols = None if elements is None else sorted(elements)
+        write_record(folder / ORIGIN_FILE, Origin(model=model, dataset=dataset, elements=symbols))
 
 
 @dataclass(frozen=True, order=True)
@@ -163,8 +197,8 @@ def _origin(folder: Path, model: str, dataset: str) -> Origin | None:
     return found if (found["model"], found["dataset"]) == (model, dataset) else None
 
 
-def _lock(folder: Path) -> FileLock:
-    return FileLock(folder.with_suffix(".lock"))
+def _lock(folder: Path) -> Path:
+    return folder.with_suffix(".lock")
 
 
 def _chunks(folder: Path) -> list[_Chunk]:
@@ -176,13 +210,22 @@ def _chunks(folder: Path) -> list[_Chunk]:
     return sorted(found)
 
 
-def _n_done(chunks: Sequence[_Chunk]) -> int:
-    """Return the number of structures up to the first gap."""
-    done = 0
-    for chunk in chunks:
-        if chunk.first == done:
-            done = chunk.stop
-    return done
+def _joined(chunks: Sequence[_Chunk]) -> list[_Chunk]:
+    """Return the chunks up to the first gap, each from where the last one ends.
+
+    Two writers may have written the same structures, in chunks of other lengths or with other last digits.  The longest
+    chunk is taken, and of equal ones that with the lowest checksum, so that all readers take the same.
+    """
+    found: list[_Chunk] = []
+    for chunk in sorted(chunks, key=lambda chunk: (chunk.first, -chunk.stop, chunk.checksum)):
+        if chunk.first == _n_done(found) < chunk.stop:
+            found.append(chunk)
+    return found
+
+
+def _n_done(joined: Sequence[_Chunk]) -> int:
+    """Return the number of structures in chunks without a gap."""
+    return joined[-1].stop if joined else 0
 
 
 def _write(folder: Path, first: int, part: Prediction) -> None:
@@ -193,14 +236,17 @@ def _write(folder: Path, first: int, part: Prediction) -> None:
 
 
 def _read(chunks: Sequence[_Chunk]) -> Prediction | None:
-    """Return the prediction in chunks without a gap; remove a damaged chunk and return None."""
+    """Return the prediction in chunks without a gap; remove a damaged chunk, if it is still there, and return None."""
     forces = GrowingArray((3,), np.float64)
     others: dict[str, list[np.ndarray]] = {"n_atoms": [], "energy": [], "stress": []}
     for chunk in chunks:
-        data = chunk.path.read_bytes()
+        try:
+            data = chunk.path.read_bytes()
+        except FileNotFoundError:  # another writer has removed it, see above
+            return None
         arrays = load(data) if zlib.crc32(data) == chunk.checksum else {}
         if len(arrays.get("n_atoms", ())) != chunk.stop - chunk.first:
-            chunk.path.unlink()
+            chunk.path.unlink(missing_ok=True)
             return None
         forces.append(arrays["forces"])
         for name, parts in others.items():

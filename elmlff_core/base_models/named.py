@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import secrets
 import time
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
-
-from filelock import FileLock, Timeout
 
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Preset
@@ -21,6 +20,7 @@ from elmlff_core.data.content import SEEN_FILE, SeenStructures
 from elmlff_core.environments.folder import PREFIX, SELF, interpreter_of
 from elmlff_core.errors import ConfigError, ElmlffError, ForceFieldError, did_you_mean
 from elmlff_core.files import read_record, refuse_links, sha256_of, write_record
+from elmlff_core.locks import Timeout, locked
 from elmlff_core.plugins.registry import registry, require
 from elmlff_core.settings.config import Config, ModelConfig
 from elmlff_core.settings.reading import validated
@@ -243,7 +243,7 @@ def seen_in_training(model: NamedModel) -> SeenStructures | None:
     if model.checkpoint is None:
         return None
     checkpoint = model.checkpoint.resolve()
-    for directory in list(checkpoint.parents)[:2]:
+    for directory in list(checkpoint.parents)[:3]:
         with contextlib.suppress(ElmlffError):  # a file of that name may be of somebody else: then there is no record
             if trained_checkpoint(directory) == checkpoint:
                 return SeenStructures.load(directory / SEEN_FILE)
@@ -265,10 +265,11 @@ def train_model(
     directory.mkdir(parents=True, exist_ok=True)
     refuse_links(directory)
     try:
-        with FileLock(directory / "training.lock", timeout=0):
+        with locked(directory / "training.lock", wait=False) as alone:
             if (checkpoint := trained_checkpoint(directory)) is None:
                 started = time.perf_counter()
-                request = TrainingRequest(model.name, train, valid, model.options, directory, seed, progress)
+                place = directory if alone else _own_folder(directory)
+                request = TrainingRequest(model.name, train, valid, model.options, place, seed, progress)
                 checkpoint = model.plugin.trainer.train(request)
                 SeenStructures.of(train.structures, valid.structures).save(directory / SEEN_FILE)
                 _record(model, len(train), checkpoint, directory, time.perf_counter() - started)
@@ -277,6 +278,17 @@ def train_model(
     except OSError as error:  # the files of the trainers themselves, on a full disk for example
         raise ElmlffError(f"cannot train '{model.name}' in {directory}: {error.strerror or error}") from error
     return replace(model, checkpoint=checkpoint)
+
+
+def _own_folder(directory: Path) -> Path:
+    """Make a folder in `directory` for one training, where no lock keeps others from the same training.
+
+    Trainers write into their files as they go.  Of several trainings the last one to finish is recorded, and the
+    checkpoints of the others stay what they are.
+    """
+    folder = directory / f"training-{secrets.token_hex(4)}"
+    folder.mkdir()
+    return folder
 
 
 def _record(model: NamedModel, n_structures: int, checkpoint: Path, directory: Path, seconds: float) -> None:

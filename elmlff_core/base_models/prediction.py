@@ -52,9 +52,33 @@ def cached_prediction(
     def predict(chunk: Sequence[Atoms]) -> Prediction:
         return predict_checked(model, chunk, first=done)
 
-    size = max(1, CHUNK_ATOMS // max(len(atoms) for atoms in structures))
+    size = chunk_size(structures)
     return cache.compute(
         model.fingerprint, dataset_fingerprint, structures, predict, size, report, lambda: model.force_field.elements
+    )
+
+
+def chunk_size(structures: Sequence[Atoms]) -> int:
+    """Return the number of structures in one call of a base model."""
+    return max(1, CHUNK_ATOMS // max(len(atoms) for atoms in structures))
+
+
+def predict_part(
+    model: NamedModel, dataset: Dataset, part: range, cache: FeatureCache, progress: ProgressCallback
+) -> None:
+    """Add the prediction of a part of `dataset` to the cache; errors as in `cached_prediction`.
+
+    `part` has indices of structures, one for each call of the model: its step is the `chunk_size`.
+    """
+
+    def predict(chunk: range) -> Prediction:
+        return predict_checked(model, dataset.structures[chunk.start : chunk.stop], first=chunk.start)
+
+    def report(done: int) -> None:
+        progress(Progress(done, part.stop - part.start))
+
+    cache.compute_part(
+        model.fingerprint, dataset.fingerprint, part, predict, report, lambda: model.force_field.elements
     )
 
 

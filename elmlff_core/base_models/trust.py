@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import TypedDict
 
 import platformdirs
-from filelock import FileLock
 
 from elmlff_core.base_models.named import NamedModel
 from elmlff_core.environments.folder import SELF, environment_named
 from elmlff_core.errors import ElmlffError
 from elmlff_core.files import read_record, sha256_of, write_record
+from elmlff_core.locks import locked
 
 FORMAT_VERSION = 1
 
@@ -72,7 +72,7 @@ def allow(models: Iterable[NamedModel]) -> None:
     path = store_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with FileLock(path.with_suffix(".lock")):  # runs that end at the same time must not lose each other's entries
+        with locked(path.with_suffix(".lock")):  # runs that end at the same time must not lose each other's entries
             write_record(path, {"format_version": FORMAT_VERSION, "allowed": sorted(wanted | _read())}, indent=1)
     except OSError as error:
         raise ElmlffError(f"cannot write the trust store {path}: {error.strerror or error}") from error

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from packaging.specifiers import SpecifierSet
 
 from elmlff_core.contracts.hookspecs import EnvironmentRecipe
@@ -21,6 +20,7 @@ from elmlff_core.contracts.progress import Progress, ProgressCallback
 from elmlff_core.environments.folder import NAME, RECORD, Environment, environments_folder, find, interpreter_in
 from elmlff_core.errors import ElmlffError
 from elmlff_core.files import write_record
+from elmlff_core.locks import Timeout, locked
 from elmlff_core.resources import FOREIGN_TO_OTHERS
 
 POLL_SECONDS = 2.0
@@ -58,7 +58,7 @@ def create(
     folder = root / recipe.name
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f"{recipe.name}.lock", timeout=0):
+        with locked(root / f"{recipe.name}.lock", wait=False):
             if (found := find(recipe.name)) is not None:
                 return found
             interpreter = python or sys.executable
@@ -102,7 +102,7 @@ def remove(name: str) -> Path:
     if not NAME.fullmatch(name) or not folder.is_dir():
         raise ElmlffError(f"there is no environment '{name}' in {root}: `elmlff env list` shows those that are there")
     try:
-        with FileLock(root / f"{name}.lock", timeout=0):
+        with locked(root / f"{name}.lock", wait=False):
             (folder / RECORD).unlink(missing_ok=True)  # what is left of an interrupted removal is no environment
             shutil.rmtree(folder)
     except Timeout as error:

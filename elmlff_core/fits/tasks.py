@@ -21,6 +21,7 @@ from elmlff_core.features.feature_file import load_features, save_features
 from elmlff_core.features.metrics import SPLITS, evaluated_splits, mean_rmse_per_frame
 from elmlff_core.files import read_record, write_record
 from elmlff_core.fits.fit import FITTED_FILE, Fit, Fitted, fit_or_load
+from elmlff_core.locks import locked
 from elmlff_core.settings.run_folder import RunFolder
 
 RESULT_FILE = "result.json"
@@ -66,7 +67,9 @@ class Fitting:
     def fitted(self, reporter: Reporter) -> Fitted:
         """Return the fit, finished."""
         known = {split: self.read(f"fit-{split}") for split in ("train", "valid")}
-        return fit_or_load(self.fit, known, self.folder, reporter)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with locked(self.folder / "fit.lock"):  # a scheduler may give the task of a worker that it lost to another one
+            return fit_or_load(self.fit, known, self.folder, reporter)
 
     def read(self, name: str) -> Features:
         """Read one of the feature files."""

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import tomli_w
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from pydantic import BaseModel
 
 from elmlff_core.errors import ConfigError
 from elmlff_core.files import PARTIAL, read_record, refuse_links, write_record, write_text
+from elmlff_core.locks import Timeout, acquired, lock_at
 
 PLACES = "resources"  # settings of this machine or cluster: a run may go on elsewhere
 RUN_FILE = "run.json"
@@ -112,9 +113,9 @@ def _locked(path: Path) -> FileLock:
 
     There is one lock per folder in this process; it is released with the last run that holds it, however that ends.
     """
-    lock = FileLock(path / LOCK_FILE, timeout=0, is_singleton=True)
+    lock = lock_at(path / LOCK_FILE, wait=False, one_per_process=True)
     try:
-        lock.acquire()
+        acquired(lock)
     except Timeout as error:
         try:
             holder = (path / HOLDER_FILE).read_text(encoding="utf-8").strip()

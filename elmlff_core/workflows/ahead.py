@@ -7,6 +7,7 @@ done, so its results do not depend on where, and in which order, the tasks ran.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from elmlff_core.base_models.cache import FeatureCache
 from elmlff_core.base_models.named import NamedModel, trained_checkpoint, training_directory
 from elmlff_core.base_models.out_of_fold import Fold, Retraining, make_folds
+from elmlff_core.base_models.prediction import chunk_size, predict_part
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.execution.placement import PROCESSES, Placement
@@ -22,7 +24,8 @@ from elmlff_core.settings.config import Config
 from elmlff_core.workflows.base_models import base_features, train_base_models
 from elmlff_core.workflows.inputs import Inputs, read_inputs
 
-ATOMS_WORTH_A_PROCESS = 50_000  # a fast base model takes several seconds for as many
+ATOMS_WORTH_A_WORKER = 20_000  # a fast base model takes several seconds for as many
+MANY = 10_000  # tasks: more than there are workers
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,22 @@ class Whole(_Work):
 
 
 @dataclass(frozen=True)
+class Part(_Work):
+    """Predicts a part of the structures, or of the given test structures, with a base model that has a checkpoint."""
+
+    test: bool
+    part: range
+
+    def __call__(self, reporter: Reporter) -> None:
+        inputs = self.inputs
+        (model,), dataset = inputs.base_models, inputs.splits.test_source if self.test else inputs.splits.source
+        assert dataset is not None
+        with reporter.progress(f"predicting with {model.name}") as progress:
+            predict_part(model, dataset, self.part, FeatureCache(self.cache), progress)
+        model.close()
+
+
+@dataclass(frozen=True)
 class WithoutFold(_Work):
     """Trains the base model without one fold of the training structures, and predicts the fold."""
 
@@ -89,14 +108,18 @@ class Ahead:
     cache: FeatureCache
     folds: list[Fold]
 
-    def predictions(self) -> list[Task]:
-        """Return the predictions with base models that have a checkpoint, as far as they are not in the cache."""
+    def predictions(self, n_workers: int) -> Iterator[Task]:
+        """Yield the predictions with base models that have a checkpoint, as far as they are not in the cache.
+
+        Large datasets are divided among `n_workers`.
+        """
         given = [model for model in self.inputs.base_models if not model.needs_training]
-        return [
-            Task(f"predicting with {model.name}", Whole(*self._common(model)))
-            for model in given
-            if not self._has_predicted(model)
-        ]
+        for test, dataset in enumerate(self.datasets):
+            for model in given:
+                if not self._knows(model, dataset):
+                    for part in parts_of(dataset, n_workers):
+                        what = f"{'test ' if test else ''}structures {part.start} to {part.stop - 1}"
+                        yield Task(f"predicting {what} with {model.name}", Part(*self._common(model), bool(test), part))
 
     def trainings(self) -> list[Task]:
         """Return the trainings that are not finished: on all training structures, and without each of the folds."""
@@ -123,9 +146,14 @@ class Ahead:
                 work = WithoutFold(*self._common(model), fold.number)
                 yield Task(f"training {model.name} without {fold}", work)
 
+    @property
+    def datasets(self) -> list[Dataset]:
+        """The data, and the test structures if they were given apart."""
+        splits = self.inputs.splits
+        return [splits.source] if splits.test_source is None else [splits.source, splits.test_source]
+
     def _has_predicted(self, model: NamedModel) -> bool:
-        datasets = filter(None, (self.inputs.splits.source, self.inputs.splits.test_source))
-        return all(self._knows(model, dataset) for dataset in datasets)
+        return all(self._knows(model, dataset) for dataset in self.datasets)
 
     def _knows(self, model: NamedModel, dataset: Dataset) -> bool:
         return self.cache.read(model.fingerprint, dataset.fingerprint, len(dataset)) is not None
@@ -135,16 +163,29 @@ class Ahead:
         return config, self.models_folder, self.cache.directory
 
 
+def parts_of(dataset: Dataset, n_workers: int) -> list[range]:
+    """Divide the structures of `dataset` into parts for workers, each of whole calls of a base model.
+
+    Small datasets are one part: a worker takes seconds to load a base model.
+    """
+    n_atoms, size = sum(len(atoms) for atoms in dataset.structures), chunk_size(dataset.structures)
+    n_parts = max(1, min(n_workers, n_atoms // ATOMS_WORTH_A_WORKER))
+    calls = -(-len(dataset) // size)  # rounded up
+    bounds = [min(size * (calls * number // n_parts), len(dataset)) for number in range(n_parts + 1)]
+    return [range(start, stop, size) for start, stop in itertools.pairwise(bounds)]
+
+
 def predict_ahead(ahead: Ahead, logs: Path, reporter: Reporter) -> None:
     """Predict with the base models that have a checkpoint, if that is worth workers.
 
     Base models in processes of their own predict at the same time without them.  The others are so fast that a process
     of this machine, which takes seconds to start, has to have much to do.
     """
-    splits, placement = ahead.inputs.splits, Placement.of(ahead.inputs.config.resources)
-    n_atoms = sum(len(atoms) for data in filter(None, (splits.source, splits.test_source)) for atoms in data.structures)
-    if placement.executor != PROCESSES or n_atoms > ATOMS_WORTH_A_PROCESS:
-        _do(ahead.predictions(), ahead.inputs, logs, reporter)
+    placement = Placement.of(ahead.inputs.config.resources)
+    n_workers = placement.n_workers(MANY)
+    parts = sum(len(parts_of(dataset, n_workers)) for dataset in ahead.datasets)
+    if placement.executor != PROCESSES or parts > len(ahead.datasets):
+        _do(list(ahead.predictions(n_workers)), ahead.inputs, logs, reporter)
 
 
 def train_ahead(ahead: Ahead, logs: Path, reporter: Reporter) -> None:

@@ -1,8 +1,10 @@
 """The feature cache: predictions are computed once, resumed after a kill, safe between processes, and never stale."""
 
 import errno
+import fcntl
 import multiprocessing
 import os
+import shutil
 import time
 
 import numpy as np
@@ -144,6 +146,72 @@ def test_two_runs_at_once_compute_once(tmp_path):
     assert sorted(count for count, _ in results) == [0, 20]
     expected = predict(random_molecules(20)).forces
     assert all(np.array_equal(forces, expected) for _, forces in results)
+
+
+def _process_without_locks(directory, queue, chunk_size, others):
+    """Compute with a cache on a file system without locks; `others` waits for all processes at the first structures."""
+
+    def no_locks(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    fcntl.flock = no_locks
+    structures, count = mixed_sizes(30), 0
+
+    def slowly(part):
+        nonlocal count
+        if not count:
+            others.wait(60)
+        count += len(part)
+        time.sleep(0.02)
+        return predict(part)
+
+    found = FeatureCache(directory).compute("a" * 32, "d" * 32, structures, slowly, chunk_size, lambda _: None)
+    queue.put((count, found.forces, found.energy))
+
+
+def test_without_locks_two_runs_write_the_same_folder(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    queue, both = context.Queue(), context.Barrier(2)
+    processes = [context.Process(target=_process_without_locks, args=(tmp_path, queue, n, both)) for n in (4, 6)]
+    for process in processes:
+        process.start()
+    results = [queue.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join()
+    assert min(count for count, *_ in results) > 0
+    expected = predict(mixed_sizes(30))
+    whole = FeatureCache(tmp_path).read("a" * 32, "d" * 32, 30)
+    for forces, energy in [result[1:] for result in results] + [(whole.forces, whole.energy)]:
+        assert np.array_equal(forces, expected.forces)
+        assert np.array_equal(energy, expected.energy)
+    starts = [path.name.partition("-")[0] for path in chunk_files(FeatureCache(tmp_path))]
+    assert starts.count("00000000") == 2  # of both runs
+
+
+def test_of_two_chunks_for_the_same_structures_all_readers_take_the_same(tmp_path):
+    """Another machine may round the last digit in another way."""
+    structures, caches = mixed_sizes(8), [FeatureCache(tmp_path / name) for name in ("here", "there", "both", "other")]
+
+    def a_little_more(part):
+        found = predict(part)
+        return Prediction(found.n_atoms, np.nextafter(found.forces, np.inf), found.energy)
+
+    here, there = compute(caches[0], structures, predict), compute(caches[1], structures, a_little_more)
+    for cache, order in ((caches[2], (0, 1)), (caches[3], (1, 0))):
+        for number in order:
+            shutil.copytree(folder_of(caches[number]), folder_of(cache), dirs_exist_ok=True)
+    first, second = (cache.read("a" * 32, "d" * 32, 8).forces for cache in caches[2:])
+    assert len(chunk_files(caches[2])) == 4
+    assert np.array_equal(first, second)
+    assert first.shape == here.forces.shape
+    assert all(
+        np.array_equal(row, one) or np.array_equal(row, two)
+        for row, one, two in zip(first, here.forces, there.forces, strict=True)
+    )
+
+
+def folder_of(cache):
+    return cache.path("a" * 32, "d" * 32)
 
 
 def test_damaged_numbers_are_computed_again(tmp_path):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +16,9 @@ from elmlff_core.base_models.named import (
     default_base_models,
     model_settings,
     resolve_model,
+    seen_in_training,
     train_model,
+    trained_checkpoint,
     with_base_models,
 )
 from elmlff_core.contracts.hookspecs import Preset
@@ -161,3 +167,30 @@ def test_planted_links_in_the_folder_of_a_training_are_refused(tmp_path):
     with pytest.raises(ElmlffError, match=r"training\.log is a symbolic link to .*precious"):
         train_model(resolve_model(Config(), "nep"), data, data, 0, tmp_path / "trained", lambda _: None)
     assert not (tmp_path / "precious").exists()
+
+
+def test_without_locks_two_trainings_of_one_model_do_not_meet(tmp_path, monkeypatch):
+    """The second training runs and ends while the first one is at work in the same folder."""
+    pytest.importorskip("neppo", reason="a model that can be trained")
+
+    def no_locks(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    data = labelled(rattled("CH4", 4, 0))
+    options = {"steps": 20, "neuron": 2}
+    model = resolve_model(config_of(models={"nep": {"options": options}}), "nep")
+    trained = []
+
+    def meanwhile(_):
+        if not trained:
+            trained.append(None)
+            trained[0] = train_model(model, data, data, 1, tmp_path, lambda _: None).checkpoint
+
+    checkpoint = train_model(model, data, data, 0, tmp_path, meanwhile).checkpoint
+    assert checkpoint.parent != trained[0].parent
+    assert trained_checkpoint(tmp_path) == checkpoint  # of the training that ended last
+    assert trained[0].exists()
+    assert seen_in_training(replace(model, checkpoint=checkpoint)) is not None
+    again = train_model(model, data, data, 0, tmp_path, lambda _: None)
+    assert again.checkpoint == checkpoint

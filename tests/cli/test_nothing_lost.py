@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from elmlff_core.files import sha256_of, write_record
+from elmlff_core.files import PARTIAL, sha256_of, temporary_prefix, write_record
 from elmlff_core.settings.run_folder import RunFolder
 from tests.cli.small_data import elmlff, environment, n_lines, write_small_data
 
@@ -171,6 +171,6 @@ def test_a_run_goes_on_where_it_was_killed_before_its_record(tmp_path: Path) -> 
 
     (tmp_path / ".lock").touch()
     (tmp_path / ".lock-holder").write_text("process 1 on a machine")
-    (tmp_path / ".run.json.0123abcd.partial").mkdir()
+    (tmp_path / f"{temporary_prefix(tmp_path / 'run.json')}0123abcd{PARTIAL}").mkdir()
     RunFolder.open(tmp_path, "key", Config())
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", ".lock-holder", "config.toml", "run.json"]

@@ -18,6 +18,7 @@ import pytest
 
 from tests.cli.small_data import elmlff, environment, kill_when, n_lines, write_small_data
 from tests.conftest import REPOSITORY
+from tests.execution.fake_queue import history, make_queue
 
 SOFT = """
 [models.soft]
@@ -171,30 +172,20 @@ def documented(text: str) -> str:
     return found
 
 
-EXECUTORS = {"dask": "from distributed import", "parsl": "from parsl import"}
-
-
-@pytest.mark.parametrize("name", EXECUTORS)
-def test_executors_of_clusters(workplace: Path, name: str) -> None:
-    """The example in the documentation with one worker on this machine; the module is in the current folder."""
-    pytest.importorskip({"dask": "distributed"}.get(name, name), reason="comes with the extra 'test'")
-    example = documented(EXECUTORS[name])
-    (workplace / f"my_{name}.py").write_text(re.sub(r"(n_workers|max_workers_per_node)=4", r"\1=1", example))
-    subsets = ("--subsets", "lj,lj+soft")
-    arguments = (
-        *SWEEP,
-        "--method",
-        "per-subset",
-        *subsets,
-        "--executor",
-        f"my_{name}:executor",
-        "--output",
-        f"by-{name}",
-    )
-    elmlff(workplace, *arguments)
+@pytest.mark.parametrize(("name", "package"), [("dask-slurm", "dask_jobqueue"), ("parsl", "parsl")])
+def test_executors_of_clusters(workplace: Path, tmp_path: Path, name: str, package: str) -> None:
+    """One worker on this machine; jobs of SLURM are started by a queue of its own."""
+    pytest.importorskip(package, reason="comes with the extra 'test'")
+    path = make_queue(tmp_path / "queue")
+    subsets = ("--method", "per-subset", "--subsets", "lj,lj+soft")
+    where = ("--executor", name, "--workers", "1", "--set", "resources.job.memory=2GB")
+    elmlff(workplace, *SWEEP, *subsets, *where, "--output", f"by-{name}", PATH=path)
     serial = errors_of(workplace / "run")
     found = errors_of(workplace / f"by-{name}")
     assert found == {key: serial[key] for key in (("lj", "per-subset"), ("lj+soft", "per-subset"))}
+    if name == "dask-slurm":
+        assert [line.split()[0] for line in history(tmp_path / "queue")] == ["submitted", "cancelled"]
+        assert not [found.name for found in workplace.iterdir() if "elmlff-jobs" in found.name]
 
 
 def test_the_example_in_python_runs(workplace: Path) -> None:

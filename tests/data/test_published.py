@@ -19,6 +19,7 @@ from elmlff_core.data.published.local_copy import default_folder, examine, git_b
 from elmlff_core.data.published.obtain import obtain
 from elmlff_core.data.readers import read_dataset, read_structures
 from elmlff_core.errors import DataError, ElmlffError
+from elmlff_core.files import PARTIAL, temporary_prefix
 from tests.data.fake_repository import FakeRepository, blob
 
 N_FILES = 2 * 2 + 3 * 4  # two files of types for two splits, four arrays for three sets
@@ -90,7 +91,8 @@ def test_a_complete_copy_needs_no_network_and_is_not_written(repository, fluid):
 
 def test_an_interrupted_get_keeps_finished_files_and_fetches_the_rest(repository, fluid):
     folder = default_folder(fluid)
-    leftover = folder / "train" / "set.000" / ".box.npy.0123abcd.partial"
+    box = folder / "train" / "set.000" / "box.npy"
+    leftover = box.with_name(f"{temporary_prefix(box)}0123abcd{PARTIAL}")
     leftover.mkdir(parents=True)
     (leftover / "box.npy").write_bytes(b"left by a process that was killed")
     hidden = repository.root / "hidden"

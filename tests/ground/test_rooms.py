@@ -18,7 +18,7 @@ CORE, PLUGINS = "elmlff_core", "elmlff_plugins"
 BACKENDS = {"deepmd", "schnetpack", "calorine", "neppo", "mace", "chgnet", "tensorflow", "_nepy"}
 # From the lowest to the highest.  A room is above all rooms that it imports.
 ROOMS = (
-    "errors", "arrays", "resources", "files",
+    "errors", "arrays", "resources", "locks", "files",
     "contracts", "settings", "plugins", "execution", "environments", "data", "worker", "features", "base_models",
     "graphs", "meta", "fits", "uncertainty", "stack", "simulation", "lammps", "ipi", "evaluation", "report",
     "workflows", "testing", "doctor", "cli",

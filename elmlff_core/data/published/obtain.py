@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
-
-from filelock import FileLock
 
 from elmlff_core.contracts.progress import Progress, Reporter
 from elmlff_core.data.published.catalogue import FileSplit, PublishedDataset, PublishedFile
@@ -16,6 +15,7 @@ from elmlff_core.data.published.download import download
 from elmlff_core.data.published.local_copy import LocalCopy, default_folder, examine, fault, git_blob, whole_sets
 from elmlff_core.errors import DataError, ElmlffError
 from elmlff_core.files import refuse_links, replacing
+from elmlff_core.locks import locked
 
 Fetch = Callable[[Path, Callable[[int], None]], None]
 
@@ -128,7 +128,7 @@ def _fetch(file: PublishedFile, target: Path, fetch: Fetch, report: Callable[[in
         raise DataError(f"cannot write {target}: {error}; --output or ELMLFF_DATA name another folder") from error
 
 
-def _locked(folder: Path) -> FileLock:
+def _locked(folder: Path) -> AbstractContextManager[bool]:
     """Return a lock so that one process writes at a time; the others wait and then find the files present."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ def _locked(folder: Path) -> FileLock:
         (folder / ".lock").touch()
     except OSError as error:
         raise DataError(f"cannot write {folder}: {error}; --output or ELMLFF_DATA name another folder") from error
-    return FileLock(folder / ".lock")
+    return locked(folder / ".lock")
 
 
 def _found_in(origin: Path, dataset: PublishedDataset) -> dict[str, Path]:
