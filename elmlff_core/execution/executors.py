@@ -15,6 +15,8 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
 from typing import Any
 
 from elmlff_core.errors import ConfigError, did_you_mean
@@ -43,13 +45,32 @@ class SerialExecutor(Executor):
         return future
 
 
+class _Worker(SpawnProcess):
+    """A process that does not run the script of the user again.
+
+    By default a spawned process imports the main script, for functions that are defined there.  No task of elmlff is,
+    and a script without ``if __name__ == "__main__"`` would start the whole workflow once more.
+    """
+
+    def start(self) -> None:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            super().start()
+        finally:
+            sys.modules["__main__"] = main
+
+
+class _Spawning(SpawnContext):
+    Process = _Worker
+
+
 class WorkerProcesses(ProcessPoolExecutor):
     """Worker processes on this machine that end with their parent process, even if it is killed."""
 
     def __init__(self, n_workers: int, n_threads: int) -> None:
         # Spawned and not forked, because a fork of a process with threads of torch may hang.
-        context = multiprocessing.get_context("spawn")
-        super().__init__(n_workers, context, initializer=_start_worker, initargs=(n_threads,))
+        super().__init__(n_workers, _Spawning(), initializer=_start_worker, initargs=(n_threads,))
 
     def kill(self) -> None:
         """End the processes at once; the next run resumes their tasks from the last checkpoints."""

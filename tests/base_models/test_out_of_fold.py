@@ -35,6 +35,7 @@ N_FOLDS = 3
 def settings(folder: Path, **more: Any) -> Config:
     """Return settings with the small dataset, a NEP that is trained, and Lennard-Jones, which is not."""
     values = {"base_models": ["lj", "tiny"], "models": {"tiny": TINY_NEP}, "meta": {"name": "linear"}, "folds": N_FOLDS}
+    values["resources"] = {"workers": 1}  # in this process, where the tests watch the trainings
     return read_config(folder / "elmlff.toml", values | more)
 
 

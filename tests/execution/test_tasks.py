@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from elmlff_core.contracts.progress import Progress, Reporter, TasksCallback, Ta
 from elmlff_core.errors import DataError, ElmlffError
 from elmlff_core.execution.placement import Placement
 from elmlff_core.execution.tasks import Task, run_tasks
+from tests.conftest import REPOSITORY
 
 
 @dataclass(frozen=True)
@@ -138,3 +141,32 @@ class Slow:
 
     def __call__(self, _: Reporter) -> None:
         time.sleep(1.5)
+
+
+SCRIPT = """
+from pathlib import Path
+from elmlff_core.contracts.progress import Reporter
+from elmlff_core.execution.placement import Placement
+from elmlff_core.execution.tasks import Task, run_tasks
+from tests.conftest import REPOSITORY
+from tests.execution.test_tasks import Writes
+
+print("once")
+run_tasks([Task("a", Writes(Path("a")))], Placement("processes", 2), Path("tasks"), "all", Reporter())
+"""
+
+
+def test_a_script_without_a_guard_runs_once(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    assert done.stdout.split() == ["once"]
+    assert (tmp_path / "a").exists()

@@ -1,0 +1,55 @@
+"""Base models trained and used for predictions side by side, compared with one after the other, up to the fits.
+
+Each way has its own folder and cache, so that it does all the work; one after the other, each has all cores.
+
+    python benchmarks/side_by_side.py dp1,painn,nep methane
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from arguments import stacking_parser
+from measuring import Comparison, shown
+
+from elmlff_core.resources import n_cores
+
+REACH = 1.6
+
+
+def main() -> None:
+    """Run both ways and print their ratio."""
+    given = stacking_parser(__doc__).parse_args()
+    arguments = [
+        "--models",
+        given.models,
+        "--data",
+        given.data,
+        *(word for one in given.set for word in ("--set", one)),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        side_by_side = seconds(Path(folder) / "side-by-side", arguments, n_cores())
+        one_by_one = seconds(Path(folder) / "one-by-one", arguments, 1)
+    Comparison(
+        f"{given.models} on {n_cores()} cores, side by side", "one after the other", shown(side_by_side),
+        shown(one_by_one), one_by_one / side_by_side, REACH, "at least", "trainings and predictions, a stack of the mean",
+    ).print()  # fmt: skip
+
+
+def seconds(folder: Path, arguments: list[str], n_workers: int) -> float:
+    """Return the time of `elmlff stack` with the mean, which has no fit, in an empty folder."""
+    folder.mkdir()
+    command = [sys.executable, "-m", "elmlff_core", "stack", *arguments, "--meta", "mean", "--workers", str(n_workers)]
+    environment = os.environ | {"ELMLFF_CACHE": str(folder / "cache")}
+    started = time.perf_counter()
+    subprocess.run(command, cwd=folder, env=environment, check=True)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
