@@ -148,7 +148,6 @@ from pathlib import Path
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.execution.placement import Placement
 from elmlff_core.execution.tasks import Task, run_tasks
-from tests.conftest import REPOSITORY
 from tests.execution.test_tasks import Writes
 
 print("once")
