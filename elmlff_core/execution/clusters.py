@@ -9,8 +9,10 @@ NumPy and torch stay out of this module: see `elmlff_core.execution.executors`.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -142,7 +144,12 @@ def _scheduler(placement: Placement, n_workers: int, n_threads: int) -> Iterator
         variables = dict.fromkeys(THREAD_VARIABLES, str(n_threads))
         with (
             LocalCluster(
-                n_workers=n_workers, threads_per_worker=1, dashboard_address=None, env=variables, security=True
+                n_workers=n_workers,
+                threads_per_worker=1,
+                dashboard_address=None,
+                env=variables,
+                security=True,
+                silence_logs=logging.ERROR,
             ) as local,
             Client(local) as client,
         ):
@@ -160,8 +167,12 @@ def _running(address: str) -> Any:
 
 
 def _cluster_of(placement: Placement) -> Any:
+    """Return the class of dask-jobqueue for a kind of queue."""
+    before = signal.getsignal(signal.SIGINT)
     import dask_jobqueue
 
+    if before is not None:  # its import lets Ctrl-C end this process with success, and without a word
+        signal.signal(signal.SIGINT, before)
     return getattr(dask_jobqueue, CLUSTERS[placement.executor])
 
 

@@ -22,6 +22,7 @@ from elmlff_core.plugins import requirements
 from elmlff_core.settings.config import Config, JobConfig, ResourcesConfig
 from tests.conftest import REPOSITORY
 from tests.docs.pages import blocks
+from tests.execution.fake_queue import history, make_queue
 
 PAGE = REPOSITORY / "docs" / "clusters.md"
 FULL = JobConfig(
@@ -180,6 +181,24 @@ def test_a_running_scheduler_is_found_by_its_file(dask: None, tmp_path: Path) ->
         "cluster.close()",
     ]
     assert in_fresh_process("\n    ".join(code), tmp_path).split() == ["True", "1"]
+
+
+def test_an_interruption_ends_the_jobs(dask: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C stays what it is, though dask-jobqueue replaces its handler."""
+    monkeypatch.setenv("PATH", make_queue(tmp_path / "queue"))
+    code = [
+        IMPORTS,
+        "import signal, threading, time",
+        "try:",
+        "    with opened(Placement('dask-slurm'), 1, 1) as executor:",
+        "        executor.submit(pow, 2, 3).result(200)",
+        "        threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()",
+        "        executor.submit(time.sleep, 200).result()",
+        "except KeyboardInterrupt:",
+        "    print('interrupted')",
+    ]
+    assert in_fresh_process("\n    ".join(code), tmp_path).strip() == "interrupted"
+    assert [line.split()[0] for line in history(tmp_path / "queue")] == ["submitted", "cancelled"]
 
 
 @pytest.mark.parametrize("name", ["my_dask:executor", "my_parsl:config"])
