@@ -14,7 +14,9 @@ demo: $(VENV)/installed-all
 PROCESSES ?= 2
 test: $(VENV)/installed-test lint
 	# One thread each: test problems are small, and sums over one thread are the same every time.
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
+	# tests/conftest.py puts the slowest files first; xdist would begin with those that have most tests.
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile \
+		--no-loadscope-reorder
 
 MINUTES ?= 60
 

@@ -25,19 +25,15 @@ REACH = 1.6
 def main() -> None:
     """Run both ways and print their ratio."""
     given = stacking_parser(__doc__).parse_args()
-    arguments = [
-        "--models",
-        given.models,
-        "--data",
-        given.data,
-        *(word for one in given.set for word in ("--set", one)),
-    ]
+    settings = [word for one in given.set for word in ("--set", one)]
+    arguments = ["--models", given.models, "--data", given.data, *settings]
     with tempfile.TemporaryDirectory() as folder:
         side_by_side = seconds(Path(folder) / "side-by-side", arguments, n_cores())
         one_by_one = seconds(Path(folder) / "one-by-one", arguments, 1)
     Comparison(
         f"{given.models} on {n_cores()} cores, side by side", "one after the other", shown(side_by_side),
-        shown(one_by_one), one_by_one / side_by_side, REACH, "at least", "trainings and predictions, a stack of the mean",
+        shown(one_by_one), one_by_one / side_by_side, REACH, "at least",
+        "trainings and predictions, a stack of the mean",
     ).print()  # fmt: skip
 
 

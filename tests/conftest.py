@@ -15,8 +15,18 @@ from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from tests.commands.running import close_commands
 
-pytest_plugins = ["tests.trained_models"]
+pytest_plugins = ["tests.trained_models", "tests.methane_run"]
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# What takes longest comes first, so that no worker of pytest-xdist is left with it at the end while the others wait.
+# Files that use what another file has made (base models, a run) stand well after that one.
+SLOW_FILES = (
+    "cli/test_stack.py", "physics/test_symmetries.py", "cli/test_reproduce.py", "cli/test_sweep.py",
+    "adapters/test_universal_models.py", "fuzz/test_fuzz.py", "adapters/test_deepmd_adapter.py",
+    "adapters/test_nep_adapter.py", "docs/test_readme.py", "cli/test_comparison.py", "fuzz/test_plain_mistakes.py",
+    "cli/test_simulation.py", "base_models/test_out_of_fold.py", "docs/test_tutorials.py", "meta/test_egat.py",
+    "installed/test_isolation.py", "cli/test_doctor.py", "base_models/test_second_run.py",
+)  # fmt: skip
 
 # A trust store of the tests' own, for the processes that they start too.
 os.environ.setdefault("ELMLFF_TRUST_STORE", str(Path(tempfile.mkdtemp(prefix="elmlff-trust-")) / "trust.json"))
@@ -24,6 +34,13 @@ os.environ.setdefault("ELMLFF_TRUST_STORE", str(Path(tempfile.mkdtemp(prefix="el
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A background job of a shell ignores Ctrl-C, and so would the programs that tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files of a run in several processes; `make test` asks pytest-xdist to keep this order."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        places = {REPOSITORY / "tests" / name: place for place, name in enumerate(SLOW_FILES)}
+        items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_sessionfinish() -> None:

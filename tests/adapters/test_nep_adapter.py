@@ -75,6 +75,10 @@ def test_the_end_of_neppos_log_is_in_the_error(training_request: Request, tmp_pa
         NEPTrainer().train(request)
 
 
+# Each of 25 reports may be the one at which a training is interrupted; it takes seconds on the fastest machine.
+RESUMED_STEPS = 300
+
+
 def test_a_resumed_training_ends_as_one_that_was_not_interrupted(training_request: Request, tmp_path: Path) -> None:
     def interrupt(progress: Progress) -> None:
         if progress.done:
@@ -82,11 +86,13 @@ def test_a_resumed_training_ends_as_one_that_was_not_interrupted(training_reques
 
     halves, whole = tmp_path / "halves", tmp_path / "whole"
     with pytest.raises(KeyboardInterrupt):
-        NEPTrainer().train(training_request("nep", halves, interrupt, steps=1000))
-    assert 0 < last_step(halves) < 1000
+        NEPTrainer().train(training_request("nep", halves, interrupt, steps=RESUMED_STEPS))
+    assert 0 < last_step(halves) < RESUMED_STEPS
     reported: list[int] = []
-    checkpoint = NEPTrainer().train(training_request("nep", halves, lambda p: reported.append(p.done), steps=1000))
-    assert last_step(halves) == reported[-1] == 1000
+    checkpoint = NEPTrainer().train(
+        training_request("nep", halves, lambda p: reported.append(p.done), steps=RESUMED_STEPS)
+    )
+    assert last_step(halves) == reported[-1] == RESUMED_STEPS
     assert steps_of(halves) == steps_of(whole_training(training_request, whole))  # no step is repeated
     assert checkpoint.name == "nep_best.txt"
     assert checkpoint.read_text() == (whole / "nep_best.txt").read_text()
@@ -99,7 +105,7 @@ def test_other_settings_start_again_and_a_finished_training_does_not(training_re
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        NEPTrainer().train(training_request("nep", tmp_path, interrupt, steps=5000))
+        NEPTrainer().train(training_request("nep", tmp_path, interrupt, steps=1000))
     checkpoint = NEPTrainer().train(training_request("nep", tmp_path))
     assert last_step(tmp_path) == 30
     assert not (tmp_path / "resume.pt").exists()
@@ -109,7 +115,7 @@ def test_other_settings_start_again_and_a_finished_training_does_not(training_re
 
 
 def whole_training(training_request: Request, directory: Path) -> Path:
-    NEPTrainer().train(training_request("nep", directory, steps=1000))
+    NEPTrainer().train(training_request("nep", directory, steps=RESUMED_STEPS))
     return directory
 
 
@@ -117,12 +123,12 @@ def test_a_training_killed_at_its_end_resumes(training_request: Request, tmp_pat
     """The training is killed after the last report and before the model is read; the last report is then repeated."""
 
     def interrupt(progress: Progress) -> None:
-        if progress.done == 1000:
+        if progress.done == RESUMED_STEPS:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        NEPTrainer().train(training_request("nep", tmp_path, interrupt, steps=1000))
-    assert NEPTrainer().train(training_request("nep", tmp_path, steps=1000)).exists()
+        NEPTrainer().train(training_request("nep", tmp_path, interrupt, steps=RESUMED_STEPS))
+    assert NEPTrainer().train(training_request("nep", tmp_path, steps=RESUMED_STEPS)).exists()
 
 
 def steps_of(directory: Path) -> list[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import ase.io
 
 from elmlff_core.data.readers import read_dataset
-from tests.commands.running import run_elmlff
+from tests.commands.running import Running, run_elmlff, start_elmlff
 
 SETTINGS = """
 base_models = ["lj", "emt"]
@@ -61,21 +60,26 @@ def elmlff(folder: Path, *arguments: str, code: int = 0, **variables: str) -> su
     return run_elmlff(arguments, folder, code, ELMLFF_CACHE=str(folder / "cache"), **variables)
 
 
+def started(folder: Path, *arguments: str, ready: Callable[[Running], bool], **variables: str) -> Running:
+    """Start `elmlff` with `arguments`, and return the command, which goes on, as soon as it is `ready`."""
+    command = start_elmlff(arguments, folder, ELMLFF_CACHE=str(folder / "cache"), **variables)
+    deadline = time.monotonic() + 200
+    try:
+        while not ready(command):
+            assert command.runs, command.ending(60)
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    except BaseException:
+        command.end()
+        raise
+    return command
+
+
 def kill_when(folder: Path, ready: Callable[[], bool], *arguments: str, **variables: str) -> None:
     """Start `elmlff` and kill only its main process, with a signal that cannot be caught, as soon as `ready`."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "elmlff_core", *arguments],
-        cwd=folder, env=environment(folder, **variables), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 200
-    while not ready():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    # Its workers keep the output open: the end of the output means that they have ended too.
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL
+    command = started(folder, *arguments, ready=lambda _: ready(), **variables)
+    command.send_signal(signal.SIGKILL)
+    assert command.ending(60).code == -signal.SIGKILL  # its workers have then ended too
 
 
 def n_lines(path: Path) -> int:

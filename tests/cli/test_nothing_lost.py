@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,8 @@ import pytest
 
 from elmlff_core.files import PARTIAL, sha256_of, temporary_prefix, write_record
 from elmlff_core.settings.run_folder import RunFolder
-from tests.cli.small_data import elmlff, environment, n_lines, write_small_data
+from tests.cli.small_data import elmlff, n_lines, started, write_small_data
+from tests.commands.running import Running
 
 LONG = ("stack", "--meta", "gat", "--set", "training.epochs=4000", "--output", "long")
 
@@ -27,33 +27,26 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def running(workplace: Path) -> Iterator[subprocess.Popen[str]]:
+def running(workplace: Path) -> Iterator[Running]:
     """A long run that has trained for some epochs."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "elmlff_core", *LONG],
-        cwd=workplace, env=environment(workplace), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
     curve, holder = workplace / "long" / "fit" / "gat" / "learning_curve.csv", workplace / "long" / ".lock-holder"
-    deadline = time.monotonic() + 100
-    while n_lines(curve) < 10 or str(process.pid) not in holder.read_text():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    yield process
-    process.kill()
-    process.communicate()
+    command = started(
+        workplace, *LONG, ready=lambda command: n_lines(curve) >= 10 and str(command.pid) in holder.read_text()
+    )
+    yield command
+    command.end()
 
 
-def test_sigterm_ends_a_training_soon_and_it_resumes(workplace: Path, running: subprocess.Popen[str]) -> None:
+def test_sigterm_ends_a_training_soon_and_it_resumes(workplace: Path, running: Running) -> None:
     running.send_signal(signal.SIGTERM)
-    _, stderr = running.communicate(timeout=20)
-    assert running.returncode == 143
-    assert stderr.strip() == "elmlff: ended by SIGTERM; run the same command again to resume"
+    ended = running.ending(20)
+    assert ended.code == 143
+    assert ended.stderr.strip() == "elmlff: ended by SIGTERM; run the same command again to resume"
     lines = n_lines(workplace / "long" / "fit" / "gat" / "learning_curve.csv")
     assert lines >= 10
 
 
-def test_a_second_run_of_the_same_folder_is_refused(workplace: Path, running: subprocess.Popen[str]) -> None:
+def test_a_second_run_of_the_same_folder_is_refused(workplace: Path, running: Running) -> None:
     stderr = elmlff(workplace, *LONG, code=1).stderr
     assert f"process {running.pid} on " in stderr
     assert "works in long: wait until it ends, or choose another --output" in stderr

@@ -56,7 +56,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, repository: FakeReposito
     """A folder in which the study was reproduced once."""
     folder = tmp_path_factory.mktemp("reproduction")
     (folder / "elmlff.toml").write_text(SETTINGS)
-    arguments = (*REPRODUCE, "--from", str(repository.root), "--output", "run")
+    arguments = (*REPRODUCE, "--from", str(repository.root), "--executor", "serial", "--output", "run")
     (folder / "stdout").write_text(elmlff(folder, *arguments, **variables(repository)).stdout)
     return folder
 
@@ -138,14 +138,14 @@ def test_a_reproduction_killed_in_its_ablation_resumes_to_the_same_errors(
     workplace: Path, repository: FakeRepository, tmp_path: Path
 ) -> None:
     curve = "ablation/fit/minus-1-seed0/learning_curve.csv"  # the kill of a sweep is a test of sweeps
-    arguments = (*REPRODUCE, "--set", "training.epochs=60", "--workers", "1")
+    arguments = (*REPRODUCE, "--set", "training.epochs=30")
     cut = tmp_path / "cut"
-    killed = (*arguments, "--output", str(cut))
-    kill_when(workplace, lambda: n_lines(cut / curve) > 15, *killed, **variables(repository))
-    assert n_lines(cut / curve) < 58
+    killed = (*arguments, "--workers", "1", "--output", str(cut))
+    kill_when(workplace, lambda: n_lines(cut / curve) > 5, *killed, **variables(repository))
+    assert n_lines(cut / curve) < 30
     assert not (cut / "reproduction.json").exists()
     elmlff(workplace, *killed, **variables(repository))
-    elmlff(workplace, *arguments, "--output", "whole", **variables(repository))
+    elmlff(workplace, *arguments, "--executor", "serial", "--output", "whole", **variables(repository))
     assert without_times(record_of(cut)) == without_times(record_of(workplace / "whole"))
 
 

@@ -8,15 +8,13 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.small_data import elmlff, environment, kill_when, n_lines, write_small_data
+from tests.cli.small_data import elmlff, kill_when, n_lines, started, write_small_data
+from tests.commands.running import run_script
 from tests.conftest import REPOSITORY
 from tests.execution.fake_queue import history, make_queue
 
@@ -110,20 +108,21 @@ def test_only_named_or_sampled_subsets_are_fitted(workplace: Path) -> None:
     assert len(again) == 3
 
 
-EPOCHS = ("--set", "training.epochs=80")
+EPOCHS = ("--set", "training.epochs=40")
 
 
 def test_a_killed_sweep_resumes_to_the_same_errors(workplace: Path) -> None:
     """The kill is in the middle of the second fit, in a worker process."""
-    per_subset = (*SWEEP, *EPOCHS, "--method", "per-subset", "--workers", "1", "--subsets", "lj,lj+emt")
+    per_subset = (*SWEEP, *EPOCHS, "--method", "per-subset", "--subsets", "lj,lj+emt")
+    killed = (*per_subset, "--workers", "1", "--output", "killed")
     curve = workplace / "killed" / "per-subset" / "lj+emt" / "learning_curve.csv"
-    kill_when(workplace, lambda: n_lines(curve) > 20, *per_subset, "--output", "killed")
-    assert n_lines(curve) < 75
+    kill_when(workplace, lambda: n_lines(curve) > 8, *killed)
+    assert n_lines(curve) < 40
     first = workplace / "killed" / "per-subset" / "lj" / "result.json"
     written = first.stat().st_mtime_ns
-    elmlff(workplace, *per_subset, "--output", "killed")
+    elmlff(workplace, *killed)
     assert first.stat().st_mtime_ns == written
-    elmlff(workplace, *per_subset, "--output", "whole")
+    elmlff(workplace, *per_subset, "--executor", "serial", "--output", "whole")
     assert errors_of(workplace / "killed") == errors_of(workplace / "whole")
     assert rows_without_seconds(curve) == rows_without_seconds(
         workplace / "whole" / "per-subset" / "lj+emt" / "learning_curve.csv"
@@ -133,8 +132,8 @@ def test_a_killed_sweep_resumes_to_the_same_errors(workplace: Path) -> None:
 def test_a_killed_masked_training_resumes_to_the_same_errors(workplace: Path) -> None:
     masked = (*SWEEP, *EPOCHS, "--method", "masked")
     curve = workplace / "cut" / "masked" / "learning_curve.csv"
-    kill_when(workplace, lambda: n_lines(curve) > 20, *masked, "--output", "cut")
-    assert n_lines(curve) < 75
+    kill_when(workplace, lambda: n_lines(curve) > 8, *masked, "--output", "cut")
+    assert n_lines(curve) < 40
     elmlff(workplace, *masked, "--output", "cut")
     elmlff(workplace, *masked, "--output", "uncut")
     assert errors_of(workplace / "cut") == errors_of(workplace / "uncut")
@@ -146,23 +145,15 @@ def rows_without_seconds(curve: Path) -> list[str]:
 
 
 def test_ctrl_c_ends_workers_at_once(workplace: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "elmlff_core", *SWEEP, "--set", "training.epochs=100000", "--method", "per-subset",
-         "--subsets", "lj", "--workers", "2", "--output", "long"],
-        cwd=workplace, env=environment(workplace), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
     curve = workplace / "long" / "per-subset" / "lj" / "learning_curve.csv"
-    deadline = time.monotonic() + 300
-    while n_lines(curve) < 5:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # like Ctrl-C in a terminal
-    _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "run the same command again to resume" in stderr
-    assert "Traceback" not in stderr
+    long = ("--set", "training.epochs=100000", "--method", "per-subset", "--subsets", "lj")
+    places = ("--workers", "2", "--output", "long")
+    command = started(workplace, *SWEEP, *long, *places, ready=lambda _: n_lines(curve) >= 5)
+    os.killpg(command.pid, signal.SIGINT)  # like Ctrl-C in a terminal
+    ended = command.ending(30)
+    assert ended.code == 130
+    assert "run the same command again to resume" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def documented(text: str) -> str:
@@ -191,11 +182,8 @@ def test_executors_of_clusters(workplace: Path, tmp_path: Path, name: str, packa
 
 def test_the_example_in_python_runs(workplace: Path) -> None:
     (workplace / "example.py").write_text(documented("SweepRequest"))
-    result = subprocess.run(
-        [sys.executable, "example.py"], cwd=workplace, env=environment(workplace), capture_output=True, text=True,
-        check=False, timeout=100,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+    result = run_script("example.py", workplace, ELMLFF_CACHE=str(workplace / "cache"))
+    assert result.code == 0, result.stderr
     summary, subset = result.stdout.splitlines()
     assert summary.startswith("least-squares: ")
     assert "+".join(ast.literal_eval(subset)) == summary.split()[1]
@@ -238,6 +226,8 @@ def test_a_failing_fit_names_its_subset(workplace: Path) -> None:
             "per-subset",
             "--executor",
             executor,
+            "--workers",
+            "1",
             "--subsets",
             "lj+emt",
             "--output",

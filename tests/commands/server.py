@@ -3,16 +3,21 @@
 ``python -m tests.commands.server`` reads one request (JSON) per line of its standard input and answers with one line.
 Each command has a process group of its own: what crashes, hangs or takes all memory ends with it, and changes nothing
 in the next command.
+
+A request with ``start`` is answered with the process id as soon as the command has begun; one with ``wait`` and this id
+is answered when it has ended.  In between the command can get signals, and other commands can run.
 """
 
 from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import importlib
 import json
 import os
 import resource
+import runpy
 import select
 import signal
 import sys
@@ -24,6 +29,7 @@ PRELOADED = (
     "torch", "torch_geometric", "pytorch_lightning", "matplotlib.pyplot", "dpdata", "ase.io.extxyz",
     "calorine.calculators", "safetensors.torch", "scipy.optimize", "elmlff_core.meta.training.loop",
     "elmlff_core.meta.conservative", "elmlff_core.workflows.stack.workflow", "elmlff_core.workflows.sweep.workflow",
+    "elmlff_core.report.plots", "elmlff_core.cli.console", "elmlff_core.cli.tables",
 )  # fmt: skip
 
 MORE = ("schnetpack", "elmlff_plugins.schnetpack.training", "deepmd.pt.infer.deep_eval")
@@ -37,11 +43,16 @@ def serve() -> None:
 
     from elmlff_core.cli.main import COMMANDS
     from elmlff_core.plugins.registry import registry
+    from elmlff_core.report.figures import as_svg, new_figure
 
     torch.set_num_threads(1)
     for name in COMMANDS:
         importlib.import_module(f"elmlff_core.cli.{name.replace('-', '_')}_command")
     registry()
+    figure = new_figure(2, 2)  # the first one takes half a second more than others
+    figure.subplots()
+    as_svg(figure)
+    gc.freeze()  # a fork would search millions of objects for cycles, and so copy their memory
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not be taken for an answer
     print(json.dumps({"ready": True}), file=answers, flush=True)
@@ -52,9 +63,11 @@ def serve() -> None:
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     """Run one command in a fork; return how it ended, and how long it took."""
     started = time.perf_counter()
-    child = os.fork()
+    child = request.get("wait") or os.fork()
     if child == 0:
         _run(request)
+    if request.get("start"):
+        return {"process": child}
     descriptor = os.pidfd_open(child)
     try:
         hangs = not _ends(child, descriptor, request["cpu"], request["clock"])
@@ -88,7 +101,7 @@ def _kill_group(child: int) -> None:
 
 
 def _run(request: dict[str, Any]) -> None:
-    """Become the command."""
+    """Become the command, or the Python script that the first argument names."""
     os.setsid()
     os.chdir(request["folder"])
     os.environ.clear()
@@ -105,9 +118,14 @@ def _run(request: dict[str, Any]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     code = 70
     try:
-        from elmlff_core.cli.main import main
+        if request["script"]:
+            sys.argv = request["arguments"]
+            sys.path.insert(0, request["folder"])
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        else:
+            from elmlff_core.cli.main import main
 
-        main(request["arguments"])
+            main(request["arguments"])
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)

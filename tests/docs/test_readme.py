@@ -1,4 +1,7 @@
-"""The commands and Python of the README and of the tutorial that repeats them; only trainings are shorter."""
+"""The commands and Python of the README and of the tutorial that repeats them.
+
+Only trainings are shorter.  The base models were trained by the same command, for `tests/cli/test_stack.py`.
+"""
 
 import re
 from pathlib import Path
@@ -6,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from elmlff_core.settings.reading import read_config
-from tests.cli.test_stack import TINY_BASE_MODELS
 from tests.docs.pages import blocks, shell
+from tests.methane_run import TINY_BASE_MODELS, copy_base_models
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"
@@ -15,9 +18,10 @@ FIRST_STACK = REPOSITORY / "docs" / "first-stack.md"
 
 
 @pytest.fixture(scope="module")
-def toured(tmp_path_factory) -> Path:
+def toured(tmp_path_factory, methane_run) -> Path:
     """A folder in which the commands of the tour were run, in order."""
     folder = tmp_path_factory.mktemp("tour")
+    copy_base_models(methane_run, folder)
     (commands,) = blocks(README, "sh")
     run_commands(commands, folder)
     return folder
@@ -30,7 +34,7 @@ def run_commands(commands: str, folder: Path) -> None:
         command = line.split("#")[0].strip()
         if command.startswith("elmlff stack"):
             command += f" {shorter}"
-            command += "" if "--meta" in command else " --set training.epochs=2"
+            command += "" if "--meta" in command else " --set training.epochs=2 --set training.batch_size=64"
         shell(command, folder)
 
 

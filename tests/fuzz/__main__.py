@@ -17,6 +17,7 @@ from pathlib import Path
 
 import hypothesis
 
+from tests.commands.running import Commands
 from tests.fuzz.cases import OUTCOMES, Case, Finding, Judge
 from tests.fuzz.surfaces import SURFACES, Cases
 from tests.fuzz.workplace import Workplace
@@ -37,8 +38,8 @@ def main() -> int:
     given = parser.parse_args()
     root = given.workplace or Path(tempfile.mkdtemp(prefix="elmlff-fuzz-"))
     try:
-        workplace = Workplace(root, more=not given.small)
-        with closing(workplace.commands):
+        with closing(Commands(root / "logs", more=not given.small)) as commands:
+            workplace = Workplace(root, commands, more=not given.small)
             workplace.prepare()
             judge = Judge(workplace)
             if given.repeat:

@@ -114,12 +114,13 @@ class Workplace:
     Attributes
     ----------
     folder : where commands run; stacks in it name their checkpoints by absolute paths, so it never moves
+    commands : what runs them
     """
 
-    def __init__(self, root: Path, more: bool = False) -> None:
+    def __init__(self, root: Path, commands: Commands, more: bool = False) -> None:
         self.folder, self.pristine, self.more = root / "work", root / "pristine", more
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.commands = Commands(root / "logs", more)
+        self.commands = commands
 
     def prepare(self) -> None:
         """Make data, settings and artefacts, which takes about 20 s, and two minutes with `more`."""
