@@ -31,6 +31,14 @@ def n_cores() -> int:
     return max(1, min(bound, share))
 
 
+def gpus() -> list[str]:
+    """Return the CUDA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; CUDA is not started."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1")]
+    return [str(number) for number, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]
+
+
 def threads_for(n_processes: int) -> int:
     """Return the number of threads for each of several processes that share the cores.
 

@@ -12,12 +12,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.context import SpawnContext, SpawnProcess
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elmlff_core.errors import ConfigError, did_you_mean
 from elmlff_core.execution.clusters import (
@@ -29,7 +29,10 @@ from elmlff_core.execution.clusters import (
     parsl_executor,
 )
 from elmlff_core.execution.placement import NAMES, PROCESSES, SERIAL, Placement
-from elmlff_core.resources import THREAD_VARIABLES, keep_freed_memory
+from elmlff_core.resources import THREAD_VARIABLES, gpus, keep_freed_memory
+
+if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import Synchronized
 
 
 class SerialExecutor(Executor):
@@ -70,7 +73,9 @@ class WorkerProcesses(ProcessPoolExecutor):
 
     def __init__(self, n_workers: int, n_threads: int) -> None:
         # Spawned and not forked, because a fork of a process with threads of torch may hang.
-        super().__init__(n_workers, _Spawning(), initializer=_start_worker, initargs=(n_threads,))
+        context = _Spawning()
+        self.n_started = context.Value("i", 0)
+        super().__init__(n_workers, context, initializer=_start_worker, initargs=(n_threads, gpus(), self.n_started))
 
     def kill(self) -> None:
         """End the processes at once; the next run resumes their tasks from the last checkpoints."""
@@ -79,12 +84,17 @@ class WorkerProcesses(ProcessPoolExecutor):
         self.shutdown(wait=True)  # or their semaphores may outlive this process, and Python warns of them
 
 
-def _start_worker(n_threads: int) -> None:
+def _start_worker(n_threads: int, devices: Sequence[str], n_started: Synchronized[int]) -> None:
     for name in THREAD_VARIABLES:
         os.environ[name] = str(n_threads)
+    with n_started.get_lock():
+        number = n_started.value
+        n_started.value += 1
+    if devices:  # one for each worker; several share one only if the user asks for more workers than there are GPUs
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
     # Ctrl-C and the SIGTERM of a queue reach all processes; the parent ends the workers.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    for which in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(which, signal.SIG_IGN)
     keep_freed_memory()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

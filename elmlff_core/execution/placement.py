@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from elmlff_core.resources import n_cores, threads_for
+from elmlff_core.resources import gpus, n_cores, threads_for
 from elmlff_core.settings.config import JobConfig, ResourcesConfig
 
 PROCESSES, SERIAL, DASK, PARSL = "processes", "serial", "dask", "parsl"
@@ -22,7 +22,8 @@ class Placement:
     Attributes
     ----------
     executor : one of `NAMES`, or ``module:function``, a function of the user
-    workers : number of worker processes in all; None for as many as there are cores here, or for one job of a queue
+    workers : number of worker processes in all; None for one on each GPU here, or on each core if there are none, or
+        for one job of a queue
     address : address or scheduler file of a running scheduler, for ``dask``
     job : a job of a queue
     """
@@ -46,7 +47,7 @@ class Placement:
 
     def n_workers(self, n_tasks: int) -> int:
         """Return the number of worker processes for `n_tasks` tasks: not more than there are tasks."""
-        wanted = self.workers or (self.job.workers if self.executor in QUEUES else n_cores())
+        wanted = self.workers or (self.job.workers if self.executor in QUEUES else len(gpus()) or n_cores())
         return max(1, min(wanted, n_tasks))
 
     def n_threads(self, n_workers: int) -> int:

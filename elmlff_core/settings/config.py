@@ -166,7 +166,8 @@ class ResourcesConfig(Section):
     Attributes
     ----------
     executor : a name of `elmlff_core.execution.placement.NAMES`, or ``module:function``, a function of one's own
-    workers : number of worker processes in all; None for one on each core of this machine, or for one job of a queue
+    workers : number of worker processes in all; None for one on each GPU of this machine, or on each core if there are
+        none, or for one job of a queue
     address : address of a Dask scheduler that is running, or its scheduler file, for the executor ``dask``
     job : a job of a queue
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -75,3 +76,19 @@ def test_a_function_of_the_current_folder_returns_the_executor(tmp_path: Path, m
         opened(Placement("process"), 1, 1),
     ):
         pass
+
+
+def test_each_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-5a")
+    placement = Placement()
+    assert placement.n_workers(10) == 2
+    with opened(placement, 2, 1) as executor:
+        asked = [executor.submit(_device_after, 0.5) for _ in range(2)]
+        assert {future.result(60) for future in asked} == {"3", "GPU-5a"}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert placement.n_workers(10) == min(10, resources.n_cores())
+
+
+def _device_after(seconds: float) -> str | None:
+    time.sleep(seconds)  # so that each of two workers has a task
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
