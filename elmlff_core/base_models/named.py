@@ -7,10 +7,13 @@ import hashlib
 import json
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
+
+from ase import Atoms
 
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Preset
@@ -19,6 +22,7 @@ from elmlff_core.contracts.protocols import BaseForceField, TrainingLength, Trai
 from elmlff_core.data.content import SEEN_FILE, SeenStructures
 from elmlff_core.environments.folder import PREFIX, SELF, interpreter_of
 from elmlff_core.errors import ConfigError, ElmlffError, ForceFieldError, did_you_mean
+from elmlff_core.execution.rates import Kind
 from elmlff_core.files import read_record, refuse_links, sha256_of, write_record
 from elmlff_core.locks import Timeout, locked
 from elmlff_core.plugins.registry import registry, require
@@ -27,7 +31,7 @@ from elmlff_core.settings.reading import validated
 from elmlff_core.worker.client import WorkerForceField, WorkerSettings
 from elmlff_core.worker.process import find_interpreter
 
-TRAINED = "trained.json"
+TRAINED, LOCK = "trained.json", "training.lock"
 DEFAULT_MODELS_FOLDER = Path("elmlff-models")
 
 
@@ -250,6 +254,16 @@ def seen_in_training(model: NamedModel) -> SeenStructures | None:
     return None
 
 
+def kind_of(model: NamedModel, step: str) -> Kind:
+    """Return the kind of step that ``training`` or ``predicting`` with `model` is, of which rates are kept."""
+    return Kind(step, model.plugin.name, model.options.model_dump(mode="json"))
+
+
+def training_amount(model: NamedModel, structures: Sequence[Atoms]) -> float:
+    """Return the amount of work of a training, to which its time is proportional: steps times atoms of a structure."""
+    return model.length(len(structures)).steps * sum(map(len, structures)) / len(structures)
+
+
 def train_model(
     model: NamedModel, train: Dataset, valid: Dataset, seed: int, directory: Path, progress: ProgressCallback
 ) -> NamedModel:
@@ -264,15 +278,19 @@ def train_model(
     require(model.plugin)
     directory.mkdir(parents=True, exist_ok=True)
     refuse_links(directory)
+    is_new = all(path.name == LOCK for path in directory.iterdir())
     try:
-        with locked(directory / "training.lock", wait=False) as alone:
+        with locked(directory / LOCK, wait=False) as alone:
             if (checkpoint := trained_checkpoint(directory)) is None:
                 started = time.perf_counter()
                 place = directory if alone else _own_folder(directory)
                 request = TrainingRequest(model.name, train, valid, model.options, place, seed, progress)
                 checkpoint = model.plugin.trainer.train(request)
                 SeenStructures.of(train.structures, valid.structures).save(directory / SEEN_FILE)
-                _record(model, len(train), checkpoint, directory, time.perf_counter() - started)
+                seconds = time.perf_counter() - started
+                if is_new:  # and not the last part of a training that was interrupted
+                    kind_of(model, "training").note(seconds, training_amount(model, train.structures))
+                _record(model, len(train), checkpoint, directory, seconds)
     except Timeout as error:
         raise ElmlffError(f"another run is training '{model.name}' in {directory}: wait for it to end") from error
     except OSError as error:  # the files of the trainers themselves, on a full disk for example

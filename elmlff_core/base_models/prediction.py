@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from ase import Atoms
 
 from elmlff_core.base_models.cache import FeatureCache
 from elmlff_core.base_models.concurrency import JointProgress, for_each_model, n_at_once
-from elmlff_core.base_models.named import NamedModel
+from elmlff_core.base_models.named import NamedModel, kind_of
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
@@ -41,7 +42,7 @@ def cached_prediction(
     known = cache.read(model.fingerprint, dataset_fingerprint, len(structures))
     if known is not None:
         return known
-    total = len(structures)
+    total, stopwatch = len(structures), Stopwatch(model)
     done = 0
 
     def report(finished: int) -> None:
@@ -50,12 +51,34 @@ def cached_prediction(
         progress(Progress(finished, total))
 
     def predict(chunk: Sequence[Atoms]) -> Prediction:
-        return predict_checked(model, chunk, first=done)
+        return stopwatch.predicted(chunk, done)
 
     size = chunk_size(structures)
-    return cache.compute(
+    found = cache.compute(
         model.fingerprint, dataset_fingerprint, structures, predict, size, report, lambda: model.force_field.elements
     )
+    stopwatch.note()
+    return found
+
+
+class Stopwatch:
+    """Predicts with a base model, and measures how long it takes: a rate for plans."""
+
+    def __init__(self, model: NamedModel) -> None:
+        self.model, self.seconds, self.n_atoms = model, 0.0, 0
+
+    def predicted(self, structures: Sequence[Atoms], first: int) -> Prediction:
+        """Return what `predict_checked` returns."""
+        started = time.perf_counter()
+        found = predict_checked(self.model, structures, first)
+        self.seconds += time.perf_counter() - started
+        self.n_atoms += len(found.forces)
+        return found
+
+    def note(self) -> None:
+        """Keep the rate, if anything was predicted."""
+        if self.n_atoms:
+            kind_of(self.model, "predicting").note(self.seconds, self.n_atoms)
 
 
 def chunk_size(structures: Sequence[Atoms]) -> int:
@@ -71,8 +94,10 @@ def predict_part(
     `part` has indices of structures, one for each call of the model: its step is the `chunk_size`.
     """
 
+    stopwatch = Stopwatch(model)
+
     def predict(chunk: range) -> Prediction:
-        return predict_checked(model, dataset.structures[chunk.start : chunk.stop], first=chunk.start)
+        return stopwatch.predicted(dataset.structures[chunk.start : chunk.stop], chunk.start)
 
     def report(done: int) -> None:
         progress(Progress(done, part.stop - part.start))
@@ -80,6 +105,7 @@ def predict_part(
     cache.compute_part(
         model.fingerprint, dataset.fingerprint, part, predict, report, lambda: model.force_field.elements
     )
+    stopwatch.note()
 
 
 def predict_checked(model: NamedModel, structures: Sequence[Atoms], first: int = 0) -> Prediction:

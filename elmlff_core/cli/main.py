@@ -21,6 +21,7 @@ from elmlff_core.errors import ElmlffError
 COMMANDS = {
     "init": "Write a commented elmlff.toml.",
     "stack": "Stack base models into one force field: train, predict, fit, evaluate.",
+    "plan": "Show what a stack would train, predict and fit, and how long it takes.",
     "sweep": "Compare all subsets of the base models.",
     "ablate": "Compare the paper's network with versions that lack residuals or layers.",
     "reproduce": "Repeat the paper's study of methane or methanol on Cu(100).",

@@ -58,9 +58,13 @@ placement_options = [
     ),
     click.option(
         "--workers", type=click.IntRange(min=1),
-        help="Number of worker processes; 1 runs one step after the other.  [default: number of cores]",
+        help="Number of worker processes; 1 runs one step after the other.  [default: number of GPUs, or of cores]",
     ),
 ]  # fmt: skip
+workflow_options = [
+    *placement_options,
+    click.option("--dry-run", is_flag=True, help="Show the steps and how long they take, and do nothing."),
+]
 loading_options = [
     click.option("--trust", is_flag=True, help="Allow base models of the stack to run code from its author."),
     click.option(

@@ -12,10 +12,10 @@ from elmlff_core.cli.options import (
     models_folder_from,
     names_in,
     options,
-    placement_options,
     refuse_code_of_others,
     resources_from,
     settings_options,
+    workflow_options,
 )
 
 study_options = [
@@ -41,7 +41,7 @@ study_options = [
 
 @click.command("reproduce")
 @click.argument("study")
-@options(study_options, placement_options, settings_options, folder_options)
+@options(study_options, workflow_options, settings_options, folder_options)
 def command(
     study: str,
     origin: Path | None,
@@ -58,6 +58,7 @@ def command(
     trust: bool,
     output: Path | None,
     models_dir: Path | None,
+    dry_run: bool,
     **values: Any,
 ) -> None:
     """Repeat the paper's study of methane or methanol-cu100: Tables 1 to 3 and Figures 2 and 3 beside published values.
@@ -66,11 +67,12 @@ def command(
     them: --set models.nep.checkpoint=nep.txt.  Run the same command again to resume an interrupted reproduction.
     """
     from elmlff_core.cli.console import ConsoleReporter, standard_console
+    from elmlff_core.cli.plan_table import print_plan
     from elmlff_core.cli.sweep_table import print_sweep
     from elmlff_core.workflows.reproduction.data import study_data
     from elmlff_core.workflows.reproduction.settings import study_config
     from elmlff_core.workflows.reproduction.studies import find_study
-    from elmlff_core.workflows.reproduction.workflow import ReproductionRequest, reproduce
+    from elmlff_core.workflows.reproduction.workflow import ReproductionRequest, plan_reproduction, reproduce
     from elmlff_core.workflows.sweep.workflow import SweepRequest
 
     reporter = ConsoleReporter()
@@ -83,6 +85,9 @@ def command(
         sample = found.sample(config.budget, 2 ** len(config.base_models) - 1)
     swept = SweepRequest(names_in(method) or [], subsets, sample)
     request = ReproductionRequest(swept, ablation, published, origin)
+    if dry_run:
+        print_plan(plan_reproduction(found, config, request, output, models_folder_from(models_dir)))
+        return
     run = reproduce(found, config, request, output, models_folder_from(models_dir), reporter)
     print_sweep(standard_console(), run.results.sweep)
     for summary in run.summaries:

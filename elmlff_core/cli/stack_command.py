@@ -14,7 +14,6 @@ from elmlff_core.cli.options import (
     folder_options,
     models_folder_from,
     options,
-    placement_options,
     say_which_data,
     settings_options,
 )
@@ -30,14 +29,23 @@ stack_options = [
 
 
 @click.command("stack")
-@options(base_model_options, stack_options, placement_options, data_options, settings_options, folder_options)
+@options(
+    base_model_options,
+    stack_options,
+    [dry_run_option],
+    data_options,
+    settings_options,
+    folder_options,
+)
 @click.option("--bundle", is_flag=True, help="Copy checkpoints of base models into the run folder.")
 @click.option(
     "--learning-curve",
     is_flag=True,
     help="Also fit the stack to an eighth, a quarter and half of the training structures: three fits of equal length.",
 )
-def command(output: Path | None, models_dir: Path | None, bundle: bool, learning_curve: bool, **values: Any) -> None:
+def command(
+    output: Path | None, models_dir: Path | None, bundle: bool, learning_curve: bool, dry_run: bool, **values: Any
+) -> None:
     """Stack base models into one force field.
 
     Base models without a checkpoint are trained first.  Run the same command again to resume an interrupted run or to
@@ -45,8 +53,12 @@ def command(output: Path | None, models_dir: Path | None, bundle: bool, learning
     """
     config = config_from(values)
     from elmlff_core.cli.console import ConsoleReporter, print_errors, standard_console
-    from elmlff_core.workflows.stack.workflow import build_stack
+    from elmlff_core.cli.plan_table import print_plan
+    from elmlff_core.workflows.stack.workflow import build_stack, plan_stack
 
+    if dry_run:
+        print_plan(plan_stack(config, output, models_folder_from(models_dir)))
+        return
     reporter = ConsoleReporter()
     say_which_data(config, values, reporter)
     run = build_stack(config, output, models_folder_from(models_dir), bundle, reporter, learning_curve)

@@ -15,7 +15,6 @@ from elmlff_core.cli.options import (
     models_folder_from,
     names_in,
     options,
-    placement_options,
     say_which_data,
     settings_options,
 )
@@ -33,13 +32,21 @@ sweep_options = [
 
 
 @click.command("sweep")
-@options(base_model_options, sweep_options, placement_options, data_options, settings_options, folder_options)
+@options(
+    base_model_options,
+    sweep_options,
+    [dry_run_option],
+    data_options,
+    settings_options,
+    folder_options,
+)
 def command(
     method: str,
     subsets: str | None,
     sample: int | None,
     output: Path | None,
     models_dir: Path | None,
+    dry_run: bool,
     **values: Any,
 ) -> None:
     """Compare all subsets of the base models: M base models have 2^M - 1 subsets.
@@ -48,12 +55,16 @@ def command(
     """
     config = config_from(values)
     from elmlff_core.cli.console import ConsoleReporter, standard_console
+    from elmlff_core.cli.plan_table import print_plan
     from elmlff_core.cli.sweep_table import print_sweep
-    from elmlff_core.workflows.sweep.workflow import SweepRequest, sweep
+    from elmlff_core.workflows.sweep.workflow import SweepRequest, plan_sweep, sweep
 
+    request = SweepRequest(names_in(method) or [], subsets, sample)
+    if dry_run:
+        print_plan(plan_sweep(config, request, output, models_folder_from(models_dir)))
+        return
     reporter = ConsoleReporter()
     say_which_data(config, values, reporter)
-    request = SweepRequest(names_in(method) or [], subsets, sample)
     run = sweep(config, request, output, models_folder_from(models_dir), reporter)
     print_sweep(standard_console(), run.sweep)
     for summary in run.summaries:

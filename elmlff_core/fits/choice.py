@@ -83,10 +83,9 @@ def choose(
         tested, checked = train.of_known_elements(rest, held_out), valid.of_known_elements(rest)
         if not len(tested) or not len(checked):
             continue
-        known, name = {"train": rest, "valid": valid.subset(checked)}, f"fold{number}"
-        for meta in fitting:
-            fit = Fit(_shortened(meta), seed, part=name)
-            jobs.append(FitJob(fit, known, folder / f"features-{name}", folder / fit.name))
+        known = {"train": rest, "valid": valid.subset(checked)}
+        for fit in _fits_of_fold(fitting, number, seed):
+            jobs.append(FitJob(fit, known, folder / f"features-{fit.part}", folder / fit.name))
             tests.append(tested)
     for fitted, tested in zip(fit_all(jobs, placement, folder / "tasks", "choice", reporter), tests, strict=True):
         part = train.subset(tested)
@@ -95,6 +94,15 @@ def choose(
     kept = better_by_a_standard_error(errors, [meta.name for meta in fitting if not meta.trained])
     means = {name: float(np.nanmean(values)) for name, values in errors.items()}
     return Choice([meta for meta in fitting if meta.name in kept], means)
+
+
+def fits_of_choice(candidates: Sequence[NamedMeta], n_folds: int, seed: int) -> list[Fit]:
+    """Return the fits of `choose`, if every fold has structures."""
+    return [fit for number in range(1, n_folds + 1) for fit in _fits_of_fold(candidates, number, seed)]
+
+
+def _fits_of_fold(candidates: Sequence[NamedMeta], number: int, seed: int) -> list[Fit]:
+    return [Fit(_shortened(meta), seed, part=f"fold{number}") for meta in candidates]
 
 
 def _has_energies(train: Features) -> bool:

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+from ase import Atoms
+
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Progress, Reporter
 from elmlff_core.contracts.protocols import CountsParameters, FitRequest, MetaModel, check_masks
+from elmlff_core.execution.rates import Kind
 from elmlff_core.files import check_digests, digests_of, read_numbers, read_record, write_record
 from elmlff_core.fits.meta_models import NamedMeta
 from elmlff_core.settings.config import Config
@@ -55,6 +58,15 @@ class Fit:
     def title(self) -> str:
         """The name in tables, which is the same for all seeds."""
         return f"{self.meta.name}, geometry only" if self.geometry_only else f"stack ({self.meta.name})"
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of step that it is, of which rates are kept."""
+        return Kind("fitting", self.meta.name, [self.meta.options, self.geometry_only])
+
+    def amount(self, structures: Sequence[Atoms]) -> float:
+        """Return the amount of work of the fit, to which its time is proportional: epochs times atoms."""
+        return (self.meta.training.epochs or 1) * sum(map(len, structures))
 
     def seen(self, features: Features) -> Features:
         """Return the part of `features` that it uses: no base models if it is fitted to geometry only."""
@@ -166,7 +178,10 @@ def _fit(fit: Fit, meta: MetaModel, features: Mapping[str, Features], folder: Pa
         train, valid = fit.seen(features["train"]), fit.seen(features["valid"])
         meta.fit(FitRequest(train, valid, fit.meta.training, folder, fit.seed, progress, fit.masks))
         progress(Progress(1, 1))
-    return before + time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    if not before:
+        fit.kind.note(seconds, fit.amount(train.structures))
+    return before + seconds
 
 
 def _seconds_before(folder: Path) -> float:

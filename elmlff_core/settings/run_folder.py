@@ -81,6 +81,11 @@ class RunFolder:
         return self.path / "fit"
 
     @property
+    def choice(self) -> Path:
+        """Folder of the fits by which cross-validation chooses a meta-model."""
+        return self.path / "choice"
+
+    @property
     def features(self) -> Path:
         """Folder with the features of the splits, from which workers fit."""
         return self.path / "features"

@@ -76,7 +76,22 @@ def open_run(
     any_seeds: bool = False,
     named_by_meta: bool = True,
 ) -> RunFolder:
-    """Open the folder of a run; settings, data and given checkpoints decide whether it is the same run as before.
+    """Open the folder of a run, as `run_of` finds it."""
+    run = run_of(inputs, kind, config, output, any_seeds, named_by_meta)
+    return RunFolder.open(run.path, run.key, config)
+
+
+def run_of(
+    inputs: Inputs,
+    kind: str,
+    config: Config,
+    output: Path | None,
+    any_seeds: bool = False,
+    named_by_meta: bool = True,
+) -> RunFolder:
+    """Return the folder of a run, which need not be there.
+
+    Settings, data and given checkpoints decide whether it is the same run as one before.
 
     Parameters
     ----------
@@ -90,4 +105,4 @@ def open_run(
     key = inputs.key(kind, without_seeds(config) if any_seeds else config)
     metas = "+".join(config.meta_names) if named_by_meta else ""
     names = [kind, "+".join(config.base_models), metas, key[:8]]
-    return RunFolder.open(output or DEFAULT_RUNS_FOLDER / "-".join(filter(None, names)), key, config)
+    return RunFolder(output or DEFAULT_RUNS_FOLDER / "-".join(filter(None, names)), key)

@@ -25,7 +25,18 @@ ROOMS = (
 )  # fmt: skip
 # Entry points of the package, which may import from all rooms.
 ENTRY_POINTS = {"__init__", "__main__", "pytest_plugin"}
-WORKFLOWS = ("inputs", "base_models", "ahead", "prepare", "evaluate", "stack", "sweep", "ablation", "reproduction")
+WORKFLOWS = (
+    "inputs",
+    "base_models",
+    "ahead",
+    "plan",
+    "prepare",
+    "evaluate",
+    "stack",
+    "sweep",
+    "ablation",
+    "reproduction",
+)
 
 
 def modules(package: str) -> dict[str, Path]:

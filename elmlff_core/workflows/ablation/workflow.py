@@ -22,7 +22,8 @@ from elmlff_core.settings.run_folder import RunFolder
 from elmlff_core.workflows.ablation.page import write_results
 from elmlff_core.workflows.ablation.results import Ablation, VariantErrors
 from elmlff_core.workflows.ablation.variants import Variant, gat_variants
-from elmlff_core.workflows.inputs import open_run, read_inputs
+from elmlff_core.workflows.inputs import Inputs, open_run, read_inputs, run_of
+from elmlff_core.workflows.plan import Plan, PlannedFit, plan_of
 from elmlff_core.workflows.prepare import preparation_notes, prepare
 
 
@@ -61,12 +62,7 @@ def ablate(
         Data, settings, plugins or base models cannot be used; the message explains what to do.
     """
     reporter, placement = reporter or Reporter(), Placement.of(config.resources)
-    check_executor(placement)
-    if config.meta_names != ("gat",):
-        raise ConfigError(f"an ablation takes the meta-model gat, found {', '.join(config.meta_names)}: use --meta gat")
-    inputs = read_inputs(config)
-    (meta,) = resolve_meta_models(inputs.config, inputs.splits)
-    config = with_resolved(inputs.config, [meta])
+    inputs, meta, config = _resolved(config)
     run = open_run(inputs, "ablate", config, output, any_seeds=True)
     prepared = prepare(inputs, models_folder, run.tasks, reporter)
     for note in prepared.notes:
@@ -83,6 +79,25 @@ def ablate(
     found = Ablation(config.base_models, errors, preparation_notes(prepared))
     write_results(found, prepared.counts, run)
     return AblationRun(run.path, found)
+
+
+def plan_ablation(config: Config, output: Path | None = None, models_folder: Path = DEFAULT_MODELS_FOLDER) -> Plan:
+    """Return what `ablate` would do, without doing it; parameters and errors as there."""
+    inputs, meta, config = _resolved(config)
+    run = run_of(inputs, "ablate", config, output, any_seeds=True)
+    tasks = variant_tasks(gat_variants(meta.options), meta, config, run)
+    fits = [PlannedFit(task.name, task.fit, task.result is not None) for task in tasks]
+    return plan_of(inputs, models_folder, fits)
+
+
+def _resolved(config: Config) -> tuple[Inputs, NamedMeta, Config]:
+    """Return inputs, the meta-model, and the settings filled in."""
+    check_executor(Placement.of(config.resources))
+    if config.meta_names != ("gat",):
+        raise ConfigError(f"an ablation takes the meta-model gat, found {', '.join(config.meta_names)}: use --meta gat")
+    inputs = read_inputs(config)
+    (meta,) = resolve_meta_models(inputs.config, inputs.splits)
+    return inputs, meta, with_resolved(inputs.config, [meta])
 
 
 def variant_tasks(variants: Sequence[Variant], meta: NamedMeta, config: Config, run: RunFolder) -> list[FitTask]:

@@ -19,13 +19,14 @@ from elmlff_core.evaluation.evaluation import errors_of_base_models
 from elmlff_core.files import refuse_links, write_json
 from elmlff_core.settings.config import Config, without_seeds
 from elmlff_core.settings.run_folder import DEFAULT_RUNS_FOLDER
-from elmlff_core.workflows.ablation.workflow import ablate
+from elmlff_core.workflows.ablation.workflow import ablate, plan_ablation
+from elmlff_core.workflows.plan import Plan
 from elmlff_core.workflows.reproduction.data import frames_here
 from elmlff_core.workflows.reproduction.page import write_results
 from elmlff_core.workflows.reproduction.published import find_published, read_published
 from elmlff_core.workflows.reproduction.results import BaseModelErrors, Reproduction
 from elmlff_core.workflows.reproduction.studies import Study
-from elmlff_core.workflows.sweep.workflow import SweepRequest, sweep
+from elmlff_core.workflows.sweep.workflow import SweepRequest, plan_sweep, sweep
 
 PUBLISHED_FILE = "published.json"
 
@@ -90,9 +91,7 @@ def reproduce(
     """
     reporter = reporter or Reporter()
     config = with_base_models(config)
-    digest = without_seeds(config).digest()
-    folder = output or DEFAULT_RUNS_FOLDER / f"reproduce-{study.name}-{config.budget}-{digest[:8]}"
-    folder = folder.expanduser()
+    folder = folder_of(study, config, output)
     published = published_values(study, request, folder)
     swept = sweep(config, request.sweep, folder / "sweep", models_folder, reporter)
     ablated = None
@@ -114,6 +113,27 @@ def reproduce(
     )
     write_results(results, folder)
     return ReproductionRun(folder, results, results.summaries())
+
+
+def plan_reproduction(
+    study: Study,
+    config: Config,
+    request: ReproductionRequest,
+    output: Path | None = None,
+    models_folder: Path = DEFAULT_MODELS_FOLDER,
+) -> Plan:
+    """Return what `reproduce` would do, without doing it; parameters and errors as there."""
+    config = with_base_models(config)
+    folder = folder_of(study, config, output)
+    plan = plan_sweep(config, request.sweep, folder / "sweep", models_folder)
+    return plan if not request.ablation else plan.with_more(plan_ablation(config, folder / "ablation", models_folder))
+
+
+def folder_of(study: Study, config: Config, output: Path | None) -> Path:
+    """Return the folder of a reproduction."""
+    digest = without_seeds(config).digest()
+    folder = output or DEFAULT_RUNS_FOLDER / f"reproduce-{study.name}-{config.budget}-{digest[:8]}"
+    return folder.expanduser()
 
 
 def published_values(study: Study, request: ReproductionRequest, folder: Path) -> dict[str, float]:

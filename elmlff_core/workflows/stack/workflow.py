@@ -15,8 +15,8 @@ from elmlff_core.data.content import SeenStructures
 from elmlff_core.evaluation.evaluation import Evaluation, evaluate
 from elmlff_core.evaluation.model_errors import ModelErrors
 from elmlff_core.execution.placement import Placement
-from elmlff_core.fits.choice import N_FOLDS, choose
-from elmlff_core.fits.fit import Fitted, fits_of, planned
+from elmlff_core.fits.choice import N_FOLDS, choose, fits_of_choice
+from elmlff_core.fits.fit import FITTED_FILE, Fitted, fits_of, planned
 from elmlff_core.fits.meta_models import USUAL, NamedMeta, candidates, resolve_meta_models, with_resolved
 from elmlff_core.fits.tasks import FitJob, fit_all
 from elmlff_core.meta.training.device import check_device
@@ -25,7 +25,8 @@ from elmlff_core.settings.run_folder import RunFolder
 from elmlff_core.stack.stack import Stack
 from elmlff_core.uncertainty.domain import Domain
 from elmlff_core.uncertainty.uncertainty import Uncertainty
-from elmlff_core.workflows.inputs import open_run, read_inputs
+from elmlff_core.workflows.inputs import Inputs, open_run, read_inputs, run_of
+from elmlff_core.workflows.plan import Plan, PlannedFit, plan_of
 from elmlff_core.workflows.prepare import Prepared, prepare
 from elmlff_core.workflows.stack.learning import learning_curves
 from elmlff_core.workflows.stack.page import write_results
@@ -76,12 +77,7 @@ def build_stack(
         Data, settings, plugins or base models cannot be used; the message explains what to do.
     """
     reporter = reporter or Reporter()
-    inputs = read_inputs(config)
-    metas, choices = resolve_meta_models(inputs.config, inputs.splits), candidates(inputs.config, inputs.splits)
-    for meta in choices or metas:
-        if meta.trained:  # now, and not after the trainings of the base models
-            check_device(meta.training)
-    config = inputs.config if choices else with_resolved(inputs.config, metas)
+    inputs, metas, choices, config = _resolved(config)
     run = open_run(inputs, "", config, output)
     finished = run.finished(Metrics)
     if finished is not None and not (learning_curve and len(finished["learning_curves"]) < 2):
@@ -107,6 +103,33 @@ def build_stack(
     return StackRun(run.path, evaluation.errors, results.summary, results.notes)
 
 
+def plan_stack(config: Config, output: Path | None = None, models_folder: Path = DEFAULT_MODELS_FOLDER) -> Plan:
+    """Return what `build_stack` would do, without doing it; parameters and errors as there.
+
+    Where cross-validation chooses, all fits that it may ask for are in the plan.
+    """
+    inputs, metas, choices, config = _resolved(config)
+    run = run_of(inputs, "", config, output)
+    to_choose = [(fit, run.choice) for fit in fits_of_choice(choices, N_FOLDS, config.seed)]
+    final = [(fit, run.fit) for fit in fits_of(choices or metas, config)]
+    fits = [
+        PlannedFit(fit.name, fit, (folder / fit.name / FITTED_FILE).exists())
+        for fit, folder in to_choose + final
+        if fit.meta.trained
+    ]
+    return plan_of(inputs, models_folder, fits)
+
+
+def _resolved(config: Config) -> tuple[Inputs, list[NamedMeta], list[NamedMeta], Config]:
+    """Return inputs, meta-models, those among which cross-validation chooses, and the settings filled in."""
+    inputs = read_inputs(config)
+    metas, choices = resolve_meta_models(inputs.config, inputs.splits), candidates(inputs.config, inputs.splits)
+    for meta in choices or metas:
+        if meta.trained:  # now, and not after the trainings of the base models
+            check_device(meta.training)
+    return inputs, metas, choices, inputs.config if choices else with_resolved(inputs.config, metas)
+
+
 def chosen_by_cross_validation(
     choices: Sequence[NamedMeta], prepared: Prepared, run: RunFolder, reporter: Reporter
 ) -> tuple[list[NamedMeta], str]:
@@ -124,7 +147,7 @@ def chosen_by_cross_validation(
         )
     folds = prepared.splits.training_folds(N_FOLDS, prepared.config.data)
     choice = choose(
-        choices, prepared.features, folds, run.path / "choice", prepared.config.seed, reporter,
+        choices, prepared.features, folds, run.choice, prepared.config.seed, reporter,
         Placement.of(prepared.config.resources),
     )  # fmt: skip
     reporter.say(f"{choice}")

@@ -16,14 +16,16 @@ from elmlff_core.contracts.progress import Reporter
 from elmlff_core.errors import ConfigError, did_you_mean
 from elmlff_core.execution.executors import check_executor
 from elmlff_core.execution.placement import Placement
+from elmlff_core.fits.fit import FITTED_FILE, Fit
 from elmlff_core.fits.meta_models import NamedMeta, resolve_meta_models, with_resolved
 from elmlff_core.settings.config import Config
-from elmlff_core.workflows.inputs import Inputs, open_run, read_inputs
+from elmlff_core.workflows.inputs import Inputs, open_run, read_inputs, run_of
+from elmlff_core.workflows.plan import Plan, PlannedFit, plan_of
 from elmlff_core.workflows.prepare import preparation_notes, prepare
 from elmlff_core.workflows.sweep.least_squares import empty_errors, least_squares_errors
 from elmlff_core.workflows.sweep.masked import check_maskable, masked_errors
 from elmlff_core.workflows.sweep.page import write_results
-from elmlff_core.workflows.sweep.per_subset import per_subset_errors
+from elmlff_core.workflows.sweep.per_subset import per_subset_errors, subset_tasks
 from elmlff_core.workflows.sweep.results import Sweep, summary
 from elmlff_core.workflows.sweep.subsets import Subset, all_subsets, named_subsets, sampled_subsets
 
@@ -109,14 +111,9 @@ def sweep(
         Data, settings, plugins or base models cannot be used; the message explains what to do.
     """
     request, reporter = request or SweepRequest(), reporter or Reporter()
-    request.check()
     placement = Placement.of(config.resources)
-    check_executor(placement)
-    inputs = read_inputs(config)
+    inputs, meta, subsets, config = _resolved(config, request)
     models = inputs.config.base_models
-    subsets = request.fitted_subsets(models, config.seed)
-    meta = sweep_meta_model(inputs, request)
-    config = with_resolved(inputs.config, [meta])
     run = open_run(inputs, "sweep", config, output, any_seeds=True, named_by_meta=False)
     prepared = prepare(inputs, models_folder, run.tasks, reporter)
     for note in prepared.notes:
@@ -136,6 +133,36 @@ def sweep(
     write_results(found, features["train"].source, prepared.counts, run)
     summaries = [summary(found, method) for method in found.methods]
     return SweepRun(run.path, found, summaries, config, features)
+
+
+def plan_sweep(
+    config: Config,
+    request: SweepRequest | None = None,
+    output: Path | None = None,
+    models_folder: Path = DEFAULT_MODELS_FOLDER,
+) -> Plan:
+    """Return what `sweep` would do, without doing it; parameters and errors as there."""
+    request = request or SweepRequest()
+    inputs, meta, subsets, config = _resolved(config, request)
+    run = run_of(inputs, "sweep", config, output, any_seeds=True, named_by_meta=False)
+    fits = []
+    if "per-subset" in request.methods:
+        tasks = subset_tasks(subsets, meta, config.seed, run)
+        fits += [PlannedFit(task.name, task.fit, task.result is not None) for task in tasks]
+    if "masked" in request.methods:
+        done = (run.path / "masked" / FITTED_FILE).exists()
+        fits.append(PlannedFit(f"{meta.name} with masks", Fit(meta, config.seed), done))
+    return plan_of(inputs, models_folder, fits if meta.trained else [])
+
+
+def _resolved(config: Config, request: SweepRequest) -> tuple[Inputs, NamedMeta, list[Subset], Config]:
+    """Return inputs, the meta-model, the subsets for which it is fitted, and the settings filled in."""
+    request.check()
+    check_executor(Placement.of(config.resources))
+    inputs = read_inputs(config)
+    subsets = request.fitted_subsets(inputs.config.base_models, config.seed)
+    meta = sweep_meta_model(inputs, request)
+    return inputs, meta, subsets, with_resolved(inputs.config, [meta])
 
 
 def sweep_meta_model(inputs: Inputs, request: SweepRequest) -> NamedMeta:
