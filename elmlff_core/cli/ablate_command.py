@@ -15,20 +15,14 @@ from elmlff_core.cli.options import (
     models_folder_from,
     options,
     settings_options,
+    workflow_options,
 )
 
 seeds_option = click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds for each variant.")
 
 
 @click.command("ablate")
-@options(
-    base_model_options,
-    [seeds_option],
-    [dry_run_option],
-    data_options,
-    settings_options,
-    folder_options,
-)
+@options(base_model_options, [seeds_option], workflow_options, data_options, settings_options, folder_options)
 def command(output: Path | None, models_dir: Path | None, dry_run: bool, **values: Any) -> None:
     """Fit the whole gat network, then without residuals and without its last one to five layers.
 

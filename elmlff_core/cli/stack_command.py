@@ -16,6 +16,7 @@ from elmlff_core.cli.options import (
     options,
     say_which_data,
     settings_options,
+    workflow_options,
 )
 
 stack_options = [
@@ -29,14 +30,7 @@ stack_options = [
 
 
 @click.command("stack")
-@options(
-    base_model_options,
-    stack_options,
-    [dry_run_option],
-    data_options,
-    settings_options,
-    folder_options,
-)
+@options(base_model_options, stack_options, workflow_options, data_options, settings_options, folder_options)
 @click.option("--bundle", is_flag=True, help="Copy checkpoints of base models into the run folder.")
 @click.option(
     "--learning-curve",

@@ -17,6 +17,7 @@ from elmlff_core.cli.options import (
     options,
     say_which_data,
     settings_options,
+    workflow_options,
 )
 
 sweep_options = [
@@ -32,14 +33,7 @@ sweep_options = [
 
 
 @click.command("sweep")
-@options(
-    base_model_options,
-    sweep_options,
-    [dry_run_option],
-    data_options,
-    settings_options,
-    folder_options,
-)
+@options(base_model_options, sweep_options, workflow_options, data_options, settings_options, folder_options)
 def command(
     method: str,
     subsets: str | None,
