@@ -192,6 +192,7 @@ def test_the_example_in_python_runs(workplace: Path) -> None:
 WRONG = {
     "no such method": (("--method", "maskd"), "no method is called 'maskd'; did you mean 'masked'?"),
     "no such executor": (("--executor", "seriel"), "did you mean 'serial'?"),
+    "no such executor in the settings": (("--set", "resources.executor=dask-slrm"), "did you mean 'dask-slurm'?"),
     "no such module": (("--executor", "nowhere:executor"), "cannot load executor 'nowhere:executor'"),
     "no function": (("--executor", "os:nothing"), "cannot load executor 'os:nothing'"),
     "subsets and sample": (("--sample", "2", "--subsets", "lj"), "--subsets or --sample, not both"),
@@ -207,6 +208,16 @@ def test_wrong_input_ends_in_one_line(workplace: Path, name: str) -> None:
     stderr = elmlff(workplace, "sweep", *arguments, code=1).stderr
     assert message in stderr
     assert len(stderr.strip().splitlines()) == 1
+
+
+def test_settings_of_others_name_no_executor_but_the_user_may(workplace: Path) -> None:
+    (workplace / "others").mkdir()
+    settings = (workplace / "elmlff.toml").read_text()
+    (workplace / "others" / "elmlff.toml").write_text(f"{settings}\n[resources]\nexecutor = 'os:abort'\n")
+    arguments = ("sweep", "--data", "few.extxyz", "--config", "others/elmlff.toml")
+    assert "is not trusted: its setting resources.executor = 'os:abort'" in elmlff(workplace, *arguments, code=1).stderr
+    stderr = elmlff(workplace, *arguments, "--executor", "os:nothing", code=1).stderr
+    assert "cannot load executor 'os:nothing'" in stderr
 
 
 def test_a_failing_fit_names_its_subset(workplace: Path) -> None:
