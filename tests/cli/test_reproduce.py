@@ -140,12 +140,12 @@ def test_a_reproduction_killed_in_its_ablation_resumes_to_the_same_errors(
     curve = "ablation/fit/minus-1-seed0/learning_curve.csv"  # the kill of a sweep is a test of sweeps
     arguments = (*REPRODUCE, "--set", "training.epochs=30")
     cut = tmp_path / "cut"
-    killed, serial = (*arguments, "--output", str(cut)), ("--executor", "serial")  # fits may go on in another process
-    kill_when(workplace, lambda: n_lines(cut / curve) > 5, *killed, "--workers", "1", **variables(repository))
+    killed = (*arguments, "--workers", "1", "--output", str(cut))
+    kill_when(workplace, lambda: n_lines(cut / curve) > 5, *killed, **variables(repository))
     assert n_lines(cut / curve) < 30
     assert not (cut / "reproduction.json").exists()
-    elmlff(workplace, *killed, *serial, **variables(repository))
-    elmlff(workplace, *arguments, *serial, "--output", "whole", **variables(repository))
+    elmlff(workplace, *killed, **variables(repository))
+    elmlff(workplace, *arguments, "--executor", "serial", "--output", "whole", **variables(repository))
     assert without_times(record_of(cut)) == without_times(record_of(workplace / "whole"))
 
 
