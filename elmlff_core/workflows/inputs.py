@@ -14,6 +14,8 @@ from elmlff_core.base_models.checks import check_unused_models
 from elmlff_core.base_models.named import NamedModel, resolve_model, with_base_models
 from elmlff_core.data.splits import Splits, read_splits
 from elmlff_core.data.units import check_units
+from elmlff_core.execution.executors import check_executor
+from elmlff_core.execution.placement import Placement
 from elmlff_core.resources import set_up_process
 from elmlff_core.settings.config import Config, without_seeds
 from elmlff_core.settings.run_folder import DEFAULT_RUNS_FOLDER, RunFolder
@@ -59,6 +61,7 @@ def read_inputs(config: Config) -> Inputs:
         Data, settings or plugins cannot be used; the message explains what to do.
     """
     set_up_process()
+    check_executor(Placement.of(config.resources))
     config = with_base_models(config)
     check_unused_models(config)
     splits = read_splits(config.data)

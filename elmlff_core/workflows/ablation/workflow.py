@@ -12,7 +12,6 @@ from pathlib import Path
 from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.errors import ConfigError
-from elmlff_core.execution.executors import check_executor
 from elmlff_core.execution.placement import Placement
 from elmlff_core.fits.fit import Fit
 from elmlff_core.fits.meta_models import NamedMeta, resolve_meta_models, with_resolved
@@ -92,7 +91,6 @@ def plan_ablation(config: Config, output: Path | None = None, models_folder: Pat
 
 def _resolved(config: Config) -> tuple[Inputs, NamedMeta, Config]:
     """Return inputs, the meta-model, and the settings filled in."""
-    check_executor(Placement.of(config.resources))
     if config.meta_names != ("gat",):
         raise ConfigError(f"an ablation takes the meta-model gat, found {', '.join(config.meta_names)}: use --meta gat")
     inputs = read_inputs(config)

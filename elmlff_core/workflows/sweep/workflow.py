@@ -14,7 +14,6 @@ from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.errors import ConfigError, did_you_mean
-from elmlff_core.execution.executors import check_executor
 from elmlff_core.execution.placement import Placement
 from elmlff_core.fits.fit import FITTED_FILE, Fit
 from elmlff_core.fits.meta_models import NamedMeta, resolve_meta_models, with_resolved
@@ -158,7 +157,6 @@ def plan_sweep(
 def _resolved(config: Config, request: SweepRequest) -> tuple[Inputs, NamedMeta, list[Subset], Config]:
     """Return inputs, the meta-model, the subsets for which it is fitted, and the settings filled in."""
     request.check()
-    check_executor(Placement.of(config.resources))
     inputs = read_inputs(config)
     subsets = request.fitted_subsets(inputs.config.base_models, config.seed)
     meta = sweep_meta_model(inputs, request)
