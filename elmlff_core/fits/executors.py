@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
-import multiprocessing.connection
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from elmlff_core.errors import ConfigError, did_you_mean
-from elmlff_core.resources import THREAD_VARIABLES
+from elmlff_core.resources import start_as_child
 
 PROCESSES, SERIAL = "processes", "serial"
 NAMES = (PROCESSES, SERIAL)
@@ -44,30 +41,13 @@ class WorkerProcesses(ProcessPoolExecutor):
     def __init__(self, n_workers: int, n_threads: int) -> None:
         # Spawned and not forked, because a fork of a process with threads of torch may hang.
         context = multiprocessing.get_context("spawn")
-        super().__init__(n_workers, context, initializer=_start_worker, initargs=(n_threads,))
+        super().__init__(n_workers, context, initializer=start_as_child, initargs=(n_threads,))
 
     def kill(self) -> None:
         """End the processes at once; the next run resumes their fits from the last checkpoints."""
         for process in list((self._processes or {}).values()):
             process.kill()
         self.shutdown(wait=True)  # or their semaphores may outlive this process, and Python warns of them
-
-
-def _start_worker(n_threads: int) -> None:
-    for name in THREAD_VARIABLES:
-        os.environ[name] = str(n_threads)
-    # Ctrl-C and the SIGTERM of a queue reach all processes; the parent ends the workers.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this worker when its parent ends; otherwise a killed sweep would leave workers that lock folders of fits."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    multiprocessing.connection.wait([parent.sentinel])
-    os._exit(1)
 
 
 @contextmanager

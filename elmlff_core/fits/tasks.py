@@ -90,7 +90,7 @@ class Placement:
     Attributes
     ----------
     executor : ``processes``, ``serial``, or ``module:function``, which returns a `concurrent.futures.Executor`
-    workers : number of worker processes of ``processes``; None for the number of cores
+    workers : number of worker processes of ``processes``; None for as many as the cores allow
     """
 
     executor: str = PROCESSES
@@ -121,8 +121,9 @@ def fit_everywhere(
     """
     left = [task for task in tasks if task.result is None]
     if left:
-        n_workers = min(placement.workers or n_cores(), len(tasks))
-        n_threads = threads_for(n_workers)
+        devices = max(task.training.devices for task in left)  # each has a process
+        n_workers = min(placement.workers or max(1, n_cores() // devices), len(tasks))
+        n_threads = threads_for(n_workers * devices)
         write_features(features, left[0].features)
         if placement.executor == PROCESSES:
             left = [replace(task, n_threads=n_threads) for task in left]
