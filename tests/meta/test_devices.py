@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import time
 from functools import cache
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +24,15 @@ from elmlff_core.errors import ConfigError, ElmlffError
 from elmlff_core.fits.meta_models import make_meta
 from elmlff_core.graphs.batch import GraphDataset
 from elmlff_core.meta.neural import NeuralMeta
-from elmlff_core.meta.training import device, processes
+from elmlff_core.meta.training import device
 from elmlff_core.meta.training.batches import Batches, Draw
 from elmlff_core.meta.training.loss import training_loss
+from elmlff_core.meta.training.processes import sharing
 from elmlff_core.meta.training.rank import Rank
 from elmlff_core.settings.config import TrainingConfig
 from elmlff_core.workflows.sweep.masked import make_masks
 from tests.conftest import synthetic_features
+from tests.meta.sharing import TWO, fail, share_and_die
 
 OPTIONS = {"width": 8, "layers": 1, "heads": 2}
 BATCHES = {"batch_size": 5}  # of 16 structures: the last batch has one, so that one of two processes has none
@@ -74,7 +74,7 @@ def predicted(structures: list[Atoms], calculator: object) -> Prediction:
     return Prediction(n_atoms, np.concatenate(forces), np.array(energy), np.array(stress))
 
 
-def fit(name: str, folder: Path, devices: int, progress=lambda _: None, **settings) -> NeuralMeta:
+def trained(name: str, folder: Path, devices: int, progress=lambda _: None, **settings) -> NeuralMeta:
     given = {"epochs": 6, "learning_rate": 3e-3, "device": "cpu", "devices": devices} | BATCHES | settings
     training = TrainingConfig(**given).with_defaults({"energy_weight": 1.0, "stress_weight": 0.01})
     meta = make_meta(name, OPTIONS)
@@ -97,72 +97,56 @@ def assert_same(folder: Path, meta: NeuralMeta, other: Path, expected: NeuralMet
 
 
 # Few steps, because rounding grows: Adam divides each gradient by its size, so that small ones count as well.
-@pytest.mark.parametrize("name", ["egat", "conservative"])
-def test_two_processes_take_the_steps_of_one(name: str, tmp_path: Path) -> None:
-    one, two = (fit(name, tmp_path / str(devices), devices) for devices in (1, 2))
-    assert curve(tmp_path / "1")[:, 2].argmin() > 0  # it has learnt, so that there is something to compare
+@pytest.mark.parametrize(
+    ("name", "settings", "n_epochs"), [("egat", {"epochs": 12, "patience": 2}, 4), ("conservative", {"epochs": 5}, 5)]
+)
+def test_two_processes_take_the_steps_of_one(
+    name: str, settings: dict[str, int], n_epochs: int, tmp_path: Path
+) -> None:
+    one, two = (trained(name, tmp_path / str(devices), devices, **settings) for devices in (1, 2))
+    errors = curve(tmp_path / "1")[:, 2]
+    assert errors.argmin() > 0  # it has learnt, so that there is something to compare
+    assert len(errors) == 1 + n_epochs  # with patience, it has stopped early
     assert_same(tmp_path / "2", two, tmp_path / "1", one)
 
 
-def test_processes_stop_early_together(tmp_path: Path) -> None:
-    fit("egat", tmp_path, 2, epochs=50, patience=2, learning_rate=10.0)
-    assert len(curve(tmp_path)) < 20
-    assert not multiprocessing.active_children()
-
-
-def test_a_training_whose_other_process_is_killed_resumes_on_any_number_of_devices(tmp_path: Path) -> None:
+def test_a_training_whose_other_process_is_killed_resumes(tmp_path: Path) -> None:
     def kill(step: Progress) -> None:
         if step.done == 4:
             multiprocessing.active_children()[0].kill()
 
     with pytest.raises(ElmlffError, match=r"process 2 of the training was ended by SIGKILL.* again to resume"):
-        fit("egat", tmp_path / "cut", 2, kill)
+        trained("egat", tmp_path / "cut", 2, kill)
     assert not multiprocessing.active_children()
     seen: list[int] = []
-    resumed = fit("egat", tmp_path / "cut", 1, lambda step: seen.append(step.done))
+    resumed = trained("egat", tmp_path / "cut", 1, lambda step: seen.append(step.done))  # on any number of devices
     assert seen[0] > 1  # it did not start again
-    assert_same(tmp_path / "cut", resumed, tmp_path / "whole", fit("egat", tmp_path / "whole", 1))
+    assert_same(tmp_path / "cut", resumed, tmp_path / "whole", trained("egat", tmp_path / "whole", 1))
 
 
-def _fit_and_die(folder: Path) -> None:
-    def die(step: Progress) -> None:
-        if step.done == 3:
-            (folder / "helper").write_text(str(multiprocessing.active_children()[0].pid))
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    fit("egat", folder, 2, die)
+@pytest.fixture
+def molecules() -> GraphDataset:
+    return GraphDataset.from_features(synthetic_features(2), 4.0, images=True)
 
 
-def test_a_killed_training_leaves_no_process_and_resumes_to_the_same_numbers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    process = multiprocessing.get_context("forkserver").Process(target=_fit_and_die, args=(tmp_path,))
+def test_a_killed_process_leaves_no_others(tmp_path: Path, molecules: GraphDataset) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=share_and_die, args=(tmp_path, molecules))
     process.start()
     process.join(300)
     assert process.exitcode == -signal.SIGKILL
-    helper = tmp_path / "helper"
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    other = Path("/proc", (tmp_path / "other").read_text())
     deadline = time.monotonic() + 60
-    while Path("/proc", helper.read_text(), "cmdline").exists():
+    while (
+        other.exists() and "State:\tZ" not in (other / "status").read_text()
+    ):  # a container may have nobody to reap it
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    helper.unlink()
-    whole = tmp_path.with_name("whole")
-    assert (tmp_path / "last.ckpt").exists()
-    resumed = fit("egat", tmp_path, 2)
-    assert np.array_equal(resumed.predict(copper(1)).forces, fit("egat", whole, 2).predict(copper(1)).forces)
-    assert np.array_equal(curve(tmp_path), curve(whole), equal_nan=True)
 
 
-def _fail(job: str, graphs: list[GraphDataset], rank: Rank) -> None:
-    raise ValueError(f"{job}, {graphs[0].n_atoms.tolist()}, {rank}")
-
-
-def test_a_failure_of_another_process_is_said(tmp_path: Path) -> None:
-    graphs = GraphDataset.from_features(synthetic_features(2), 4.0, images=True)
-    training = TrainingConfig(device="cpu", devices=2)
-
+def test_a_failure_of_another_process_is_said(tmp_path: Path, molecules: GraphDataset) -> None:
     def meet() -> None:
-        with processes.sharing(training, tmp_path, _fail, "job", [graphs]) as rank:
+        with sharing(TWO, tmp_path, fail, "job", [molecules]) as rank:
             assert not list(tmp_path.iterdir())
             rank.sum(torch.ones(1))
 
@@ -226,7 +210,7 @@ def test_validation_structures_are_divided_by_their_atoms() -> None:
 )
 def test_devices_that_are_not_there_are_refused(settings: dict[str, int], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"'training.devices' {message}"):
-        fit("egat", tmp_path, **{"batch_size": 5} | settings)
+        trained("egat", tmp_path, **{"batch_size": 5} | settings)
 
 
 def test_more_gpus_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,18 +221,7 @@ def test_more_gpus_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
         device.check_device(TrainingConfig(devices=3))
 
 
-def _fit_in_daemon(folder: Path, connection: Connection) -> None:
-    try:
-        fit("egat", folder, 2)
-    except ConfigError as error:
-        connection.send(str(error))
-
-
-def test_a_daemonic_process_is_refused(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("forkserver")
-    own, others = context.Pipe(duplex=False)
-    process = context.Process(target=_fit_in_daemon, args=(tmp_path, others), daemon=True)
-    process.start()
-    others.close()
-    assert "which may not start others: take 1" in own.recv()
-    process.join(60)
+def test_a_daemonic_process_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    with pytest.raises(ConfigError, match=r"is in a daemonic process.*, which may not start others: take 1"):
+        trained("egat", tmp_path, 2)

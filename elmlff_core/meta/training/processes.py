@@ -1,6 +1,6 @@
 """The other processes of a training on several devices: started by the first process, and ended with it.
 
-The process that was asked for a training takes part in it, on the first device.  For each further device it starts one
+The process that was asked for a training takes part in it, on the first device.  For each further device it spawns one
 that does nothing else, on the same machine.  So only the training is shared: a command runs once, as it was typed, and
 its results are in its own process.
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.resource_tracker
 import os
 import pickle
 import signal
@@ -81,9 +82,9 @@ def sharing(
         with _written(graphs, directory / GRAPHS_FILE) as path:
             pickled = pickle.dumps(job)
             for number in range(1, settings.devices):
-                helpers.append(_Helper.start(work, pickled, path, group, number, n_threads))
+                helpers.append(_Helper.start(work, path, group, number, n_threads))
             for helper in helpers:
-                helper.wait_until_it_has_read()
+                helper.give(pickled)
         torch.set_num_threads(n_threads)
         try:
             with group.joined(0, store):
@@ -126,29 +127,30 @@ class _Group:
 
 @dataclass(frozen=True)
 class _Helper:
-    """One of the other processes, and the connection on which it says that it has read the graphs, or why it failed."""
+    """One of the other processes, and the connection on which it gets the job and says why it has failed."""
 
     number: int
     process: multiprocessing.process.BaseProcess
     connection: Connection
 
     @classmethod
-    def start(cls, work: Work, job: bytes, graphs: Path, group: _Group, number: int, n_threads: int) -> _Helper:
-        # Not forked from this process, because a fork of one with threads of torch may hang, but from a server that has
-        # only imported what they need.  This takes seconds, and later trainings of this process have it already.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([work.__module__])
-        own, others = context.Pipe(duplex=False)
-        process = context.Process(target=_help, args=(work, job, graphs, group, number, n_threads, others), daemon=True)
-        process.start()
+    def start(cls, work: Work, graphs: Path, group: _Group, number: int, n_threads: int) -> _Helper:
+        # Spawned and not forked, because a fork of a process with threads of torch may hang.
+        context = multiprocessing.get_context("spawn")
+        own, others = context.Pipe()
+        process = context.Process(target=_help, args=(work, graphs, group, number, n_threads, others), daemon=True)
+        with _signals_blocked():
+            process.start()
         others.close()
         return cls(number, process, own)
 
-    def wait_until_it_has_read(self) -> None:
-        """Wait until the graphs are read; raise ElmlffError if the process fails or ends before."""
+    def give(self, job: bytes) -> None:
+        """Wait until it has read the graphs, and send it `job`; raise ElmlffError if it fails or ends before."""
+        # The job is not an argument of the process, or this one could not be interrupted while that one starts.
         multiprocessing.connection.wait([self.connection, self.process.sentinel])
         if failure := self.failure():
             raise failure
+        self.connection.send_bytes(job)
 
     def failure(self) -> ElmlffError | None:
         """Return why the process has failed, or None if it has not."""
@@ -172,9 +174,7 @@ class _Helper:
         )
 
 
-def _help(
-    work: Work, job: bytes, graphs: Path, group: _Group, number: int, n_threads: int, connection: Connection
-) -> None:
+def _help(work: Work, graphs: Path, group: _Group, number: int, n_threads: int, connection: Connection) -> None:
     """Take part in the training, as process `number`."""
     start_as_child(n_threads)
     torch.set_num_threads(n_threads)  # torch is imported already, so that it does not look at the environment
@@ -182,8 +182,9 @@ def _help(
     try:
         read = _read(graphs)
         connection.send(None)
+        job = pickle.loads(connection.recv_bytes())
         with group.joined(number, distributed.TCPStore(HOST, group.port, is_master=False)):
-            work(pickle.loads(job), read, Rank(number, group.n))
+            work(job, read, Rank(number, group.n))
     except Exception as error:
         connection.send(f"{type(error).__name__}: {error}")
 
@@ -206,6 +207,17 @@ def _check_processes(n: int) -> None:
             f"'training.devices' is {n}, but this process is in a process group of torch.distributed already: take 1, "
             "or start one process without torchrun"
         )
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Let a process that is started here never see Ctrl-C and SIGTERM, which may go to all processes of a command."""
+    multiprocessing.resource_tracker.ensure_running()  # when it starts, it unblocks these signals
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
