@@ -217,13 +217,12 @@ class GraphDataset:
         rows, edges = (slice(int(n[:start].sum()), int(n[:stop].sum())) for n in (self.n_atoms, self.n_edges))
         of_atoms = dict.fromkeys(("atomic_numbers", "base_forces", "reference_forces", "combined_forces"), rows)
         others: dict[str, Any] = {**of_atoms, "vectors": edges, "edges": (slice(None), edges)}
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return GraphDataset(
-            **{
-                name: None if value is None else value[others.get(name, slice(start, stop))]
-                for name, value in values.items()
-            }
-        )
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        views: dict[str, Any] = {
+            name: None if value is None else value[others.get(name, slice(start, stop))]
+            for name, value in given.items()
+        }
+        return GraphDataset(**views)
 
     def _alone(self) -> GraphBatch:
         """Return the only structure as a batch, without copies: a step of a simulation has one structure."""

@@ -114,6 +114,7 @@ class _Group:
     def joined(self, number: int, store: distributed.Store) -> Iterator[None]:
         """Join the group, and leave it at the end of the block."""
         device = torch.device("cuda", number) if self.on_gpus else None
+        hook = sys.excepthook  # torch puts one in its place, for good
         with _loopback():
             distributed.init_process_group(
                 "nccl" if self.on_gpus else "gloo", store=store, rank=number, world_size=self.n,
@@ -123,6 +124,7 @@ class _Group:
             yield
         finally:
             distributed.destroy_process_group()
+            sys.excepthook = hook
 
 
 @dataclass(frozen=True)
@@ -159,10 +161,12 @@ class _Helper:
             if self.connection.poll():
                 reason = self.connection.recv()
                 return None if reason is None else ElmlffError(f"{name} failed: {reason}")
-        except EOFError:  # it has ended without a word
-            self.process.join(SECONDS_TO_END)
-        if self.process.exitcode is None:
-            return None
+            if not multiprocessing.connection.wait([self.process.sentinel], timeout=0):
+                return None
+        except (EOFError, ConnectionResetError):
+            pass
+        self.process.join()  # it has ended without a word, or is about to
+        assert self.process.exitcode is not None
         if self.process.exitcode > 0:
             return ElmlffError(
                 f"{name} could not start, see above; a script that trains on several devices must do so under "
