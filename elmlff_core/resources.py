@@ -1,4 +1,4 @@
-"""Cores, threads and memory of the running process.
+"""Cores, threads and memory of the running process, and what a child process needs to work for it.
 
 Workers under other interpreters import this file, so it keeps to Python 3.9.
 """
@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import ctypes
 import math
+import multiprocessing
+import multiprocessing.connection
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 # The environment variables that torch and numpy read.
@@ -59,6 +63,26 @@ def set_up_process() -> None:
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(n_cores())
     keep_freed_memory()
+
+
+def start_as_child(n_threads: int) -> None:
+    """Prepare a process that works for the one that has spawned it: its threads, signals, and its end with the other.
+
+    It ends when its parent does, even if that is killed; otherwise it would go on, and hold the files of a run.
+    """
+    for name in THREAD_VARIABLES:
+        os.environ[name] = str(n_threads)
+    # Ctrl-C and the SIGTERM of a queue reach all processes; the parent ends its children.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)
 
 
 def keep_freed_memory() -> None:

@@ -6,17 +6,11 @@ This module imports neither NumPy nor torch, because a worker process sets its n
 from __future__ import annotations
 
 import importlib
-import multiprocessing
-import multiprocessing.connection
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing.context import SpawnContext, SpawnProcess
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from elmlff_core.errors import ConfigError, did_you_mean
@@ -29,7 +23,8 @@ from elmlff_core.execution.clusters import (
     parsl_executor,
 )
 from elmlff_core.execution.placement import NAMES, PROCESSES, SERIAL, Placement
-from elmlff_core.resources import THREAD_VARIABLES, gpus, keep_freed_memory
+from elmlff_core.execution.spawning import Spawning
+from elmlff_core.resources import gpus, keep_freed_memory, start_as_child
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
@@ -48,34 +43,14 @@ class SerialExecutor(Executor):
         return future
 
 
-class _Worker(SpawnProcess):
-    """A process that does not run the script of the user again.
-
-    By default a spawned process imports the main script, for functions that are defined there.  No task of elmlff is,
-    and a script without ``if __name__ == "__main__"`` would start the whole workflow once more.
-    """
-
-    def start(self) -> None:
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
-        try:
-            super().start()
-        finally:
-            sys.modules["__main__"] = main
-
-
-class _Spawning(SpawnContext):
-    Process = _Worker
-
-
 class WorkerProcesses(ProcessPoolExecutor):
     """Worker processes on this machine that end with their parent process, even if it is killed."""
 
-    def __init__(self, n_workers: int, n_threads: int) -> None:
-        # Spawned and not forked, because a fork of a process with threads of torch may hang.
-        context = _Spawning()
+    def __init__(self, n_workers: int, n_threads: int, n_devices: int) -> None:
+        context, found = Spawning(), gpus()
+        shares = [",".join(found[first : first + n_devices]) for first in range(0, len(found), n_devices)]
         self.n_started = context.Value("i", 0)
-        super().__init__(n_workers, context, initializer=_start_worker, initargs=(n_threads, gpus(), self.n_started))
+        super().__init__(n_workers, context, initializer=_start_worker, initargs=(n_threads, shares, self.n_started))
 
     def kill(self) -> None:
         """End the processes at once; the next run resumes their tasks from the last checkpoints."""
@@ -84,37 +59,25 @@ class WorkerProcesses(ProcessPoolExecutor):
         self.shutdown(wait=True)  # or their semaphores may outlive this process, and Python warns of them
 
 
-def _start_worker(n_threads: int, devices: Sequence[str], n_started: Synchronized[int]) -> None:
-    for name in THREAD_VARIABLES:
-        os.environ[name] = str(n_threads)
+def _start_worker(n_threads: int, shares: Sequence[str], n_started: Synchronized[int]) -> None:
     with n_started.get_lock():
         number = n_started.value
         n_started.value += 1
-    if devices:  # one for each worker; several share one only if the user asks for more workers than there are GPUs
-        os.environ["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
-    # Ctrl-C and the SIGTERM of a queue reach all processes; the parent ends the workers.
-    for which in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(which, signal.SIG_IGN)
+    if shares:  # workers have the same GPUs only if the user asks for more workers than there are GPUs
+        os.environ["CUDA_VISIBLE_DEVICES"] = shares[number % len(shares)]
+    start_as_child(n_threads)
     keep_freed_memory()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this worker when its parent ends; otherwise a killed sweep would leave workers that lock folders."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    multiprocessing.connection.wait([parent.sentinel])
-    os._exit(1)
 
 
 @contextmanager
-def opened(placement: Placement, n_workers: int, n_threads: int) -> Iterator[Executor]:
+def opened(placement: Placement, n_workers: int, n_threads: int, n_devices: int = 1) -> Iterator[Executor]:
     """Open the executor of a placement, and end its workers at the end of the block; at an error without waiting.
 
     Parameters
     ----------
     placement : names the executor; modules of the user are also searched for in the current folder
     n_workers, n_threads : number of worker processes, and threads of each; a function of the user decides by itself
+    n_devices : number of GPUs, where there are any, of each process on this machine
 
     Raises
     ------
@@ -125,7 +88,7 @@ def opened(placement: Placement, n_workers: int, n_threads: int) -> Iterator[Exe
         with cluster(placement, n_workers, n_threads) as executor:
             yield executor
         return
-    made = _make(placement.executor, n_workers, n_threads)
+    made = _make(placement.executor, n_workers, n_threads, n_devices)
     if is_parsl_config(made):
         with parsl_executor(made) as executor:
             yield executor
@@ -149,12 +112,12 @@ def check_executor(placement: Placement) -> None:
         _function(placement.executor)
 
 
-def _make(name: str, n_workers: int, n_threads: int) -> Any:
+def _make(name: str, n_workers: int, n_threads: int, n_devices: int) -> Any:
     """Return the executor called `name`, or the `parsl.Config` that the function of the user returned."""
     if name == SERIAL:
         return SerialExecutor()
     if name == PROCESSES:
-        return WorkerProcesses(n_workers, n_threads)
+        return WorkerProcesses(n_workers, n_threads, n_devices)
     add_programs_to_path()
     made = _function(name)()
     if not is_parsl_config(made) and not callable(getattr(made, "submit", None)):

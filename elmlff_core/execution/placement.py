@@ -39,15 +39,16 @@ class Placement:
         here = resources.executor == PROCESSES and resources.workers == 1
         return cls(SERIAL if here else resources.executor, resources.workers, resources.address, resources.job)
 
-    def runs_elsewhere(self, n_tasks: int) -> bool:
+    def runs_elsewhere(self, n_tasks: int, devices: int = 1) -> bool:
         """Return whether workers are to run `n_tasks` tasks, instead of this process, one after the other."""
         if self.executor == PROCESSES:
-            return self.n_workers(n_tasks) > 1
+            return self.n_workers(n_tasks, devices) > 1
         return n_tasks > 0 and self.executor != SERIAL
 
-    def n_workers(self, n_tasks: int) -> int:
-        """Return the number of worker processes for `n_tasks` tasks: not more than there are tasks."""
-        wanted = self.workers or (self.job.workers if self.executor in QUEUES else len(gpus()) or n_cores())
+    def n_workers(self, n_tasks: int, devices: int = 1) -> int:
+        """Return the number of worker processes for `n_tasks` tasks of `devices` each: not more than there are tasks."""
+        here = max(1, (len(gpus()) or n_cores()) // devices)
+        wanted = self.workers or (self.job.workers if self.executor in QUEUES else here)
         return max(1, min(wanted, n_tasks))
 
     def n_threads(self, n_workers: int) -> int:

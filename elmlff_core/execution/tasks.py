@@ -82,7 +82,13 @@ class _Order:
 
 
 def run_tasks(
-    tasks: Sequence[Task], placement: Placement, logs: Path, title: str, reporter: Reporter, n_all: int = 0
+    tasks: Sequence[Task],
+    placement: Placement,
+    logs: Path,
+    title: str,
+    reporter: Reporter,
+    n_all: int = 0,
+    devices: int = 1,
 ) -> None:
     """Run all tasks; one that fails does not end the others.
 
@@ -95,14 +101,15 @@ def run_tasks(
     reporter : shows how far they are
     n_all : number of these tasks and those that were done before; the cores are shared out among as many, because the
         number of threads changes the last digits of results
+    devices : number of GPUs, or of processes, of each task
 
     Raises
     ------
     ElmlffError
         Tasks failed, or a worker was ended; the message has their names.
     """
-    n_workers = placement.n_workers(max(len(tasks), n_all))
-    with opened(placement, n_workers, placement.n_threads(n_workers)) as executor:
+    n_workers = placement.n_workers(max(len(tasks), n_all), devices)
+    with opened(placement, n_workers, placement.n_threads(n_workers * devices), devices) as executor:
         _Run(tasks, executor, logs.absolute(), reporter).all(title)
 
 

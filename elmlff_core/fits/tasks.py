@@ -136,7 +136,7 @@ def fit_everywhere(
         for split, values in evaluated_splits(features).items():
             save_features(values, left[0].features / f"{split}.safetensors")
         to_do = [Task(f"fitting {task.name}", task) for task in left]
-        run_tasks(to_do, placement, run.tasks, title, reporter, len(tasks))
+        run_tasks(to_do, placement, run.tasks, title, reporter, len(tasks), _devices(left))
     return [task.result or _unfinished(task) for task in tasks]
 
 
@@ -184,9 +184,15 @@ def fit_all(jobs: Sequence[FitJob], placement: Placement, logs: Path, title: str
     reporter : receives progress
     """
     left = [job for job in jobs if job.takes_long]
-    if placement.runs_elsewhere(len(left)):
-        run_tasks([job.task() for job in left], placement, logs, title, reporter, len(jobs))
+    devices = _devices(left)
+    if placement.runs_elsewhere(len(left), devices):
+        run_tasks([job.task() for job in left], placement, logs, title, reporter, len(jobs), devices)
     return [fit_or_load(job.fit, job.features, job.folder, reporter) for job in jobs]
+
+
+def _devices(fits: Sequence[FitTask] | Sequence[FitJob]) -> int:
+    """Return the most devices of a fit."""
+    return max((one.fit.meta.training.devices for one in fits), default=1)
 
 
 def _write_for_fits(features: Mapping[str, Features], folder: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -210,6 +211,18 @@ class GraphDataset:
             None if self.base_stresses is None else self.base_stresses[indices],
             None if self.volumes is None else self.volumes[indices],
         )
+
+    def between(self, start: int, stop: int) -> GraphDataset:
+        """Return the structures from `start` to `stop`; the arrays are views, nothing is copied."""
+        rows, edges = (slice(int(n[:start].sum()), int(n[:stop].sum())) for n in (self.n_atoms, self.n_edges))
+        of_atoms = dict.fromkeys(("atomic_numbers", "base_forces", "reference_forces", "combined_forces"), rows)
+        others: dict[str, Any] = {**of_atoms, "vectors": edges, "edges": (slice(None), edges)}
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        views: dict[str, Any] = {
+            name: None if value is None else value[others.get(name, slice(start, stop))]
+            for name, value in given.items()
+        }
+        return GraphDataset(**views)
 
     def _alone(self) -> GraphBatch:
         """Return the only structure as a batch, without copies: a step of a simulation has one structure."""

@@ -56,9 +56,9 @@ class BaseMasks:
         per_size = torch.bincount(sizes)[sizes]
         return torch.multinomial(1.0 / per_size.double(), n_structures, replacement=True, generator=generator)
 
-    def drawn(self, batch: GraphBatch, generator: torch.Generator) -> GraphBatch:
-        """Return `batch` with an independently drawn subset for each structure."""
-        subset = self.draw(len(batch.n_atoms), generator)[batch.structure_index]  # (N,)
+    def masked(self, batch: GraphBatch, subsets: torch.Tensor) -> GraphBatch:
+        """Return `batch` with the subsets in the rows `subsets` of its structures: (B,) int64."""
+        subset = subsets[batch.structure_index]  # (N,)
         return batch.with_forces(*self._masked(batch.base_forces, batch.atomic_numbers, subset))
 
     def subset_of(self, graphs: GraphDataset, index: int) -> GraphDataset:

@@ -81,7 +81,7 @@ class NeuralMeta:
             self.network = train_network(network, graphs, [valid_graphs], request, self._rotates(train))
             return
         shown = [masks.subset_of(valid_graphs, index) for index in masks.for_validation]
-        self.network = train_network(network, graphs, shown, request, self._rotates(train), masks.drawn)
+        self.network = train_network(network, graphs, shown, request, self._rotates(train), masks)
 
     def predict(self, features: Features) -> Prediction:
         """Predict forces with the network, and energies as the linear combination of aligned base energies.

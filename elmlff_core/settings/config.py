@@ -104,6 +104,7 @@ class TrainingConfig(Section):
     stress_weight : weight of the stress error in the loss, for meta-models that learn a stress; structures without a
         stress label do not count
     device : ``auto`` uses a CUDA GPU if there is one
+    devices : number of GPUs, or of processes on the CPU, among which each batch is divided; the steps stay the same
     precision : ``bfloat16`` multiplies matrices in that precision and keeps weights in float32; for GPUs
     fused : whether the optimiser updates all weights in one kernel; ``auto`` does so on a GPU
     """
@@ -118,6 +119,7 @@ class TrainingConfig(Section):
     warmup_fraction: float = Field(0.05, ge=0, lt=1)
     patience: int | None = Field(None, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = Field(1, ge=1)
     precision: Literal["float32", "bfloat16"] = "float32"
     fused: bool | Literal["auto"] = "auto"
 
@@ -249,7 +251,7 @@ class Config(Section):
 
     def of_results(self) -> dict[str, Any]:
         """Return, as plain data, the settings on which results depend: all but where they are computed."""
-        return self.model_dump(mode="json", exclude={"resources"})
+        return self.model_dump(mode="json", exclude={"resources": True, "training": {"devices"}})
 
     def digest(self) -> str:
         """Return a hex digest of the settings: runs with the same digest are the same run."""

@@ -79,6 +79,12 @@ def words(folder: Path) -> None:
 ALL = ("coord", "box", "force", "energy", "virial")
 MISTAKES: dict[str, tuple[Change, tuple[str, ...], str]] = {
     "no GPU": (nothing, (*EGAT, "--set", "training.device=cuda"), "'training.device' is cuda, but torch finds no CUDA"),
+    "more devices than structures": (
+        nothing, (*EGAT, "--set", "training.devices=9"), "'training.devices' is 9, but a batch has only 8 structures"
+    ),
+    "more devices than cores": (
+        nothing, (*EGAT, "--set", "training.devices=9999", "--set", "training.batch_size=9999"), "take at most [0-9]+$"
+    ),
     "conservative in bfloat16": (
         nothing, (*NEW, "--meta", "conservative", "--set", "training.precision=bfloat16"),
         "'training.precision' is bfloat16, with which 'conservative' cannot be trained: take float32",

@@ -90,27 +90,32 @@ def test_all_sizes_and_all_subsets_of_a_size_are_drawn_equally_often():
     assert np.allclose(counts, expected, atol=4 * np.sqrt(expected.max()))
 
 
+def drawn(masks: BaseMasks, seed: int) -> torch.Tensor:
+    """Return a random subset for each of six structures."""
+    return masks.draw(6, torch.Generator().manual_seed(seed))
+
+
 def test_masking_is_equivariant_and_depends_on_the_seed():
     features = synthetic_features(symbols="H3")
     graphs = GraphDataset.from_features(features, 4.0)
     batch, masks = graphs.batch(range(6)), masks_of(3)
     turns = random_orthogonal(6, torch.Generator().manual_seed(1))[batch.structure_index]
     turned = batch.with_forces(batch.base_forces @ turns)
-    plain, again, rotated = (masks.drawn(given, torch.Generator().manual_seed(2)) for given in (batch, batch, turned))
+    plain, again, rotated = (masks.masked(given, drawn(masks, 2)) for given in (batch, batch, turned))
     assert torch.equal(plain.base_forces, again.base_forces)
     assert torch.allclose(rotated.base_forces, plain.base_forces @ turns, atol=1e-6)
     assert torch.allclose(rotated.combined_forces, (plain.combined_forces.unsqueeze(1) @ turns).squeeze(1), atol=1e-6)
-    assert not torch.equal(masks.drawn(batch, torch.Generator().manual_seed(3)).base_forces, plain.base_forces)
+    assert not torch.equal(masks.masked(batch, drawn(masks, 3)).base_forces, plain.base_forces)
 
 
 def test_each_structure_has_its_subset_and_masked_base_models_give_the_combination():
     features = synthetic_features(symbols="H3")
     batch = GraphDataset.from_features(features, 4.0).batch(range(24))
     masks = masks_of(3)
-    drawn = masks.draw(24, torch.Generator().manual_seed(4))
-    masked = masks.drawn(batch, torch.Generator().manual_seed(4))
-    assert len(set(drawn.tolist())) > 3
-    for structure, subset in enumerate(drawn.tolist()):
+    subsets = masks.draw(24, torch.Generator().manual_seed(4))
+    masked = masks.masked(batch, subsets)
+    assert len(set(subsets.tolist())) > 3
+    for structure, subset in enumerate(subsets.tolist()):
         members = masks.members[subset].numpy()
         rows = slice(3 * structure, 3 * structure + 3)
         own = features.forces.transpose(1, 0, 2)[rows]  # (3, M, 3)

@@ -12,11 +12,12 @@ import pytorch_lightning as pl
 import torch
 
 from elmlff_core.contracts.progress import Progress, ProgressCallback
-from elmlff_core.features.metrics import force_metrics
+from elmlff_core.features.metrics import rmse_of_frames
 from elmlff_core.files import write_csv
 from elmlff_core.graphs.batch import GraphDataset
 from elmlff_core.graphs.evaluation import evaluate_network
 from elmlff_core.graphs.network import Network
+from elmlff_core.meta.training.rank import Rank
 
 COLUMNS = ("epoch", "train_rmse", "valid_rmse_per_frame", "learning_rate", "seconds")
 
@@ -28,6 +29,8 @@ class BestState(pl.Callback):
     """Keeps the weights with the lowest validation error; the weights before training are a candidate too.
 
     Its state, including the learning curve, is stored in the checkpoint, from which a resumed training restores it.
+    Processes that share a training share the validation structures too; all of them find the same error, and so agree
+    on when to stop.
 
     Attributes
     ----------
@@ -41,8 +44,10 @@ class BestState(pl.Callback):
         patience: int | None,
         directory: Path,
         progress: ProgressCallback,
+        rank: Rank,
     ) -> None:
-        self.valid = valid
+        self.valid = [rank.range_of(graphs) for graphs in valid]
+        self.rank = rank
         self.n_epochs = n_epochs
         self.patience = patience
         self.progress = progress
@@ -79,23 +84,26 @@ class BestState(pl.Callback):
             trainer.should_stop = True
 
     def _validate(self, epoch: int, train_rmse: float, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        error = float(np.mean([_rmse_per_frame(module.network, graphs) for graphs in self.valid]))
+        error = float(np.mean([self._rmse_per_frame(module.network, graphs) for graphs in self.valid]))
         if error < self.error:
             self.error, self.best_epoch = error, epoch
             self.state = {key: value.detach().cpu().clone() for key, value in module.network.state_dict().items()}
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         self.rows.append((epoch, train_rmse, error, rate, self._seconds()))
-        self._write()
+        if self.rank.number == 0:
+            write_csv(self.path, [COLUMNS, *self.rows], flush=False)  # after every epoch; the checkpoint has it too
         self.progress(Progress(epoch, self.n_epochs, f"validation {self.error:.4f} eV/Å at epoch {self.best_epoch}"))
 
     def _seconds(self) -> float:
         return self.seconds_before + time.perf_counter() - self.started
 
-    def _write(self) -> None:
-        write_csv(self.path, [COLUMNS, *self.rows], flush=False)  # after every epoch; the checkpoint has it too
-
-
-def _rmse_per_frame(network: Network, graphs: GraphDataset) -> float:
-    assert graphs.reference_forces is not None
-    predicted = evaluate_network(network, graphs)
-    return force_metrics(predicted, graphs.reference_forces.numpy(), graphs.n_atoms.numpy()).rmse_per_frame
+    def _rmse_per_frame(self, network: Network, graphs: GraphDataset) -> float:
+        """Return the error of Eq. 7 over the structures of all processes, of which this one has `graphs`."""
+        errors = np.zeros(0)
+        if len(graphs):
+            assert graphs.reference_forces is not None
+            predicted = evaluate_network(network, graphs)
+            errors = rmse_of_frames(predicted, graphs.reference_forces.numpy(), graphs.n_atoms.numpy())
+        device = next(network.parameters()).device
+        total, n = self.rank.sum(torch.tensor([errors.sum(), len(errors)], dtype=torch.float64, device=device)).tolist()
+        return total / n

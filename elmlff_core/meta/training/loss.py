@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -18,7 +18,7 @@ IN_TENSOR = (1.0, 1.0, 1.0, 2.0, 2.0, 2.0)
 
 @dataclass(frozen=True)
 class Labelled:
-    """A batch with its labels.
+    """A batch with its labels, or the part of a batch that one of several processes has.
 
     Attributes
     ----------
@@ -26,18 +26,22 @@ class Labelled:
     forces : (N, 3), eV/Å
     energy : (B,), eV, labels of the energy of the network, or None
     stress : (B, 6), eV/Å³, labels of the stress in ASE's Voigt order and sign, NaN for structures without one, or None
+    atoms_share, structures_share : which share of the atoms, and of the structures, of the batch this part has; the
+        losses of all parts, means that count by these, add up to the loss of the batch
     """
 
     graphs: GraphBatch
     forces: torch.Tensor
     energy: torch.Tensor | None = None
     stress: torch.Tensor | None = None
+    atoms_share: float = 1.0
+    structures_share: float = 1.0
 
     def to(self, device: torch.device | str) -> Labelled:
         """Return the same batch on another device."""
         energy = None if self.energy is None else self.energy.to(device)
         stress = None if self.stress is None else self.stress.to(device)
-        return Labelled(self.graphs.to(device), self.forces.to(device), energy, stress)
+        return replace(self, graphs=self.graphs.to(device), forces=self.forces.to(device), energy=energy, stress=stress)
 
 
 def training_loss(
@@ -53,7 +57,7 @@ def training_loss(
     Parameters
     ----------
     network : network; it must give energies if its graphs have energy labels, and stresses if they have stress labels
-    labelled : one batch
+    labelled : one batch, or a part of one with at least one structure
     settings : training settings
     scale : unit of force errors, eV/Å
     """
@@ -61,15 +65,16 @@ def training_loss(
     stress_label = labelled.stress if settings.stress_weight else None
     outputs = network.outputs(labelled.graphs)
     error = outputs.forces - labelled.forces
-    loss = _force_loss(error / scale, settings.loss)
+    loss = labelled.atoms_share * _force_loss(error / scale, settings.loss)
     if outputs.forces_std is not None:
-        loss = loss + _likelihood_loss(error.detach() / scale, outputs.forces_std / scale)
+        loss = loss + labelled.atoms_share * _likelihood_loss(error.detach() / scale, outputs.forces_std / scale)
     if settings.energy_weight and energy_label is not None:
         assert outputs.energy is not None, "graphs with reference energies are for networks with an energy"
         per_atom = (outputs.energy - energy_label) / (labelled.graphs.n_atoms * scale)
-        loss = loss + settings.energy_weight * per_atom.abs().mean()
+        loss = loss + settings.energy_weight * labelled.structures_share * per_atom.abs().mean()
     if settings.stress_weight and stress_label is not None:
-        loss = loss + settings.stress_weight * _stress_loss(outputs, labelled.graphs, stress_label, scale)
+        stress_loss = _stress_loss(outputs, labelled.graphs, stress_label, scale)
+        loss = loss + settings.stress_weight * labelled.structures_share * stress_loss
     return loss, error
 
 
