@@ -46,7 +46,7 @@ class Placement:
         return n_tasks > 0 and self.executor != SERIAL
 
     def n_workers(self, n_tasks: int, devices: int = 1) -> int:
-        """Return the number of worker processes for `n_tasks` tasks of `devices` each: not more than there are tasks."""
+        """Return the number of processes for `n_tasks` tasks of `devices` each, not more than there are tasks."""
         here = max(1, (len(gpus()) or n_cores()) // devices)
         wanted = self.workers or (self.job.workers if self.executor in QUEUES else here)
         return max(1, min(wanted, n_tasks))

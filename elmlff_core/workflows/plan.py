@@ -123,7 +123,7 @@ def _of_base_model(model: NamedModel, ahead: Ahead) -> Iterator[Step]:
 
 def _of_fit(planned: PlannedFit, inputs: Inputs, base_models: tuple[str, ...]) -> Step:
     fit, rate = planned.fit, planned.fit.kind.rate()
-    step = Step(f"fitting {planned.name}", planned.done, after=() if fit.geometry_only else base_models)
+    step = Step(f"fitting {planned.name}", planned.done, after=base_models)
     if rate is None:
         return step
     seconds = rate["seconds"] * fit.amount(inputs.splits.train.structures)
