@@ -65,9 +65,9 @@ class Kind:
 
 
 def peak_memory() -> int:
-    """Return the most memory that this process has used, in bytes."""
+    """Return the most memory that this process has used, or one that it has started and that has ended; bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return unit * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def _folder() -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -93,15 +93,15 @@ def plan_of(inputs: Inputs, models_folder: Path, fits: Sequence[PlannedFit] = ()
     fits : fits of meta-models
     """
     ahead = Ahead(inputs, models_folder, FeatureCache(), make_folds(inputs.splits, inputs.config))
-    steps = [step for model in inputs.base_models for step in _of_base_model(model, ahead)]
+    left = {task.name for task in (*ahead.predictions(1), *ahead.trainings())}
+    steps = [step for model in inputs.base_models for step in _of_base_model(model, ahead, left)]
     names = tuple(step.name for step in steps)
     steps += [_of_fit(planned, inputs, names) for planned in fits]
     placement = Placement.of(inputs.config.resources)
     return Plan(steps, placement.n_workers(max(1, sum(not step.done for step in steps))))
 
 
-def _of_base_model(model: NamedModel, ahead: Ahead) -> Iterator[Step]:
-    left = {task.name for task in (*ahead.predictions(1), *ahead.trainings())}
+def _of_base_model(model: NamedModel, ahead: Ahead, left: Set[str]) -> Iterator[Step]:
     predicting = kind_of(model, "predicting").rate()
     n_atoms = sum(len(atoms) for dataset in ahead.datasets for atoms in dataset.structures)
     seconds = None if predicting is None else predicting["seconds"] * n_atoms
