@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from ase import Atoms
 
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Preset
-from elmlff_core.contracts.progress import ProgressCallback
+from elmlff_core.contracts.progress import Progress, ProgressCallback
 from elmlff_core.contracts.protocols import BaseForceField, TrainingLength, TrainingRequest
 from elmlff_core.data.content import SEEN_FILE, SeenStructures
 from elmlff_core.environments.folder import PREFIX, SELF, interpreter_of
@@ -248,7 +248,7 @@ def seen_in_training(model: NamedModel) -> SeenStructures | None:
         return None
     checkpoint = model.checkpoint.resolve()
     for directory in list(checkpoint.parents)[:3]:
-        with contextlib.suppress(ElmlffError):  # a file of that name may be of somebody else: then there is no record
+        with suppress(ElmlffError):  # a file of that name may be of somebody else: then there is no record
             if trained_checkpoint(directory) == checkpoint:
                 return SeenStructures.load(directory / SEEN_FILE)
     return None
@@ -269,18 +269,22 @@ def train_model(
 ) -> NamedModel:
     """Return `model` with the checkpoint of its training in `directory`; train it unless that training is finished.
 
+    If another process is running the same training, wait for it: a scheduler may give the task of a worker that it lost
+    to another one, while the first still works.
+
     Raises
     ------
     ElmlffError
-        The training failed, its folder cannot be written, or another process is running the same training.
+        The training failed, or its folder cannot be written.
     """
     assert model.plugin.trainer is not None
     require(model.plugin)
     directory.mkdir(parents=True, exist_ok=True)
     refuse_links(directory)
     is_new = all(path.name == LOCK for path in directory.iterdir())
+    waiting = Progress(0, model.length(len(train)).steps, "waiting for another run that trains it")
     try:
-        with locked(directory / LOCK, wait=False) as alone:
+        with _turn(directory / LOCK, lambda: progress(waiting)) as alone:
             if (checkpoint := trained_checkpoint(directory)) is None:
                 started = time.perf_counter()
                 place = directory if alone else _own_folder(directory)
@@ -291,11 +295,21 @@ def train_model(
                 if is_new:  # and not the last part of a training that was interrupted
                     kind_of(model, "training").note(seconds, training_amount(model, train.structures))
                 _record(model, len(train), checkpoint, directory, seconds)
-    except Timeout as error:
-        raise ElmlffError(f"another run is training '{model.name}' in {directory}: wait for it to end") from error
     except OSError as error:  # the files of the trainers themselves, on a full disk for example
         raise ElmlffError(f"cannot train '{model.name}' in {directory}: {error.strerror or error}") from error
     return replace(model, checkpoint=checkpoint)
+
+
+@contextmanager
+def _turn(path: Path, waits: Callable[[], None]) -> Iterator[bool]:
+    """Hold the lock at `path`, as `locked` does; call `waits` before waiting for another process that holds it."""
+    with ExitStack() as held:
+        try:
+            alone = held.enter_context(locked(path, wait=False))
+        except Timeout:
+            waits()
+            alone = held.enter_context(locked(path))
+        yield alone
 
 
 def _own_folder(directory: Path) -> Path:

@@ -34,6 +34,8 @@ NEEDED = {
 CLUSTERS = {"dask-slurm": "SLURMCluster", "dask-pbs": "PBSCluster", "dask-lsf": "LSFCluster"}
 # A job that ends, at its walltime for example, is replaced; one that fails at once is tried again not more often, s.
 REPLACED_EVERY = 60
+# How often a task whose worker was ended is given to another worker; that is how often Dask does it by itself.
+TRIED_AGAIN = 3
 
 
 def check_cluster(placement: Placement) -> None:
@@ -226,7 +228,8 @@ def _parsl(n_workers: int, n_threads: int) -> Iterator[Executor]:
             provider=LocalProvider(max_blocks=1, worker_init=threads),
             address="127.0.0.1",
         )
-        with parsl_executor(Config(executors=[workers], run_dir=folder)) as executor:
+        config = Config(executors=[workers], run_dir=folder, retries=TRIED_AGAIN)
+        with parsl_executor(config) as executor:
             yield executor
 
 

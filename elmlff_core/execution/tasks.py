@@ -129,14 +129,17 @@ class _Run:
     def all(self, title: str) -> None:
         """Run them all, then raise ElmlffError if any failed."""
         with self.reporter.tasks(title) as show:
+            looked = 0.0
             try:
                 while self.waiting or self.running:
                     self._start()
                     done, _ = wait(self.running, timeout=POLL, return_when=FIRST_COMPLETED)
                     for future in done:
                         self._end(future)
-                    for task in self.running.values():
-                        self._look_at(task)
+                    if time.monotonic() - looked >= POLL:  # not at each end: hundreds of tasks may be submitted
+                        for task in self.running.values():
+                            self._look_at(task)
+                        looked = time.monotonic()
                     show(list(self.states.values()))
             except BaseException:
                 for future in self.running:

@@ -22,7 +22,10 @@ from elmlff_core.base_models.named import (
     with_base_models,
 )
 from elmlff_core.contracts.hookspecs import Preset
+from elmlff_core.contracts.progress import Progress
 from elmlff_core.errors import ConfigError, ElmlffError, PluginError
+from elmlff_core.files import sha256_of, write_record
+from elmlff_core.locks import lock_at
 from elmlff_core.plugins.records import Failure, Origin
 from elmlff_core.plugins.registry import Registry, registry
 from elmlff_core.settings.config import Config
@@ -167,6 +170,25 @@ def test_planted_links_in_the_folder_of_a_training_are_refused(tmp_path):
     with pytest.raises(ElmlffError, match=r"training\.log is a symbolic link to .*precious"):
         train_model(resolve_model(Config(), "nep"), data, data, 0, tmp_path / "trained", lambda _: None)
     assert not (tmp_path / "precious").exists()
+
+
+def test_a_training_waits_for_another_run_of_the_same(tmp_path):
+    pytest.importorskip("neppo", reason="a model that can be trained")
+    other, said = lock_at(tmp_path / "training.lock"), []
+    other.acquire()
+
+    def meanwhile(progress: Progress) -> None:
+        """The other run ends."""
+        said.append(progress.message)
+        (tmp_path / "nep.txt").write_text("of the other run")
+        record = {"checkpoint": "nep.txt", "checkpoint_sha256": sha256_of(tmp_path / "nep.txt")}
+        write_record(tmp_path / "trained.json", {**record, "adapter": "nep", "options": {}})
+        other.release()
+
+    data = labelled(rattled("CH4", 2, 0))
+    trained = train_model(resolve_model(Config(), "nep"), data, data, 0, tmp_path, meanwhile)
+    assert said == ["waiting for another run that trains it"]
+    assert trained.checkpoint == tmp_path / "nep.txt"
 
 
 def test_without_locks_two_trainings_of_one_model_do_not_meet(tmp_path, monkeypatch):
