@@ -14,7 +14,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from elmlff_core.base_models.named import NamedModel, model_settings, named_model, trained_checkpoint
+from elmlff_core.base_models.named import NamedModel, model_settings, named_model
+from elmlff_core.base_models.training import trained_checkpoint
 from elmlff_core.data.readers import read_structures
 from elmlff_core.settings.config import Config, ModelConfig
 

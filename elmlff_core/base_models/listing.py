@@ -8,15 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from elmlff_core.base_models.named import (
-    TRAINED,
-    NamedModel,
-    TrainedRecord,
-    model_settings,
-    resolve_model,
-    trained_checkpoint,
-    with_base_models,
-)
+from elmlff_core.base_models.named import NamedModel, model_settings, resolve_model, with_base_models
+from elmlff_core.base_models.training import TRAINED, TrainedRecord, trained_checkpoint
 from elmlff_core.environments.folder import environment_named, is_ready
 from elmlff_core.errors import ElmlffError
 from elmlff_core.files import read_record

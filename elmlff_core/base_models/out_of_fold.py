@@ -16,8 +16,9 @@ import numpy as np
 
 from elmlff_core.arrays import new_array
 from elmlff_core.base_models.cache import FeatureCache
-from elmlff_core.base_models.named import NamedModel, train_model, training_directory
+from elmlff_core.base_models.named import NamedModel
 from elmlff_core.base_models.prediction import cached_prediction
+from elmlff_core.base_models.training import train_model, training_directory
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter

@@ -9,7 +9,8 @@ from ase import Atoms
 
 from elmlff_core.base_models.cache import FeatureCache
 from elmlff_core.base_models.concurrency import JointProgress, for_each_model, n_at_once
-from elmlff_core.base_models.named import NamedModel, kind_of
+from elmlff_core.base_models.named import NamedModel
+from elmlff_core.base_models.training import kind_of
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction

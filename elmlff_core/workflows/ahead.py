@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elmlff_core.base_models.cache import FeatureCache
-from elmlff_core.base_models.named import NamedModel, trained_checkpoint, training_directory
+from elmlff_core.base_models.named import NamedModel
 from elmlff_core.base_models.out_of_fold import Fold, Retraining, make_folds
 from elmlff_core.base_models.prediction import chunk_size, predict_part
+from elmlff_core.base_models.training import trained_checkpoint, training_directory
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.execution.placement import PROCESSES, Placement

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from elmlff_core.base_models.cache import FeatureCache
-from elmlff_core.base_models.named import NamedModel, train_model, trained_checkpoint, training_directory
+from elmlff_core.base_models.named import NamedModel
 from elmlff_core.base_models.prediction import dataset_features
+from elmlff_core.base_models.training import train_model, trained_checkpoint, training_directory
 from elmlff_core.base_models.trust import code_of
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from elmlff_core.base_models.cache import FeatureCache
-from elmlff_core.base_models.named import seen_in_training
 from elmlff_core.base_models.prediction import dataset_features
+from elmlff_core.base_models.training import seen_in_training
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.prediction import Prediction

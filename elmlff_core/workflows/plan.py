@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elmlff_core.base_models.cache import FeatureCache
-from elmlff_core.base_models.named import NamedModel, kind_of, training_amount
+from elmlff_core.base_models.named import NamedModel
 from elmlff_core.base_models.out_of_fold import make_folds
+from elmlff_core.base_models.training import kind_of, training_amount
 from elmlff_core.execution.placement import Placement
 from elmlff_core.fits.fit import Fit
 from elmlff_core.workflows.ahead import Ahead

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from elmlff_core.base_models.cache import FeatureCache
 from elmlff_core.base_models.checks import check_elements
-from elmlff_core.base_models.named import NamedModel, seen_in_training
+from elmlff_core.base_models.named import NamedModel
 from elmlff_core.base_models.out_of_fold import Fold, Retraining, make_folds, out_of_fold
+from elmlff_core.base_models.training import seen_in_training
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.data.splits import Splits

@@ -12,15 +12,8 @@ import pytest
 
 from elmlff_core.base_models import named
 from elmlff_core.base_models.listing import list_models
-from elmlff_core.base_models.named import (
-    default_base_models,
-    model_settings,
-    resolve_model,
-    seen_in_training,
-    train_model,
-    trained_checkpoint,
-    with_base_models,
-)
+from elmlff_core.base_models.named import default_base_models, model_settings, resolve_model, with_base_models
+from elmlff_core.base_models.training import seen_in_training, train_model, trained_checkpoint
 from elmlff_core.contracts.hookspecs import Preset
 from elmlff_core.contracts.progress import Progress
 from elmlff_core.errors import ConfigError, ElmlffError, PluginError

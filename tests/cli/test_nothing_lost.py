@@ -108,7 +108,7 @@ def test_changed_numbers_of_a_finished_fit_are_refused(finished: Path) -> None:
 
 
 def test_a_changed_trained_model_is_refused(tmp_path: Path) -> None:
-    from elmlff_core.base_models.named import trained_checkpoint
+    from elmlff_core.base_models.training import trained_checkpoint
     from elmlff_core.errors import ForceFieldError
 
     (tmp_path / "nep.txt").write_text("1.0")
@@ -127,7 +127,7 @@ def test_an_output_that_is_a_file_is_refused(workplace: Path) -> None:
 
 
 def test_a_trained_model_that_is_gone_is_said(tmp_path: Path) -> None:
-    from elmlff_core.base_models.named import trained_checkpoint
+    from elmlff_core.base_models.training import trained_checkpoint
     from elmlff_core.errors import ForceFieldError
 
     record = {"checkpoint": "gone.pth", "checkpoint_sha256": "", "adapter": "dp", "options": {}}
