@@ -37,6 +37,7 @@ def main() -> None:
     config = read_config(None, STUDY.settings(config) | {"budget": "paper"})
     for name in given.models.split(","):
         few, many = STEPS.get(name, (8, 24))
+        seconds(config, name, few, dataset)  # imports the backend
         rate = (seconds(config, name, many, dataset) - seconds(config, name, few, dataset)) / (many - few)
         print(f"{name}: {rate:.3f} s a step", flush=True)
 
