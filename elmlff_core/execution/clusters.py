@@ -37,8 +37,14 @@ REPLACED_EVERY = 60
 # How often a task whose worker was ended is given to another worker; that is how often Dask does it by itself.
 TRIED_AGAIN = 3
 # Ctrl-C, and the SIGTERM of a queue, reach all processes of a group.  The interchange of Parsl, between the command and
-# its workers, must outlive them: without it Parsl waits for ever when it is shut down.
-IN_OWN_SESSION = (sys.executable, "-c", "import os, sys; os.setsid(); os.execvp(sys.argv[1], sys.argv[1:])")
+# its workers, must outlive them: without it Parsl waits for ever when it is shut down.  It must not outlive the command
+# itself, even if that is killed, because workers stay as long as it does (prctl 1 is PR_SET_PDEATHSIG, of Linux only).
+IN_OWN_SESSION = (
+    sys.executable,
+    "-c",
+    "import ctypes, os, sys; os.setsid(); sys.platform == 'linux' and ctypes.CDLL(None).prctl(1, 9); "
+    "os.execvp(sys.argv[1], sys.argv[1:])",
+)
 
 
 def check_cluster(placement: Placement) -> None:
