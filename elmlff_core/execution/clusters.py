@@ -36,6 +36,15 @@ CLUSTERS = {"dask-slurm": "SLURMCluster", "dask-pbs": "PBSCluster", "dask-lsf": 
 REPLACED_EVERY = 60
 # How often a task whose worker was ended is given to another worker; that is how often Dask does it by itself.
 TRIED_AGAIN = 3
+# Ctrl-C, and the SIGTERM of a queue, reach all processes of a group.  The interchange of Parsl, between the command and
+# its workers, must outlive them: without it Parsl waits for ever when it is shut down.  It must not outlive the command
+# itself, even if that is killed, because workers stay as long as it does (prctl 1 is PR_SET_PDEATHSIG, of Linux only).
+IN_OWN_SESSION = (
+    sys.executable,
+    "-c",
+    "import ctypes, os, sys; os.setsid(); sys.platform == 'linux' and ctypes.CDLL(None).prctl(1, 9); "
+    "os.execvp(sys.argv[1], sys.argv[1:])",
+)
 
 
 def check_cluster(placement: Placement) -> None:
@@ -81,8 +90,12 @@ def cluster(placement: Placement, n_workers: int, n_threads: int) -> Iterator[Ex
 @contextmanager
 def parsl_executor(config: Any) -> Iterator[Executor]:
     """Open an executor with the configuration of Parsl, a `parsl.Config`."""
+    from parsl import HighThroughputExecutor
     from parsl.concurrent import ParslPoolExecutor
 
+    for part in config.executors:
+        if isinstance(part, HighThroughputExecutor):
+            part.interchange_launch_cmd = [*IN_OWN_SESSION, *part.interchange_launch_cmd]
     executor = ParslPoolExecutor(config)
     try:
         yield executor

@@ -201,6 +201,22 @@ def test_an_interruption_ends_the_jobs(dask: None, tmp_path: Path, monkeypatch: 
     assert [line.split()[0] for line in history(tmp_path / "queue")] == ["submitted", "cancelled"]
 
 
+def test_an_interruption_of_all_processes_ends_parsl(tmp_path: Path) -> None:
+    pytest.importorskip("parsl", reason="comes with the extra 'parsl'")
+    code = [
+        "os.setpgrp()",  # as a shell does, whose Ctrl-C reaches the group
+        "try:",
+        "    with opened(Placement('parsl'), 1, 1) as executor:",
+        "        executor.submit(pow, 2, 3).result(200)",
+        "        threading.Timer(1, os.killpg, (os.getpgrp(), signal.SIGINT)).start()",
+        "        executor.submit(subprocess.run, ['sleep', '200']).result()",
+        "except KeyboardInterrupt:",
+        "    print('interrupted')",
+    ]
+    imports = [IMPORTS, "import signal, subprocess, threading"]
+    assert in_fresh_process("\n    ".join([*imports, *code]), tmp_path).strip() == "interrupted"
+
+
 @pytest.mark.parametrize("name", ["my_dask:executor", "my_parsl:config"])
 def test_functions_of_the_page_return_executors(name: str, tmp_path: Path) -> None:
     module = name.partition(":")[0]
