@@ -15,7 +15,7 @@ from pathlib import Path
 from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.errors import ConfigError
-from elmlff_core.execution.placement import Placement
+from elmlff_core.execution.placement import PROCESSES, Placement
 from elmlff_core.execution.tasks import Task, run_tasks
 from elmlff_core.features.feature_file import load_features, save_features
 from elmlff_core.features.metrics import SPLITS, evaluated_splits, mean_rmse_per_frame
@@ -25,6 +25,7 @@ from elmlff_core.locks import locked
 from elmlff_core.settings.run_folder import RunFolder
 
 RESULT_FILE = "result.json"
+AMOUNT_WORTH_A_WORKER = 20_000  # epochs times atoms: ten to twenty seconds
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,8 @@ class FitJob:
 def fit_all(jobs: Sequence[FitJob], placement: Placement, logs: Path, title: str, reporter: Reporter) -> list[Fitted]:
     """Fit to the training structures, selecting states on the validation ones, and return the fits in their order.
 
-    Trainings are run by the workers of `placement`, several at the same time.  Finished fits are loaded.
+    Trainings are run by the workers of `placement`, several at the same time, unless all of them together take no
+    longer than the start of a process.  Finished fits are loaded.
 
     Parameters
     ----------
@@ -184,8 +186,9 @@ def fit_all(jobs: Sequence[FitJob], placement: Placement, logs: Path, title: str
     reporter : receives progress
     """
     left = [job for job in jobs if job.takes_long]
-    devices = _devices(left)
-    if placement.runs_elsewhere(len(left), devices):
+    devices, amount = _devices(left), sum(job.fit.amount(job.features["train"].structures) for job in left)
+    worth_it = placement.executor != PROCESSES or amount > AMOUNT_WORTH_A_WORKER
+    if worth_it and placement.runs_elsewhere(len(left), devices):
         run_tasks([job.task() for job in left], placement, logs, title, reporter, len(jobs), devices)
     return [fit_or_load(job.fit, job.features, job.folder, reporter) for job in jobs]
 

@@ -16,7 +16,7 @@ from elmlff_core.base_models.cache import FeatureCache
 from elmlff_core.base_models.named import NamedModel
 from elmlff_core.base_models.out_of_fold import Fold, Retraining, make_folds
 from elmlff_core.base_models.prediction import chunk_size, predict_part
-from elmlff_core.base_models.training import trained_checkpoint, training_directory
+from elmlff_core.base_models.training import trained_checkpoint, training_amount, training_directory
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.execution.placement import PROCESSES, Placement
@@ -26,6 +26,7 @@ from elmlff_core.workflows.base_models import base_features, train_base_models
 from elmlff_core.workflows.inputs import Inputs, read_inputs
 
 ATOMS_WORTH_A_WORKER = 20_000  # a fast base model takes several seconds for as many
+TRAINING_WORTH_A_WORKER = 2_000  # steps times atoms of a structure: about ten seconds
 MANY = 10_000  # tasks: more than there are workers
 
 
@@ -190,8 +191,15 @@ def predict_ahead(ahead: Ahead, logs: Path, reporter: Reporter) -> None:
 
 
 def train_ahead(ahead: Ahead, logs: Path, reporter: Reporter) -> None:
-    """Train the base models that need it, on all training structures and without folds, and predict with them."""
-    _do(ahead.trainings(), ahead.inputs, logs, reporter)
+    """Train the base models that need it, on all training structures and without folds, and predict with them.
+
+    Processes on this machine are not started for trainings that take no longer than their start.
+    """
+    tasks, inputs = ahead.trainings(), ahead.inputs
+    structures = inputs.splits.train.structures
+    amount = sum(training_amount(model, structures) for model in inputs.base_models if model.needs_training)
+    if Placement.of(inputs.config.resources).executor != PROCESSES or amount > TRAINING_WORTH_A_WORKER:
+        _do(tasks, inputs, logs, reporter)
 
 
 def _do(tasks: Sequence[Task], inputs: Inputs, logs: Path, reporter: Reporter) -> None:

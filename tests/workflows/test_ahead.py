@@ -1,0 +1,86 @@
+"""Work done ahead by worker processes: the numbers are those of one process, and large datasets are cut in parts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elmlff_core.data.readers import read_dataset
+from elmlff_core.fits import tasks
+from elmlff_core.settings.config import Config
+from elmlff_core.settings.reading import read_config
+from elmlff_core.workflows import ahead
+from elmlff_core.workflows.stack.workflow import build_stack
+from tests.cli.small_data import write_small_data
+from tests.trained_models import find_plugin
+
+TINY = {
+    "adapter": "nep",
+    "options": {"steps": 3, "neuron": 4, "n_max": [2, 2], "basis_size": [4, 4], "batch_size": 8},
+}
+WIDER = {"adapter": "nep", "options": TINY["options"] | {"neuron": 6}}
+LOGS = {
+    "training-tiny.log", "training-wider.log", "training-tiny-without-fold-1-of-2.log", "fitting-gat.log",
+    "fitting-gat-seed1.log",
+}  # fmt: skip
+
+
+def settings(folder: Path, workers: int) -> Config:
+    more = {
+        "base_models": ["tiny", "wider", "lj"], "models": {"tiny": TINY, "wider": WIDER}, "meta": {"name": "gat"},
+        "folds": 2, "seeds": 2, "resources": {"workers": workers},
+    }  # fmt: skip
+    return read_config(folder / "elmlff.toml", more)
+
+
+def without_training(folder: Path, workers: int) -> Config:
+    return read_config(folder / "elmlff.toml", {"meta": {"name": "linear"}, "resources": {"workers": workers}})
+
+
+def errors(folder: Path) -> Any:
+    return [(row["name"], row["errors"]) for row in json.loads((folder / "metrics.json").read_text())["errors"]]
+
+
+def test_worker_processes_give_the_numbers_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find_plugin("nep")
+    write_small_data(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(ahead, "TRAINING_WORTH_A_WORKER", 0)
+    monkeypatch.setattr(tasks, "AMOUNT_WORTH_A_WORKER", 0)
+    for workers in (1, 2):
+        monkeypatch.setenv("ELMLFF_CACHE", str(tmp_path / f"cache{workers}"))
+        build_stack(settings(tmp_path, workers), Path(f"run{workers}"), Path(f"models{workers}"))
+    assert errors(tmp_path / "run1") == errors(tmp_path / "run2")
+    assert not (tmp_path / "run1" / "tasks").exists()
+    found = {path.name for path in (tmp_path / "run2" / "tasks").glob("*.log")}
+    assert found >= LOGS
+
+
+def test_parts_of_a_prediction_make_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_small_data(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("elmlff_core.base_models.prediction.CHUNK_ATOMS", 15)
+    whole = build_stack(without_training(tmp_path, 1), Path("whole"))
+    monkeypatch.setenv("ELMLFF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(ahead, "ATOMS_WORTH_A_WORKER", 50)
+    parts = build_stack(without_training(tmp_path, 2), Path("parts"))
+    assert errors(whole.folder) == errors(parts.folder)
+    assert len(list((tmp_path / "parts" / "tasks").glob("predicting-structures-*-with-lj.log"))) == 2
+
+
+def test_large_datasets_are_predicted_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_small_data(tmp_path)
+    dataset = read_dataset(str(tmp_path / "few.extxyz"))
+    assert ahead.parts_of(dataset, 8) == [range(0, 40, 204)]
+    monkeypatch.setattr(ahead, "ATOMS_WORTH_A_WORKER", 50)
+    monkeypatch.setattr("elmlff_core.base_models.prediction.CHUNK_ATOMS", 15)
+    parts = ahead.parts_of(dataset, 3)
+    assert [index for part in parts for first in part for index in range(first, min(first + 3, part.stop))] == list(
+        range(40)
+    )
+    assert len(parts) == 3
+    assert all(part.start % part.step == 0 for part in parts)
