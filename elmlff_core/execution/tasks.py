@@ -22,6 +22,7 @@ from elmlff_core.execution.executors import opened
 from elmlff_core.execution.placement import Placement
 from elmlff_core.execution.task_files import TaskFiles, TaskReporter
 
+WORKER_ENDED = "its worker was ended, perhaps for lack of memory; take fewer --workers"
 POLL = 0.5  # s between two looks at the status of running tasks
 
 
@@ -156,7 +157,12 @@ class _Run:
                 self._fail(task, "")
             elif not any(self._is_on_its_way(name) for name in task.after):
                 del self.waiting[task.name]
-                self.running[self.executor.submit(_Order.run, _Order(task, Path.cwd(), self.logs))] = task
+                try:
+                    future = self.executor.submit(_Order.run, _Order(task, Path.cwd(), self.logs))
+                except BrokenProcessPool:
+                    self._fail(task, WORKER_ENDED)
+                else:
+                    self.running[future] = task
 
     def _is_on_its_way(self, name: str) -> bool:
         return name in self.waiting or any(task.name == name for task in self.running.values())
@@ -167,7 +173,7 @@ class _Run:
         try:
             said = future.result()
         except (BrokenProcessPool, CancelledError):
-            said = "its worker was ended, perhaps for lack of memory; take fewer --workers"
+            said = WORKER_ENDED
         except Exception as error:  # of the executor
             said = f"{type(error).__name__}: {error}"
         if said is None:

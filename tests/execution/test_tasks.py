@@ -110,11 +110,16 @@ def test_a_failure_ends_only_what_needs_it(tmp_path: Path, executor: str) -> Non
 
 
 def test_a_worker_that_is_killed_is_named_and_the_rest_is_done_again(tmp_path: Path) -> None:
-    tasks = [Task("hungry", Fails("killed")), Task("late", Writes(tmp_path / "a"), after=("hungry",))]
+    tasks = [
+        Task("hungry", Fails("killed")),
+        Task("late", Writes(tmp_path / "a"), after=("hungry",)),
+        Task("first", Writes(tmp_path / "b")),
+        Task("second", Writes(tmp_path / "c"), after=("first",)),
+    ]
     with pytest.raises(ElmlffError, match="hungry failed: its worker was ended, perhaps for lack of memory"):
         run_tasks(tasks, Placement("processes", 2), tmp_path / "tasks", "all", Reporter())
     run_tasks(tasks[1:], Placement("processes", 2), tmp_path / "tasks", "all", Reporter())
-    assert (tmp_path / "a").exists()
+    assert all((tmp_path / name).exists() for name in "abc")
 
 
 def test_paths_are_relative_to_the_folder_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
