@@ -170,6 +170,7 @@ def test_fits_are_recorded_with_time_and_parameters(workplace: Path, models: dic
 def test_a_killed_run_resumes(workplace: Path) -> None:
     """Finished fits are loaded, not repeated; the errors are those of a run that was not killed."""
     arguments = ("stack", "--meta", "gat", "--geometry-only", "--seeds", "2", "--set", "training.epochs=60")
+    arguments += ("--workers", "1")  # one fit after the other: some are finished
     fit = workplace / "cut" / "fit"
     curve = fit / "gat-seed1" / "learning_curve.csv"
     kill_when(workplace, lambda: n_lines(curve) > 10, *arguments, "--output", "cut")
