@@ -17,11 +17,9 @@ from elmlff_core.workflows.stack.workflow import build_stack
 from tests.cli.small_data import write_small_data
 from tests.trained_models import find_plugin
 
-TINY = {
-    "adapter": "nep",
-    "options": {"steps": 3, "neuron": 4, "n_max": [2, 2], "basis_size": [4, 4], "batch_size": 8},
-}
-WIDER = {"adapter": "nep", "options": TINY["options"] | {"neuron": 6}}
+OPTIONS = {"steps": 20, "n_atom_basis": 8, "n_interactions": 1, "batch_size": 8, "cutoff": 4.0, "device": "cpu"}
+TINY = {"adapter": "schnet", "options": OPTIONS}
+WIDER = {"adapter": "schnet", "options": OPTIONS | {"n_atom_basis": 12}}
 LOGS = {
     "training-tiny.log", "training-wider.log", "training-tiny-without-fold-1-of-2.log", "fitting-gat.log",
     "fitting-gat-seed1.log",
@@ -45,7 +43,7 @@ def errors(folder: Path) -> Any:
 
 
 def test_worker_processes_give_the_numbers_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    find_plugin("nep")
+    find_plugin("schnet")
     write_small_data(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
