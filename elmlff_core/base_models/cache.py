@@ -78,6 +78,12 @@ class FeatureCache:
             first = _joined(_chunks(folder))
             return _read(first) if _n_done(first) >= n_structures else None
 
+    def has(self, model_fingerprint: str, dataset_fingerprint: str, n_structures: int) -> bool:
+        """Return whether the whole prediction is there, by the names of its files; a damaged one is found by `read`."""
+        folder = self.path(model_fingerprint, dataset_fingerprint)
+        known = _origin(folder, model_fingerprint, dataset_fingerprint) is not None
+        return known and _n_done(_joined(_chunks(folder))) >= n_structures
+
     def elements(self, model_fingerprint: str, dataset_fingerprint: str) -> KnownElements | None:
         """Return the elements that the model knows; None if the cache has no prediction of it for the dataset."""
         folder = self.path(model_fingerprint, dataset_fingerprint)

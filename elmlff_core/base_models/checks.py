@@ -28,7 +28,7 @@ def check_elements(models: Sequence[NamedModel], splits: Splits, cache: FeatureC
     DataError
         A model is to be trained, and an element of the data does not occur in the training structures.
     """
-    for dataset in filter(None, (splits.source, splits.test_source)):
+    for dataset in splits.datasets:
         for model in models:
             known = splits.train.elements if model.needs_training else known_elements(model, dataset, cache)
             if known is None or not (unknown := sorted(dataset.elements - known)):

@@ -133,6 +133,11 @@ class Splits:
         """Validation structures, always taken from the training data."""
         return self.source.subset(self.valid_index)
 
+    @property
+    def datasets(self) -> list[Dataset]:
+        """The data, and the test structures if they were given apart."""
+        return [self.source] if self.test_source is None else [self.source, self.test_source]
+
     @cached_property
     def test(self) -> Dataset:
         """Test structures, used only in the evaluation."""

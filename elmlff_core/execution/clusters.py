@@ -96,7 +96,13 @@ def parsl_executor(config: Any) -> Iterator[Executor]:
     for part in config.executors:
         if isinstance(part, HighThroughputExecutor):
             part.interchange_launch_cmd = [*IN_OWN_SESSION, *part.interchange_launch_cmd]
-    executor = ParslPoolExecutor(config)
+    with _shut_down(ParslPoolExecutor(config)) as executor:
+        yield executor
+
+
+@contextmanager
+def _shut_down(executor: Executor) -> Iterator[Executor]:
+    """Shut `executor` down at the end of the block; at an error without waiting."""
     try:
         yield executor
     except BaseException:
@@ -122,14 +128,8 @@ def job_script(placement: Placement) -> str:
 
 @contextmanager
 def _dask(placement: Placement, n_workers: int, n_threads: int) -> Iterator[Executor]:
-    with _scheduler(placement, n_workers, n_threads) as client:
-        executor = client.get_executor()
-        try:
-            yield executor
-        except BaseException:
-            executor.shutdown(wait=False)
-            raise
-        executor.shutdown(wait=True)
+    with _scheduler(placement, n_workers, n_threads) as client, _shut_down(client.get_executor()) as executor:
+        yield executor
 
 
 @contextmanager

@@ -118,7 +118,7 @@ class _Run:
     """Tasks on their way: those that wait, run, are done and have failed."""
 
     def __init__(self, tasks: Sequence[Task], executor: Executor, logs: Path, reporter: Reporter) -> None:
-        self.tasks, self.executor, self.logs, self.reporter = tasks, executor, logs, reporter
+        self.executor, self.logs, self.reporter = executor, logs, reporter
         self.waiting = {task.name: task for task in tasks}
         self.running: dict[Future[str | None], Task] = {}
         self.states = {task.name: TaskState(task.name) for task in tasks}

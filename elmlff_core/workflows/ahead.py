@@ -116,7 +116,7 @@ class Ahead:
         Large datasets are divided among `n_workers`.
         """
         given = [model for model in self.inputs.base_models if not model.needs_training]
-        for test, dataset in enumerate(self.datasets):
+        for test, dataset in enumerate(self.inputs.splits.datasets):
             for model in given:
                 if not self._knows(model, dataset):
                     for part in parts_of(dataset, n_workers):
@@ -148,17 +148,11 @@ class Ahead:
                 work = WithoutFold(*self._common(model), fold.number)
                 yield Task(f"training {model.name} without {fold}", work)
 
-    @property
-    def datasets(self) -> list[Dataset]:
-        """The data, and the test structures if they were given apart."""
-        splits = self.inputs.splits
-        return [splits.source] if splits.test_source is None else [splits.source, splits.test_source]
-
     def _has_predicted(self, model: NamedModel) -> bool:
-        return all(self._knows(model, dataset) for dataset in self.datasets)
+        return all(self._knows(model, dataset) for dataset in self.inputs.splits.datasets)
 
     def _knows(self, model: NamedModel, dataset: Dataset) -> bool:
-        return self.cache.read(model.fingerprint, dataset.fingerprint, len(dataset)) is not None
+        return self.cache.has(model.fingerprint, dataset.fingerprint, len(dataset))
 
     def _common(self, model: NamedModel) -> tuple[Config, Path, Path]:
         config = self.inputs.config.model_copy(update={"base_models": (model.name,)})
@@ -185,8 +179,8 @@ def predict_ahead(ahead: Ahead, logs: Path, reporter: Reporter) -> None:
     """
     placement = Placement.of(ahead.inputs.config.resources)
     n_workers = placement.n_workers(MANY)
-    parts = sum(len(parts_of(dataset, n_workers)) for dataset in ahead.datasets)
-    if placement.executor != PROCESSES or parts > len(ahead.datasets):
+    parts = sum(len(parts_of(dataset, n_workers)) for dataset in ahead.inputs.splits.datasets)
+    if placement.executor != PROCESSES or parts > len(ahead.inputs.splits.datasets):
         _do(list(ahead.predictions(n_workers)), ahead.inputs, logs, reporter)
 
 
@@ -195,11 +189,11 @@ def train_ahead(ahead: Ahead, logs: Path, reporter: Reporter) -> None:
 
     Processes on this machine are not started for trainings that take no longer than their start.
     """
-    tasks, inputs = ahead.trainings(), ahead.inputs
+    inputs = ahead.inputs
     structures = inputs.splits.train.structures
     amount = sum(training_amount(model, structures) for model in inputs.base_models if model.needs_training)
     if Placement.of(inputs.config.resources).executor != PROCESSES or amount > TRAINING_WORTH_A_WORKER:
-        _do(tasks, inputs, logs, reporter)
+        _do(ahead.trainings(), inputs, logs, reporter)
 
 
 def _do(tasks: Sequence[Task], inputs: Inputs, logs: Path, reporter: Reporter) -> None:

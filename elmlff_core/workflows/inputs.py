@@ -66,7 +66,7 @@ def read_inputs(config: Config) -> Inputs:
     check_unused_models(config)
     splits = read_splits(config.data)
     if config.data.check_units:
-        for dataset in filter(None, (splits.source, splits.test_source)):
+        for dataset in splits.datasets:
             check_units(dataset)
     return Inputs(config, splits, [resolve_model(config, name) for name in config.base_models])
 

@@ -104,7 +104,7 @@ def plan_of(inputs: Inputs, models_folder: Path, fits: Sequence[PlannedFit] = ()
 
 def _of_base_model(model: NamedModel, ahead: Ahead, left: Set[str]) -> Iterator[Step]:
     predicting = kind_of(model, "predicting").rate()
-    n_atoms = sum(len(atoms) for dataset in ahead.datasets for atoms in dataset.structures)
+    n_atoms = sum(len(atoms) for dataset in ahead.inputs.splits.datasets for atoms in dataset.structures)
     seconds = None if predicting is None else predicting["seconds"] * n_atoms
     memory = None if predicting is None else predicting["memory"]
     if not model.needs_training:
