@@ -143,7 +143,11 @@ class Simulation:
         n = len((self.folder / "run.out").read_text().splitlines())
 
         def end() -> None:
-            self.wait_for_steps(n)
+            try:
+                self.wait_for_steps(n)
+            except BaseException:
+                self.process.kill()  # the block waits for it
+                raise
             (self.folder / "EXIT").touch()
 
         thread = threading.Thread(target=end)

@@ -271,15 +271,36 @@ class Interrupted(Reporter):
         yield update
 
 
+# Killed with bytes that it has not read, a client stops i-PI 3.3.1: this one has read all, and is busy.
+BUSY_CLIENT = """
+import sys, time
+import ase.io
+from elmlff_core.ipi import client
+from elmlff_core.ipi.evaluation import Evaluation
+from elmlff_core.stack.stack import load_stack
+
+class Busy(Evaluation):
+    def __call__(self, cells, positions):
+        if self.n_answers == 5:
+            print("busy", flush=True)
+            time.sleep(1000)
+        return super().__call__(cells, positions)
+
+client.ON_ITS_WAY = 100.0
+client.serve(Busy(load_stack("stack"), ase.io.read("start.extxyz"), ""), client.Address(sys.argv[1]), 60.0)
+"""
+
+
 def test_another_client_takes_the_place_of_one_that_has_ended(workplace: Path, tmp_path: Path, stack: Stack) -> None:
     with Simulation(tmp_path, workplace / "start.extxyz", steps=1_000_000) as simulation:
         with pytest.raises(KeyboardInterrupt):
             served(stack, simulation, start(), Interrupted())
         client = subprocess.Popen(
-            [sys.executable, "-m", "elmlff_core", "serve", "stack", "--structure", "start.extxyz", *simulation.options],
-            cwd=workplace, env=environment(workplace), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            [sys.executable, "-c", BUSY_CLIENT, simulation.socket],
+            cwd=workplace, env=environment(workplace), stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        simulation.wait_for_steps(10)
+        assert client.stdout is not None
+        assert client.stdout.readline() == "busy\n"
         client.kill()
         client.communicate(timeout=60)  # what it has started would keep its output open
         with simulation.then_ended():
