@@ -19,6 +19,7 @@ from elmlff_core.errors import ForceFieldError
 from elmlff_core.plugins.requirements import installed_version, is_importable, own_environment
 from elmlff_core.plugins.toolkit import backend_errors, check_elements, existing_checkpoint, fingerprint, in_vacuum
 from elmlff_plugins import references
+from elmlff_plugins.deepmd.environment import DEEPMD_TENSORFLOW
 from elmlff_plugins.deepmd.neighbours import CrowdingCheck
 from elmlff_plugins.deepmd.options import DeepMDOptions
 
@@ -30,7 +31,7 @@ class DeepMDForceField:
 
     Parameters
     ----------
-    request : request with a checkpoint ``.pth`` or ``.pt`` (PyTorch), or ``.pb`` if TensorFlow is installed
+    request : request with a checkpoint ``.pth`` or ``.pt`` (PyTorch), or ``.pb`` where TensorFlow is installed
 
     Raises
     ------
@@ -99,9 +100,10 @@ def _load_potential(checkpoint: Path, model: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] == "tensorflow":
             raise ForceFieldError(
-                f"model '{model}': {checkpoint.name} is a TensorFlow model, but TensorFlow is not installed; either "
-                f"pip install 'deepmd-kit[cpu]', or, on a machine with TensorFlow, convert the model: "
-                f"dp convert-backend {checkpoint.name} {checkpoint.stem}.pth"
+                f"model '{model}': {checkpoint.name} is a TensorFlow model, but TensorFlow is not installed here: make "
+                f"an environment with it, `elmlff env create {DEEPMD_TENSORFLOW}`, and run the model there, "
+                f"`--set models.{model}.python=env:{DEEPMD_TENSORFLOW}`. Do not convert it: what `dp convert-backend` "
+                "makes of se_e3 has other forces"
             ) from error
         raise
 

@@ -1,0 +1,3 @@
+"""The environment in which models of DeePMD-kit's TensorFlow backend run."""
+
+DEEPMD_TENSORFLOW = "deepmd-tensorflow"
