@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from elmlff_core.contracts.hookspecs import EnvironmentRecipe, hookimpl
-from elmlff_plugins.deepmd.environment import DEEPMD_TENSORFLOW
+from elmlff_plugins.deepmd.evaluation import TENSORFLOW
 
 CHGNET_AND_SEVENNET = "chgnet-sevennet"
 TBLITE, MACE, ORB, MATTERSIM, UPET = "tblite", "mace", "orb", "mattersim", "upet"
@@ -61,9 +61,9 @@ def elmlff_environments() -> Iterator[EnvironmentRecipe]:
         gigabytes=6.5,
     )
     yield EnvironmentRecipe(
-        name=DEEPMD_TENSORFLOW,
+        name=TENSORFLOW,
         summary="frozen models `.pb` of DeePMD-kit with TensorFlow",
-        requirements=("deepmd-kit[cpu]==3.2.0", "numpy", "ase"),
+        requirements=("deepmd-kit[cpu]==3.2.0", "vesin", "numpy", "ase"),
         python=">=3.10",
         gigabytes=2.0,
     )

@@ -11,7 +11,7 @@ from elmlff_core.base_models.named import named_model
 from elmlff_core.data.readers import read_dataset
 from elmlff_core.environments.folder import find
 from elmlff_core.settings.config import ModelConfig
-from elmlff_plugins.deepmd.environment import DEEPMD_TENSORFLOW
+from elmlff_plugins.deepmd.evaluation import TENSORFLOW
 
 pytestmark = pytest.mark.environments
 N_FRAMES = 10
@@ -19,12 +19,12 @@ PUBLISHED = 0.0841  # eV/Å, Table 1 of the paper
 
 
 def test_the_authors_three_body_potential_has_its_published_error(shared: Path) -> None:
-    assert find(DEEPMD_TENSORFLOW) is not None, f"make it first: elmlff env create {DEEPMD_TENSORFLOW}"
+    assert find(TENSORFLOW) is not None, f"make it first: elmlff env create {TENSORFLOW}"
     settings = ModelConfig(
         adapter="dp",
         checkpoint=shared / "models" / "methanol-cu100" / "dp3.pb",
         trust=True,
-        python=f"env:{DEEPMD_TENSORFLOW}",
+        python=f"env:{TENSORFLOW}",
     )
     data = read_dataset(str(shared / "data" / "methanol-cu100" / "train"))
     model = named_model("dp3", settings)
