@@ -140,7 +140,10 @@ class MetaModel(Protocol):
 
 @runtime_checkable
 class LearntUncertainty(Protocol):
-    """Optional contract of a meta-model that also learns the uncertainty of its forces."""
+    """Optional contract of a meta-model that also has an uncertainty of its forces, learnt unless it says otherwise.
+
+    It may say so by an attribute ``std_kind``, ``seeds`` for the spread of several fits.
+    """
 
     def forces_std(self, features: Features) -> np.ndarray | None:
         """Predict the standard deviation of a force component on each atom: (n_rows,), eV/Å, or None if not learnt."""

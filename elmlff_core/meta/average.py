@@ -1,11 +1,12 @@
 """The mean of several fits of one meta-model, which differ in their seeds.
 
 Networks that start from different weights err in different directions, so that their mean errs less than each: its
-squared error is theirs less the variance over the seeds.
+squared error is theirs less the variance over the seeds.  Where they disagree, they know little.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from functools import reduce
 from operator import add
@@ -26,8 +27,11 @@ class SeedAverage:
     The mean of energies has the mean of forces as its gradient, so the average of conservative fits is conservative.
     """
 
+    std_kind = "seeds"  # see `LearntUncertainty`
+
     def __init__(self, members: Sequence[MetaModel]) -> None:
         self.members = list(members)
+        self._last: tuple[weakref.ref[Features], list[Prediction]] | None = None
 
     @property
     def n_parameters(self) -> int | None:
@@ -46,21 +50,27 @@ class SeedAverage:
 
     def predict(self, features: Features) -> Prediction:
         """Predict the mean; raises as the members do."""
-        found = [member.predict(features) for member in self.members]
+        found = self._predictions(features)
         return Prediction(found[0].n_atoms, _mean([one.forces for one in found]), _joint(found, "energy"),
                           _joint(found, "stress"))  # fmt: skip
 
-    def forces_std(self, features: Features) -> np.ndarray | None:
-        """Return the standard deviation of force components: (n_rows,), eV/Å; None if it is not learnt.
+    def forces_std(self, features: Features) -> np.ndarray:
+        """Return the standard deviation of force components over the members: (n_rows,), eV/Å.
 
-        Its square is the mean of the squares of the members, and the variance over them.
+        If the members learn a standard deviation, the mean of its square is added to the square.
         """
+        variance = np.var([one.forces for one in self._predictions(features)], axis=0).mean(axis=1)
         found = [one.forces_std(features) for one in self.members if isinstance(one, LearntUncertainty)]
         learnt = [std for std in found if std is not None]
-        if not learnt:
-            return None
-        forces = np.stack([member.predict(features).forces for member in self.members])
-        return np.asarray(np.sqrt(np.mean(np.square(learnt), axis=0) + forces.var(axis=0).mean(axis=1)))
+        if learnt:
+            variance += np.mean(np.square(learnt), axis=0)
+        return np.asarray(np.sqrt(variance))
+
+    def _predictions(self, features: Features) -> list[Prediction]:
+        """Return the predictions of the members; forces and their standard deviation are asked for one by one."""
+        if self._last is None or self._last[0]() is not features:
+            self._last = weakref.ref(features), [member.predict(features) for member in self.members]
+        return self._last[1]
 
     def to(self, device: str) -> None:
         """Predict on `device` from now on, as `RunsOnDevice`."""

@@ -1,4 +1,4 @@
-"""Raw uncertainties, before calibration: the committee spread, or a standard deviation that a meta-model learnt."""
+"""Raw uncertainties, before calibration: the committee spread, or a standard deviation that a meta-model has."""
 
 from __future__ import annotations
 
@@ -42,12 +42,13 @@ def raw_forces_std(features: Features, meta: Any = None) -> tuple[np.ndarray, st
     Parameters
     ----------
     features : features of any structures
-    meta : the meta-model; its learnt standard deviation is used if it has one (`LearntUncertainty`)
+    meta : the meta-model; its own standard deviation is used if it has one (`LearntUncertainty`)
 
     Returns
     -------
     raw : (n_rows,) float64, eV/Å
-    kind : ``learnt``, ``committee`` or, with fewer than two base models, ``constant`` (all values are one)
+    kind : ``learnt``, ``seeds`` for the spread of several fits, ``committee`` or, with fewer than two base models,
+        ``constant`` (all values are one)
 
     Raises
     ------
@@ -62,7 +63,7 @@ def raw_forces_std(features: Features, meta: Any = None) -> tuple[np.ndarray, st
                 f"{type(meta).__name__}.forces_std returned an array of shape {learnt.shape}, expected shape "
                 f"({n_rows},) and values that are finite and not negative"
             )
-        return learnt, "learnt"
+        return learnt, getattr(meta, "std_kind", "learnt")
     if len(features.models) < 2:
         return np.ones(features.forces.shape[1]), "constant"
     return committee_spread(features.forces), "committee"

@@ -32,7 +32,7 @@ class UncertaintyRecord(TypedDict):
     """What ``uncertainty.json`` holds."""
 
     format_version: int
-    kind: Literal["committee", "learnt", "constant"]
+    kind: Literal["committee", "learnt", "seeds", "constant"]
     force: Calibration
     energy: Calibration | None
     alignment: AlignmentRecord
@@ -47,7 +47,7 @@ class Uncertainty:
 
     Attributes
     ----------
-    kind : raw uncertainty of forces: ``committee``, ``learnt`` or ``constant``
+    kind : raw uncertainty of forces: ``committee``, ``learnt``, ``seeds`` or ``constant``
     force : calibration of the raw uncertainty of forces, eV/Å
     energy : calibration of the committee's energy spread, eV; None if stack, base models or labels lack energies
     alignment : offsets that give the base models one zero of energy
@@ -70,7 +70,7 @@ class Uncertainty:
         ----------
         valid : features with reference labels, of structures on which neither base models nor meta-model were trained
         prediction : prediction of the stack for `valid`
-        meta : the meta-model; its learnt standard deviation is used if it has one
+        meta : the meta-model; its own standard deviation is used if it has one
         domain : what the stack was fitted on
 
         Raises
@@ -103,7 +103,7 @@ class Uncertainty:
     def forces_std(self, features: Features, meta: Any = None, outside: Outside | None = None) -> np.ndarray:
         """Return the standard deviation of each component of the force on each atom: (n_rows,), eV/Å.
 
-        `meta` is needed if the kind is ``learnt``; ElmlffError if it is missing or gives no standard deviation.
+        `meta` is needed if the kind is ``learnt`` or ``seeds``; ElmlffError if it is missing or has none.
         `outside` is what the method of this name returns, computed if not given.
         """
         raw, kind = raw_forces_std(features, meta)

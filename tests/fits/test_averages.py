@@ -71,7 +71,10 @@ def test_its_prediction_is_the_mean_of_those_of_its_members(run: StackRun, name:
     assert np.ptp([one.forces for one in members], axis=0).max() > 1e-3  # they differ
     assert np.allclose(found.forces, np.mean([one.forces for one in members], axis=0), rtol=0, atol=1e-12)
     assert np.allclose(found.energy, np.mean([one.energy for one in members], axis=0), rtol=0, atol=1e-9)
+    assert stack.uncertainty.kind == "seeds"
     if name == "conservative":
+        spread = np.sqrt(np.var([one.forces for one in members], axis=0).mean(axis=1))
+        assert np.allclose(stack.meta.forces_std(features), spread, rtol=1e-9)
         assert np.allclose(found.stress, np.mean([one.stress for one in members], axis=0), rtol=0, atol=1e-12)
         return
     learnt = np.mean([one.forces_std(features) ** 2 for one in stack.meta.members], axis=0)

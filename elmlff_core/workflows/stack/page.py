@@ -30,6 +30,7 @@ N_WORST_OF_OTHERS = 3
 KINDS = {
     "committee": "the committee spread, how far the base models disagree on the force of an atom,",
     "learnt": "a standard deviation that the meta-model learned together with the forces,",
+    "seeds": "the disagreement of the fits with different seeds,",
     "constant": "a constant for each element, because there is only one base model,",
 }
 
