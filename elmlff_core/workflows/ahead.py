@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ase import Atoms
+
 from elmlff_core.base_models.cache import FeatureCache
 from elmlff_core.base_models.named import NamedModel
 from elmlff_core.base_models.out_of_fold import Fold, Retraining
@@ -86,8 +88,9 @@ class Ahead:
         self, model: NamedModel, checkpoint: Path | None, datasets: Sequence[Dataset], fold: Fold | None, n_workers: int
     ) -> Iterator[Task]:
         place = Place.of(self.inputs, self.models_folder)
-        common, after = (place, model.name, fold.number if fold else 0), ()
-        parts = [parts_of(dataset, n_workers) for dataset in datasets]
+        common = place, model.name, fold.number if fold else 0
+        after: tuple[str, ...] = ()
+        parts = [parts_of(dataset.structures, n_workers) for dataset in datasets]
         if model.needs_training and checkpoint is None:
             name = f"training {model.name}{f' without {fold}' if fold else ''}"
             at_once = all(len(some) == 1 for some in parts)
@@ -111,7 +114,7 @@ class Ahead:
             of_folds = [task for fold in self.folds for task in self.of_fold(model, fold, n_workers)]
             return [*self.of_model(model, n_workers), *of_folds]
         # Base models in processes of their own predict small datasets at the same time without workers.
-        is_large = any(len(parts_of(dataset, n_workers)) > 1 for dataset in self.inputs.splits.datasets)
+        is_large = any(len(parts_of(dataset.structures, n_workers)) > 1 for dataset in self.inputs.splits.datasets)
         return self.of_model(model, n_workers) if is_large or self._placement.executor != PROCESSES else []
 
     @property
@@ -143,15 +146,15 @@ class Ahead:
         return self.cache.has(model.fingerprint, dataset.fingerprint, len(dataset))
 
 
-def parts_of(dataset: Dataset, n_workers: int) -> list[range]:
-    """Divide the structures of `dataset` into parts for workers, each of whole calls of a base model.
+def parts_of(structures: Sequence[Atoms], n_workers: int) -> list[range]:
+    """Divide `structures` into parts for workers, each of whole calls of a base model.
 
     Small datasets are one part: a worker takes seconds to load a base model.
     """
-    n_atoms, size = sum(len(atoms) for atoms in dataset.structures), chunk_size(dataset.structures)
+    n_atoms, size = sum(len(atoms) for atoms in structures), chunk_size(structures)
     n_parts = max(1, min(n_workers, n_atoms // ATOMS_WORTH_A_WORKER))
-    calls = -(-len(dataset) // size)  # rounded up
-    bounds = [min(size * (calls * number // n_parts), len(dataset)) for number in range(n_parts + 1)]
+    calls = -(-len(structures) // size)  # rounded up
+    bounds = [min(size * (calls * number // n_parts), len(structures)) for number in range(n_parts + 1)]
     return [range(start, stop, size) for start, stop in itertools.pairwise(bounds)]
 
 

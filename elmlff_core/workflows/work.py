@@ -102,8 +102,9 @@ class Part(_OfModel):
 
     def __call__(self, reporter: Reporter) -> None:
         model, datasets = self.trained(Reporter())  # by another task, so that there is nothing to say
+        dataset, cache = datasets[self.dataset], FeatureCache(self.place.cache)
         with reporter.progress(f"predicting with {model.name}") as progress:
-            predict_part(model, datasets[self.dataset], self.part, FeatureCache(self.place.cache), progress)
+            predict_part(model, dataset.structures, dataset.fingerprint, self.part, cache, progress)
         model.close()
 
 

@@ -146,11 +146,11 @@ def test_parts_of_a_prediction_make_the_whole(tmp_path: Path, monkeypatch: pytes
 
 def test_large_datasets_are_predicted_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_small_data(tmp_path)
-    dataset = read_dataset(str(tmp_path / "few.extxyz"))
-    assert ahead.parts_of(dataset, 8) == [range(0, 40, 204)]
+    structures = read_dataset(str(tmp_path / "few.extxyz")).structures
+    assert ahead.parts_of(structures, 8) == [range(0, 40, 204)]
     monkeypatch.setattr(ahead, "ATOMS_WORTH_A_WORKER", 50)
     monkeypatch.setattr("elmlff_core.base_models.prediction.CHUNK_ATOMS", 15)
-    parts = ahead.parts_of(dataset, 3)
+    parts = ahead.parts_of(structures, 3)
     assert [index for part in parts for first in part for index in range(first, min(first + 3, part.stop))] == list(
         range(40)
     )
