@@ -15,7 +15,8 @@ from elmlff_core.resources import threads_for
 
 # Taken out of the environment, so that nothing that a command runs believes to be a part of the launch itself.
 ITS_VARIABLES = re.compile(
-    r"RANK|LOCAL_RANK|(LOCAL_)?WORLD_SIZE|(GROUP|ROLE)_\w+|MASTER_(ADDR|PORT)|(TORCHELASTIC|TORCH_NCCL_ASYNC|SLURM)_\w+"
+    r"(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)|ROLE_NAME|MASTER_(ADDR|PORT)|TORCHELASTIC_\w+|"
+    r"SLURM_(NTASKS|NPROCS|PROCID|LOCALID|NODEID|NTASKS_PER_NODE|TASKS_PER_NODE|STEP_\w+)"
 )
 
 
@@ -57,11 +58,12 @@ class Launch:
         # Set by srun alone: a job script that runs elmlff without it has only the variables of the job.
         if int(variables.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
             job, step = (int(variables.get(name, 0)) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
+            threads = variables.get("OMP_NUM_THREADS") or variables.get("SLURM_CPUS_PER_TASK") or "1"
             return cls(
                 rank=int(variables["SLURM_PROCID"]),
                 n=int(variables["SLURM_STEP_NUM_TASKS"]),
                 local=int(variables["SLURM_LOCALID"]),
-                n_threads=int(variables.get("OMP_NUM_THREADS") or variables.get("SLURM_CPUS_PER_TASK") or 1),
+                n_threads=int(threads.partition(",")[0]),
                 address=variables.get("MASTER_ADDR") or first_host(variables["SLURM_STEP_NODELIST"]),
                 port=int(variables.get("MASTER_PORT") or 15_000 + (job + step) % 10_000),
                 has_host=False,

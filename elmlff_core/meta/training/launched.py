@@ -41,9 +41,14 @@ class Meeting:
 
     @classmethod
     def of(cls, launch: Launch) -> Meeting:
-        """Connect this process with the others, which all call this."""
-        hosts = launch.rank == 0 and not launch.has_host
-        store = distributed.TCPStore(launch.address, launch.port, launch.n, is_master=hosts, timeout=TIME_TO_MEET)
+        """Connect this process with the others, which all call this; the process ends if they do not meet."""
+        hosts, where = launch.rank == 0 and not launch.has_host, (launch.address, launch.port)
+        try:
+            store = distributed.TCPStore(*where, launch.n, is_master=hosts, timeout=TIME_TO_MEET)
+        except RuntimeError as error:
+            raise SystemExit(
+                f"elmlff: {launch.n} processes were started but cannot meet at {where}: {error}"
+            ) from error
         store.set_timeout(LONGEST_COMMAND)
         return cls(launch, distributed.PrefixStore("elmlff", store), itertools.count())
 
@@ -78,8 +83,8 @@ def met(launch: Launch) -> Iterator[None]:
     try:
         yield
     finally:
-        _meeting.tell(next(_meeting.numbers), None)
-        with suppress(RuntimeError):  # where it listens itself, they must have read that before it ends
+        with suppress(RuntimeError):  # as if the launcher has ended before; where it listens itself, they must read it
+            _meeting.tell(next(_meeting.numbers), None)
             _meeting.store.wait([f"ended-{rank}" for rank in range(1, launch.n)], TIME_TO_END)
         _meeting = None
 
