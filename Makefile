@@ -6,7 +6,7 @@ PYTHON ?= $(shell for candidate in python3 python3.12 python3.13 python3.14 pyth
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-pages fuzz lint bench crash docs package clean
+.PHONY: demo test test-pages test-environments fuzz lint bench crash docs package clean
 
 demo: $(VENV)/installed-all
 	$(BIN)/elmlff stack --models dp1,painn,nep --meta egat,conservative
@@ -26,6 +26,11 @@ fuzz: $(VENV)/installed-test
 
 test-pages: $(VENV)/installed-pages
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -m pages tests/report
+
+# Models that run in environments of their own: TensorFlow of DeePMD-kit takes 3 GB and minutes.
+test-environments: $(VENV)/installed-test
+	$(BIN)/elmlff env create deepmd-tensorflow
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -m environments tests/adapters
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

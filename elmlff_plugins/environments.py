@@ -1,4 +1,4 @@
-"""The environments of the universal force fields: those whose packages fit together share one.
+"""The environments of force fields whose packages clash with others; those that fit together share one.
 
 Each was installed with the versions here, and its models were loaded: with the weights in the wheels, or with untrained
 ones where these would be downloaded.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from elmlff_core.contracts.hookspecs import EnvironmentRecipe, hookimpl
+from elmlff_plugins.deepmd.evaluation import TENSORFLOW
 
 CHGNET_AND_SEVENNET = "chgnet-sevennet"
 TBLITE, MACE, ORB, MATTERSIM, UPET = "tblite", "mace", "orb", "mattersim", "upet"
@@ -58,4 +59,11 @@ def elmlff_environments() -> Iterator[EnvironmentRecipe]:
         requirements=("upet==0.3.1", "numpy", "ase"),
         python=">=3.11",
         gigabytes=6.5,
+    )
+    yield EnvironmentRecipe(
+        name=TENSORFLOW,
+        summary="frozen models `.pb` of DeePMD-kit with TensorFlow",
+        requirements=("deepmd-kit[cpu]==3.2.0", "vesin", "numpy", "ase"),
+        python=">=3.10",
+        gigabytes=2.0,
     )

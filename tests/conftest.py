@@ -28,8 +28,9 @@ SLOW_FILES = (
     "installed/test_isolation.py", "cli/test_doctor.py", "base_models/test_second_run.py",
 )  # fmt: skip
 
-# A trust store of the tests' own, for the processes that they start too.
-os.environ.setdefault("ELMLFF_TRUST_STORE", str(Path(tempfile.mkdtemp(prefix="elmlff-trust-")) / "trust.json"))
+# A trust store of the tests' own, for the processes that they start too; it is removed at the end of this one.
+TRUST = tempfile.TemporaryDirectory(prefix="elmlff-trust-")
+os.environ.setdefault("ELMLFF_TRUST_STORE", str(Path(TRUST.name) / "trust.json"))
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A background job of a shell ignores Ctrl-C, and so would the programs that tests start and interrupt.

@@ -113,7 +113,7 @@ def config_from(values: dict[str, Any]) -> Config:
         "base_models": names_in(values.get("models")),
         "meta": {"name": values["meta"]} if values.get("meta") else None,
         "resources": resources_from(values.get("executor"), values.get("workers")),
-        **{key: values.get(key) for key in ("budget", "seed", "geometry_only", "seeds", "folds")},
+        **{key: values.get(key) for key in ("budget", "seed", "geometry_only", "seeds", "average", "folds")},
     }
     path = Path(values["config_file"]) if values["config_file"] else None
     config = read_config(path, overlay, values["assignments"])

@@ -31,10 +31,6 @@ study_options = [
     click.option("--subsets", help="Subsets for the method per-subset: dp1+nep,nep."),
     click.option("--sample", type=click.IntRange(min=1), help="Number of random subsets for per-subset."),
     click.option("--ablation/--no-ablation", default=True, show_default=True, help="Whether to make Table 3."),
-    click.option(
-        "--published", metavar="FILE", type=click.Path(path_type=Path),
-        help="JSON file of published errors.  [default: figure2.json beside the data of --from, if it exists]",
-    ),
     click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds for each variant of Table 3."),
 ]  # fmt: skip
 
@@ -50,7 +46,6 @@ def command(
     subsets: str | None,
     sample: int | None,
     ablation: bool,
-    published: Path | None,
     executor: str | None,
     workers: int | None,
     config_file: str | None,
@@ -84,7 +79,7 @@ def command(
     if subsets is None and sample is None:
         sample = found.sample(config.budget, 2 ** len(config.base_models) - 1)
     swept = SweepRequest(names_in(method) or [], subsets, sample)
-    request = ReproductionRequest(swept, ablation, published, origin)
+    request = ReproductionRequest(swept, ablation)
     if dry_run:
         print_plan(plan_reproduction(found, config, request, output, models_folder_from(models_dir)))
         return

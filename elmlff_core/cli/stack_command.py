@@ -26,6 +26,10 @@ stack_options = [
         help="Also fit each trained meta-model without base models, to measure what the base models contribute.",
     ),
     click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds for each trained meta-model."),
+    click.option(
+        "--average/--no-average", default=None,
+        help="Also take the mean of the seeds as a meta-model, which errs less and predicts more slowly.",
+    ),
 ]  # fmt: skip
 
 

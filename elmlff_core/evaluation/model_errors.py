@@ -42,6 +42,7 @@ class ModelErrors:
     seconds : time of one fit, the mean over seeds; None if the model was not fitted in this run
     n_parameters : number of trainable parameters of the meta-model, or None if unknown
     chosen : whether this is the stack of the run, the one with the lowest validation error
+    averaged : number of fits with different seeds whose mean it is
     """
 
     name: str
@@ -53,6 +54,7 @@ class ModelErrors:
     seconds: float | None = None
     n_parameters: int | None = None
     chosen: bool = False
+    averaged: int = 1
 
     @property
     def headline(self) -> float:
@@ -61,7 +63,9 @@ class ModelErrors:
 
     @property
     def headlines(self) -> np.ndarray:
-        """The paper's metric on test structures for each seed: (n_seeds,), eV/Å."""
+        """The paper's metric on test structures for each seed: (n_seeds,), eV/Å; of an average, (1,)."""
+        if self.averaged > 1:
+            return np.array([self.headline])
         return np.array([entry["errors"]["test"]["rmse_per_frame"] for entry in self.per_seed])
 
 

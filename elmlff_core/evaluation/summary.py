@@ -88,7 +88,8 @@ def _comparison(stack: ModelErrors, title: str, group: Sequence[ModelErrors]) ->
 
 def _gain(stack: ModelErrors, errors: Sequence[ModelErrors]) -> str:
     """Return the contribution of the base models: the difference to the same meta-model without them, over seeds."""
-    geometry = next((model for model in errors if model.kind == "baseline" and model.meta == stack.meta), None)
+    alike = (model for model in errors if (model.meta, model.averaged) == (stack.meta, stack.averaged))
+    geometry = next((model for model in alike if model.kind == "baseline"), None)
     if geometry is None:
         return ""
     gains = geometry.headlines - stack.headlines

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -19,6 +19,7 @@ from elmlff_core.contracts.protocols import CountsParameters, FitRequest, MetaMo
 from elmlff_core.execution.rates import Kind
 from elmlff_core.files import check_digests, digests_of, read_numbers, read_record, write_record
 from elmlff_core.fits.meta_models import NamedMeta
+from elmlff_core.meta.average import SeedAverage
 from elmlff_core.settings.config import Config
 
 FITTED_FILE = "fitted.json"
@@ -38,6 +39,7 @@ class Fit:
     geometry_only : whether it is fitted without base models; the stack improves on this fit by what they contribute
     masks : `BaseMasks`, which mask some of the base models of each structure, or None
     part : which part of the training structures it is fitted to, as in its name; empty for all of them
+    averaged : number of seeds from `seed` on of which it is the average
     """
 
     meta: NamedMeta
@@ -46,18 +48,28 @@ class Fit:
     geometry_only: bool = False
     masks: Any = None
     part: str = ""
+    averaged: int = 1
 
     @property
     def name(self) -> str:
         """The name of its folder."""
         suffix = "-geometry-only" if self.geometry_only else ""
         seed, part = f"-seed{self.seed}" if self.number else "", f"-{self.part}" if self.part else ""
-        return f"{self.meta.name}{suffix}{seed}{part}"
+        averaged = f"-{self.averaged}seeds" if self.averaged > 1 else ""
+        return f"{self.meta.name}{suffix}{averaged}{seed}{part}"
 
     @property
     def title(self) -> str:
         """The name in tables, which is the same for all seeds."""
-        return f"{self.meta.name}, geometry only" if self.geometry_only else f"stack ({self.meta.name})"
+        name = self.meta.name if self.averaged == 1 else f"{self.meta.name}, mean of {self.averaged} seeds"
+        return f"{name}, geometry only" if self.geometry_only else f"stack ({name})"
+
+    @property
+    def members(self) -> list[Fit]:
+        """The fits whose average it is, or itself alone."""
+        if self.averaged == 1:
+            return [self]
+        return [replace(self, seed=self.seed + number, number=number, averaged=1) for number in range(self.averaged)]
 
     @property
     def kind(self) -> Kind:
@@ -105,6 +117,7 @@ class Fitted:
             "meta": self.fit.meta.name,
             "seed": self.fit.seed,
             "geometry_only": self.fit.geometry_only,
+            "averaged": self.fit.averaged,
             "epochs": self.fit.meta.training.epochs if self.fit.meta.trained else None,
             "seconds": self.seconds,
             "n_parameters": self.n_parameters,
@@ -121,6 +134,26 @@ def fits_of(metas: Sequence[NamedMeta], config: Config) -> list[Fit]:
     return fits
 
 
+def with_averages(fitted: Sequence[Fitted], config: Config) -> list[Fitted]:
+    """Return the fits, and behind them the averages over their seeds if the settings want them."""
+    found = {(one.fit.meta.name, one.fit.geometry_only, one.fit.number): one for one in fitted}
+    averages = []
+    for one in fitted if config.average else ():
+        if one.fit.number == 0 and one.fit.meta.trained:
+            average = replace(one.fit, averaged=config.seeds)
+            members = [found[fit.meta.name, fit.geometry_only, fit.number] for fit in average.members]
+            averages.append(average_of(average, members))
+    return [*fitted, *averages]
+
+
+def average_of(fit: Fit, members: Sequence[Fitted]) -> Fitted:
+    """Return the average `fit` of its finished members; its folder is that of the first."""
+    if len(members) == 1:
+        return members[0]
+    meta = SeedAverage([one.meta for one in members])
+    return Fitted(fit, meta, sum(one.seconds for one in members), meta.n_parameters, members[0].folder)
+
+
 def planned(metas: Sequence[NamedMeta], config: Config, n_structures: int, choosing: bool = False) -> Iterator[str]:
     """Yield a line for each trained meta-model with its fits, and a line on options that have no effect.
 
@@ -134,7 +167,8 @@ def planned(metas: Sequence[NamedMeta], config: Config, n_structures: int, choos
             continue
         options = ", ".join(f"{key} {value}" for key, value in meta.options.items())
         epochs, size = meta.training.epochs or 0, meta.training.batch_size or 1
-        seeds = f", {config.seeds} seeds" if config.seeds > 1 else ""
+        averaged = " and their mean" if config.average else ""
+        seeds = f", {config.seeds} seeds{averaged}" if config.seeds > 1 else ""
         geometry = ", with base models and on geometry only" if config.geometry_only else ""
         yield (
             f"meta-model {meta.name}{f' ({options})' if options else ''}: {config.budget}: "

@@ -10,6 +10,7 @@ from elmlff_core.contracts.hookspecs import MetaModelPlugin
 from elmlff_core.contracts.protocols import MetaModel
 from elmlff_core.data.splits import Splits
 from elmlff_core.errors import ConfigError, did_you_mean
+from elmlff_core.meta.average import SeedAverage
 from elmlff_core.meta.training.budget import with_budget
 from elmlff_core.plugins.registry import registry
 from elmlff_core.settings.config import AUTO, Config, TrainingConfig
@@ -57,8 +58,13 @@ def _of_plugin(name: str, options: dict[str, Any], training: TrainingConfig) -> 
     return NamedMeta(name, registry().meta_model(name), options, training)
 
 
-def make_meta(name: str, options: Mapping[str, Any]) -> MetaModel:
-    """Make a meta-model by name, not fitted; ConfigError or PluginError if its name or options are wrong."""
+def make_meta(name: str, options: Mapping[str, Any], seeds: int = 1) -> MetaModel:
+    """Make a meta-model by name, not fitted; with several `seeds` the average of as many.
+
+    ConfigError or PluginError if its name or options are wrong.
+    """
+    if seeds > 1:
+        return SeedAverage([make_meta(name, options) for _ in range(seeds)])
     plugin = registry().meta_model(name)
     return plugin.make(validated(plugin.options, options, f"the options of meta-model '{name}'"))
 

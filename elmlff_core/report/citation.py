@@ -145,7 +145,10 @@ def _meta_model(meta: Mapping[str, Any], keys: str, metrics: Mapping[str, Any], 
     epochs = next((fit["epochs"] for fit in fits if fit["epochs"]), None)
     training = {key: value for key, value in config.get("training", {}).items() if key in TRAINING}
     listed = "".join(f", {TRAINING[key]} {_text(value)}" for key, value in training.items())
-    length = f" for at most {epochs} epochs (seed {fits[0]['seed']}{listed})" if epochs else ""
+    averaged = meta.get("averaged", 1)  # runs of older versions average nothing
+    seed = f"seed {fits[0]['seed']}" if fits else ""
+    seeds = f"{seed} and the {averaged - 1} after it, averaged" if averaged > 1 else seed
+    length = f" for at most {epochs} epochs ({seeds}{listed})" if epochs else ""
     folds = metrics.get("folds")
     features = f" on out-of-fold predictions from {len(folds)} folds" if folds else ""
     how = "trained" if epochs else "fitted"

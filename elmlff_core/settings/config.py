@@ -184,6 +184,7 @@ class Config(Section):
     """All settings of a run.
 
     `seed` sets initial weights and batches.  Trained meta-models are fitted once for each of `seeds` consecutive seeds.
+    With `average` the mean of these fits is a meta-model too.
     `geometry_only` also fits each trained meta-model without base models.  `folds` retrains the base models with one
     fold of the training structures left out at a time, for out-of-fold features.
 
@@ -198,6 +199,7 @@ class Config(Section):
     seed: int = Field(0, ge=0, lt=N_SEEDS)
     geometry_only: bool = False
     seeds: int = Field(1, ge=1)
+    average: bool = False
     folds: int | None = Field(None, ge=2)
     data: DataConfig = DataConfig()
     models: dict[str, ModelConfig] = Field(default_factory=dict)
@@ -242,6 +244,8 @@ class Config(Section):
             raise ValueError(
                 f"seed {self.seed} and the {self.seeds} from it on go beyond {N_SEEDS - 1}: take a lower seed"
             )
+        if self.average and self.seeds == 1:
+            raise ValueError("there is nothing to average with one seed: take several, as with --seeds 4")
         return self
 
     @property

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from ase import Atoms
@@ -29,6 +29,7 @@ from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.files import check_digests, read_record, refuse_links, replacing, sha256_of, write_record
 from elmlff_core.fits.fit import META_FOLDER
 from elmlff_core.fits.meta_models import make_meta
+from elmlff_core.meta.average import n_averaged
 from elmlff_core.settings.config import ModelConfig
 from elmlff_core.uncertainty.domain import DOMAIN_FILE, Domain
 from elmlff_core.uncertainty.uncertainty import Uncertainty, UncertaintyRecord
@@ -58,10 +59,11 @@ class BaseModelRecord(TypedDict):
 
 
 class MetaRecord(TypedDict):
-    """The meta-model of a stack."""
+    """The meta-model of a stack; with `seeds` it is the average of as many."""
 
     name: str
     options: dict[str, Any]
+    seeds: NotRequired[int]
 
 
 class StackRecord(TypedDict):
@@ -216,7 +218,7 @@ class Stack:
             (directory / SEEN_FILE).unlink(missing_ok=True)
         record = {
             "format_version": FORMAT_VERSION,
-            "meta": {"name": self.meta_name, "options": self.meta_options},
+            "meta": _meta_record(self),
             "base_models": [_model_record(model, directory, bundle) for model in self.base_models],
             "files": {str(path.relative_to(directory)): sha256_of(path) for path in _own_files(directory)},
         }
@@ -254,7 +256,7 @@ def load_stack(directory: str | Path, trust: bool = False, device: str = "auto")
     if not trust:
         remedy = f"say --trust, or load_stack(..., trust=True), or once `elmlff trust {directory}`"
         refuse_untrusted(models, directory, remedy, only_inside=True)
-    meta = make_meta(record["meta"]["name"], record["meta"]["options"])
+    meta = make_meta(**record["meta"])
     meta.load(directory / META_FOLDER)
     if isinstance(meta, RunsOnDevice):
         meta.to(device)
@@ -277,6 +279,13 @@ def _load_uncertainty(directory: Path, has_domain: bool) -> Uncertainty | None:
         return None
     domain = Domain.load(directory / DOMAIN_FILE) if has_domain else None
     return Uncertainty.from_record(read_record(path, UncertaintyRecord, "restore it, or stack again"), domain)
+
+
+def _meta_record(stack: Stack) -> MetaRecord:
+    record: MetaRecord = {"name": stack.meta_name, "options": stack.meta_options}
+    if (seeds := n_averaged(stack.meta)) > 1:  # older versions read stacks without it
+        record["seeds"] = seeds
+    return record
 
 
 def _model_record(model: NamedModel, directory: Path, bundle: bool) -> dict[str, Any]:

@@ -46,7 +46,6 @@ REPRODUCE = ("reproduce", "methane", "--models", "dp1,dp2")
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeRepository]:
     fake = FakeRepository(tmp_path_factory.mktemp("published"), "methane")
-    (fake.root / "figure2.json").write_text(json.dumps({"dp2+dp1": 0.5, "dp1": 0.7, "dp2": 0.9}))
     yield fake
     fake.close()
 
@@ -84,7 +83,9 @@ def test_every_table_and_figure_is_there(workplace: Path) -> None:
     assert [entry["name"] for entry in record["table_1"]] == ["dp1", "dp2"]
     assert {entry["method"] for entry in record["table_2"]} == {"per-subset", "masked", "least-squares"}
     assert len(record["table_2"]) == 3 * 3
-    assert [entry["name"] for entry in record["table_3"]] == ["full", "no-residuals", "minus-1", "minus-2"]
+    assert [entry["name"] for entry in record["table_3"]] == [
+        "full", "no-residuals", "no-residuals-minus-1", "no-residuals-minus-2"
+    ]  # fmt: skip
     n_frames = {split: sum(sets.values()) for split, sets in FRAMES.items()}
     assert record["counts"] == {"train": 10, "valid": 1, "test": n_frames["test"]}
     assert {split: len(energies) for split, energies in record["figure_3"].items()} == record["counts"]
@@ -97,22 +98,29 @@ def test_every_table_and_figure_is_there(workplace: Path) -> None:
 
 
 def test_published_values_are_beside_those_of_the_run(workplace: Path) -> None:
-    """They are found beside the data, with models in any order; ratios are those of the errors in the table."""
+    """They need no option; ratios are those of the errors in the tables."""
     record = record_of(workplace / "run")
     per_subset = {tuple(entry["subset"]): entry for entry in record["table_2"] if entry["method"] == "per-subset"}
     assert {subset: entry["published"] for subset, entry in per_subset.items()} == {
-        ("dp1",): 0.7, ("dp2",): 0.9, ("dp1", "dp2"): 0.5
+        ("dp1",): 0.0009, ("dp2",): 0.0008, ("dp1", "dp2"): 0.0008
     }  # fmt: skip
-    for found in record["resemblance"]:
+    for found in record["resemblance"]["Table 2 and Figure 2, subsets"]:
         ratios = sorted(entry["errors"][found["split"]] / entry["published"] for entry in per_subset.values())
         assert found["ratio"] == pytest.approx(ratios[1])
-        assert found["n_subsets"] == 3
+        assert found["n"] == 3
+    assert {entry["name"]: entry["published"] for entry in record["table_1"]} == {"dp1": 0.0083, "dp2": 0.0446}
+    for found in record["resemblance"]["Table 1, base models"]:
+        ratios = [entry["errors"][found["split"]]["rmse_per_frame"] / entry["published"] for entry in record["table_1"]]
+        assert found["ratio"] == pytest.approx(sum(ratios) / 2)
+    assert "Table 3, ablation" not in record["resemblance"]  # the paper has it for the surface alone
     with (workplace / "run" / "table_2.csv").open() as file:
         rows = {row["base models"]: row for row in csv.DictReader(file)}
-    assert rows["dp1+dp2"]["published"] == "0.5000"
+    assert rows["dp1+dp2"]["published"] == "0.0008"
     expected = per_subset["dp1", "dp2"]["errors"]["test"]
     assert float(rows["dp1+dp2"]["per-subset unseen"]) == pytest.approx(expected, abs=5e-5)
-    assert "the published errors (medians of 3 subsets)" in (workplace / "stdout").read_text()
+    stdout = " ".join((workplace / "stdout").read_text().split())
+    assert "Table 2 and Figure 2, subsets, by per-subset: errors are" in stdout
+    assert "the published errors (medians of 3), which are closer to the errors on" in stdout
 
 
 def test_data_and_meta_model_are_those_of_the_paper_whatever_the_settings(workplace: Path) -> None:
@@ -137,7 +145,7 @@ def test_again_computes_nothing(workplace: Path, repository: FakeRepository) -> 
 def test_a_reproduction_killed_in_its_ablation_resumes_to_the_same_errors(
     workplace: Path, repository: FakeRepository, tmp_path: Path
 ) -> None:
-    curve = "ablation/fit/minus-1-seed0/learning_curve.csv"  # the kill of a sweep is a test of sweeps
+    curve = "ablation/fit/no-residuals-minus-1-seed0/learning_curve.csv"  # the kill of a sweep is a test of sweeps
     arguments = (*REPRODUCE, "--set", "training.epochs=30")
     cut = tmp_path / "cut"
     killed = (*arguments, "--workers", "1", "--output", str(cut))
@@ -152,7 +160,6 @@ def test_a_reproduction_killed_in_its_ablation_resumes_to_the_same_errors(
 WRONG = {
     "no such study": (("reproduce", "methan"), "no study is called 'methan'; did you mean 'methane'?"),
     "no such base model": (("reproduce", "methane", "--models", "dp9"), "no model is called 'dp9'"),
-    "no such file": ((*REPRODUCE, "--published", "none.json"), "cannot read published values from none.json"),
 }
 
 

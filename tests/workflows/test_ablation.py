@@ -18,12 +18,12 @@ from tests.cli.small_data import elmlff, write_small_data
 
 def test_variants_of_the_papers_network():
     variants = {variant.name: variant for variant in gat_variants({"heads": 2})}
-    assert list(variants) == ["full", "no-residuals", "minus-1", "minus-2", "minus-3", "minus-4", "minus-5"]
+    assert list(variants) == ["full", "no-residuals", *(f"no-residuals-minus-{n}" for n in range(1, 6))]
     assert variants["full"].options == {"heads": 2}
     assert variants["no-residuals"].options == {"heads": 2, "residual": False}
-    assert variants["minus-1"].options["channels"] == [32, 64, 128, 128, 128, 256, 256]
-    assert [variants[f"minus-{n}"].options["averaged_layers"] for n in range(1, 6)] == [2, 1, 0, 0, 0]
-    assert variants["minus-5"].options["channels"] == [32, 64, 128]
+    assert variants["no-residuals-minus-1"].options["channels"] == [32, 64, 128, 128, 128, 256, 256]
+    assert [variants[f"no-residuals-minus-{n}"].options["averaged_layers"] for n in range(1, 6)] == [2, 1, 0, 0, 0]
+    assert variants["no-residuals-minus-5"].options["channels"] == [32, 64, 128]
 
 
 def test_remaining_layers_do_not_change():
@@ -31,11 +31,11 @@ def test_remaining_layers_do_not_change():
     from elmlff_core.meta.options import GATOptions
 
     networks = [GATNetwork(GATOptions(**variant.options), 2, _elements(), 5) for variant in gat_variants({})]
-    full = [parameter.shape for parameter in networks[0].stack.layers.parameters()]
+    whole = [parameter.shape for parameter in networks[1].stack.layers.parameters()]
     for n_less, network in enumerate(networks[2:], start=1):
         shapes = [parameter.shape for parameter in network.stack.layers.parameters()]
         assert len(network.stack.layers) == 8 - n_less
-        assert shapes == full[: len(shapes)]
+        assert shapes == whole[: len(shapes)]
 
 
 def _elements():
@@ -45,7 +45,8 @@ def _elements():
 
 
 def test_a_network_of_few_layers_keeps_one_and_wrong_options_are_errors():
-    assert [variant.name for variant in gat_variants({"channels": [4, 4]})] == ["full", "no-residuals", "minus-1"]
+    few = [variant.name for variant in gat_variants({"channels": [4, 4]})]
+    assert few == ["full", "no-residuals", "no-residuals-minus-1"]
     with pytest.raises(ConfigError, match="unknown key 'chanels'"):
         gat_variants({"chanels": [4]})
 
@@ -90,7 +91,7 @@ def test_the_command_fits_each_variant_and_resumes(tmp_path: Path):
 
     assert "gat in 3 variants with 2 seeds, 3 epochs each: 0 of 6 fits finished before" in run()
     record = json.loads((tmp_path / "run" / "ablation.json").read_text())
-    assert [found["name"] for found in record["variants"]] == ["full", "no-residuals", "minus-1"]
+    assert [found["name"] for found in record["variants"]] == ["full", "no-residuals", "no-residuals-minus-1"]
     assert (
         record["variants"][2]["n_parameters"]
         < record["variants"][1]["n_parameters"]
@@ -98,8 +99,8 @@ def test_the_command_fits_each_variant_and_resumes(tmp_path: Path):
     )
     lines = (tmp_path / "run" / "ablation.csv").read_text().splitlines()
     assert len(lines) == 1 + 3 * 2
-    assert "without the last layer" in (tmp_path / "run" / "ablation.html").read_text()
-    (tmp_path / "run" / "fit" / "minus-1-seed1" / "result.json").unlink()
+    assert "without residuals and the last layer" in (tmp_path / "run" / "ablation.html").read_text()
+    (tmp_path / "run" / "fit" / "no-residuals-minus-1-seed1" / "result.json").unlink()
     assert "5 of 6 fits finished before" in run()
     again = json.loads((tmp_path / "run" / "ablation.json").read_text())
     assert [found["per_seed"] for found in again["variants"]] == [found["per_seed"] for found in record["variants"]]

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from elmlff_core.base_models.named import model_settings
-from elmlff_core.errors import ConfigError, DataError
+from elmlff_core.errors import ConfigError
 from elmlff_core.settings.config import Config
-from elmlff_core.workflows.reproduction.published import read_published, resemblances
+from elmlff_core.workflows.ablation.variants import gat_variants
+from elmlff_core.workflows.reproduction.published import Published, resemblances
 from elmlff_core.workflows.reproduction.settings import study_config
 from elmlff_core.workflows.reproduction.studies import STUDIES, find_study
-from elmlff_core.workflows.sweep.subset_errors import SubsetErrors
+from elmlff_core.workflows.sweep.subsets import all_subsets, subset_name
 
 SURFACE = STUDIES["methanol-cu100"]
 # Key in input.json of the authors -> option of elmlff.
@@ -111,49 +112,26 @@ def test_a_wrong_name_is_an_error() -> None:
         find_study("methanol-cu10")
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("[1]", "cannot read"),
-        ('{"dp1": "x"}', "cannot read"),
-        ('{"dp1+mace": 0.1}', "names mace"),
-        ("", "cannot read"),
-        ('{"dp1": 0}', "0 is not a positive number"),
-        ('{"dp1": NaN}', "nan is not a positive number"),
-    ],
-)
-def test_wrong_files_of_published_values_are_errors(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "values.json"
-    path.write_text(text)
-    with pytest.raises(DataError, match=message):
-        read_published(SURFACE, path)
-
-
-def test_all_published_subsets_are_read(shared: Path) -> None:
-    path = shared / "data" / "methanol-cu100" / "figure2.json"
-    found = read_published(SURFACE, path)
-    assert len(found) == 255
-    assert found["dp1+dp2+dp3+sch1+sch2+sch3+painn+nep"] == json.loads(path.read_text())[
-        "dp1+dp2+dp3+nep+painn+sch1+sch2+sch3"
-    ]  # fmt: skip
+def test_published_values_are_those_of_the_paper(shared: Path) -> None:
+    tables = json.loads((shared / "data" / "published.json").read_text())
+    for name in STUDIES:
+        assert Published.of(name).base_models == tables["table1"][name]
+    assert Published.of("methane").subsets == tables["table2"]["methane"]
+    surface = Published.of("methanol-cu100")
+    assert list(surface.variants.values()) == list(tables["table3"]["methanol-cu100, all eight bases"].values())
+    assert list(surface.variants) == [variant.name for variant in gat_variants({})]
+    figure = json.loads((shared / "data" / "methanol-cu100" / "figure2.json").read_text())
+    assert {frozenset(name.split("+")): value for name, value in surface.subsets.items()} == {
+        frozenset(name.split("+")): value for name, value in figure.items()
+    }
+    assert list(surface.subsets) == [subset_name(subset) for subset in all_subsets(SURFACE.models)]
 
 
 def test_resemblance_by_hand() -> None:
     """Training errors are twice the published ones; test errors are about three times and ranked differently."""
-    published = {"dp1": 0.1, "dp2": 0.2, "dp1+dp2": 0.3}
-    test = {"dp1": 0.3, "dp2": 0.9, "dp1+dp2": 0.6}
-    entries = [
-        SubsetErrors(tuple(name.split("+")), "per-subset", {"train": 2 * value, "valid": 1.0, "test": test[name]}, 0.0)
-        for name, value in published.items()
-    ]
-    train, unseen = resemblances(
-        [*entries, SubsetErrors(("dp3",), "per-subset", {}, 0.0)], published, STUDIES["methane"]
-    )
-    assert (train.split, train.n_subsets, train.ratio, train.spearman) == ("train", 3, pytest.approx(2.0), 1.0)
+    published = [0.1, 0.2, 0.3, None]
+    errors = [{"train": 2 * value, "test": test} for value, test in zip((0.1, 0.2, 0.3), (0.3, 0.9, 0.6), strict=True)]
+    train, unseen = resemblances([*errors, {"train": 1.0, "test": 1.0}], published)
+    assert (train.split, train.n, train.ratio, train.spearman) == ("train", 3, pytest.approx(2.0), pytest.approx(1.0))
     assert (unseen.ratio, unseen.spearman) == (pytest.approx(3.0), pytest.approx(0.5))
-    assert resemblances(entries, {}, STUDIES["methane"]) == []
-
-
-def test_a_subset_with_another_base_model_is_not_compared() -> None:
-    entry = SubsetErrors(("dp1", "nep"), "per-subset", {"train": 1.0, "valid": 1.0, "test": 1.0}, 0.0)
-    assert resemblances([entry], {"dp1": 0.1}, STUDIES["methane"]) == []
+    assert resemblances(errors, [None] * 3) == []

@@ -1,4 +1,4 @@
-"""Variants of `gat` without residuals or without the last layers, after Table 3 of the paper."""
+"""Variants of `gat` without residuals, and without the last layers too: Table 3 of the paper."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Variant:
 
 
 def gat_variants(given: Mapping[str, Any]) -> list[Variant]:
-    """Return `gat` with the `given` options, without residuals, and without its last one to five layers.
+    """Return `gat` with the `given` options, without residuals, and then without its last one to five layers too.
 
     The remaining layers do not change: only layers that average their heads in the whole network do so in a variant.
     """
@@ -44,6 +44,6 @@ def gat_variants(given: Mapping[str, Any]) -> list[Variant]:
             "averaged_layers": max(0, options.averaged_layers - n_less),
         }
         layers = "layer" if n_less == 1 else "layers"
-        title = f"without the last {'' if n_less == 1 else f'{n_less} '}{layers}"
-        variants.append(Variant(f"minus-{n_less}", title, {**given, **less}))
+        title = f"without residuals and the last {'' if n_less == 1 else f'{n_less} '}{layers}"
+        variants.append(Variant(f"no-residuals-minus-{n_less}", title, {**given, "residual": False, **less}))
     return variants

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from elmlff_core.features.metrics import MOST_TRAINING_STRUCTURES
@@ -13,8 +14,9 @@ from elmlff_core.report.page import Block, Data, Page, Picture, Section, Table, 
 from elmlff_core.report.provenance import provenance
 from elmlff_core.settings.run_folder import CONFIG_FILE
 from elmlff_core.workflows.ablation.page import ablation_table
+from elmlff_core.workflows.ablation.results import Ablation
 from elmlff_core.workflows.reproduction.plots import energy_distributions, published_plot
-from elmlff_core.workflows.reproduction.results import FEWEST_SUBSETS, FRAME_TITLES, Reproduction
+from elmlff_core.workflows.reproduction.results import FRAME_TITLES, Reproduction
 from elmlff_core.workflows.sweep.page import draw, subset_map, sweep_csv
 from elmlff_core.workflows.sweep.subsets import Subset, subset_name
 
@@ -29,14 +31,14 @@ def write_results(results: Reproduction, folder: Path) -> None:
     for stale in ("reproduction.json", "table_3.csv"):
         (folder / stale).unlink(missing_ok=True)
     plots = draw(results.sweep)
-    if results.resemblances and results.resemblances[0].n_subsets >= FEWEST_SUBSETS:
+    if results.compared_method is not None:
         plots["published"] = published_plot(results)
     if results.energies:
         plots["figure_3"] = energy_distributions(results.energies)
     for place, table in enumerate((base_table(results), subset_table(results)), start=1):
         write_table(table, folder / f"table_{place}.csv")
     if results.ablation is not None:
-        write_table(ablation_table(results.ablation), folder / "table_3.csv")
+        write_table(variant_table(results, results.ablation), folder / "table_3.csv")
     settings = (folder / "sweep" / CONFIG_FILE).read_text()
     page = reproduction_page(results, plots, settings)
     write_page(page, folder / "reproduction.html", optional=("shapley", "published", "figure_3"))
@@ -53,6 +55,7 @@ def reproduction_page(results: Reproduction, plots: dict[str, Plot], settings: s
     sections = [
         Section("Summary", [*(Text(line, key=True) for line in results.summaries()), *_notes(results)]),
         Section("Differences from the paper", [differences_table(results)]),
+        Section("Published values", list(_resemblance_blocks(results))),
         Section("Table 1: the base models", [base_table(results)]),
         Section("Table 2: ensembles", list(_subset_blocks(results, plots))),
         Section("Figure 2: all subsets", list(_figure_2(results, plots))),
@@ -87,8 +90,10 @@ def base_table(results: Reproduction) -> Table:
         cells = [
             f"{errors[split][key]:.4f}" for split in ("test", "train") for key in ("rmse_per_frame", "rmse", "mae")
         ]
-        body.append([base.errors.name, base.origin, *cells, "" if energy is None else f"{1000 * energy:.3g}"])
-    head = ["base model", "origin"]
+        published = _known(results.published.base_models.get(base.errors.name))
+        energy_cell = "" if energy is None else f"{1000 * energy:.3g}"
+        body.append([base.errors.name, base.origin, published, *cells, energy_cell])
+    head = ["base model", "origin", "published\nper frame"]
     head += [f"{split}\n{key}" for split in ("test", "training") for key in ("per frame", "RMSE", "MAE")]
     caption = (
         "Force errors in eV/Å; 'per frame' is the paper's metric (Eq. 7). Energy RMSE in meV per atom; energies of "
@@ -103,11 +108,10 @@ def subset_table(results: Reproduction) -> Table:
     errors: dict[Subset, dict[str, dict[str, float]]] = {}
     for entry in sweep.entries:
         errors.setdefault(entry.subset, {})[entry.method] = entry.errors
-    values = {entry.subset: results.published_for(entry) for entry in sweep.entries}
+    published = {entry.subset: _known(results.published_for(entry)) for entry in sweep.entries}
     body = []
     for subset in sorted(errors, key=lambda subset: (len(subset), [sweep.base_models.index(name) for name in subset])):
-        published = values[subset]
-        cells = [subset_name(subset), "" if published is None else f"{published:.4f}"]
+        cells = [subset_name(subset), published[subset]]
         for method in sweep.methods:
             found = errors[subset].get(method)
             cells += ["", ""] if found is None else [f"{found[split]:.4f}" for split in FRAME_TITLES]
@@ -121,17 +125,36 @@ def subset_table(results: Reproduction) -> Table:
     return Table(head, body, f"{UNITS} {sample}")
 
 
+def variant_table(results: Reproduction, ablation: Ablation) -> Table:
+    """Return Table 3: the errors of each variant beside the published error."""
+    table = ablation_table(ablation)
+    values = [_known(results.published.variants.get(variant.name)) for variant in ablation.variants]
+    rows = [[title, value, *cells] for (title, *cells), value in zip(table.rows, values, strict=True)]
+    return replace(table, head=[table.head[0], "published", *table.head[1:]], rows=rows)
+
+
+def _known(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _resemblance_blocks(results: Reproduction) -> Iterator[Block]:
+    rows = [
+        [table, FRAME_TITLES[entry.split], str(entry.n), f"{entry.ratio:.3g}", f"{entry.distance:.3g}",
+         _shown(entry.spearman)]
+        for table, close in results.resemblances.items()
+        for entry in close
+    ]  # fmt: skip
+    if rows:
+        caption = (
+            "Errors of this run over published errors: the median ratio, the median of the larger over the smaller, "
+            "and Spearman's rank correlation. Published errors resemble the column with the smaller distance."
+        )
+        yield Table(("table", "errors on", "number", "ratio", "distance", "Spearman"), rows, caption, text_columns=2)
+
+
 def _subset_blocks(results: Reproduction, plots: dict[str, Plot]) -> Iterator[Block]:
     yield subset_table(results)
     if "published" in plots:
-        rows = [
-            [FRAME_TITLES[entry.split], str(entry.n_subsets), f"{entry.ratio:.3g}", _shown(entry.spearman)]
-            for entry in results.resemblances
-        ]
-        caption = (
-            f"Ratio of the errors by {results.compared_method} to the published errors, and their rank correlation."
-        )
-        yield Table(("errors on", "subsets", "median ratio", "Spearman"), rows, caption)
         yield _picture(
             plots, "published", "Errors of this run against published errors, on training and on unseen frames."
         )
@@ -163,7 +186,7 @@ def _figure_2(results: Reproduction, plots: dict[str, Plot]) -> Iterator[Block]:
 
 def _ablation_blocks(results: Reproduction) -> Iterator[Block]:
     if results.ablation is not None:
-        yield ablation_table(results.ablation)
+        yield variant_table(results, results.ablation)
 
 
 def _energy_blocks(plots: dict[str, Plot]) -> Iterator[Block]:

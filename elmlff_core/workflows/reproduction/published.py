@@ -1,70 +1,38 @@
-"""Published values: the errors of ensembles in the paper, and their comparison with training and test errors.
-
-The values of its figures are not part of elmlff; they are read from a file, ``{"dp1+nep": 0.0123, ...}`` in eV/Å.
-"""
+"""Published values: the errors in the paper, and which errors of a run they resemble."""
 
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.resources import files
 
-from elmlff_core.errors import DataError
-from elmlff_core.workflows.reproduction.studies import Study
 from elmlff_core.workflows.sweep.results import spearman
-from elmlff_core.workflows.sweep.subset_errors import SubsetErrors
-from elmlff_core.workflows.sweep.subsets import subset_name
 
-FILE = "figure2.json"
+FILE = "published.json"
 
 
-def find_published(study: Study, origin: Path | None) -> Path | None:
-    """Return the file of published values beside the data in `origin`, or None if there is none."""
-    folders = [] if origin is None else [origin / study.name, origin]
-    return next((folder / FILE for folder in folders if (folder / FILE).is_file()), None)
+@dataclass(frozen=True)
+class Published:
+    """Force RMSEs per frame (Eq. 7) in the paper's tables and figures, eV/Å.
 
-
-def read_published(study: Study, path: Path | None) -> dict[str, float]:
-    """Return subset, with its models in the order of the study, -> error in eV/Å, from the paper's text and `path`.
-
-    Raises
-    ------
-    DataError
-        The file cannot be read, or names models that are not in the study.
+    Attributes
+    ----------
+    base_models : base model -> error, Table 1
+    subsets : base models joined by ``+``, in the order of the study -> error, Table 2 or Figure 2
+    variants : name of a variant of `gat` -> error, Table 3
     """
-    found = dict(study.published)
-    if path is None:
-        return found
-    try:
-        raw = json.loads(path.read_text())
-        values = {name: _positive(value) for name, value in raw.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise DataError(
-            f'cannot read published values from {path}: {error}; expected {{"dp1+nep": 0.01, ...}}'
-        ) from error
-    for name, value in values.items():
-        models = {model.strip() for model in name.split("+")}
-        if unknown := sorted(models - set(study.models)):
-            raise DataError(f"{path} names {', '.join(unknown)}, which are not in the study of {study.name}")
-        found[subset_name(tuple(model for model in study.models if model in models))] = value
-    return found
 
+    base_models: Mapping[str, float]
+    subsets: Mapping[str, float]
+    variants: Mapping[str, float]
 
-def _positive(value: object) -> float:
-    number = float(value)  # type: ignore[arg-type]
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{value} is not a positive number")
-    return number
-
-
-def published_name(entry: SubsetErrors, study: Study) -> str | None:
-    """Return the name of a subset in `read_published`; None if a base model of it is not in the study."""
-    if not set(entry.subset) <= set(study.models):
-        return None
-    return subset_name(tuple(model for model in study.models if model in entry.subset))
+    @classmethod
+    def of(cls, study: str) -> Published:
+        """Read the values of one study, which come with elmlff."""
+        text = (files("elmlff_core") / "workflows" / "reproduction" / FILE).read_text(encoding="utf-8")
+        return cls(**json.loads(text)[study])
 
 
 @dataclass(frozen=True)
@@ -74,31 +42,35 @@ class Resemblance:
     Attributes
     ----------
     split : ``train``, ``valid`` or ``test``
-    n_subsets : number of subsets with both errors
+    n : number of models with both errors
     ratio : median of the error of this run over the published error
     distance : median of the larger over the smaller of the two errors
-    spearman : rank correlation, None for fewer than three subsets
+    spearman : rank correlation, None for fewer than three models
     """
 
     split: str
-    n_subsets: int
+    n: int
     ratio: float
     distance: float
     spearman: float | None
 
 
-def resemblances(entries: Sequence[SubsetErrors], published: Mapping[str, float], study: Study) -> list[Resemblance]:
-    """Compare `entries` with published errors, on training and on test structures; empty if there are none."""
-    pairs = [(entry, published.get(published_name(entry, study) or "")) for entry in entries]
-    known = [(entry, value) for entry, value in pairs if value is not None]
+def resemblances(errors: Sequence[Mapping[str, float]], published: Sequence[float | None]) -> list[Resemblance]:
+    """Compare errors with published ones, on training and on test structures; empty if none is published.
+
+    Parameters
+    ----------
+    errors : for each model split -> error, eV/Å
+    published : for each model the published error, eV/Å, or None
+    """
+    known = [(one, value) for one, value in zip(errors, published, strict=True) if value is not None]
     if not known:
         return []
-    published_errors = [value for _, value in known]
+    values = [value for _, value in known]
     found = []
     for split in ("train", "test"):
-        errors = [entry.errors[split] for entry, _ in known]
-        ratios = [error / value for error, value in zip(errors, published_errors, strict=True)]
+        ours = [one[split] for one, _ in known]
+        ratios = [error / value for error, value in zip(ours, values, strict=True)]
         distance = statistics.median(max(ratio, 1 / ratio) for ratio in ratios)
-        rank_correlation = spearman(errors, published_errors)
-        found.append(Resemblance(split, len(known), statistics.median(ratios), distance, rank_correlation))
+        found.append(Resemblance(split, len(known), statistics.median(ratios), distance, spearman(ours, values)))
     return found

@@ -11,7 +11,7 @@ import numpy as np
 from elmlff_core.evaluation.model_errors import ModelErrors
 from elmlff_core.settings.config import Config
 from elmlff_core.workflows.ablation.results import Ablation
-from elmlff_core.workflows.reproduction.published import Resemblance, published_name, resemblances
+from elmlff_core.workflows.reproduction.published import Published, Resemblance, resemblances
 from elmlff_core.workflows.reproduction.studies import TARGET, Study
 from elmlff_core.workflows.sweep.results import Sweep
 from elmlff_core.workflows.sweep.results import summary as sweep_summary
@@ -19,7 +19,7 @@ from elmlff_core.workflows.sweep.subset_errors import SubsetErrors
 from elmlff_core.workflows.sweep.subsets import subset_name
 
 FORMAT_VERSION = 1
-FEWEST_SUBSETS = 3  # for a comparison of published values with training and test errors
+TABLE_1, TABLE_2, TABLE_3 = "Table 1, base models", "Table 2 and Figure 2, subsets", "Table 3, ablation"
 FRAME_TITLES = {"train": "training frames", "test": "unseen frames"}
 
 
@@ -39,7 +39,7 @@ class Reproduction:
     ----------
     study : study of the paper
     config : settings, including those decided by the budget
-    published : subset -> published error in eV/Å
+    published : errors in the paper
     frames : split -> number of frames on this machine and number of published frames
     base_models : errors of the base models, Table 1
     sweep : results of the sweep, Table 2 and Figure 2
@@ -50,7 +50,7 @@ class Reproduction:
 
     study: Study
     config: Config
-    published: Mapping[str, float]
+    published: Published
     frames: Mapping[str, tuple[int, int]]
     base_models: Sequence[BaseModelErrors]
     sweep: Sweep
@@ -60,8 +60,9 @@ class Reproduction:
 
     def published_for(self, entry: SubsetErrors) -> float | None:
         """Return the published error of the subset of `entry`, eV/Å, or None."""
-        name = published_name(entry, self.study)
-        return None if name is None else self.published.get(name)
+        if not set(entry.subset) <= set(self.study.models):
+            return None
+        return self.published.subsets.get(subset_name(tuple(one for one in self.study.models if one in entry.subset)))
 
     @property
     def compared_method(self) -> str | None:
@@ -70,10 +71,20 @@ class Reproduction:
         return methods[0] if methods else None
 
     @property
-    def resemblances(self) -> list[Resemblance]:
-        """Comparison of published errors with those of the compared method."""
+    def resemblances(self) -> dict[str, list[Resemblance]]:
+        """Comparison of published errors with those of this run, for each table that has both."""
         entries = [] if self.compared_method is None else self.sweep.of(self.compared_method)
-        return resemblances(entries, self.published, self.study)
+        bases = [base.errors for base in self.base_models]
+        variants = [] if self.ablation is None else self.ablation.variants
+        rmses = [{split: one["rmse_per_frame"] for split, one in base.errors.items()} for base in bases]
+        found = {
+            TABLE_1: resemblances(rmses, [self.published.base_models.get(base.name) for base in bases]),
+            TABLE_2: resemblances([entry.errors for entry in entries], list(map(self.published_for, entries))),
+            TABLE_3: resemblances(
+                [one.errors for one in variants], [self.published.variants.get(one.name) for one in variants]
+            ),
+        }
+        return {table: close for table, close in found.items() if close}
 
     def summaries(self) -> list[str]:
         """Return the results in sentences."""
@@ -83,21 +94,16 @@ class Reproduction:
         return [*found, *self._comparison_in_words()]
 
     def _comparison_in_words(self) -> list[str]:
-        close = self.resemblances
-        if not close:
-            return []
-        if close[0].n_subsets < FEWEST_SUBSETS:
-            return [_comparison(entry, value) for entry in self.sweep.entries if (value := self._compared(entry))]
-        ratios = " and ".join(f"{entry.ratio:.3g} times (on {FRAME_TITLES[entry.split]})" for entry in close)
-        nearest = min(close, key=lambda entry: entry.distance)
-        return [
-            f"Errors by {self.compared_method} are {ratios} the published errors (medians of {close[0].n_subsets} "
-            f"subsets): the published errors are closer to the errors on {FRAME_TITLES[nearest.split]}."
-        ]
-
-    def _compared(self, entry: SubsetErrors) -> float | None:
-        """Return the published error if `entry` belongs to the compared method."""
-        return self.published_for(entry) if entry.method == self.compared_method else None
+        found = []
+        for table, close in self.resemblances.items():
+            method = f", by {self.compared_method}" if table == TABLE_2 else ""
+            ratios = " and ".join(f"{entry.ratio:.3g} times (on {FRAME_TITLES[entry.split]})" for entry in close)
+            nearest = min(close, key=lambda entry: entry.distance)
+            found.append(
+                f"{table}{method}: errors are {ratios} the published errors (medians of {close[0].n}), which are "
+                f"closer to the errors on {FRAME_TITLES[nearest.split]}."
+            )
+        return found
 
     def differences(self) -> list[tuple[str, str, str]]:
         """Return the settings that differ from the paper: name, value in the paper, value in this run."""
@@ -134,21 +140,22 @@ class Reproduction:
             "frames": {split: {"here": here, "published": known} for split, (here, known) in self.frames.items()},
             "counts": dict(self.counts),
             "table_1": [
-                {"name": base.errors.name, "origin": base.origin, "errors": base.errors.errors}
+                {
+                    "name": base.errors.name,
+                    "origin": base.origin,
+                    "errors": base.errors.errors,
+                    "published": self.published.base_models.get(base.errors.name),
+                }
                 for base in self.base_models
             ],
             "table_2": [entry.as_record() | {"published": self.published_for(entry)} for entry in self.sweep.entries],
             "agreement": [asdict(entry) for entry in self.sweep.agreements()],
-            "resemblance": [asdict(entry) for entry in self.resemblances],
-            "table_3": None if self.ablation is None else [asdict(variant) for variant in self.ablation.variants],
+            "resemblance": {table: [asdict(entry) for entry in close] for table, close in self.resemblances.items()},
+            "table_3": None
+            if self.ablation is None
+            else [
+                asdict(variant) | {"published": self.published.variants.get(variant.name)}
+                for variant in self.ablation.variants
+            ],
             "figure_3": {split: [float(energy) for energy in values] for split, values in self.energies.items()},
         }
-
-
-def _comparison(entry: SubsetErrors, published: float) -> str:
-    """Compare a published error with the errors of this run in words."""
-    errors = " and ".join(f"{entry.errors[split]:.4f} on {title}" for split, title in FRAME_TITLES.items())
-    return (
-        f"The published error of {subset_name(entry.subset)} is {published:g} eV/Å; the errors by {entry.method} are "
-        f"{errors}."
-    )

@@ -29,7 +29,6 @@ class Study:
     quick_epochs : epochs of `gat` with the budget ``quick``; None for those of the budget
     quick_sample : number of subsets for the method ``per-subset`` with the budget ``quick``; None for all
     paper_epochs : epochs of `gat` in the paper
-    published : subset -> error in eV/Å in the text of the paper
     """
 
     name: str
@@ -39,7 +38,6 @@ class Study:
     quick_epochs: int | None
     quick_sample: int | None
     paper_epochs: int
-    published: Mapping[str, float]
 
     @property
     def dataset(self) -> PublishedDataset:
@@ -88,7 +86,6 @@ STUDIES = {
         quick_epochs=None,
         quick_sample=None,
         paper_epochs=1500,
-        published={"dp1+dp2+dp3": 0.0008},
     ),
     "methanol-cu100": Study(
         name="methanol-cu100",
@@ -106,7 +103,6 @@ STUDIES = {
         quick_epochs=40,
         quick_sample=8,
         paper_epochs=300,
-        published={},
     ),
 }
 

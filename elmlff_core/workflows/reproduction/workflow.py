@@ -16,19 +16,17 @@ from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER, resolve_model, 
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.evaluation.evaluation import errors_of_base_models
-from elmlff_core.files import refuse_links, write_json
+from elmlff_core.files import refuse_links
 from elmlff_core.settings.config import Config, without_seeds
 from elmlff_core.settings.run_folder import DEFAULT_RUNS_FOLDER
 from elmlff_core.workflows.ablation.workflow import ablate, plan_ablation
 from elmlff_core.workflows.plan import Plan
 from elmlff_core.workflows.reproduction.data import frames_here
 from elmlff_core.workflows.reproduction.page import write_results
-from elmlff_core.workflows.reproduction.published import find_published, read_published
+from elmlff_core.workflows.reproduction.published import Published
 from elmlff_core.workflows.reproduction.results import BaseModelErrors, Reproduction
 from elmlff_core.workflows.reproduction.studies import Study
 from elmlff_core.workflows.sweep.workflow import SweepRequest, plan_sweep, sweep
-
-PUBLISHED_FILE = "published.json"
 
 
 @dataclass(frozen=True)
@@ -39,14 +37,10 @@ class ReproductionRequest:
     ----------
     sweep : methods and subsets
     ablation : whether to make Table 3, which takes a training for each of seven variants and each seed
-    published : file of published values; None for the file beside the data in `origin`, if any
-    origin : folder with the data, which may contain published values
     """
 
     sweep: SweepRequest
     ablation: bool = True
-    published: Path | None = None
-    origin: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,7 @@ def reproduce(
     ----------
     study : the study
     config : settings of the study with changes by the user, see `study_config`
-    request : methods, subsets and published values
+    request : methods and subsets
     output : folder of the reproduction; by default a folder in ``elmlff-runs`` named after study, budget and settings
     models_folder : folder for trained base models, where later runs find them
     reporter : receives messages and progress
@@ -92,7 +86,8 @@ def reproduce(
     reporter = reporter or Reporter()
     config = with_base_models(config)
     folder = folder_of(study, config, output)
-    published = published_values(study, request, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    refuse_links(folder)
     swept = sweep(config, request.sweep, folder / "sweep", models_folder, reporter)
     ablated = None
     if request.ablation:
@@ -103,7 +98,7 @@ def reproduce(
     results = Reproduction(
         study=study,
         config=swept.config,
-        published=published,
+        published=Published.of(study.name),
         frames=frames_here(study),
         base_models=[BaseModelErrors(model, origin) for model, origin in zip(errors, origins, strict=True)],
         sweep=swept.sweep,
@@ -134,17 +129,6 @@ def folder_of(study: Study, config: Config, output: Path | None) -> Path:
     digest = without_seeds(config).digest()
     folder = output or DEFAULT_RUNS_FOLDER / f"reproduce-{study.name}-{config.budget}-{digest[:8]}"
     return folder.expanduser()
-
-
-def published_values(study: Study, request: ReproductionRequest, folder: Path) -> dict[str, float]:
-    """Return published errors by subset, from the request or otherwise from an earlier run in `folder`."""
-    kept = folder / PUBLISHED_FILE
-    given = request.published or find_published(study, request.origin)
-    values = read_published(study, given or (kept if kept.exists() else None))
-    folder.mkdir(parents=True, exist_ok=True)
-    refuse_links(folder)
-    write_json(kept, values, indent=1)
-    return values
 
 
 def reference_energies(features: Mapping[str, Features]) -> dict[str, np.ndarray]:

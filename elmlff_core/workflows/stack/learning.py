@@ -19,7 +19,7 @@ from elmlff_core.evaluation.learning_curve import (
     parts_of,
 )
 from elmlff_core.features.metrics import mean_rmse_per_frame
-from elmlff_core.fits.fit import fit_or_load
+from elmlff_core.fits.fit import average_of, fit_or_load
 from elmlff_core.settings.run_folder import RunFolder
 
 
@@ -54,7 +54,10 @@ def _curve_of_stack(evaluation: Evaluation, run: RunFolder, reporter: Reporter) 
         longer = training.model_copy(update={"epochs": (training.epochs or 0) * denominator})
         fit = replace(chosen, meta=replace(chosen.meta, training=longer), part=f"part{denominator}")
         reporter.say(f"learning curve: {chosen.meta.name} on {len(part)} training structures")
-        fitted = fit_or_load(fit, {**features, "train": part}, run.fit / fit.name, reporter)
+        known = {**features, "train": part}
+        fitted = average_of(
+            fit, [fit_or_load(member, known, run.fit / member.name, reporter) for member in fit.members]
+        )
         predictions = {split: in_blocks(features[split], fitted.meta.predict) for split in ("valid", "test")}
         points.append(_point(len(part), predictions, features))
     # The fit of the run has seen all of them.

@@ -128,13 +128,19 @@ def write_metrics(results: StackResults, run: RunFolder) -> None:
     """Write the errors as CSV, then all results as JSON; the JSON file marks the run as complete."""
     evaluation, splits = results.evaluation, results.prepared.splits
     write_csv(evaluation.errors, run.path / "metrics.csv")
-    chosen = evaluation.chosen.fit.meta
+    fit = evaluation.chosen.fit
+    chosen = fit.meta
     record: dict[str, Any] = {
         "summary": results.summary,
         "notes": results.notes,
         "errors": as_records(evaluation.errors),
         "units": {"forces": "eV/Å", "energy": "eV/atom", "stress": "eV/Å³"},
-        "meta": {"name": chosen.name, "options": chosen.options, "chosen_on": "valid rmse_per_frame"},
+        "meta": {
+            "name": chosen.name,
+            "options": chosen.options,
+            "averaged": fit.averaged,
+            "chosen_on": "valid rmse_per_frame",
+        },
         "fits": [fitted.as_record() for fitted in results.fitted],
         "splits": {name: getattr(splits, f"{name}_index").tolist() for name in SPLITS},
         "learning_curves": [asdict(curve) for curve in results.learning_curves],

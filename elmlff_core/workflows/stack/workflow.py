@@ -16,7 +16,7 @@ from elmlff_core.evaluation.evaluation import Evaluation, evaluate
 from elmlff_core.evaluation.model_errors import ModelErrors
 from elmlff_core.execution.placement import Placement
 from elmlff_core.fits.choice import N_FOLDS, choose, fits_of_choice
-from elmlff_core.fits.fit import Fit, Fitted, fits_of, planned
+from elmlff_core.fits.fit import Fit, Fitted, fits_of, planned, with_averages
 from elmlff_core.fits.meta_models import USUAL, NamedMeta, candidates, resolve_meta_models, with_resolved
 from elmlff_core.fits.tasks import FitJob, Fitting, fit_all
 from elmlff_core.meta.training.device import check_device
@@ -94,7 +94,7 @@ def build_stack(
         prepared = replace(prepared, notes=[*prepared.notes, note])
     features = prepared.features
     jobs = [FitJob(fit, features, run.features, run.fit / fit.name) for fit in fits_of(metas, config)]
-    fitted = fit_all(jobs, Placement.of(config.resources), run.tasks, "fits", reporter)
+    fitted = with_averages(fit_all(jobs, Placement.of(config.resources), run.tasks, "fits", reporter), config)
     evaluation = evaluate(fitted, features, run.fit)
     chosen = save_stacks(prepared.base_models, fitted, evaluation, run, bundle, bool(prepared.in_sample))
     curves = learning_curves(evaluation, run, learning_curve, reporter)
@@ -190,7 +190,7 @@ def save_stacks(
         uncertainty = Uncertainty.fit(features["valid"], valid, result.meta, domain)
         stack = Stack(models, meta.name, meta.options, result.meta, uncertainty, seen)
         if len(first_fits) > 1:
-            stack.save(run.stacks / meta.name, bundle)
+            stack.save(run.stacks / result.fit.name, bundle)
         if result is evaluation.chosen:
             stack.save(run.path, bundle)
         saved[result.fit.title] = stack

@@ -1,0 +1,97 @@
+"""The average of fits with different seeds as a meta-model, and as the stack of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+
+from elmlff_core.contracts.progress import Reporter
+from elmlff_core.data.readers import read_dataset
+from elmlff_core.errors import ElmlffError
+from elmlff_core.settings.config import Config
+from elmlff_core.settings.reading import read_config
+from elmlff_core.stack.stack import load_stack
+from elmlff_core.workflows.stack.workflow import StackRun, build_stack
+from tests.stack.copper import MORSE, copper
+
+SEEDS = 2
+
+
+def settings(folder: Path) -> Config:
+    frames = folder / "copper.extxyz"
+    if not frames.exists():
+        ase.io.write(frames, [copper(seed) for seed in range(24)])
+    models = {
+        name: {"adapter": "ase", "options": MORSE | {"arguments": {"epsilon": epsilon, "r0": 2.6}}}
+        for name, epsilon in (("soft", 0.3), ("hard", 0.5))
+    }
+    narrow = {"width": 8, "layers": 1, "heads": 2}
+    overlay = {
+        "models": models, "base_models": list(models), "data": {"train": str(frames)}, "geometry_only": True,
+        "seeds": SEEDS, "average": True,
+        "training": {"epochs": 10, "batch_size": 4, "learning_rate": 0.01, "device": "cpu"},
+        "meta": {"name": "egat,conservative", "egat": {**narrow, "variance": True}, "conservative": narrow},
+    }  # fmt: skip
+    return read_config(None, overlay, [])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> StackRun:
+    folder = tmp_path_factory.mktemp("averages")
+    return build_stack(settings(folder), folder / "run", reporter=Reporter())
+
+
+def test_it_errs_less_than_its_members_and_is_the_stack(run: StackRun) -> None:
+    errors = {model.name: model for model in run.errors}
+    for name in ("egat", "conservative"):
+        for pattern in ("stack ({})", "{}, geometry only"):
+            single = errors[pattern.format(name)]
+            average = errors[pattern.format(f"{name}, mean of {SEEDS} seeds")]
+            assert average.headline < single.headline
+            assert average.averaged == SEEDS
+            assert average.n_parameters == SEEDS * single.n_parameters
+    (chosen,) = (model for model in run.errors if model.chosen)
+    assert chosen.averaged == SEEDS
+    assert f"compared with {chosen.meta}, mean of {SEEDS} seeds, geometry only" in run.summary
+    record = json.loads((run.folder / "metrics.json").read_text())
+    assert record["meta"]["averaged"] == SEEDS
+    assert sum(fit["averaged"] == SEEDS for fit in record["fits"]) == 4
+
+
+@pytest.mark.parametrize("name", ["egat", "conservative"])
+def test_its_prediction_is_the_mean_of_those_of_its_members(run: StackRun, name: str) -> None:
+    stack = load_stack(run.folder / "stacks" / f"{name}-{SEEDS}seeds")
+    features = stack.features(read_dataset(str(run.folder.parent / "copper.extxyz")).structures[:5])
+    found, members = stack.combine(features), [one.predict(features) for one in stack.meta.members]
+    assert len(members) == SEEDS
+    assert np.ptp([one.forces for one in members], axis=0).max() > 1e-3  # they differ
+    assert np.allclose(found.forces, np.mean([one.forces for one in members], axis=0), rtol=0, atol=1e-12)
+    assert np.allclose(found.energy, np.mean([one.energy for one in members], axis=0), rtol=0, atol=1e-9)
+    if name == "conservative":
+        assert np.allclose(found.stress, np.mean([one.stress for one in members], axis=0), rtol=0, atol=1e-12)
+        return
+    learnt = np.mean([one.forces_std(features) ** 2 for one in stack.meta.members], axis=0)
+    spread = np.var([one.forces for one in members], axis=0).mean(axis=1)
+    assert np.allclose(stack.meta.forces_std(features), np.sqrt(learnt + spread), rtol=1e-6)
+
+
+def test_the_stack_of_one_seed_is_kept_too(run: StackRun) -> None:
+    single = load_stack(run.folder / "stacks" / "egat")
+    average = load_stack(run.folder / "stacks" / f"egat-{SEEDS}seeds")
+    structures = [copper(50)]
+    first = average.meta.members[0].predict(average.features(structures))
+    assert np.array_equal(first.forces, single.predict(structures).forces)
+
+
+def test_an_average_is_not_fitted(run: StackRun) -> None:
+    with pytest.raises(ElmlffError, match="fit the meta-model with several seeds, and average these fits"):
+        load_stack(run.folder).meta.fit(None)
+
+
+def test_one_seed_cannot_be_averaged() -> None:
+    with pytest.raises(ElmlffError, match="nothing to average with one seed: take several, as with --seeds 4"):
+        read_config(None, {"average": True}, [])
