@@ -8,7 +8,9 @@ number of steps, and are made once, without folds.
 
 from __future__ import annotations
 
-from simulated_cluster import TRAININGS, length_of, scheduled
+from simulated_cluster import TRAININGS, length_of
+
+from elmlff_core.workflows.plan import Plan, Step
 
 N_ATOMS = 54
 # Seconds an atom in predictions: the features of 500 slabs in docs/results.md, "Speed".
@@ -29,11 +31,13 @@ def main() -> None:
 
 def row(n_atoms: int, n_structures: int, n_workers: int) -> str:
     """Return one row: times of phases, and of both ways."""
-    predictions = {name: rate * n_atoms for name, rate in PREDICTION.items()}
-    parts = [seconds / n_workers for seconds in predictions.values() for _ in range(n_workers)]
-    # One task trains a base model and then predicts all structures.
-    tasks = [TRAININGS[name][0] * TRAINING_STEPS + seconds for name, seconds in predictions.items()]
-    given, trained = scheduled(parts, n_workers), scheduled(tasks, n_workers)
+    parts = [
+        Step(f"{name} {part}", seconds=rate * n_atoms / n_workers, after=(name,))
+        for name, rate in PREDICTION.items()
+        for part in range(n_workers)
+    ]
+    trainings = [Step(name, seconds=TRAININGS[name][0] * TRAINING_STEPS) for name in PREDICTION]
+    given, trained = (Plan(steps, n_workers).seconds(n_workers) for steps in (parts, [*trainings, *parts]))
     fit = FIT * n_atoms * EPOCHS
     times = [given, trained, fit, given + fit, trained + fit]
     return f"| {n_structures:,} | {n_workers} | {' | '.join(map(length_of, times))} |"

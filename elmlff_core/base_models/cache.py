@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,13 @@ class FeatureCache:
         folder = self.path(model_fingerprint, dataset_fingerprint)
         known = _origin(folder, model_fingerprint, dataset_fingerprint) is not None
         return known and _n_done(_joined(_chunks(folder))) >= n_structures
+
+    def whole(self, model_fingerprint: str, dataset_fingerprint: str, n_structures: int) -> CachedPrediction | None:
+        """Return a prediction that is read in parts; None if it is absent, incomplete, or a file is damaged."""
+        folder = self.path(model_fingerprint, dataset_fingerprint)
+        if not self.has(model_fingerprint, dataset_fingerprint, n_structures):
+            return None
+        return CachedPrediction(_joined(_chunks(folder)))
 
     def elements(self, model_fingerprint: str, dataset_fingerprint: str) -> KnownElements | None:
         """Return the elements that the model knows; None if the cache has no prediction of it for the dataset."""
@@ -183,6 +191,25 @@ class _Chunk:
     stop: int
     checksum: int
     path: Path
+
+
+@dataclass(frozen=True)
+class CachedPrediction:
+    """A whole prediction in the cache, in the files of `chunks`, which follow one another."""
+
+    chunks: list[_Chunk]
+
+    def part(self, first: int, stop: int) -> Prediction:
+        """Return the prediction for the structures from `first` up to `stop`; what a chunk lacks is left out.
+
+        Raises ElmlffError if a file is damaged or gone; it is then computed again by the next command.
+        """
+        begins = [chunk.first for chunk in self.chunks]
+        some = self.chunks[bisect_right(begins, first) - 1 : bisect_left(begins, stop)]
+        found = _read(some)
+        if found is None:
+            raise ElmlffError(f"{some[0].path.parent} in the feature cache has changed or is damaged: run again")
+        return found.subset(range(first - some[0].first, stop - some[0].first))
 
 
 def _make(folder: Path) -> None:

@@ -83,8 +83,9 @@ class NamedModel:
         return replace(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: no object of a backend, no worker, and the adapter by its name."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "plugin"}
+        """Return what is pickled: no object of a backend, no worker, the adapter by its name; a known fingerprint."""
+        kept = {field.name for field in fields(self)} - {"plugin"} | {"fingerprint"}
+        return {name: value for name, value in self.__dict__.items() if name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, plugin=registry().force_field(state["config"].adapter))

@@ -104,12 +104,16 @@ class Retraining:
         """Return the folder of `model` trained without `fold`."""
         return training_directory(model, fold.rest, self.splits.valid, self.seed, self.models_folder / FOLDS_FOLDER)
 
-    def features(self, model: NamedModel, fold: Fold) -> Features:
-        """Retrain `model` without `fold` and predict the fold; ElmlffError if either fails."""
+    def retrained(self, model: NamedModel, fold: Fold) -> NamedModel:
+        """Return `model` trained without `fold`; ElmlffError if that fails."""
         retrained = replace(model, checkpoint=None)
         with self.reporter.progress(f"training {model.name} without {fold}") as progress:
             folder = self.directory(retrained, fold)
-            retrained = train_model(retrained, fold.rest, self.splits.valid, self.seed, folder, progress)
+            return train_model(retrained, fold.rest, self.splits.valid, self.seed, folder, progress)
+
+    def features(self, model: NamedModel, fold: Fold) -> Features:
+        """Retrain `model` without `fold` and predict the fold; ElmlffError if either fails."""
+        retrained = self.retrained(model, fold)
         structures, fingerprint = fold.held_out.structures, fold.held_out.fingerprint
         with self.reporter.progress(f"predicting {fold} with {model.name}") as progress:
             prediction = cached_prediction(retrained, structures, fingerprint, self.cache, progress)

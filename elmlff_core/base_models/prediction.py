@@ -88,9 +88,14 @@ def chunk_size(structures: Sequence[Atoms]) -> int:
 
 
 def predict_part(
-    model: NamedModel, dataset: Dataset, part: range, cache: FeatureCache, progress: ProgressCallback
+    model: NamedModel,
+    structures: Sequence[Atoms],
+    fingerprint: str,
+    part: range,
+    cache: FeatureCache,
+    progress: ProgressCallback,
 ) -> None:
-    """Add the prediction of a part of `dataset` to the cache; errors as in `cached_prediction`.
+    """Add the prediction of a part of the structures of a dataset to the cache; errors as in `cached_prediction`.
 
     `part` has indices of structures, one for each call of the model: its step is the `chunk_size`.
     """
@@ -98,14 +103,12 @@ def predict_part(
     stopwatch = Stopwatch(model)
 
     def predict(chunk: range) -> Prediction:
-        return stopwatch.predicted(dataset.structures[chunk.start : chunk.stop], chunk.start)
+        return stopwatch.predicted(structures[chunk.start : chunk.stop], chunk.start)
 
     def report(done: int) -> None:
         progress(Progress(done, part.stop - part.start))
 
-    cache.compute_part(
-        model.fingerprint, dataset.fingerprint, part, predict, report, lambda: model.force_field.elements
-    )
+    cache.compute_part(model.fingerprint, fingerprint, part, predict, report, lambda: model.force_field.elements)
     stopwatch.note()
 
 
@@ -130,9 +133,17 @@ def dataset_features(
     models: Sequence[NamedModel], dataset: Dataset, cache: FeatureCache, reporter: Reporter
 ) -> Features:
     """Return the predictions of `models` for `dataset`, using the cache; errors as in `cached_prediction`."""
+    predictions = predictions_of(models, dataset.structures, dataset.fingerprint, cache, reporter)
+    return Features.from_predictions(dataset.structures, predictions, dataset)
+
+
+def predictions_of(
+    models: Sequence[NamedModel], structures: Sequence[Atoms], fingerprint: str, cache: FeatureCache, reporter: Reporter
+) -> dict[str, Prediction]:
+    """Return the prediction of each of `models`, using the cache; parameters and errors as in `cached_prediction`."""
 
     def predict(model: NamedModel, progress: ProgressCallback) -> Prediction:
-        return cached_prediction(model, dataset.structures, dataset.fingerprint, cache, progress)
+        return cached_prediction(model, structures, fingerprint, cache, progress)
 
     predictions = {}
     if n_at_once(models) > 1:
@@ -144,4 +155,4 @@ def dataset_features(
         for model in models:
             with reporter.progress(f"predicting with {model.name}") as progress:
                 predictions[model.name] = predict(model, progress)
-    return Features.from_predictions(dataset.structures, predictions, dataset)
+    return predictions

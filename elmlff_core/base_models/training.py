@@ -104,6 +104,8 @@ def train_model(
     require(model.plugin)
     directory.mkdir(parents=True, exist_ok=True)
     refuse_links(directory)
+    if (known := trained_checkpoint(directory)) is not None:
+        return replace(model, checkpoint=known)
     is_new = all(path.name == LOCK for path in directory.iterdir())
     waiting = Progress(0, model.length(len(train)).steps, "waiting for another run that trains it")
     try:

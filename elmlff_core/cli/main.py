@@ -101,7 +101,25 @@ def _terminate(number: int, frame: object) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; an error is one line and exit code 1, with ``--debug`` a traceback."""
+    """Run the command line; an error is one line and exit code 1, with ``--debug`` a traceback.
+
+    Of several processes that torchrun or srun has started, the first one does; the others take part in its trainings.
+    """
+    from elmlff_core.execution.launch import take
+
+    if (launch := take()) is None:
+        _run(arguments)
+        return
+    from elmlff_core.meta.training.launched import met, take_part  # imports torch
+
+    if launch.rank:
+        take_part(launch)
+        return
+    with met(launch):
+        _run(arguments)
+
+
+def _run(arguments: list[str] | None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     if not debug:  # these warnings are for the authors of libraries and backends, not for users

@@ -12,6 +12,7 @@ from elmlff_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from elmlff_core.contracts.progress import Reporter
+    from elmlff_core.execution.placement import Placement
     from elmlff_core.settings.config import Config
     from elmlff_core.simulation.guard import Guard
 
@@ -172,6 +173,20 @@ def guard_from(stop_above: float | None, warn_above: float | None) -> Guard:
 def resources_from(executor: str | None, workers: int | None) -> dict[str, Any]:
     """Return settings on where long steps run, from `placement_options`; those that were not given are None."""
     return {"executor": executor, "workers": workers}
+
+
+def placement_from(executor: str | None, workers: int | None) -> Placement:
+    """Return where predictions run, from `placement_options` and the settings in the current folder, if there are any.
+
+    ConfigError if the executor cannot be opened.
+    """
+    from elmlff_core.execution.executors import check_executor
+    from elmlff_core.execution.placement import Placement
+    from elmlff_core.settings.reading import read_config
+
+    placement = Placement.of(read_config(None, {"resources": resources_from(executor, workers)}).resources)
+    check_executor(placement)
+    return placement
 
 
 def models_folder_from(models_dir: Path | None) -> Path:

@@ -102,13 +102,7 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """Hex digest of the structures alone: elements, positions, cells and periodicity, in order."""
-        digest = hashlib.sha256()
-        for atoms in self.structures:
-            digest.update(np.asarray(atoms.numbers, dtype="<i8").tobytes())
-            digest.update(np.asarray(atoms.positions, dtype="<f8").tobytes())
-            digest.update(np.asarray(atoms.cell.array, dtype="<f8").tobytes())
-            digest.update(np.asarray(atoms.pbc, dtype="?").tobytes())
-        return digest.hexdigest()
+        return fingerprint_of(self.structures)
 
     @cached_property
     def labels_fingerprint(self) -> str:
@@ -125,6 +119,17 @@ class Dataset:
         indices = np.asarray(indices, dtype=np.int64)
         labels = self.labels.subset(indices)
         return Dataset(subset_of(self.structures, indices), labels.forces, labels.energy, labels.stress, self.source)
+
+
+def fingerprint_of(structures: Sequence[Atoms]) -> str:
+    """Return the hex digest of elements, positions, cells and periodicity of structures, in order."""
+    digest = hashlib.sha256()
+    for atoms in structures:
+        digest.update(np.asarray(atoms.numbers, dtype="<i8").tobytes())
+        digest.update(np.asarray(atoms.positions, dtype="<f8").tobytes())
+        digest.update(np.asarray(atoms.cell.array, dtype="<f8").tobytes())
+        digest.update(np.asarray(atoms.pbc, dtype="?").tobytes())
+    return digest.hexdigest()
 
 
 def _bytes_of(array: np.ndarray) -> Iterator[bytes]:

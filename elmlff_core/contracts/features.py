@@ -178,13 +178,15 @@ class Features:
         return Prediction(self.n_atoms, forces, self.energies.get(model), self.stresses.get(model))
 
 
-def in_blocks(features: Features, predict: Callable[[Features], Prediction]) -> Prediction:
+def in_blocks(features: Features, predict: Callable[[Features], Prediction], first: int = 0) -> Prediction:
     """Call `predict` for one block of structures at a time, and join the predictions.
+
+    `first` is the index of the first structure for messages, if they are part of a longer sequence.
 
     Raises ForceFieldError if a prediction is not finite; the message names the structure and the atom.
     """
     forces = new_array((int(features.n_atoms.sum()), 3))
-    energies, stresses, first = [], [], 0
+    energies, stresses = [], []
     for rows, block in features.blocks():
         prediction = predict(block).finite("the meta-model", first)
         first += len(block)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from elmlff_core.execution.launch import current
 from elmlff_core.resources import gpus, n_cores, threads_for
 from elmlff_core.settings.config import JobConfig, ResourcesConfig
 
@@ -35,8 +36,11 @@ class Placement:
 
     @classmethod
     def of(cls, resources: ResourcesConfig) -> Placement:
-        """Return the placement that the settings ask for; one worker process on this machine is this process itself."""
-        here = resources.executor == PROCESSES and resources.workers == 1
+        """Return the placement that the settings ask for; one worker process on this machine is this process itself.
+
+        So it is for the first process of a launch, because trainings that all its processes share must be there.
+        """
+        here = current() is not None or (resources.executor == PROCESSES and resources.workers == 1)
         return cls(SERIAL if here else resources.executor, resources.workers, resources.address, resources.job)
 
     def runs_elsewhere(self, n_tasks: int, devices: int = 1) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -109,9 +110,21 @@ def run_tasks(
     ElmlffError
         Tasks failed, or a worker was ended; the message has their names.
     """
-    n_workers = placement.n_workers(max(len(tasks), n_all), devices)
+    n_workers = placement.n_workers(max(width(tasks), n_all), devices)
     with opened(placement, n_workers, placement.n_threads(n_workers * devices), devices) as executor:
         _Run(tasks, executor, logs.absolute(), reporter).all(title)
+
+
+def width(tasks: Sequence[Task]) -> int:
+    """Return how many of `tasks` workers can do at the same time: the most that wait for equally long chains."""
+    known, levels = {task.name: task for task in tasks}, dict[str, int]()
+
+    def level(task: Task) -> int:
+        if task.name not in levels:
+            levels[task.name] = 1 + max((level(known[name]) for name in task.after if name in known), default=0)
+        return levels[task.name]
+
+    return max(Counter(map(level, tasks)).values(), default=0)
 
 
 class _Run:

@@ -1,6 +1,6 @@
 """Many fits at the same time: each is a task with its own folder that any executor can run.
 
-A task holds only names, numbers and paths, and the features are read from files, so a worker on another machine needs
+A task holds only names, numbers and paths, and a worker finds the features by them, so one on another machine needs
 only a shared folder.  The result of a finished task is read from its folder; an interrupted task resumes.
 """
 
@@ -9,22 +9,24 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.errors import ConfigError
-from elmlff_core.execution.placement import PROCESSES, Placement
+from elmlff_core.execution.placement import HERE, PROCESSES, Placement
 from elmlff_core.execution.tasks import Task, run_tasks
 from elmlff_core.features.feature_file import load_features, save_features
-from elmlff_core.features.metrics import SPLITS, evaluated_splits, mean_rmse_per_frame
+from elmlff_core.features.metrics import evaluated_splits, mean_rmse_per_frame
 from elmlff_core.files import read_record, write_record
 from elmlff_core.fits.fit import FITTED_FILE, Fit, Fitted, fit_or_load
 from elmlff_core.locks import locked
 from elmlff_core.settings.run_folder import RunFolder
 
 RESULT_FILE = "result.json"
+FOR_FITS = ("train", "valid")
 AMOUNT_WORTH_A_WORKER = 20_000  # epochs times atoms: ten to twenty seconds
 
 
@@ -44,49 +46,90 @@ class FitResult:
     n_parameters: int | None = None
 
 
+class FeatureSource(Protocol):
+    """Where a fit gets its features, wherever it runs; it is pickled, so it holds names and paths."""
+
+    def __call__(self, base_models: Sequence[str]) -> Mapping[str, Features]:
+        """Return the features of these base models: those of ``train`` and ``valid`` at least."""
+        ...
+
+
+@dataclass(frozen=True)
+class FeaturesHere:
+    """Features in the memory of this process, for fits in this process."""
+
+    features: Mapping[str, Features]
+
+    def __call__(self, base_models: Sequence[str]) -> Mapping[str, Features]:
+        return {split: values.of_models(base_models) for split, values in self.features.items()}
+
+
+@dataclass(frozen=True)
+class FeatureFiles:
+    """Features of ``train`` and ``valid`` in the files of a folder."""
+
+    folder: Path
+
+    def __call__(self, base_models: Sequence[str]) -> Mapping[str, Features]:
+        return {name: _read(self._file(name)).of_models(base_models) for name in FOR_FITS}
+
+    def write(self, features: Mapping[str, Features]) -> None:
+        """Write `features`, unless that is done."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in FOR_FITS:
+            if not self._file(name).exists():
+                save_features(features[name], self._file(name))
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"fit-{name}.safetensors"
+
+
 @dataclass(frozen=True)
 class Fitting:
-    """The work of one fit, with features from files.
+    """The work of one fit.
 
     Attributes
     ----------
+    name : name of the fit, for messages; no other fit of its workflow has it
     fit : the fit
     base_models : base models whose features it uses
     folder : absolute path of the folder of this fit
-    features : absolute path of the folder of the feature files
+    source : gives the features
     """
 
+    name: str
     fit: Fit
     base_models: tuple[str, ...]
     folder: Path
-    features: Path
+    source: FeatureSource
 
     def __call__(self, reporter: Reporter) -> None:
         """Fit, or finish a fit that was interrupted."""
-        self.fitted(reporter)
+        self.fitted(self.source(self.base_models), reporter)
 
-    def fitted(self, reporter: Reporter) -> Fitted:
+    @property
+    def is_done(self) -> bool:
+        """Whether an earlier run has done it."""
+        return (self.folder / FITTED_FILE).exists()
+
+    def task(self, after: tuple[str, ...] = ()) -> Task:
+        """Return the task of a worker, which waits for the tasks called `after`."""
+        return Task(f"fitting {self.name}", self, after)
+
+    def fitted(self, features: Mapping[str, Features], reporter: Reporter) -> Fitted:
         """Return the fit, finished."""
-        known = {split: self.read(f"fit-{split}") for split in ("train", "valid")}
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder / "fit.lock"):  # a scheduler may give the task of a worker that it lost to another one
-            return fit_or_load(self.fit, known, self.folder, reporter)
-
-    def read(self, name: str) -> Features:
-        """Read one of the feature files."""
-        return _read(self.features / f"{name}.safetensors").of_models(self.base_models)
+            return fit_or_load(self.fit, features, self.folder, reporter)
 
 
 @dataclass(frozen=True)
 class FitTask(Fitting):
-    """The work of one fit of which only the errors are wanted.
+    """The work of one fit of which only the errors are wanted; its `source` has ``test`` too."""
 
-    Attributes
-    ----------
-    name : name of the fit, for messages
-    """
-
-    name: str
+    @property
+    def is_done(self) -> bool:
+        return self.result is not None
 
     @property
     def result(self) -> FitResult | None:
@@ -98,11 +141,11 @@ class FitTask(Fitting):
 
     def __call__(self, reporter: Reporter) -> None:
         """Fit, evaluate, and write the result to the folder of the fit."""
-        fitted = self.fitted(reporter)
+        features = self.source(self.base_models)
+        fitted = self.fitted(features, reporter)
         started, errors = time.perf_counter(), {}
-        for split in SPLITS:
-            features = self.read(split)
-            errors[split] = mean_rmse_per_frame(in_blocks(features, fitted.meta.predict).forces, features)
+        for split, part in evaluated_splits(features).items():
+            errors[split] = mean_rmse_per_frame(in_blocks(part, fitted.meta.predict).forces, part)
         seconds = round(fitted.seconds + time.perf_counter() - started, 3)
         write_record(self.folder / RESULT_FILE, asdict(FitResult(errors, seconds, fitted.n_parameters)))
 
@@ -119,8 +162,8 @@ def fit_everywhere(
 
     Parameters
     ----------
-    tasks : tasks that share one folder of feature files
-    features : features of the splits ``train``, ``valid`` and ``test``
+    tasks : the fits; workers get their features from where each says
+    features : features of the splits ``train``, ``valid`` and ``test``, for fits in this process
     placement : executor and number of workers
     title : what the fits are together
     run : folder of the run, for logs
@@ -131,13 +174,12 @@ def fit_everywhere(
     ElmlffError
         Fits failed, or their workers were ended; the message names the fits.
     """
-    left = [task for task in tasks if task.result is None]
+    left = [task for task in tasks if not task.is_done]
     if left:
-        _write_for_fits(features, left[0].features)
-        for split, values in evaluated_splits(features).items():
-            save_features(values, left[0].features / f"{split}.safetensors")
-        to_do = [Task(f"fitting {task.name}", task) for task in left]
-        run_tasks(to_do, placement, run.tasks, title, reporter, len(tasks), _devices(left))
+        devices = most_devices(left)
+        if not placement.runs_elsewhere(len(tasks), devices):
+            placement, left = HERE, [replace(task, source=FeaturesHere(features)) for task in left]
+        run_tasks([task.task() for task in left], placement, run.tasks, title, reporter, len(tasks), devices)
     return [task.result or _unfinished(task) for task in tasks]
 
 
@@ -165,10 +207,9 @@ class FitJob:
 
     def task(self) -> Task:
         """Write the features to files, and return the task of a worker."""
-        if not _last_file(self.kept).exists():
-            _write_for_fits(self.features, self.kept)
-        models = self.features["train"].models
-        return Task(f"fitting {self.fit.name}", Fitting(self.fit, models, self.folder.absolute(), self.kept.absolute()))
+        files = FeatureFiles(self.kept.absolute())
+        files.write(self.features)
+        return Fitting(self.fit.name, self.fit, self.features["train"].models, self.folder.absolute(), files).task()
 
 
 def fit_all(jobs: Sequence[FitJob], placement: Placement, logs: Path, title: str, reporter: Reporter) -> list[Fitted]:
@@ -186,28 +227,16 @@ def fit_all(jobs: Sequence[FitJob], placement: Placement, logs: Path, title: str
     reporter : receives progress
     """
     left = [job for job in jobs if job.takes_long]
-    devices, amount = _devices(left), sum(job.fit.amount(job.features["train"].structures) for job in left)
+    devices, amount = most_devices(left), sum(job.fit.amount(job.features["train"].structures) for job in left)
     worth_it = placement.executor != PROCESSES or amount > AMOUNT_WORTH_A_WORKER
     if worth_it and placement.runs_elsewhere(len(left), devices):
         run_tasks([job.task() for job in left], placement, logs, title, reporter, len(jobs), devices)
     return [fit_or_load(job.fit, job.features, job.folder, reporter) for job in jobs]
 
 
-def _devices(fits: Sequence[FitTask] | Sequence[FitJob]) -> int:
+def most_devices(fits: Sequence[Fitting] | Sequence[FitJob]) -> int:
     """Return the most devices of a fit."""
     return max((one.fit.meta.training.devices for one in fits), default=1)
-
-
-def _write_for_fits(features: Mapping[str, Features], folder: Path) -> None:
-    """Write the features for fits to files that every worker can read."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_features(features["train"], folder / "fit-train.safetensors")
-    save_features(features["valid"], _last_file(folder))
-
-
-def _last_file(folder: Path) -> Path:
-    """Return the file whose presence means that the features for fits are complete."""
-    return folder / "fit-valid.safetensors"
 
 
 @functools.lru_cache(maxsize=8)

@@ -171,10 +171,10 @@ class Stack:
             yield features, self.combine(features, chunk.start)
             progress(Progress(chunk.stop, len(structures)))
 
-    def combine(self, features: Features, first: int = 0) -> StackPrediction:
+    def combine(self, features: Features, first: int = 0, with_uncertainties: bool = True) -> StackPrediction:
         """Predict as `predict` does, from predictions of the base models that are there."""
-        found = in_blocks(features, self.meta.predict).checked(features.structures, "the stack", first)
-        others = self._uncertainties(features, found.forces)
+        found = in_blocks(features, self.meta.predict, first).checked(features.structures, "the stack", first)
+        others = self._uncertainties(features, found.forces) if with_uncertainties else {}
         return StackPrediction(found.n_atoms, found.forces, found.energy, found.stress, **others)
 
     def _uncertainties(self, features: Features, forces: np.ndarray) -> dict[str, np.ndarray | None]:

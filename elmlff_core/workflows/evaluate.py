@@ -12,7 +12,7 @@ from elmlff_core.base_models.cache import FeatureCache
 from elmlff_core.base_models.prediction import dataset_features
 from elmlff_core.base_models.training import seen_in_training
 from elmlff_core.contracts.dataset import Dataset
-from elmlff_core.contracts.features import Features, in_blocks
+from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.errors import DataError
@@ -21,6 +21,7 @@ from elmlff_core.evaluation.model_errors import SHOWN_SPLITS, ModelErrors, error
 from elmlff_core.evaluation.units import check_units_by_models
 from elmlff_core.stack.stack import Stack
 from elmlff_core.uncertainty.quality import qualities_by_domain, structures_outside
+from elmlff_core.workflows.predict import ManyStructures, Workers, joined, predicted_blocks
 
 STATED = 0.9  # coverage of the intervals of which the notes speak
 UNKNOWN = "unknown"  # the group of all structures if the stack does not know on which structures it was fitted
@@ -56,10 +57,19 @@ class StackEvaluation:
         return asdict(self)
 
 
-def evaluate_stack(stack: Stack, dataset: Dataset, reporter: Reporter) -> StackEvaluation:
+def evaluate_stack(
+    stack: Stack, dataset: Dataset, reporter: Reporter, workers: Workers | None = None
+) -> StackEvaluation:
     """Compute the errors of a loaded stack and of its base models on labelled structures.
 
     Energies of the base models are aligned as in the stack, that is, to the reference of its training structures.
+
+    Parameters
+    ----------
+    stack : the stack
+    dataset : the structures
+    reporter : receives messages and progress
+    workers : share the predictions for a large dataset; None for this process alone
 
     Raises
     ------
@@ -73,9 +83,11 @@ def evaluate_stack(stack: Stack, dataset: Dataset, reporter: Reporter) -> StackE
         raise DataError(
             f"{dataset.source} contains {', '.join(unknown)}, which a base model of the stack does not support"
         )
-    features = dataset_features(stack.base_models, dataset, FeatureCache(), reporter)
+    many = ManyStructures(stack, dataset.structures, dataset.fingerprint, FeatureCache(), whole=False)
+    with predicted_blocks(many, reporter, workers) as found_blocks:
+        own = joined(found_blocks)
+    features = dataset_features(stack.base_models, dataset, many.cache, reporter)
     predictions = {name: stack.alignment.aligned_prediction(name, features) for name in features.models}
-    own = in_blocks(features, stack.meta.predict).checked(features.structures, f"the stack ({stack.meta_name})")
     check_units_by_models(_as_features(own, features), "Give labels in the units of the stack, eV, eV/Å and eV/Å³")
     groups = groups_of(stack, dataset)
     splits = {group: features.subset(groups[group]) for group in GROUPS if len(groups.get(group, ()))}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from elmlff_core.base_models.named import NamedModel
 from elmlff_core.base_models.out_of_fold import make_folds
 from elmlff_core.base_models.training import kind_of, training_amount
 from elmlff_core.execution.placement import Placement
-from elmlff_core.fits.fit import Fit
+from elmlff_core.fits.tasks import Fitting
 from elmlff_core.workflows.ahead import Ahead
 from elmlff_core.workflows.inputs import Inputs
 
@@ -75,56 +75,47 @@ class Plan:
         return now
 
 
-@dataclass(frozen=True)
-class PlannedFit:
-    """A fit that takes long, with a name that no other fit of its workflow has, and whether it is done."""
-
-    name: str
-    fit: Fit
-    done: bool
-
-
-def plan_of(inputs: Inputs, models_folder: Path, fits: Sequence[PlannedFit] = ()) -> Plan:
+def plan_of(inputs: Inputs, models_folder: Path, fits: Sequence[Fitting] = ()) -> Plan:
     """Return the plan of a workflow; nothing is computed.
 
     Parameters
     ----------
     inputs : inputs of the workflow
     models_folder : folder for trained base models
-    fits : fits of meta-models
+    fits : fits of meta-models that take long
     """
     ahead = Ahead(inputs, models_folder, FeatureCache(), make_folds(inputs.splits, inputs.config))
-    left = {task.name for task in (*ahead.predictions(1), *ahead.trainings())}
-    steps = [step for model in inputs.base_models for step in _of_base_model(model, ahead, left)]
-    names = tuple(step.name for step in steps)
-    steps += [_of_fit(planned, inputs, names) for planned in fits]
+    of_models = {model.name: list(_of_base_model(model, ahead)) for model in inputs.base_models}
+    steps = [step for found in of_models.values() for step in found]
+    for fit in fits:
+        needed = tuple(step.name for name in fit.base_models for step in of_models[name])
+        steps.append(_of_fit(fit, inputs, needed))
     placement = Placement.of(inputs.config.resources)
     return Plan(steps, placement.n_workers(max(1, sum(not step.done for step in steps))))
 
 
-def _of_base_model(model: NamedModel, ahead: Ahead, left: Set[str]) -> Iterator[Step]:
+def _of_base_model(model: NamedModel, ahead: Ahead) -> Iterator[Step]:
     predicting = kind_of(model, "predicting").rate()
     n_atoms = sum(len(atoms) for dataset in ahead.inputs.splits.datasets for atoms in dataset.structures)
     seconds = None if predicting is None else predicting["seconds"] * n_atoms
     memory = None if predicting is None else predicting["memory"]
     if not model.needs_training:
-        done = not any(name.endswith(f"with {model.name}") for name in left)
-        yield Step(f"predicting with {model.name}", done, seconds, memory)
+        yield Step(f"predicting with {model.name}", not ahead.of_model(model, 1), seconds, memory)
         return
-    names = [f"training {model.name}", *(f"training {model.name} without {fold}" for fold in ahead.folds)]
-    sizes = [ahead.inputs.splits.train, *(fold.rest for fold in ahead.folds)]
+    steps = [(Step(f"training {model.name}", not ahead.of_model(model, 1)), ahead.inputs.splits.train)]
+    for fold in ahead.folds:
+        steps.append((Step(f"training {model.name} without {fold}", not ahead.of_fold(model, fold, 1)), fold.rest))
     rate = kind_of(model, "training").rate()
-    for name, train in zip(names, sizes, strict=True):
-        step = Step(name, name not in left)
+    for step, train in steps:
         if rate is not None:
             amount = training_amount(model, train.structures)
             step = replace(step, seconds=rate["seconds"] * amount + (seconds or 0.0), memory=rate["memory"])
         yield step
 
 
-def _of_fit(planned: PlannedFit, inputs: Inputs, base_models: tuple[str, ...]) -> Step:
-    fit, rate = planned.fit, planned.fit.kind.rate()
-    step = Step(f"fitting {planned.name}", planned.done, after=base_models)
+def _of_fit(fitting: Fitting, inputs: Inputs, after: tuple[str, ...]) -> Step:
+    fit, rate = fitting.fit, fitting.fit.kind.rate()
+    step = Step(f"fitting {fitting.name}", fitting.is_done, after=after)
     if rate is None:
         return step
     seconds = rate["seconds"] * fit.amount(inputs.splits.train.structures)

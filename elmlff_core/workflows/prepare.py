@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from elmlff_core.base_models.cache import FeatureCache
 from elmlff_core.base_models.checks import check_elements
 from elmlff_core.base_models.named import NamedModel
-from elmlff_core.base_models.out_of_fold import Fold, Retraining, make_folds, out_of_fold
+from elmlff_core.base_models.out_of_fold import Fold, make_folds
 from elmlff_core.base_models.training import seen_in_training
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.data.splits import Splits
 from elmlff_core.evaluation.leakage import leakage_notes
 from elmlff_core.evaluation.units import check_units_by_models
+from elmlff_core.fits.tasks import Fitting
 from elmlff_core.settings.config import Config
-from elmlff_core.workflows.ahead import Ahead, predict_ahead, train_ahead
-from elmlff_core.workflows.base_models import announce, base_features, train_base_models
+from elmlff_core.workflows.ahead import CHECK, Ahead, do_ahead
+from elmlff_core.workflows.base_models import announce, base_features
 from elmlff_core.workflows.inputs import Inputs
+from elmlff_core.workflows.work import all_features
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,18 @@ class Prepared:
         return {split: len(values) for split, values in self.features.items()}
 
 
-def prepare(inputs: Inputs, models_folder: Path, logs: Path, reporter: Reporter, plans: Iterable[str] = ()) -> Prepared:
+def prepare(
+    inputs: Inputs,
+    models_folder: Path,
+    logs: Path,
+    reporter: Reporter,
+    plans: Iterable[str] = (),
+    fits: Sequence[Fitting] = (),
+) -> Prepared:
     """Train base models without a checkpoint, and predict all structures with each base model.
 
-    Several trainings and predictions run at the same time, as the settings of resources say.
+    Several trainings and predictions run at the same time, as the settings of resources say, and so do the fits that
+    the workflow will ask for: each as soon as the features of its own base models are there.
 
     Parameters
     ----------
@@ -68,6 +78,7 @@ def prepare(inputs: Inputs, models_folder: Path, logs: Path, reporter: Reporter,
     logs : folder for the logs of what workers do
     reporter : receives messages and progress
     plans : lines on what the workflow will do, reported before the long work starts
+    fits : fits of the workflow, as far as they are known; they may be left to it
 
     Raises
     ------
@@ -82,19 +93,17 @@ def prepare(inputs: Inputs, models_folder: Path, logs: Path, reporter: Reporter,
     for line in plans:
         reporter.say(line)
     check_elements(inputs.base_models, splits, cache)
-    ahead = Ahead(inputs, models_folder, cache, folds)
+    ahead = Ahead(inputs, models_folder, cache, folds, fits)
+    tasks = ahead.tasks()
     given = [model for model in inputs.base_models if not model.needs_training]
-    if given:
-        predict_ahead(ahead, logs, reporter)
-    if given and config.data.check_units:  # before trainings, which may take hours; these predictions are used again
-        check_units_by_models(base_features(given, splits, cache, reporter)["train"])
-    train_ahead(ahead, logs, reporter)
-    base_models = train_base_models(inputs, models_folder, reporter)
+    if given and not any(task.name == CHECK for task in tasks):  # tasks would do that before trainings, too
+        known = base_features(given, splits, cache, reporter)
+        if config.data.check_units:
+            check_units_by_models(known["train"])
+        del known
+    do_ahead(ahead, tasks, logs, reporter)
+    base_models, features = all_features(inputs, models_folder, cache, folds, reporter)
     trained = tuple(model.name for model in inputs.base_models if model.needs_training)
-    features = base_features(base_models, splits, cache, reporter)
-    retraining = Retraining(splits, config.seed, models_folder, cache, reporter)
-    to_fold = [model for model in base_models if model.name in trained]
-    features["train"] = out_of_fold(to_fold, features["train"], folds, retraining)
     notes = leakage_notes(features, {model.name: seen_in_training(model) for model in given})
     return Prepared(config, splits, base_models, trained, folds, features, notes)
 

@@ -28,9 +28,11 @@ ENTRY_POINTS = {"__init__", "__main__", "pytest_plugin"}
 WORKFLOWS = (
     "inputs",
     "base_models",
+    "work",
     "ahead",
     "plan",
     "prepare",
+    "predict",
     "evaluate",
     "stack",
     "sweep",

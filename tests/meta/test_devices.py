@@ -150,7 +150,9 @@ def test_a_failure_of_another_process_is_said(tmp_path: Path, molecules: GraphDa
             assert not list(tmp_path.iterdir())
             rank.sum(torch.ones(1))
 
-    with pytest.raises(ElmlffError, match=r"process 2 .* failed: ValueError: job, \[5, 5\], Rank\(number=1, n=2\)$"):
+    with pytest.raises(
+        ElmlffError, match=r"process 2 .* failed: ValueError: job, \[5, 5\], Rank\(number=1, n=2, device=1\)$"
+    ):
         meet()
     assert not multiprocessing.active_children()
 

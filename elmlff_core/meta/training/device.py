@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from elmlff_core.errors import ConfigError
+from elmlff_core.execution.launch import current
 from elmlff_core.resources import n_cores
 from elmlff_core.settings.config import TrainingConfig
 
@@ -14,6 +15,11 @@ def check_device(training: TrainingConfig) -> None:
         raise ConfigError(
             "'training.device' is cuda, but torch finds no CUDA GPU on this machine: take 'cpu' or 'auto'"
         )
+    if (launch := current()) is not None and devices != launch.n:
+        raise ConfigError(
+            f"'training.devices' is {devices}, but {launch.n} processes were started for this command, one for each "
+            f"device: take {launch.n}"
+        )
     if devices == 1:
         return
     if training.batch_size is not None and devices > training.batch_size:
@@ -21,6 +27,8 @@ def check_device(training: TrainingConfig) -> None:
             f"'training.devices' is {devices}, but a batch has only {training.batch_size} structures to divide among "
             "them: take fewer devices or a larger training.batch_size"
         )
+    if launch is not None:
+        return  # its devices are those of several machines
     if runs_on_gpus(training):
         import torch
 

@@ -210,7 +210,7 @@ def _trainer(settings: TrainingConfig, directory: Path, best: BestState, rank: R
         max_epochs=epochs,
         accelerator="cuda" if runs_on_gpus(settings) else "cpu",
         precision={"float32": "32-true", "bfloat16": "bf16-mixed"}[settings.precision],
-        devices=[rank.number] if runs_on_gpus(settings) else 1,
+        devices=[rank.device] if runs_on_gpus(settings) else 1,
         callbacks=[best, checkpoints] if rank.number == 0 else [best],
         enable_checkpointing=rank.number == 0,
         plugins=[WholeCheckpoints()],

@@ -2,7 +2,7 @@
 
 The process that was asked for a training takes part in it, on the first device.  For each further device it spawns one
 that does nothing else, on the same machine.  So only the training is shared: a command runs once, as it was typed, and
-its results are in its own process.
+its results are in its own process.  Where torchrun or srun has started the processes of a command, those take part.
 
 The graphs reach the others through a file that they map into memory, so that large ones are there once.
 """
@@ -12,15 +12,12 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.resource_tracker
-import os
 import pickle
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from datetime import timedelta
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -32,6 +29,8 @@ from elmlff_core.errors import ConfigError, ElmlffError
 from elmlff_core.execution.spawning import Spawning
 from elmlff_core.graphs.batch import GraphDataset
 from elmlff_core.meta.training.device import runs_on_gpus
+from elmlff_core.meta.training.group import GRAPHS_FILE, joined, read_graphs, written
+from elmlff_core.meta.training.launched import meeting, sharing_with_launched
 from elmlff_core.meta.training.rank import Rank
 from elmlff_core.resources import keep_freed_memory, start_as_child, threads_for
 from elmlff_core.settings.config import TrainingConfig
@@ -39,10 +38,6 @@ from elmlff_core.settings.config import TrainingConfig
 type Work = Callable[[Any, Sequence[GraphDataset], Rank], None]
 
 HOST = "127.0.0.1"
-LOOPBACK = {"linux": "lo", "darwin": "lo0"}  # names of the network interface of HOST
-GRAPHS_FILE = "graphs.pt"
-# A process waits that long for the others: the first one may be writing a checkpoint to a slow disk.
-LONGEST_WAIT = timedelta(minutes=30)
 # After a failure of communication, the process that caused it has ended, or is about to.
 SECONDS_TO_END = 2.0
 
@@ -71,6 +66,10 @@ def sharing(
     if settings.devices == 1:
         yield Rank()
         return
+    if (found := meeting()) is not None:
+        with sharing_with_launched(found, runs_on_gpus(settings), directory, work, job, graphs) as rank:
+            yield rank
+        return
     _check_processes(settings.devices)
     threads, n_threads = torch.get_num_threads(), threads_for(settings.devices)
     listener = socket.create_server((HOST, 0))
@@ -80,7 +79,7 @@ def sharing(
         store = distributed.TCPStore(
             HOST, group.port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach()
         )
-        with _written(graphs, directory / GRAPHS_FILE) as path:
+        with written(graphs, directory / GRAPHS_FILE) as path:
             pickled = pickle.dumps(job)
             for number in range(1, settings.devices):
                 helpers.append(_Helper.start(work, path, group, number, n_threads))
@@ -88,8 +87,9 @@ def sharing(
                 helper.give(pickled)
         torch.set_num_threads(n_threads)
         try:
-            with group.joined(0, store):
-                yield Rank(0, settings.devices)
+            rank = Rank(0, settings.devices)
+            with joined(rank, group.on_gpus, store, one_machine=True):
+                yield rank
         except RuntimeError as error:  # as those of communication are
             if failure := _failure_among(helpers):
                 raise failure from error
@@ -105,27 +105,11 @@ def sharing(
 
 @dataclass(frozen=True)
 class _Group:
-    """The process group of a training, whose processes meet at a port of this machine."""
+    """The processes of a training, which meet at a port of this machine."""
 
     n: int
     on_gpus: bool
     port: int
-
-    @contextmanager
-    def joined(self, number: int, store: distributed.Store) -> Iterator[None]:
-        """Join the group, and leave it at the end of the block."""
-        device = torch.device("cuda", number) if self.on_gpus else None
-        hook = sys.excepthook  # torch puts one in its place, for good
-        with _loopback():
-            distributed.init_process_group(
-                "nccl" if self.on_gpus else "gloo", store=store, rank=number, world_size=self.n,
-                timeout=LONGEST_WAIT, device_id=device,
-            )  # fmt: skip
-        try:
-            yield
-        finally:
-            distributed.destroy_process_group()
-            sys.excepthook = hook
 
 
 @dataclass(frozen=True)
@@ -181,11 +165,12 @@ def _help(work: Work, graphs: Path, group: _Group, number: int, n_threads: int, 
     torch.set_num_threads(n_threads)  # torch is imported already, so that it does not look at the environment
     keep_freed_memory()
     try:
-        read = _read(graphs)
+        read = read_graphs(graphs)
         connection.send(None)
         job = pickle.loads(connection.recv_bytes())
-        with group.joined(number, distributed.TCPStore(HOST, group.port, is_master=False)):
-            work(job, read, Rank(number, group.n))
+        rank, store = Rank(number, group.n, number), distributed.TCPStore(HOST, group.port, is_master=False)
+        with joined(rank, group.on_gpus, store, one_machine=True):
+            work(job, read, rank)
     except Exception as error:
         connection.send(f"{type(error).__name__}: {error}")
 
@@ -206,7 +191,7 @@ def _check_processes(n: int) -> None:
     if distributed.is_initialized():
         raise ConfigError(
             f"'training.devices' is {n}, but this process is in a process group of torch.distributed already: take 1, "
-            "or start one process without torchrun"
+            "or start the command line by torchrun"
         )
 
 
@@ -219,35 +204,3 @@ def _signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _loopback() -> Iterator[None]:
-    """Let processes find each other by the loopback interface, unless the user has chosen one: no other machine can."""
-    name, interface = "GLOO_SOCKET_IFNAME", LOOPBACK.get(sys.platform)
-    ours = interface is not None and name not in os.environ
-    if interface is not None and ours:
-        os.environ[name] = interface
-    try:
-        yield
-    finally:
-        if ours:
-            os.environ.pop(name, None)
-
-
-@contextmanager
-def _written(graphs: Sequence[GraphDataset], path: Path) -> Iterator[Path]:
-    """Write `graphs` to a file that is removed at the end of the block; ElmlffError if it cannot be written."""
-    tensors = [{field.name: getattr(one, field.name) for field in fields(one)} for one in graphs]
-    try:
-        try:
-            torch.save(tensors, path)  # arrays in files are written piece by piece, never read as a whole
-        except (OSError, RuntimeError) as error:  # on a full disk torch raises an error that does not say so
-            raise ElmlffError(f"cannot write {path}, perhaps for lack of space: {error}") from error
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _read(path: Path) -> list[GraphDataset]:
-    return [GraphDataset(**tensors) for tensors in torch.load(path, mmap=True, weights_only=True)]

@@ -20,10 +20,12 @@ class Rank:
     ----------
     number : 0 for the process that was asked for the training; it alone writes files and reports progress
     n : number of processes; with several, their process group is open
+    device : number of its GPU on its machine, if it has one
     """
 
     number: int = 0
     n: int = 1
+    device: int = 0
 
     def part_of(self, rows: torch.Tensor) -> torch.Tensor:
         """Return the rows of this process, which may be none; the parts of all processes are `rows`."""

@@ -15,15 +15,17 @@ from elmlff_core.errors import ConfigError
 from elmlff_core.execution.placement import Placement
 from elmlff_core.fits.fit import Fit
 from elmlff_core.fits.meta_models import NamedMeta, resolve_meta_models, with_resolved
-from elmlff_core.fits.tasks import FitTask, fit_everywhere
+from elmlff_core.fits.tasks import FeatureSource, FitTask, fit_everywhere
+from elmlff_core.meta.training.device import check_device
 from elmlff_core.settings.config import Config
 from elmlff_core.settings.run_folder import RunFolder
 from elmlff_core.workflows.ablation.page import write_results
 from elmlff_core.workflows.ablation.results import Ablation, VariantErrors
 from elmlff_core.workflows.ablation.variants import Variant, gat_variants
 from elmlff_core.workflows.inputs import Inputs, open_run, read_inputs, run_of
-from elmlff_core.workflows.plan import Plan, PlannedFit, plan_of
+from elmlff_core.workflows.plan import Plan, plan_of
 from elmlff_core.workflows.prepare import preparation_notes, prepare
+from elmlff_core.workflows.work import CachedFeatures, Place
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,12 @@ def ablate(
     reporter, placement = reporter or Reporter(), Placement.of(config.resources)
     inputs, meta, config = _resolved(config)
     run = open_run(inputs, "ablate", config, output, any_seeds=True)
-    prepared = prepare(inputs, models_folder, run.tasks, reporter)
+    variants = gat_variants(meta.options)
+    tasks = variant_tasks(variants, meta, config, run, CachedFeatures(Place.of(inputs, models_folder)))
+    n_finished = sum(task.is_done for task in tasks)
+    prepared = prepare(inputs, models_folder, run.tasks, reporter, fits=tasks)
     for note in prepared.notes:
         reporter.warn(note)
-    variants = gat_variants(meta.options)
-    tasks = variant_tasks(variants, meta, config, run)
-    n_finished = sum(task.result is not None for task in tasks)
     reporter.say(
         f"gat in {len(variants)} variants with {config.seeds} seeds, {meta.training.epochs or 0} epochs each: "
         f"{n_finished} of {len(tasks)} fits finished before"
@@ -84,9 +86,8 @@ def plan_ablation(config: Config, output: Path | None = None, models_folder: Pat
     """Return what `ablate` would do, without doing it; parameters and errors as there."""
     inputs, meta, config = _resolved(config)
     run = run_of(inputs, "ablate", config, output, any_seeds=True)
-    tasks = variant_tasks(gat_variants(meta.options), meta, config, run)
-    fits = [PlannedFit(task.name, task.fit, task.result is not None) for task in tasks]
-    return plan_of(inputs, models_folder, fits)
+    source = CachedFeatures(Place.of(inputs, models_folder))
+    return plan_of(inputs, models_folder, variant_tasks(gat_variants(meta.options), meta, config, run, source))
 
 
 def _resolved(config: Config) -> tuple[Inputs, NamedMeta, Config]:
@@ -95,19 +96,21 @@ def _resolved(config: Config) -> tuple[Inputs, NamedMeta, Config]:
         raise ConfigError(f"an ablation takes the meta-model gat, found {', '.join(config.meta_names)}: use --meta gat")
     inputs = read_inputs(config)
     (meta,) = resolve_meta_models(inputs.config, inputs.splits)
+    check_device(meta.training)
     return inputs, meta, with_resolved(inputs.config, [meta])
 
 
-def variant_tasks(variants: Sequence[Variant], meta: NamedMeta, config: Config, run: RunFolder) -> list[FitTask]:
+def variant_tasks(
+    variants: Sequence[Variant], meta: NamedMeta, config: Config, run: RunFolder, source: FeatureSource
+) -> list[FitTask]:
     """Return a task for each variant and seed; the seeds of a variant are consecutive."""
-    fits, features = (run.path / "fit").absolute(), run.features.absolute()
     return [
         FitTask(
+            name=f"{variant.title}, seed {seed}",
             fit=Fit(replace(meta, options=variant.options), seed),
             base_models=config.base_models,
-            folder=fits / f"{variant.name}-seed{seed}",
-            features=features,
-            name=f"{variant.title}, seed {seed}",
+            folder=run.fit.absolute() / f"{variant.name}-seed{seed}",
+            source=source,
         )
         for variant in variants
         for seed in range(config.seed, config.seed + config.seeds)

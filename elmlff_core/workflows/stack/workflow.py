@@ -16,9 +16,9 @@ from elmlff_core.evaluation.evaluation import Evaluation, evaluate
 from elmlff_core.evaluation.model_errors import ModelErrors
 from elmlff_core.execution.placement import Placement
 from elmlff_core.fits.choice import N_FOLDS, choose, fits_of_choice
-from elmlff_core.fits.fit import FITTED_FILE, Fitted, fits_of, planned, with_averages
+from elmlff_core.fits.fit import Fit, Fitted, fits_of, planned, with_averages
 from elmlff_core.fits.meta_models import USUAL, NamedMeta, candidates, resolve_meta_models, with_resolved
-from elmlff_core.fits.tasks import FitJob, fit_all
+from elmlff_core.fits.tasks import FitJob, Fitting, fit_all
 from elmlff_core.meta.training.device import check_device
 from elmlff_core.settings.config import Config
 from elmlff_core.settings.run_folder import RunFolder
@@ -26,11 +26,12 @@ from elmlff_core.stack.stack import Stack
 from elmlff_core.uncertainty.domain import Domain
 from elmlff_core.uncertainty.uncertainty import Uncertainty
 from elmlff_core.workflows.inputs import Inputs, open_run, read_inputs, run_of
-from elmlff_core.workflows.plan import Plan, PlannedFit, plan_of
+from elmlff_core.workflows.plan import Plan, plan_of
 from elmlff_core.workflows.prepare import Prepared, prepare
 from elmlff_core.workflows.stack.learning import learning_curves
 from elmlff_core.workflows.stack.page import write_results
 from elmlff_core.workflows.stack.results import Metrics, StackResults
+from elmlff_core.workflows.work import CachedFeatures, Place
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def build_stack(
             reporter.warn(note)
         return StackRun(run.path, finished["errors"], finished["summary"], finished["notes"])
     plans = planned(choices or metas, config, len(inputs.splits.train_index), bool(choices))
-    prepared = prepare(inputs, models_folder, run.tasks, reporter, plans)
+    fits = [] if choices else trainings_of(fits_of(metas, config), run.fit, inputs, models_folder)
+    prepared = prepare(inputs, models_folder, run.tasks, reporter, plans, fits)
     if choices:
         metas, note = chosen_by_cross_validation(choices, prepared, run, reporter)
         prepared = replace(prepared, notes=[*prepared.notes, note])
@@ -110,14 +112,25 @@ def plan_stack(config: Config, output: Path | None = None, models_folder: Path =
     """
     inputs, metas, choices, config = _resolved(config)
     run = run_of(inputs, "", config, output)
-    to_choose = [(fit, run.choice) for fit in fits_of_choice(choices, N_FOLDS, config.seed)]
-    final = [(fit, run.fit) for fit in fits_of(choices or metas, config)]
-    fits = [
-        PlannedFit(fit.name, fit, (folder / fit.name / FITTED_FILE).exists())
-        for fit, folder in to_choose + final
+    to_choose = trainings_of(fits_of_choice(choices, N_FOLDS, config.seed), run.choice, inputs, models_folder)
+    final = trainings_of(fits_of(choices or metas, config), run.fit, inputs, models_folder)
+    return plan_of(inputs, models_folder, [*to_choose, *final])
+
+
+def trainings_of(fits: Sequence[Fit], folder: Path, inputs: Inputs, models_folder: Path) -> list[Fitting]:
+    """Return the work of those of `fits` that are trained, in subfolders of `folder`."""
+    source = CachedFeatures(Place.of(inputs, models_folder))
+    return [
+        Fitting(
+            fit.name,
+            fit,
+            () if fit.geometry_only else inputs.config.base_models,
+            folder.absolute() / fit.name,
+            source,
+        )
+        for fit in fits
         if fit.meta.trained
     ]
-    return plan_of(inputs, models_folder, fits)
 
 
 def _resolved(config: Config) -> tuple[Inputs, list[NamedMeta], list[NamedMeta], Config]:

@@ -9,43 +9,39 @@ from elmlff_core.contracts.progress import Reporter
 from elmlff_core.execution.placement import Placement
 from elmlff_core.fits.fit import Fit
 from elmlff_core.fits.meta_models import NamedMeta
-from elmlff_core.fits.tasks import FitTask, fit_everywhere
+from elmlff_core.fits.tasks import FeatureSource, FitTask, fit_everywhere
 from elmlff_core.settings.run_folder import RunFolder
 from elmlff_core.workflows.sweep.subset_errors import SubsetErrors
 from elmlff_core.workflows.sweep.subsets import Subset, subset_name
 
 
 def per_subset_errors(
-    subsets: Sequence[Subset],
-    meta: NamedMeta,
+    tasks: Sequence[FitTask],
     features: Mapping[str, Features],
-    seed: int,
     placement: Placement,
     run: RunFolder,
     reporter: Reporter,
 ) -> list[SubsetErrors]:
-    """Compute the errors of the meta-model fitted for each of `subsets`; results of finished fits are read."""
-    tasks = subset_tasks(subsets, meta, seed, run)
-    n_finished = sum(task.result is not None for task in tasks)
-    epochs = f", {meta.training.epochs or 0} epochs each" if meta.trained else ""
-    reporter.say(f"per-subset: {meta.name} for {len(tasks)} subsets{epochs}, {n_finished} finished before")
+    """Return the errors of the meta-model fitted for the subset of each of the tasks; what is not done is done now."""
     results = fit_everywhere(tasks, features, placement, "subsets", run, reporter)
     return [
-        SubsetErrors(subset, "per-subset", result.errors, result.seconds)
-        for subset, result in zip(subsets, results, strict=True)
+        SubsetErrors(task.base_models, "per-subset", result.errors, result.seconds)
+        for task, result in zip(tasks, results, strict=True)
     ]
 
 
-def subset_tasks(subsets: Sequence[Subset], meta: NamedMeta, seed: int, run: RunFolder) -> list[FitTask]:
+def subset_tasks(
+    subsets: Sequence[Subset], meta: NamedMeta, seed: int, run: RunFolder, source: FeatureSource
+) -> list[FitTask]:
     """Return a task with its own folder for each subset."""
-    folder, features = (run.path / "per-subset").absolute(), run.features.absolute()
+    folder = (run.path / "per-subset").absolute()
     return [
         FitTask(
+            name=f"{meta.name} with {subset_name(subset)}",
             fit=Fit(meta, seed),
             base_models=subset,
             folder=folder / subset_name(subset),
-            features=features,
-            name=f"{meta.name} with {subset_name(subset)}",
+            source=source,
         )
         for subset in subsets
     ]

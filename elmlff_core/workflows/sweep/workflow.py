@@ -15,11 +15,13 @@ from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.errors import ConfigError, did_you_mean
 from elmlff_core.execution.placement import Placement
-from elmlff_core.fits.fit import FITTED_FILE, Fit
+from elmlff_core.fits.fit import Fit
 from elmlff_core.fits.meta_models import NamedMeta, resolve_meta_models, with_resolved
+from elmlff_core.fits.tasks import FitTask, Fitting
+from elmlff_core.meta.training.device import check_device
 from elmlff_core.settings.config import Config
 from elmlff_core.workflows.inputs import Inputs, open_run, read_inputs, run_of
-from elmlff_core.workflows.plan import Plan, PlannedFit, plan_of
+from elmlff_core.workflows.plan import Plan, plan_of
 from elmlff_core.workflows.prepare import preparation_notes, prepare
 from elmlff_core.workflows.sweep.least_squares import empty_errors, least_squares_errors
 from elmlff_core.workflows.sweep.masked import check_maskable, masked_errors
@@ -27,6 +29,7 @@ from elmlff_core.workflows.sweep.page import write_results
 from elmlff_core.workflows.sweep.per_subset import per_subset_errors, subset_tasks
 from elmlff_core.workflows.sweep.results import Sweep, summary
 from elmlff_core.workflows.sweep.subsets import Subset, all_subsets, named_subsets, sampled_subsets
+from elmlff_core.workflows.work import CachedFeatures, Place
 
 METHODS = ("per-subset", "masked", "least-squares")
 SELECTION_NOTE = (
@@ -114,7 +117,13 @@ def sweep(
     inputs, meta, subsets, config = _resolved(config, request)
     models = inputs.config.base_models
     run = open_run(inputs, "sweep", config, output, any_seeds=True, named_by_meta=False)
-    prepared = prepare(inputs, models_folder, run.tasks, reporter)
+    tasks: list[FitTask] = []
+    if "per-subset" in request.methods:
+        tasks = subset_tasks(subsets, meta, config.seed, run, CachedFeatures(Place.of(inputs, models_folder)))
+        n_finished = sum(task.is_done for task in tasks)
+        epochs = f", {meta.training.epochs or 0} epochs each" if meta.trained else ""
+        reporter.say(f"per-subset: {meta.name} for {len(tasks)} subsets{epochs}, {n_finished} finished before")
+    prepared = prepare(inputs, models_folder, run.tasks, reporter, fits=tasks)
     for note in prepared.notes:
         reporter.warn(note)
     features = prepared.features
@@ -124,7 +133,7 @@ def sweep(
         if method == "least-squares":
             errors += least_squares_errors(all_subsets(models), features)
         elif method == "per-subset":
-            errors += per_subset_errors(subsets, meta, features, config.seed, placement, run, reporter)
+            errors += per_subset_errors(tasks, features, placement, run, reporter)
         else:
             errors += masked_errors(meta, config.seed, features, run.path / "masked", reporter)
     notes = [SELECTION_NOTE, *preparation_notes(prepared)]
@@ -144,13 +153,13 @@ def plan_sweep(
     request = request or SweepRequest()
     inputs, meta, subsets, config = _resolved(config, request)
     run = run_of(inputs, "sweep", config, output, any_seeds=True, named_by_meta=False)
-    fits = []
+    source, models = CachedFeatures(Place.of(inputs, models_folder)), inputs.config.base_models
+    fits: list[Fitting] = []
     if "per-subset" in request.methods:
-        tasks = subset_tasks(subsets, meta, config.seed, run)
-        fits += [PlannedFit(task.name, task.fit, task.result is not None) for task in tasks]
+        fits += subset_tasks(subsets, meta, config.seed, run, source)
     if "masked" in request.methods:
-        done = (run.path / "masked" / FITTED_FILE).exists()
-        fits.append(PlannedFit(f"{meta.name} with masks", Fit(meta, config.seed), done))
+        folder = run.path / "masked"
+        fits.append(Fitting(f"{meta.name} with masks", Fit(meta, config.seed), models, folder, source))
     return plan_of(inputs, models_folder, fits if meta.trained else [])
 
 
@@ -160,6 +169,8 @@ def _resolved(config: Config, request: SweepRequest) -> tuple[Inputs, NamedMeta,
     inputs = read_inputs(config)
     subsets = request.fitted_subsets(inputs.config.base_models, config.seed)
     meta = sweep_meta_model(inputs, request)
+    if meta.trained and set(request.methods) & {"per-subset", "masked"}:
+        check_device(meta.training)
     return inputs, meta, subsets, with_resolved(inputs.config, [meta])
 
 
