@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -101,14 +101,8 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex digest of the structures alone: elements, positions, cells and periodicity, in order."""
-        digest = hashlib.sha256()
-        for atoms in self.structures:
-            digest.update(np.asarray(atoms.numbers, dtype="<i8").tobytes())
-            digest.update(np.asarray(atoms.positions, dtype="<f8").tobytes())
-            digest.update(np.asarray(atoms.cell.array, dtype="<f8").tobytes())
-            digest.update(np.asarray(atoms.pbc, dtype="?").tobytes())
-        return digest.hexdigest()
+        """Hex digest of the structures alone, as `fingerprint_of` returns it."""
+        return fingerprint_of(self.structures)
 
     @cached_property
     def labels_fingerprint(self) -> str:
@@ -125,6 +119,17 @@ class Dataset:
         indices = np.asarray(indices, dtype=np.int64)
         labels = self.labels.subset(indices)
         return Dataset(subset_of(self.structures, indices), labels.forces, labels.energy, labels.stress, self.source)
+
+
+def fingerprint_of(structures: Iterable[Atoms]) -> str:
+    """Return the hex digest of structures: elements, positions, cells and periodicity, in order."""
+    digest = hashlib.sha256()
+    for atoms in structures:
+        digest.update(np.asarray(atoms.numbers, dtype="<i8").tobytes())
+        digest.update(np.asarray(atoms.positions, dtype="<f8").tobytes())
+        digest.update(np.asarray(atoms.cell.array, dtype="<f8").tobytes())
+        digest.update(np.asarray(atoms.pbc, dtype="?").tobytes())
+    return digest.hexdigest()
 
 
 def _bytes_of(array: np.ndarray) -> Iterator[bytes]:
