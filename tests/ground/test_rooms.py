@@ -20,7 +20,8 @@ BACKENDS = {"deepmd", "schnetpack", "calorine", "neppo", "mace", "chgnet", "tens
 ROOMS = (
     "errors", "arrays", "resources", "locks", "files",
     "contracts", "settings", "plugins", "execution", "environments", "data", "worker", "features", "base_models",
-    "graphs", "meta", "fits", "uncertainty", "stack", "simulation", "lammps", "ipi", "selection", "evaluation",
+    "graphs", "meta", "fits", "uncertainty", "stack", "simulation", "lammps", "ipi", "selection", "labelling",
+    "evaluation",
     "report", "workflows", "testing", "doctor", "cli",
 )  # fmt: skip
 # Entry points of the package, which may import from all rooms.

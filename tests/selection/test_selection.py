@@ -153,7 +153,7 @@ def test_without_anything_in_the_window_the_files_are_there_and_empty(stack: Sta
 
 def test_a_stack_without_uncertainties_is_refused(stack: Stack, tmp_path: Path) -> None:
     without = replace(stack, uncertainty=None)
-    with pytest.raises(ConfigError, match="no calibrated uncertainties.*elmlff stack"):
+    with pytest.raises(ConfigError, match="the stack has no calibrated uncertainties"):
         select(without, candidates(tmp_path, [copper(1)]), labelled([]), WIDE)
 
 
