@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from elmlff_core.contracts.progress import Progress, Reporter
 from elmlff_core.contracts.structures import Structures
 from elmlff_core.errors import ConfigError, DataError
 from elmlff_core.selection.candidates import Candidates, closest_contact
-from elmlff_core.selection.descriptors import components_of, describe_by, described
+from elmlff_core.selection.descriptors import Describe, components_of, describe_by, described
 from elmlff_core.selection.farthest import Farthest, Points, nearest_of, usual_distance
 from elmlff_core.selection.labelled import Labelled
 from elmlff_core.selection.settings import SelectionSettings
@@ -117,37 +117,47 @@ def select(
     if (reason := why_no_information(stack.uncertainty)) is not None:
         reporter.warn(f"{reason}: expected errors tell only what is outside of what the stack was fitted on")
     verdicts = screened(candidates, settings.closest, reporter)
+    describe = _describe(stack, candidates, verdicts == "", labelled, settings)
     errors = expected_errors(stack, candidates, np.flatnonzero(verdicts == ""), reporter)
     verdicts[(verdicts == "") & (errors.largest <= window.low)] = "below"
     verdicts[(verdicts == "") & (window.factor * errors.largest > window.high)] = "above"
     inside = np.flatnonzero(verdicts == "")
-    distances, like = np.full(len(candidates), np.nan), np.full(len(candidates), -1)
-    chosen: list[int] = []
-    smallest = settings.smallest_distance or 0.0
-    if len(inside):
-        points, known = _points(stack, candidates.structures.subset(inside), labelled, settings, reporter)
-        if settings.smallest_distance is None:
-            smallest = usual_distance(known)
-        smallest = max(smallest, points.rounding)
-        starts = candidates.structures.starts
-        rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in inside])
-        uncertain = np.flatnonzero(errors.atoms[rows] > window.low)
-        with reporter.progress("comparing with what is labelled") as progress:
-            nearest, places = nearest_of(points, uncertain, known, lambda done, n: progress(Progress(done, n)))
-        search = Farthest(points, uncertain, nearest, errors.largest[inside])
-        distances[inside] = search.distances
-        old = search.distances <= smallest
-        verdicts[inside] = np.where(old, "near-duplicate", "left over")
-        like[inside[old]] = _like(search, places, known)[old]
-        with reporter.progress("choosing farthest points") as progress:
-            found = search.choose(settings.number, smallest, lambda done, n: progress(Progress(done, n)))
-        chosen = [int(inside[index]) for index, _ in found]
-        if len(found) < settings.number:  # nothing new is left: all others are like those that were chosen
-            verdicts[inside] = "near-duplicate"
-        verdicts[chosen] = "selected"
-        distances[chosen] = [distance for _, distance in found]
-    return Selection(
-        candidates, errors, window, verdicts, chosen, distances, like, labelled.source, smallest
+    found = Selection(
+        candidates, errors, window, verdicts, [], np.full(len(candidates), np.nan), np.full(len(candidates), -1),
+        labelled.source, settings.smallest_distance or 0.0,
+    )  # fmt: skip
+    if not len(inside):
+        return found
+    points, known = _points(describe, candidates.structures.subset(inside), labelled, reporter)
+    return _with_farthest(found, inside, points, known, settings, reporter)
+
+
+def _with_farthest(
+    found: Selection, inside: np.ndarray, points: Points, known: Points, settings: SelectionSettings, reporter: Reporter
+) -> Selection:
+    """Choose among the structures `inside` the window, whose atoms are `points`."""
+    smallest = usual_distance(known) if settings.smallest_distance is None else settings.smallest_distance
+    smallest = max(smallest, points.rounding)
+    starts = found.candidates.structures.starts
+    rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in inside])
+    uncertain = np.flatnonzero(found.errors.atoms[rows] > found.window.low)
+    with reporter.progress("comparing with what is labelled") as progress:
+        nearest, places = nearest_of(points, uncertain, known, lambda done, n: progress(Progress(done, n)))
+    search = Farthest(points, uncertain, nearest, found.errors.largest[inside])
+    verdicts, distances, like = found.verdicts.copy(), found.distances.copy(), found.like.copy()
+    distances[inside] = search.distances
+    old = search.distances <= smallest
+    verdicts[inside] = np.where(old, "near-duplicate", "left over")
+    like[inside[old]] = _like(search, places, known)[old]
+    with reporter.progress("choosing farthest points") as progress:
+        picked = search.choose(settings.number, smallest, lambda done, n: progress(Progress(done, n)))
+    chosen = [int(inside[index]) for index, _ in picked]
+    if len(picked) < settings.number:  # nothing new is left: all others are like those that were chosen
+        verdicts[inside] = "near-duplicate"
+    verdicts[chosen] = "selected"
+    distances[chosen] = [distance for _, distance in picked]
+    return replace(
+        found, verdicts=verdicts, chosen=chosen, distances=distances, like=like, smallest_distance=smallest
     )  # fmt: skip
 
 
@@ -198,13 +208,20 @@ def _check_elements(stack: Stack, structures: Structures) -> None:
         )
 
 
+def _describe(
+    stack: Stack, candidates: Candidates, sound: np.ndarray, labelled: Labelled, settings: SelectionSettings
+) -> Describe:
+    """Return what describes all structures; a wrong name is refused before anything is predicted."""
+    parts = [candidates.structures.subset(np.flatnonzero(sound)), labelled.structures]
+    elements = np.unique(np.concatenate([part.atomic_numbers for part in parts]))
+    return describe_by(settings.descriptors, stack, elements)
+
+
 def _points(
-    stack: Stack, structures: Structures, labelled: Labelled, settings: SelectionSettings, reporter: Reporter
+    describe: Describe, structures: Structures, labelled: Labelled, reporter: Reporter
 ) -> tuple[Points, Points]:
     """Return the atoms of candidates and of labelled structures as points."""
     both = [structures, labelled.structures] if len(labelled.structures) else [structures]
-    elements = np.unique(np.concatenate([part.atomic_numbers for part in both]))
-    describe = describe_by(settings.descriptors, stack, elements)
     components = components_of(describe, Structures.of(atoms for part in both for atoms in part))
     values = []
     for part, title in zip(both, ("describing candidates", "describing labelled structures"), strict=False):

@@ -33,12 +33,6 @@ from tests.stack.copper import copper, morse_stack
 WIDE = SelectionSettings(number=6, low=0.0, high=1e9, descriptors="surroundings")
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep predictions in a folder of the test."""
-    monkeypatch.setenv("ELMLFF_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
     """A stack of copper with a domain."""
