@@ -11,7 +11,7 @@ from elmlff_core.base_models.cache import FeatureCache
 from elmlff_core.base_models.concurrency import JointProgress, for_each_model, n_at_once
 from elmlff_core.base_models.named import NamedModel
 from elmlff_core.base_models.training import kind_of
-from elmlff_core.contracts.dataset import Dataset
+from elmlff_core.contracts.dataset import Dataset, fingerprint_of
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.progress import Progress, ProgressCallback, Reporter
@@ -137,6 +137,14 @@ def dataset_features(
     return Features.from_predictions(dataset.structures, predictions, dataset)
 
 
+def structure_features(
+    models: Sequence[NamedModel], structures: Sequence[Atoms], cache: FeatureCache, reporter: Reporter
+) -> Features:
+    """Return the predictions of `models` for structures without labels, using the cache; errors as above."""
+    predictions = predictions_of(models, structures, fingerprint_of(structures), cache, reporter)
+    return Features.from_predictions(structures, predictions)
+
+
 def predictions_of(
     models: Sequence[NamedModel], structures: Sequence[Atoms], fingerprint: str, cache: FeatureCache, reporter: Reporter
 ) -> dict[str, Prediction]:
@@ -145,14 +153,13 @@ def predictions_of(
     def predict(model: NamedModel, progress: ProgressCallback) -> Prediction:
         return cached_prediction(model, structures, fingerprint, cache, progress)
 
-    predictions = {}
     if n_at_once(models) > 1:
         names = ", ".join(model.name for model in models)
         with reporter.progress(f"predicting with {names}") as progress:
             joint = JointProgress(progress, len(models))
-            predictions = for_each_model(models, lambda model: predict(model, joint.of(model.name)), joint.cancel)
-    else:
-        for model in models:
-            with reporter.progress(f"predicting with {model.name}") as progress:
-                predictions[model.name] = predict(model, progress)
+            return for_each_model(models, lambda model: predict(model, joint.of(model.name)), joint.cancel)
+    predictions = {}
+    for model in models:
+        with reporter.progress(f"predicting with {model.name}") as progress:
+            predictions[model.name] = predict(model, progress)
     return predictions

@@ -32,6 +32,8 @@ COMMANDS = {
     "relax": "Relax a structure with a stack.",
     "lammps": "Run an input file of LAMMPS with a stack.",
     "serve": "Give forces to i-PI with a stack.",
+    "select": "Choose which structures of trajectories to label next.",
+    "label": "Label structures by any ASE calculator.",
     "cite": "Print what to cite for a stack, and a paragraph for the methods section.",
     "trust": "Allow the base models of a stack to run their code on this machine.",
     "data": "List and download published datasets.",
@@ -47,7 +49,8 @@ AGAIN = "run the same command again"
 # How to go on after an interruption or a full disk, where the same command is not all that there is to say.
 GOING_ON = {
     **dict.fromkeys(
-        ("stack", "sweep", "ablate", "reproduce", "train", "evaluate", "predict", "md", "data"), f"{AGAIN} to resume"
+        ("stack", "sweep", "ablate", "reproduce", "train", "evaluate", "predict", "md", "select", "label", "data"),
+        f"{AGAIN} to resume",
     ),
     "relax": f"{AGAIN}: it starts from --structure, which may be the last frame of a --trajectory",
     "lammps": (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -101,7 +101,7 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex digest of the structures alone: elements, positions, cells and periodicity, in order."""
+        """Hex digest of the structures alone, as `fingerprint_of` returns it."""
         return fingerprint_of(self.structures)
 
     @cached_property
@@ -121,8 +121,8 @@ class Dataset:
         return Dataset(subset_of(self.structures, indices), labels.forces, labels.energy, labels.stress, self.source)
 
 
-def fingerprint_of(structures: Sequence[Atoms]) -> str:
-    """Return the hex digest of elements, positions, cells and periodicity of structures, in order."""
+def fingerprint_of(structures: Iterable[Atoms]) -> str:
+    """Return the hex digest of structures: elements, positions, cells and periodicity, in order."""
     digest = hashlib.sha256()
     for atoms in structures:
         digest.update(np.asarray(atoms.numbers, dtype="<i8").tobytes())

@@ -1,4 +1,4 @@
-"""The three contracts BaseForceField, TrainableAdapter and MetaModel, and optional contracts of meta-models.
+"""The three contracts BaseForceField, TrainableAdapter and MetaModel, and optional contracts.
 
 | key    | shape          | unit                                          |
 |--------|----------------|-----------------------------------------------|
@@ -135,6 +135,21 @@ class MetaModel(Protocol):
 
     def load(self, directory: Path) -> None:
         """Read the state that `save` wrote."""
+        ...
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """Optional contract of a base force field that describes the surroundings of atoms by numbers of its own.
+
+    `elmlff select` compares structures by them.  A base model in a worker has none.
+    """
+
+    def descriptors(self, atoms: Atoms) -> np.ndarray:
+        """Return the descriptors of the atoms of one structure: (n_atoms, n_numbers), without unit.
+
+        They do not change with rotations, translations, and the order of other atoms.
+        """
         ...
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -57,12 +58,25 @@ def read_dataset(source: str | Path, keys: LabelKeys | None = None) -> Dataset:
 
 def read_structures(source: str | Path) -> list[Atoms]:
     """Read structures for `elmlff predict`; labels are not required.  Raises DataError as `read_dataset` does."""
+    structures = list(read_frames(source))
+    check_geometry(structures, source=str(source))
+    return structures
+
+
+def read_frames(source: str | Path) -> Iterator[Atoms]:
+    """Yield the structures of a trajectory as they are, also those of a simulation that has exploded.
+
+    `source` is as in `read_dataset`, and labels are not required.  Raises DataError as there, except for what
+    `check_geometry` finds.
+    """
     path = Path(source).expanduser()
     if path.is_file():
-        structures = list(_read_with_ase(path))
-        check_geometry(structures, source=str(source))
-        return structures
-    return list(read_dataset(source).structures)
+        yield from _read_with_ase(path)
+    elif path.is_dir():
+        for system in _deepmd_systems(path):
+            yield from _read_deepmd_structures(system)
+    else:
+        yield from read_dataset(source).structures
 
 
 def _read_published(source: str, keys: LabelKeys | None) -> Dataset:
@@ -143,32 +157,61 @@ def read_deepmd(path: Path) -> Dataset:
     DataError
         There is no system below `path`; a system has no force labels; an array cannot be read or has a wrong shape.
     """
-    systems = sorted(found.parent for found in path.rglob("type.raw"))
-    if not systems:
-        raise DataError(f"{path} is not a deepmd/npy folder: no type.raw in it or below it")
     growing = GrowingDataset(str(path))
-    for system in systems:
+    for system in _deepmd_systems(path):
         for frame in _read_deepmd_system(system):
             growing.append(*frame)
     return growing.whole()
 
 
+def _deepmd_systems(path: Path) -> list[Path]:
+    systems = sorted(found.parent for found in path.rglob("type.raw"))
+    if not systems:
+        raise DataError(f"{path} is not a deepmd/npy folder: no type.raw in it or below it")
+    return systems
+
+
 def _read_deepmd_system(path: Path) -> Iterator[tuple[Atoms, np.ndarray, float, np.ndarray | None]]:
     """Yield the structure, forces, energy and stress of each frame."""
+    data = _deepmd_data(path, "LabeledSystem")
+    if "forces" not in data:
+        raise DataError(f"the deepmd/npy system {path} has no force labels: there is no force.npy in its sets")
+    structures = _deepmd_structures(data, path)
+    energies, forces = data["energies"], data["forces"]
+    stress: np.ndarray | list[None] = [None] * len(energies)
+    if not data.get("nopbc", False) and "virials" in data:  # the stress is minus the virial divided by the volume
+        volume = np.abs(np.linalg.det(data["cells"]))[:, None, None]
+        stress = full_3x3_to_voigt_6_stress(-data["virials"] / volume)
+    yield from zip(structures, forces, energies, stress, strict=True)
+
+
+def _read_deepmd_structures(path: Path) -> Iterator[Atoms]:
+    """Yield the structures of a system, which needs no labels."""
+    yield from _deepmd_structures(_deepmd_data(path, "System"), path)
+
+
+def _deepmd_data(path: Path, kind: str) -> dict[str, Any]:
+    """Read a system as one of two classes of dpdata."""
     import dpdata  # takes 0.5 s, and only this format needs it
 
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # dpdata prints messages
             logging.getLogger("dpdata").setLevel(logging.ERROR)
-            system = dpdata.LabeledSystem(str(path), fmt="deepmd/npy")
+            system = getattr(dpdata, kind)(str(path), fmt="deepmd/npy")
     except Exception as error:  # NumPy, dpdata and the file system each raise their own exceptions
         raise DataError(
             f"cannot read the deepmd/npy system {path}: {error or 'an array is missing'}; expected arrays with one row "
             "per frame, at least one, and one number in type.raw per atom"
         ) from error
-    data = system.data
-    if "forces" not in data:
-        raise DataError(f"the deepmd/npy system {path} has no force labels: there is no force.npy in its sets")
+    data = dict(system.data)
+    for name in NUMBERS:
+        if name in data and np.asarray(data[name]).dtype.kind not in "iuf":
+            raise DataError(f"the deepmd/npy system {path} has {name} of type {data[name].dtype}, expected numbers")
+    return {name: np.asarray(value, np.float64) if name in NUMBERS else value for name, value in data.items()}
+
+
+def _deepmd_structures(data: dict[str, Any], path: Path) -> Iterator[Atoms]:
+    """Check the elements and shapes of a system, and yield its structures."""
     symbols = [data["atom_names"][kind] for kind in data["atom_types"]]
     if any(name.startswith("Type_") for name in symbols):
         raise DataError(
@@ -177,18 +220,12 @@ def _read_deepmd_system(path: Path) -> Iterator[tuple[Atoms, np.ndarray, float, 
     if unknown := sorted(set(symbols) - set(atomic_numbers)):
         raise DataError(f"type_map.raw of {path} has '{unknown[0]}', which is not a chemical symbol")
     periodic = not data.get("nopbc", False)
-    for name in NUMBERS:
-        if name in data and np.asarray(data[name]).dtype.kind not in "iuf":
-            raise DataError(f"the deepmd/npy system {path} has {name} of type {data[name].dtype}, expected numbers")
-    data = {name: np.asarray(value, np.float64) if name in NUMBERS else value for name, value in data.items()}
-    energies, forces = data["energies"], data["forces"]
-    cells = (len(energies), 3, 3)
-    for name, shape in {"coords": (len(energies), len(symbols), 3), "cells": cells, "virials": cells}.items():
+    n_frames = len(data.get("energies", data["coords"]))
+    cells = (n_frames, 3, 3)
+    for name, shape in {"coords": (n_frames, len(symbols), 3), "cells": cells, "virials": cells}.items():
         if name in data and data[name].shape != shape:
             raise DataError(f"the deepmd/npy system {path} has {name} of shape {data[name].shape}, expected {shape}")
-    stress: np.ndarray | list[None] = [None] * len(energies)
-    if periodic and "virials" in data:  # the stress is minus the virial divided by the volume
-        volume = np.abs(np.linalg.det(data["cells"]))[:, None, None]
-        stress = full_3x3_to_voigt_6_stress(-data["virials"] / volume)
-    for positions, cell, *labels in zip(data["coords"], data["cells"], forces, energies, stress, strict=True):
-        yield Atoms(symbols, positions=positions, cell=cell if periodic else None, pbc=periodic), *labels
+    return (
+        Atoms(symbols, positions=positions, cell=cell if periodic else None, pbc=periodic)
+        for positions, cell in zip(data["coords"], data["cells"], strict=True)
+    )

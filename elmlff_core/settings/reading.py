@@ -131,10 +131,21 @@ def _overlay(below: Mapping[str, Any], above: Mapping[str, Any], table: str = ""
     return merged
 
 
-def _parse_assignment(assignment: str) -> dict[str, Any]:
+def assigned(assignments: Sequence[str], option: str) -> dict[str, Any]:
+    """Return the values of ``key.subkey=value``; a value that is not valid TOML is taken as a string.
+
+    ConfigError names the `option` of the command line where one is not of this form.
+    """
+    found: dict[str, Any] = {}
+    for assignment in assignments:
+        found = _overlay(found, _parse_assignment(assignment, option))
+    return found
+
+
+def _parse_assignment(assignment: str, option: str = "--set") -> dict[str, Any]:
     key, separator, text = assignment.partition("=")
     if not separator or not key.strip():
-        raise ConfigError(f"--set takes key.subkey=value, found '{assignment}'")
+        raise ConfigError(f"{option} takes key.subkey=value, found '{assignment}'")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -44,6 +44,7 @@ class NEPForceField:
             model = read_model(str(checkpoint))
             # One calculator for all structures: it is set up again only when the number of atoms changes.
             self._calculator = CPUNEP(str(checkpoint))
+        self._file = str(checkpoint)
         self.elements: frozenset[str] | None = frozenset(model.types)
         self.cutoff: float | None = float(np.max([model.radial_cutoff, model.angular_cutoff]))
         self.fingerprint = nep_fingerprint(request)
@@ -63,6 +64,15 @@ class NEPForceField:
             energy[index], forces[index], stress[index] = results["energy"], results["forces"], results["stress"]
         has_stress = all(atoms.pbc.all() for atoms in structures)
         return Prediction.from_lists(forces, energy, stress if has_stress else None)
+
+    def descriptors(self, atoms: Atoms) -> np.ndarray:
+        """Return the descriptors of the atoms: (n_atoms, n_numbers), radial and angular ones."""
+        check_elements([atoms], self.elements, self.name)
+        assert self.cutoff is not None
+        with backend_errors(self.name, ADAPTER, "describe a structure"):
+            from calorine.nep import get_descriptors
+
+            return np.asarray(get_descriptors(in_vacuum(atoms, self.cutoff), self._file))
 
 
 def nep_fingerprint(request: LoadRequest) -> str:

@@ -13,7 +13,7 @@ from ase.io import read
 
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.progress import Progress
-from elmlff_core.contracts.protocols import TrainingRequest
+from elmlff_core.contracts.protocols import BaseForceField, Describes, TrainingRequest
 from elmlff_core.errors import ForceFieldError
 
 pytest.importorskip("calorine", reason="adapter nep needs calorine")
@@ -150,3 +150,15 @@ def test_order_of_sizes_does_not_matter(trained: Callable) -> None:
     structures = [molecule(name) for name in ("C2H4", "CH4", "C2H2", "CH4", "C6H6")]
     forward, backward = model.predict(structures), model.predict(structures[::-1])
     np.testing.assert_allclose(forward.energy, backward.energy[::-1], atol=1e-12)
+
+
+def test_descriptors_do_not_change_with_rotations(trained: Callable[[str], BaseForceField]) -> None:
+    model, atoms = trained("nep"), molecule("CH4")
+    assert isinstance(model, Describes)
+    before = model.descriptors(atoms)
+    assert before.shape[0] == 5
+    assert np.allclose(before[1:], before[1], rtol=1e-5, atol=1e-8)  # four equal atoms
+    atoms.rotate(40, (1, 2, 3))
+    assert np.allclose(model.descriptors(atoms), before, rtol=1e-5, atol=1e-8)
+    atoms.positions[1] *= 1.2
+    assert not np.allclose(model.descriptors(atoms), before, rtol=1e-2)

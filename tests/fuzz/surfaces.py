@@ -295,6 +295,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "relax": ("--structure", "--optimizer", "--cell", "--force", "--committee", "--trajectory", "-o"),
     "lammps": ("--elements", "-log", "-screen", "-var", "--trust"),
     "serve": ("--structure", "--unix", "--port", "--sockets-prefix"),
+    "select": ("-n", "--low", "--high", "--labelled", "--descriptors", "--smallest-distance", "--closest", "--output"),
+    "label": ("--options", "--output", "--batch", "--write-inputs", "--read-results"),
     "trust": (),
     "train": ("--data", "--seed", "--models-dir", "--config"),
     "models": ("--check", "--load", "--config", "--models-dir", "--json"),
@@ -321,6 +323,10 @@ def command_lines(workplace: Workplace) -> Cases:
             parts += ["--steps", "5", *draw(st.sampled_from([(), ("--structure", "few.extxyz")]))]
         if name == "serve":  # nobody listens there
             parts += ["--wait", "0", *draw(st.sampled_from([(), ("--structure", "few.extxyz", "--unix", "nobody")]))]
+        if name == "select":
+            parts += draw(st.sampled_from([(), ("linear", "few.extxyz"), ("linear", "npy", "few.traj")]))
+        if name == "label":  # no word is a calculator that would take long
+            parts += draw(st.sampled_from([(), ("few.extxyz", "--calculator", "ase.calculators.emt:EMT")]))
         if name == "lammps":
             parts += draw(st.sampled_from([(), ("linear", "in.lammps")]))
         if (
@@ -328,7 +334,7 @@ def command_lines(workplace: Workplace) -> Cases:
             or draw(st.integers(0, 9)) == 0
         ):
             parts.insert(draw(st.integers(0, len(parts))), draw(st.sampled_from(WORDS)))
-        if name in ("sweep", "ablate"):
+        if name in ("sweep", "ablate", "label"):
             parts += ["--executor", "serial"]  # the last one counts: processes take seconds to start
         if name == "data":
             parts += draw(

@@ -1,0 +1,1 @@
+"""Selection: which structures of trajectories to label next."""
