@@ -12,3 +12,8 @@ def stacking_parser(doc: str, **others: str) -> argparse.ArgumentParser:
         parser.add_argument(name, help=meaning)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as of elmlff stack")
     return parser
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Read whole numbers, comma-separated."""
+    return tuple(map(int, text.split(",")))

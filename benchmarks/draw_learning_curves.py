@@ -1,4 +1,4 @@
-"""Draw ``errors.csv`` of `benchmarks/learning_curves.py`: means over seeds, with the range of seeds as a band.
+"""Draw ``errors.csv`` of `learning_curves.py` or `label_budget.py`: means over seeds, the range of seeds as a band.
 
     python benchmarks/draw_learning_curves.py curves/errors.csv learning-curves.png nep painn "stack (egat)"
 

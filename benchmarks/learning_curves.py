@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from arguments import stacking_parser
+from arguments import numbers, stacking_parser
 
 from elmlff_core.base_models.cache import FeatureCache
 from elmlff_core.base_models.named import NamedModel
@@ -42,8 +42,8 @@ def main() -> None:
     """Compute the points of the command line, and add their rows to ``errors.csv`` in the folder."""
     parser = stacking_parser(__doc__, folder="folder for all results")
     parser.add_argument("--test", required=True, help="labelled structures of the test")
-    parser.add_argument("--sizes", type=_numbers, default=SIZES, help="numbers of training structures, comma-separated")
-    parser.add_argument("--seeds", type=_numbers, default=SEEDS, help="seeds, comma-separated")
+    parser.add_argument("--sizes", type=numbers, default=SIZES, help="numbers of training structures, comma-separated")
+    parser.add_argument("--seeds", type=numbers, default=SEEDS, help="seeds, comma-separated")
     parser.add_argument("--metas", default=METAS, help="meta-models, comma-separated")
     parser.add_argument("--base-models-only", action="store_true", help="train the base models, and stop")
     given = parser.parse_args()
@@ -60,10 +60,6 @@ def main() -> None:
             base_models = train_base_models(point.inputs, point.folder / "models", point.reporter)
             if not given.base_models_only:
                 point.fit(base_models)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(map(int, text.split(",")))
 
 
 class Point:
