@@ -40,7 +40,9 @@ from elmlff_core.uncertainty.uncertainty import Uncertainty
 from elmlff_core.workflows.inputs import Inputs, read_inputs
 
 WAYS = ("random", "farthest", "select")
-ANY = 1e6  # eV/Å, an upper bound that nothing passes
+Bounds = tuple[float | None, float | None]  # of expected errors, eV/Å
+USUAL: Bounds = (None, None)  # those of `select`
+ALL: Bounds = (0.0, 1e6)
 
 
 def main() -> None:
@@ -101,7 +103,10 @@ class Course:
                 labelled += self.chosen(stack, labelled, min(add, len(self.pool) - len(labelled)))
 
     def fitted(self, labelled: Sequence[int], name: str) -> Stack:
-        """Return the stack that is fitted to the structures `labelled`, and write its error; `name` is for its folder."""
+        """Return the stack that is fitted to the structures `labelled`, and write its error.
+
+        `name` is part of the name of its folder.
+        """
         config = self.inputs.config.model_copy(update={"seed": self.seed})
         indices, n = np.array(labelled), len(labelled)
         train, valid = split_indices(n, config.data.valid_fraction, "random", np.random.default_rng(self.seed))
@@ -122,23 +127,16 @@ class Course:
         if self.way == "random":
             found = np.random.default_rng([self.seed, len(labelled)]).permutation(rest)[:number].tolist()
         else:
-            bounds = [(0.0, ANY)] if self.way == "farthest" else [(None, None), (0.0, ANY)]
             found = []
-            for low, high in bounds:
+            for bounds in (ALL,) if self.way == "farthest" else (USUAL, ALL):
                 left = np.setdiff1d(rest, found)
-                found += self.by_points(stack, [*labelled, *found], left, number - len(found), low, high)
+                found += self.by_points(stack, [*labelled, *found], left, number - len(found), bounds)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(found))
         return found
 
     def by_points(
-        self,
-        stack: Stack,
-        labelled: Sequence[int],
-        rest: np.ndarray,
-        number: int,
-        low: float | None,
-        high: float | None,
+        self, stack: Stack, labelled: Sequence[int], rest: np.ndarray, number: int, bounds: Bounds
     ) -> list[int]:
         """Return at most `number` of `rest` by `select`."""
         if not number:
@@ -147,6 +145,7 @@ class Course:
             self.structures(rest), ("pool",), np.zeros(len(rest), int), rest, np.zeros(len(rest), bool)
         )
         known = Labelled(self.structures(np.array(labelled)), "labelled")
+        low, high = bounds
         settings = SelectionSettings(number=number, low=low, high=high, smallest_distance=0.0, closest=0.0)
         return [int(rest[index]) for index in select(stack, candidates, known, settings, ConsoleReporter()).chosen]
 
