@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, PackageClash, Preset, hookimpl
+from elmlff_core.contracts.hookspecs import ForceFieldPlugin, InputsRequest, LoadRequest, PackageClash, Preset, hookimpl
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import TrainingLength, TrainingRequest
 from elmlff_core.errors import ForceFieldError
@@ -132,6 +132,13 @@ class DeepMDTrainer:
         return train(request)
 
 
+def write_inputs(request: InputsRequest) -> str:
+    """Write input files of LAMMPS."""
+    from elmlff_plugins.deepmd.inputs import write_lammps_inputs
+
+    return write_lammps_inputs(request)
+
+
 @hookimpl
 def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
     """The adapter `dp`."""
@@ -148,6 +155,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
         cutoff_option="rcut",
         thread_variables=("DP_INTRA_OP_PARALLELISM_THREADS", "DP_INTER_OP_PARALLELISM_THREADS"),
         citation=(references.DEEPMD_KIT, references.DEEP_POTENTIAL),
+        inputs=write_inputs,
     )
 
 
