@@ -87,9 +87,7 @@ def load_dataset(path: Path) -> Dataset:
 def check_student(model: NamedModel) -> None:
     """Raise ConfigError if `model` cannot be trained."""
     if model.plugin.trainer is None:
-        raise ConfigError(
-            f"adapter '{model.plugin.name}' of model '{model.name}' cannot train: no student is made of it"
-        )
+        raise ConfigError(f"adapter '{model.plugin.name}' of model '{model.name}' cannot train: name another student")
     if model.checkpoint is not None:
         raise ConfigError(
             f"model '{model.name}' has a checkpoint, {model.checkpoint}: name a model without one, such as a preset or "

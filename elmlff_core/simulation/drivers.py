@@ -12,9 +12,8 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from elmlff_core.base_models.named import NamedModel
 from elmlff_core.base_models.prediction import predict_checked
 from elmlff_core.errors import ConfigError, did_you_mean
-from elmlff_core.plugins.registry import registry
 from elmlff_core.stack.calculator import StackCalculator, why_no_stress
-from elmlff_core.stack.stack import STACK_FILE, Stack, load_stack
+from elmlff_core.stack.stack import STACK_FILE, load_stack
 
 
 class BaseModelCalculator(Calculator):
@@ -67,16 +66,6 @@ def driver_of(observer: StackCalculator, name: str | None) -> Calculator:
 def is_folder(driver: str) -> bool:
     """Return whether a driver is the folder of a stack, and not the name of a base model."""
     return (Path(driver).expanduser() / STACK_FILE).is_file()
-
-
-def why_not_conserved(stack: Stack) -> str | None:
-    """Return the reason why dynamics without a thermostat does not conserve the energy of `stack`; None if it does."""
-    if stack.meta_name in (names := registry().meta_models_with("conservative")):
-        return None
-    return (
-        f"the energy is not conserved: the forces of the meta-model '{stack.meta_name}' are not the gradient of an "
-        f"energy. It is with these: {', '.join(map(repr, names))}"
-    )
 
 
 def check_stress(atoms: Atoms, observer: StackCalculator) -> None:

@@ -18,12 +18,12 @@ from elmlff_core.contracts.structures import flat_structures
 from elmlff_core.data.content import are_among, signatures
 from elmlff_core.data.labels import LabelKeys
 from elmlff_core.data.readers import read_structures
-from elmlff_core.distillation.dynamics import StackPlace
 from elmlff_core.distillation.filters import Limits
 from elmlff_core.distillation.labels import why_no_energies
 from elmlff_core.distillation.made import Source, sources_of
 from elmlff_core.distillation.reference import Reference, read_reference
 from elmlff_core.distillation.settings import DistillationSettings
+from elmlff_core.distillation.stack_place import StackPlace
 from elmlff_core.distillation.students import CONTROL, SHARE, STUDENT, check_student
 from elmlff_core.errors import DataError
 from elmlff_core.execution.executors import check_executor

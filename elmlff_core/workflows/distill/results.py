@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from elmlff_core.distillation.comparison import MADE, TEST, Conservation, Furthest, Speed
+from elmlff_core.distillation.comparison import MADE, TEST, Furthest
 from elmlff_core.evaluation.model_errors import ModelErrors
 from elmlff_core.files import write_record
 from elmlff_core.settings.run_folder import RunFolder
+from elmlff_core.workflows.distill.motion import Conservation, Speed
 from elmlff_core.workflows.distill.structures import Kept
 
 RESULTS_FILE = "results.json"

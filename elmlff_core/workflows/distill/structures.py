@@ -11,7 +11,6 @@ from ase import Atoms
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.contracts.structures import Structures
-from elmlff_core.distillation.dynamics import Simulation, simulations
 from elmlff_core.distillation.labels import (
     all_labels,
     labelling_tasks,
@@ -26,6 +25,7 @@ from elmlff_core.execution.placement import HERE, PROCESSES, Placement
 from elmlff_core.execution.tasks import Task, run_tasks
 from elmlff_core.files import read_record, write_record
 from elmlff_core.settings.run_folder import RunFolder
+from elmlff_core.workflows.distill.dynamics import Simulation, simulations
 from elmlff_core.workflows.distill.inputs import Distillation
 
 GIVEN = "structures that you gave"

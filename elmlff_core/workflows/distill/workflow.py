@@ -19,13 +19,10 @@ from elmlff_core.distillation.comparison import (
     MADE,
     TEST,
     as_features,
-    calculators_of,
-    conservation,
     errors_of_stack,
     errors_of_student,
     furthest,
     n_outside,
-    speeds,
 )
 from elmlff_core.distillation.output import stack_of_student, write_inputs, write_student
 from elmlff_core.distillation.students import CONTROL, STUDENT, Lessons, Training, save_dataset
@@ -36,6 +33,7 @@ from elmlff_core.settings.run_folder import RunFolder
 from elmlff_core.stack.stack import Stack, load_stack
 from elmlff_core.uncertainty.quality import force_quality
 from elmlff_core.workflows.distill.inputs import Distillation, DistillRequest, read_distillation
+from elmlff_core.workflows.distill.motion import calculators_of, conservation, speeds
 from elmlff_core.workflows.distill.page import write_report
 from elmlff_core.workflows.distill.results import (
     RESULTS_FILE,
@@ -48,7 +46,7 @@ from elmlff_core.workflows.distill.results import (
 from elmlff_core.workflows.distill.structures import Kept, made_structures
 
 STUDENT_FOLDER, INPUTS_FOLDER = "student", "inputs"
-NVE_PICOSECONDS = 2.0
+NVE_STEPS = 2000  # one picosecond and more
 STATED = 0.9  # coverage of the intervals of which the results speak
 USUAL_TEMPERATURE = 300.0  # K, where no temperatures are given
 
@@ -185,9 +183,8 @@ class _Comparing:
             calculators_of(inputs.stack, self.student, self.as_stack), atoms, settings.timestep, self.reporter
         )
         inputs.stack.close()
-        n_steps = round(1000 * NVE_PICOSECONDS / settings.timestep)
         kept_energy = conservation(
-            self.student, atoms, _temperature(inputs), settings.timestep, n_steps, settings.seed, self.reporter
+            self.student, atoms, _temperature(inputs), settings.timestep, NVE_STEPS, settings.seed, self.reporter
         )
         return DistillResults(
             summary=summary_of(errors, timed), kept=kept, lessons=lengths, errors=errors, speeds=timed,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,37 +14,18 @@ from elmlff_core.contracts.progress import Reporter
 from elmlff_core.contracts.structures import Structures
 from elmlff_core.distillation.made import Source, starting_points
 from elmlff_core.distillation.settings import DistillationSettings
+from elmlff_core.distillation.stack_place import StackPlace
 from elmlff_core.execution.tasks import Task
 from elmlff_core.files import read_record, write_record
 from elmlff_core.simulation.beginning import key_of
 from elmlff_core.simulation.guard import NO_GUARD, Guard
 from elmlff_core.simulation.molecular_dynamics import run_dynamics
 from elmlff_core.simulation.settings import DynamicsSettings
-from elmlff_core.stack.stack import Stack, load_stack
 
 TRAJECTORY, ENDED = "trajectory.extxyz", "ended.json"
 FRAMES_PER_WANTED = 2  # that are written, so that enough are left where neighbours are correlated
 MOST_CORRELATION = np.exp(-1)
 BEYOND = 2.0  # a simulation ends where the error passes so many times the largest one of a structure that is kept
-
-
-@functools.lru_cache(maxsize=2)
-def loaded(folder: Path, trust: bool, device: str) -> Stack:
-    """Return a stack; a process that does several tasks loads it once."""
-    return load_stack(folder, trust, device)
-
-
-@dataclass(frozen=True)
-class StackPlace:
-    """A stack as a task names it: its folder, and how it is loaded (`load_stack`)."""
-
-    folder: Path
-    trust: bool = False
-    device: str = "auto"
-
-    def load(self) -> Stack:
-        """Return the stack."""
-        return loaded(self.folder, self.trust, self.device)
 
 
 @dataclass(frozen=True)
