@@ -13,7 +13,7 @@ import pytest
 
 from elmlff_core.data.content import are_among, signatures
 from elmlff_core.stack.stack import load_stack
-from tests.cli.small_data import elmlff, kill_when, n_lines, write_small_data
+from tests.cli.small_data import elmlff, kill_when, write_small_data
 
 pytest.importorskip("neppo", reason="training of adapter nep needs neppo")
 
@@ -96,15 +96,17 @@ def test_no_student_has_seen_a_test_structure(workplace: Path) -> None:
 
 def test_a_killed_distillation_goes_on_to_the_same_numbers(workplace: Path) -> None:
     arguments = (*DISTILL, "--no-control", "--output", "cut")
-    log = workplace / "cut" / "dynamics" / "300K-1" / "log.csv"
-    kill_when(workplace, lambda: n_lines(log) > 3, *arguments)
-    assert not (workplace / "cut" / "made").exists()
+    cut = workplace / "cut"
+    kill_when(workplace, lambda: (cut / "dynamics" / "300K-0" / "restart.npz").exists(), *arguments)
+    assert not list(cut.glob("training/*/begun"))
+    kill_when(workplace, lambda: bool(list(cut.glob("training/*/begun"))), *arguments)
+    assert not (cut / "results.json").exists()
     elmlff(workplace, *arguments)
-    cut, whole = results(workplace, "cut"), results(workplace, "whole")
-    assert cut["kept"] == whole["kept"]
-    assert errors(cut)["student"] == errors(whole)["student"]
-    assert errors(cut)["stack"] == errors(whole)["stack"]
-    assert "control" not in errors(cut)
+    found, whole = results(workplace, "cut"), results(workplace, "whole")
+    assert found["kept"] == whole["kept"]
+    assert errors(found)["student"] == errors(whole)["student"]
+    assert errors(found)["stack"] == errors(whole)["stack"]
+    assert "control" not in errors(found)
     assert "is complete: showing its results" in elmlff(workplace, *arguments).stdout
 
 

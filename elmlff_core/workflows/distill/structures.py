@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from ase import Atoms
@@ -58,22 +59,10 @@ class Kept:
 def made_structures(inputs: Distillation, run: RunFolder, reporter: Reporter) -> tuple[Dataset, list[Kept]]:
     """Make structures, leave out those that are not fit, and return the others with the labels of the stack.
 
-    What an earlier run has done is read from the folder.
+    What an earlier run has done is read from the folder.  ElmlffError if none is kept.
     """
     path = run.path / "made" / CANDIDATES
-    counts = path.with_name(COUNTS)
-    if not counts.exists():
-        made = list(_made(inputs, run, reporter))
-        n_close, usable = [], []
-        for _, structures in made:
-            close = inputs.limits.too_close(structures)
-            n_close.append(int(close.sum()))
-            usable.append(structures.subset(np.flatnonzero(~close)))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_structures(Structures.of(atoms for part in usable for atoms in part), path)
-        record = [[name, len(part), n] for (name, part), n in zip(made, n_close, strict=True)]
-        write_record(counts, {"sources": record})  # last: then the candidates are complete
-    sources = read_record(counts, dict[str, list[tuple[str, int, int]]], f"remove {counts}")["sources"]
+    sources = _candidates(inputs, path, run, reporter)
     candidates = load_structures(path)
     if not len(candidates):
         raise ElmlffError("no structure was made that has its atoms far enough apart: take smaller --rattle")
@@ -84,8 +73,7 @@ def made_structures(inputs: Distillation, run: RunFolder, reporter: Reporter) ->
     strong = inputs.limits.too_strong(labels)
     uncertain = inputs.limits.too_uncertain(labels) & ~strong
     good = ~(strong | uncertain)
-    kept: list[Kept] = []
-    first = 0
+    kept, first = [], 0
     for name, n_made, n_close in sources:
         own = slice(first, first + n_made - n_close)
         first = own.stop
@@ -98,6 +86,24 @@ def made_structures(inputs: Distillation, run: RunFolder, reporter: Reporter) ->
             "--largest-error"
         )
     return made_dataset(candidates, labels, np.flatnonzero(good), "made structures"), kept
+
+
+def _candidates(inputs: Distillation, path: Path, run: RunFolder, reporter: Reporter) -> list[tuple[str, int, int]]:
+    """Write the structures whose atoms are far enough apart to `path`, unless they are there.
+
+    Returns for each source its name, how many were made, and how many of these were too close.
+    """
+    counts = path.with_name(COUNTS)
+    if not counts.exists():
+        record, usable = [], []
+        for name, structures in _made(inputs, run, reporter):
+            close = inputs.limits.too_close(structures)
+            record.append([name, len(structures), int(close.sum())])
+            usable.append(structures.subset(np.flatnonzero(~close)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_structures(Structures.of(atoms for part in usable for atoms in part), path)
+        write_record(counts, {"sources": record})  # last: then the candidates are complete
+    return read_record(counts, dict[str, list[tuple[str, int, int]]], f"remove {counts}")["sources"]
 
 
 def planned_simulations(inputs: Distillation, run: RunFolder) -> list[tuple[str, list[tuple[Task, Simulation, int]]]]:
