@@ -24,7 +24,7 @@ options = { steps = 30, neuron = 5, basis_size = [4, 4], radial_cutoff = 5.0, ba
 """
 DISTILL = (
     "distill", "stack", "--into", "tiny", "--made", "48", "--rattle", "0.02,0.05", "--temperatures", "300", "--spacing",
-    "10", "--timestep", "1", "--seed", "5", "--workers", "1",
+    "10", "--timestep", "1", "--seed", "5",
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     elmlff(folder, "stack", "--meta", "mean", "--output", "stack")
     with (folder / "elmlff.toml").open("a") as file:
         file.write(STUDENT)
-    said = elmlff(folder, *DISTILL, "--output", "whole").stdout
+    said = elmlff(folder, *DISTILL, "--workers", "2", "--output", "whole").stdout
     (folder / "said").write_text(said)
     return folder
 
@@ -95,7 +95,7 @@ def test_no_student_has_seen_a_test_structure(workplace: Path) -> None:
 
 
 def test_a_killed_distillation_goes_on_to_the_same_numbers(workplace: Path) -> None:
-    arguments = (*DISTILL, "--no-control", "--output", "cut")
+    arguments = (*DISTILL, "--no-control", "--workers", "1", "--output", "cut")
     cut = workplace / "cut"
     kill_when(workplace, lambda: (cut / "dynamics" / "300K-0" / "restart.npz").exists(), *arguments)
     assert not list(cut.glob("training/*/begun"))
@@ -151,6 +151,7 @@ def test_calorine_reads_what_gpumd_gets(workplace: Path) -> None:
     [
         (("--into", "emt"), "cannot train: name another student"),
         (("--into", "tiny", "--rattle", "0.1,x"), "--rattle takes numbers separated by commas, found '0.1,x'"),
+        (("--into", "tiny", "--made", "0"), "no structure is made"),
         (("--into", "tiny", "--driver", "nepp"), "the stack has no base model 'nepp'"),
         (("--into", "tiny", "--data", "methane", "--forces-key", "nothing"), "nothing"),
     ],

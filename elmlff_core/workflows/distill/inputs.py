@@ -25,7 +25,7 @@ from elmlff_core.distillation.reference import Reference, read_reference
 from elmlff_core.distillation.settings import DistillationSettings
 from elmlff_core.distillation.stack_place import StackPlace
 from elmlff_core.distillation.students import CONTROL, SHARE, STUDENT, check_student
-from elmlff_core.errors import DataError
+from elmlff_core.errors import ConfigError, DataError
 from elmlff_core.execution.executors import check_executor
 from elmlff_core.execution.placement import Placement
 from elmlff_core.files import sha256_of
@@ -193,13 +193,15 @@ def read_distillation(request: DistillRequest, config: Config, stack: Stack) -> 
     driver_of(StackCalculator(stack), request.settings.driver)  # now, and not in the first simulation
     reference = read_reference(stack, request.stack, request.data, request.keys)
     given = _given(request.structures, reference, stack)
+    sources = sources_of(request.settings, reference.train.structures)
+    if not sources and not len(given):
+        raise ConfigError("no structure is made: give --made, sizes or temperatures, or --structures")
     notes = list(reference.notes)
     if reason := why_no_energies(stack):
         notes.append(reason)
     if reference.test is None:
         notes.append("all labelled structures were used in the fit of the stack: there is no error on unseen ones")
     limits = Limits.of(request.settings, reference.train, stack)
-    sources = sources_of(request.settings, reference.train.structures)
     return Distillation(request, config, stack, reference, student, sources, given, limits, tuple(notes))
 
 

@@ -31,6 +31,7 @@ from elmlff_core.workflows.distill.inputs import Distillation
 
 GIVEN = "structures that you gave"
 CANDIDATES, COUNTS = "candidates.safetensors", "counts.json"
+FEWEST_KEPT = 3  # one each to learn from, to validate, and to hold out
 ATOM_STEPS_WORTH_A_WORKER = 5_000  # of simulations and labels: several seconds with a fast stack
 
 
@@ -68,7 +69,8 @@ def made_structures(inputs: Distillation, run: RunFolder, reporter: Reporter) ->
         raise ElmlffError("no structure was made that has its atoms far enough apart: take smaller --rattle")
     parts = labellings(candidates, path, inputs.place, run.path / "made" / "labels")
     inputs.stack.close()
-    _run(labelling_tasks(parts), _amount(candidates), inputs.placement, run, "labels of the stack", reporter)
+    worth_it = _amount(candidates) > ATOM_STEPS_WORTH_A_WORKER
+    run_all(labelling_tasks(parts), worth_it, inputs.placement, run, "labels of the stack", reporter)
     labels = all_labels(parts)
     strong = inputs.limits.too_strong(labels)
     uncertain = inputs.limits.too_uncertain(labels) & ~strong
@@ -79,10 +81,10 @@ def made_structures(inputs: Distillation, run: RunFolder, reporter: Reporter) ->
         first = own.stop
         n_strong, n_uncertain, n_kept = (int(mask[own].sum()) for mask in (strong, uncertain, good))
         kept.append(Kept(name, n_made, n_close, n_strong, n_uncertain, n_kept))
-    if not good.any():
+    if good.sum() < FEWEST_KEPT:
         raise ElmlffError(
-            f"none of the {len(good)} structures that were made is kept ({strong.sum()} have too large forces, of "
-            f"{uncertain.sum()} the stack is not sure): take smaller --rattle, or a larger --largest-force or "
+            f"{good.sum()} of the {len(good)} structures that were made are kept ({strong.sum()} have too large forces, "
+            f"of {uncertain.sum()} the stack is not sure): take smaller --rattle, or a larger --largest-force or "
             "--largest-error"
         )
     return made_dataset(candidates, labels, np.flatnonzero(good), "made structures"), kept
@@ -131,7 +133,8 @@ def _made(inputs: Distillation, run: RunFolder, reporter: Reporter) -> Iterator[
     left = [(task, work) for _, group in planned for task, work, _ in group if not work.ended]
     amount = sum(work.settings.steps * len(work.start) for _, work in left)
     inputs.stack.close()
-    _run([task for task, _ in left], amount, inputs.placement, run, "molecular dynamics", reporter)
+    worth_it = amount > ATOM_STEPS_WORTH_A_WORKER
+    run_all([task for task, _ in left], worth_it, inputs.placement, run, "molecular dynamics", reporter)
     for name, group in planned:
         for task, work, _ in group:
             if work.stopped:
@@ -146,10 +149,11 @@ def _amount(structures: Sequence[Atoms]) -> int:
     return sum(len(atoms) for atoms in structures)
 
 
-def _run(tasks: list[Task], amount: int, placement: Placement, run: RunFolder, title: str, reporter: Reporter) -> None:
-    """Run tasks where the user wants them, but little work not in processes that take seconds to start."""
+def run_all(
+    tasks: Sequence[Task], worth_it: bool, placement: Placement, run: RunFolder, title: str, reporter: Reporter
+) -> None:
+    """Run tasks where the user wants them; in this process if there is one worker, or processes are not `worth_it`."""
     if not tasks:
         return
-    if placement.executor == PROCESSES and amount < ATOM_STEPS_WORTH_A_WORKER:
-        placement = HERE
-    run_tasks(tasks, placement, run.tasks, title, reporter)
+    here = not placement.runs_elsewhere(len(tasks)) or (placement.executor == PROCESSES and not worth_it)
+    run_tasks(tasks, HERE if here else placement, run.tasks, title, reporter)

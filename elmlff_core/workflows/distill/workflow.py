@@ -26,7 +26,6 @@ from elmlff_core.distillation.comparison import (
 )
 from elmlff_core.distillation.output import stack_of_student, write_inputs, write_student
 from elmlff_core.distillation.students import CONTROL, STUDENT, Lessons, Training, save_dataset
-from elmlff_core.execution.tasks import run_tasks
 from elmlff_core.files import read_record
 from elmlff_core.settings.config import Config
 from elmlff_core.settings.run_folder import RunFolder
@@ -43,7 +42,7 @@ from elmlff_core.workflows.distill.results import (
     summary_of,
     write_results,
 )
-from elmlff_core.workflows.distill.structures import Kept, made_structures
+from elmlff_core.workflows.distill.structures import Kept, made_structures, run_all
 
 STUDENT_FOLDER, INPUTS_FOLDER = "student", "inputs"
 NVE_STEPS = 2000  # one picosecond and more
@@ -149,8 +148,7 @@ def train_students(
         trainings.append(Training.of(CONTROL, inputs.student, *own, seed, models_folder.expanduser()))
         lengths.append(_lesson(CONTROL, inputs, inputs.reference.train))
     tasks = [training.task() for training in trainings if not training.is_finished]
-    if tasks:
-        run_tasks(tasks, inputs.placement, run.tasks, "trainings", reporter)
+    run_all(tasks, True, inputs.placement, run, "trainings", reporter)
     trained = [training.trained() for training in trainings]
     return trained[0], trained[1] if len(trained) > 1 else None, lengths
 
