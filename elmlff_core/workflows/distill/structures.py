@@ -83,7 +83,7 @@ def made_structures(inputs: Distillation, run: RunFolder, reporter: Reporter) ->
         kept.append(Kept(name, n_made, n_close, n_strong, n_uncertain, n_kept))
     if good.sum() < FEWEST_KEPT:
         raise ElmlffError(
-            f"{good.sum()} of the {len(good)} structures that were made are kept ({strong.sum()} have too large forces, "
+            f"{good.sum()} of the {len(good)} structures made are kept ({strong.sum()} have too large forces, "
             f"of {uncertain.sum()} the stack is not sure): take smaller --rattle, or a larger --largest-force or "
             "--largest-error"
         )
