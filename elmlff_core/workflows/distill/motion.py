@@ -19,8 +19,9 @@ from elmlff_core.simulation.settings import DynamicsSettings
 from elmlff_core.stack.calculator import StackCalculator
 from elmlff_core.stack.stack import Stack
 
-ROUNDS, STEPS_OF_A_ROUND = 3, 8  # of the measurement of speed
-LONGEST_ROUND = 2.0  # s; a slow model makes fewer steps
+ROUNDS, STEPS_OF_A_ROUND = 10, 4  # of the measurement of speed
+LONGEST = 15.0  # s; a slow model makes fewer rounds, but at least `FEWEST_STEPS` steps
+FEWEST_STEPS = 3
 MOVE = 0.002  # Å, between two steps that are timed: no calculator may find its last structure again
 
 
@@ -65,15 +66,16 @@ def speeds(calculators: Mapping[str, Calculator], atoms: Atoms, timestep: float,
     with reporter.progress("timing steps") as progress:
         for number in range(ROUNDS + 1):  # the first loads and compiles
             for name, calculator in calculators.items():
-                moving, began = atoms.copy(), time.perf_counter()
-                for _ in range(STEPS_OF_A_ROUND if number else 1):
+                moving = atoms.copy()
+                for _ in range(STEPS_OF_A_ROUND):
+                    if sum(seconds[name]) > LONGEST and len(seconds[name]) >= FEWEST_STEPS:
+                        break
                     moving.positions += rng.normal(scale=MOVE, size=(len(moving), 3))
                     started = time.perf_counter()
                     calculator.get_property("forces", moving)
-                    if number:
-                        seconds[name].append(time.perf_counter() - started)
-                    if time.perf_counter() - began > LONGEST_ROUND:
+                    if not number:
                         break
+                    seconds[name].append(time.perf_counter() - started)
             progress(Progress(number, ROUNDS))
     medians = {name: float(np.median(values)) for name, values in seconds.items()}
     return [Speed(name, value, 86400 / value * timestep * 1e-6) for name, value in medians.items()]
