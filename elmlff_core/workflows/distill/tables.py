@@ -48,7 +48,7 @@ def _speeds(results: DistillResults) -> Table:
         [one.name, f"{1000 * one.seconds:.3g}", f"{one.ns_per_day:.3g}", f"{slowest / one.seconds:.3g}"]
         for one in results.speeds
     ]
-    caption = "Steps of molecular dynamics in ASE, measured one model after the other in the same run, medians."
+    caption = "Steps of molecular dynamics in ASE, one model after the other in the same run, the shortest of many."
     return Table(("model", "ms a step", "ns/day", "times the stack"), rows, caption)
 
 
