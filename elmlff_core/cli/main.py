@@ -28,6 +28,7 @@ COMMANDS = {
     "train": "Train one base model.",
     "evaluate": "Compute the errors of a stack on labelled structures.",
     "predict": "Predict forces and energies of structures with a stack.",
+    "distill": "Train one fast model on what a stack predicts.",
     "md": "Run molecular dynamics with a stack.",
     "relax": "Relax a structure with a stack.",
     "lammps": "Run an input file of LAMMPS with a stack.",
@@ -49,7 +50,10 @@ AGAIN = "run the same command again"
 # How to go on after an interruption or a full disk, where the same command is not all that there is to say.
 GOING_ON = {
     **dict.fromkeys(
-        ("stack", "sweep", "ablate", "reproduce", "train", "evaluate", "predict", "md", "select", "label", "data"),
+        (
+            "stack", "sweep", "ablate", "reproduce", "train", "evaluate", "predict", "distill", "md", "select",
+            "label", "data",
+        ),  # fmt: skip
         f"{AGAIN} to resume",
     ),
     "relax": f"{AGAIN}: it starts from --structure, which may be the last frame of a --trajectory",

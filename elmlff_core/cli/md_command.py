@@ -34,7 +34,10 @@ def default(name: str) -> dict[str, Any]:
 @click.option("--write-every", type=int, **default("write_every"), help="Steps between frames and restart points.")
 @click.option("--observe-every", type=int, **default("observe_every"), help="Steps between lines of model_devi.out.")
 @click.option("--committee", is_flag=True, help="Also write what each base model predicts into the trajectory.")
-@click.option("--driver", help="Base model that moves the atoms while the stack looks on every --observe-every steps.")
+@click.option(
+    "--driver",
+    help="Base model, or folder of a student, that moves the atoms while the stack looks on.",
+)
 @options(guard_options)
 @click.option("--trajectory", default="trajectory.extxyz", show_default=True, help="Name; .traj is ASE's own format.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("elmlff-md"), show_default=True, help="Folder.")

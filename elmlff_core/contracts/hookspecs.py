@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pluggy
+from ase import Atoms
 from pydantic import BaseModel, ConfigDict, Field
 
 from elmlff_core.contracts.protocols import BaseForceField, MetaModel, TrainableAdapter
@@ -58,6 +59,28 @@ class LoadRequest:
 
 
 @dataclass(frozen=True)
+class InputsRequest:
+    """Everything an adapter needs to write input files for the program that runs its models.
+
+    Attributes
+    ----------
+    checkpoint : a trained model
+    options : the adapter's options model
+    structure : where molecular dynamics starts
+    temperature : K
+    timestep : fs
+    directory : an existing folder for the files
+    """
+
+    checkpoint: Path
+    options: Any
+    structure: Atoms
+    temperature: float
+    timestep: float
+    directory: Path
+
+
+@dataclass(frozen=True)
 class ForceFieldPlugin:
     """An adapter: the code that makes base force fields of one family.
 
@@ -85,6 +108,8 @@ class ForceFieldPlugin:
         own, such as a pickled checkpoint or a callable named in the options; empty if there is none.  It imports
         nothing.  None if the adapter cannot tell: its models in stacks of others then need the user's trust
     citation : the papers to cite for its models, each as one BibTeX entry; for ``elmlff cite``
+    inputs : writes input files for molecular dynamics with a model in the program that is made for it, and returns the
+        name of that program; for ``elmlff distill``.  None if there is no such program
     """
 
     name: str
@@ -100,6 +125,7 @@ class ForceFieldPlugin:
     thread_variables: tuple[str, ...] = ()
     runs: Callable[[LoadRequest], Sequence[str]] | None = None
     citation: tuple[str, ...] = ()
+    inputs: Callable[[InputsRequest], str] | None = None
 
 
 @dataclass(frozen=True)

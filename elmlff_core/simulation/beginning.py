@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from elmlff_core.data.readers import read_structures
 from elmlff_core.errors import ConfigError
 from elmlff_core.files import json_text, sha256_of
+from elmlff_core.simulation.drivers import is_folder
 from elmlff_core.simulation.settings import DynamicsSettings
 from elmlff_core.stack.stack import STACK_FILE
 
@@ -39,6 +40,8 @@ def key_of(stack: Path, atoms: Atoms, settings: DynamicsSettings) -> str:
     given = settings.model_dump(exclude=set() if settings.final_temperature is not None else {"steps"})
     arrays = [atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, atoms.get_momenta()]
     digest = hashlib.sha256(json_text(given).encode() + sha256_of(stack.expanduser() / STACK_FILE).encode())
+    if settings.driver is not None and is_folder(settings.driver):  # the path alone would not say which student it is
+        digest.update(sha256_of(Path(settings.driver).expanduser() / STACK_FILE).encode())
     for array in arrays:
         digest.update(array.tobytes())
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from ase import Atoms
@@ -11,9 +12,8 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from elmlff_core.base_models.named import NamedModel
 from elmlff_core.base_models.prediction import predict_checked
 from elmlff_core.errors import ConfigError, did_you_mean
-from elmlff_core.plugins.registry import registry
 from elmlff_core.stack.calculator import StackCalculator, why_no_stress
-from elmlff_core.stack.stack import Stack
+from elmlff_core.stack.stack import STACK_FILE, load_stack
 
 
 class BaseModelCalculator(Calculator):
@@ -39,24 +39,33 @@ class BaseModelCalculator(Calculator):
 
 
 def driver_of(observer: StackCalculator, name: str | None) -> Calculator:
-    """Return the calculator that moves the atoms: the base model `name` of the stack, or the stack itself."""
+    """Return the calculator that moves the atoms: the base model `name` of the stack, or the stack itself.
+
+    `name` may also be the folder of another stack of one base model, such as a student of `elmlff distill`.
+
+    Raises
+    ------
+    ConfigError
+        There is no such base model or folder, or the stack in it has several base models.
+    ElmlffError
+        That stack cannot be loaded, or would run code that the user has not allowed.
+    """
     if name is None:
         return observer
     for model in observer.stack.base_models:
         if model.name == name:
             return BaseModelCalculator(model)
-    names = observer.stack.names
-    raise ConfigError(f"the stack has no base model '{name}'{did_you_mean(name, names)}")
+    if not is_folder(name):
+        raise ConfigError(f"the stack has no base model '{name}'{did_you_mean(name, observer.stack.names)}")
+    models = load_stack(name).base_models
+    if len(models) > 1:
+        raise ConfigError(f"the stack in {name} has {len(models)} base models: a driver is one, such as a student")
+    return BaseModelCalculator(models[0])
 
 
-def why_not_conserved(stack: Stack) -> str | None:
-    """Return the reason why dynamics without a thermostat does not conserve the energy of `stack`; None if it does."""
-    if stack.meta_name in (names := registry().meta_models_with("conservative")):
-        return None
-    return (
-        f"the energy is not conserved: the forces of the meta-model '{stack.meta_name}' are not the gradient of an "
-        f"energy. It is with these: {', '.join(map(repr, names))}"
-    )
+def is_folder(driver: str) -> bool:
+    """Return whether a driver is the folder of a stack, and not the name of a base model."""
+    return (Path(driver).expanduser() / STACK_FILE).is_file()
 
 
 def check_stress(atoms: Atoms, observer: StackCalculator) -> None:

@@ -14,7 +14,7 @@ from ase.md.md import MolecularDynamics
 from elmlff_core.contracts.progress import Progress, Reporter
 from elmlff_core.errors import ConfigError
 from elmlff_core.settings.run_folder import RunFolder
-from elmlff_core.simulation.drivers import check_stress, driver_of, why_not_conserved
+from elmlff_core.simulation.drivers import check_stress, driver_of
 from elmlff_core.simulation.guard import NO_GUARD, Guard, Watch
 from elmlff_core.simulation.integrators import carried, carry, make_integrator, set_temperature, start_velocities
 from elmlff_core.simulation.model_deviation import HEADER, line, model_deviation
@@ -22,6 +22,7 @@ from elmlff_core.simulation.output import AseTrajectory, ExtxyzTrajectory, TextF
 from elmlff_core.simulation.restart import RestartPoint, load_restart_point
 from elmlff_core.simulation.settings import DynamicsSettings
 from elmlff_core.stack.calculator import StackCalculator
+from elmlff_core.stack.conservation import why_not_conserved
 from elmlff_core.stack.frames import observed_frame
 from elmlff_core.stack.outside import outside_warning
 from elmlff_core.stack.stack import Stack, StackPrediction

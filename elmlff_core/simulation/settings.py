@@ -27,7 +27,7 @@ class DynamicsSettings(BaseModel):
     write_every : steps between frames, rows of the log and restart points
     observe_every : steps between lines of ``model_devi.out``, and between looks of the stack if a base model drives
     committee : whether frames have what each base model predicts
-    driver : name of the base model that moves the atoms; None is the stack itself
+    driver : name of the base model that moves the atoms, or the folder of a student; None is the stack itself
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

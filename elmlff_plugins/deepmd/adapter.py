@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, PackageClash, Preset, hookimpl
+from elmlff_core.contracts.hookspecs import ForceFieldPlugin, InputsRequest, LoadRequest, PackageClash, Preset, hookimpl
 from elmlff_core.contracts.protocols import TrainingLength, TrainingRequest
 from elmlff_core.plugins.requirements import installed_version, is_importable, own_environment
 from elmlff_plugins import references
@@ -35,6 +35,13 @@ class DeepMDTrainer:
         return train(request)
 
 
+def write_inputs(request: InputsRequest) -> str:
+    """Write input files of LAMMPS."""
+    from elmlff_plugins.deepmd.inputs import write_lammps_inputs
+
+    return write_lammps_inputs(request)
+
+
 @hookimpl
 def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
     """The adapter `dp`."""
@@ -52,6 +59,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
         cutoff_option="rcut",
         thread_variables=("DP_INTRA_OP_PARALLELISM_THREADS", "DP_INTER_OP_PARALLELISM_THREADS"),
         citation=(references.DEEPMD_KIT, references.DEEP_POTENTIAL),
+        inputs=write_inputs,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from elmlff_core.contracts.hookspecs import ForceFieldPlugin, LoadRequest, Preset, hookimpl
+from elmlff_core.contracts.hookspecs import ForceFieldPlugin, InputsRequest, LoadRequest, Preset, hookimpl
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import TrainingLength, TrainingRequest
 from elmlff_core.errors import PluginError
@@ -99,6 +99,13 @@ class NEPTrainer:
         return train(request)
 
 
+def write_inputs(request: InputsRequest) -> str:
+    """Write input files of GPUMD."""
+    from elmlff_plugins.nep.inputs import write_gpumd_inputs
+
+    return write_gpumd_inputs(request)
+
+
 @hookimpl
 def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
     """The adapter `nep`."""
@@ -114,6 +121,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
         extra="nep",
         cutoff_option="radial_cutoff",
         citation=(references.NEP, references.GPUMD, references.NEP4, references.CALORINE),
+        inputs=write_inputs,
     )
 
 

@@ -26,6 +26,7 @@ RECORDS = [
     hookspecs.Preset,
     hookspecs.PackageClash,
     hookspecs.LoadRequest,
+    hookspecs.InputsRequest,
     protocols.TrainingRequest,
     protocols.FitRequest,
     progress.Progress,

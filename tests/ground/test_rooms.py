@@ -21,8 +21,7 @@ ROOMS = (
     "errors", "arrays", "resources", "locks", "files",
     "contracts", "settings", "plugins", "execution", "environments", "data", "worker", "features", "base_models",
     "graphs", "meta", "fits", "uncertainty", "stack", "simulation", "lammps", "ipi", "selection", "labelling",
-    "evaluation",
-    "report", "workflows", "testing", "doctor", "cli",
+    "evaluation", "distillation", "report", "workflows", "testing", "doctor", "cli",
 )  # fmt: skip
 # Entry points of the package, which may import from all rooms.
 ENTRY_POINTS = {"__init__", "__main__", "pytest_plugin"}
@@ -39,6 +38,7 @@ WORKFLOWS = (
     "sweep",
     "ablation",
     "reproduction",
+    "distill",
 )
 
 

@@ -1,0 +1,1 @@
+"""Distillation: one fast model, the student, that learns from a stack."""

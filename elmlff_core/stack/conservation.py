@@ -1,0 +1,16 @@
+"""Whether molecular dynamics with a stack conserves its energy."""
+
+from __future__ import annotations
+
+from elmlff_core.plugins.registry import registry
+from elmlff_core.stack.stack import Stack
+
+
+def why_not_conserved(stack: Stack) -> str | None:
+    """Return the reason why dynamics without a thermostat does not conserve the energy of `stack`; None if it does."""
+    if stack.meta_name in (names := registry().meta_models_with("conservative")):
+        return None
+    return (
+        f"the energy is not conserved: the forces of the meta-model '{stack.meta_name}' are not the gradient of an "
+        f"energy. It is with these: {', '.join(map(repr, names))}"
+    )
