@@ -51,8 +51,18 @@ AGAIN = "run the same command again"
 GOING_ON = {
     **dict.fromkeys(
         (
-            "stack", "sweep", "ablate", "reproduce", "train", "evaluate", "predict", "distill", "md", "select",
-            "label", "data",
+            "stack",
+            "sweep",
+            "ablate",
+            "reproduce",
+            "train",
+            "evaluate",
+            "predict",
+            "distill",
+            "md",
+            "select",
+            "label",
+            "data",
         ),  # fmt: skip
         f"{AGAIN} to resume",
     ),
