@@ -48,24 +48,11 @@ COMMANDS = {
 
 AGAIN = "run the same command again"
 # How to go on after an interruption or a full disk, where the same command is not all that there is to say.
+RESUMED = (
+    "stack", "sweep", "ablate", "reproduce", "train", "evaluate", "predict", "distill", "md", "select", "label", "data",
+)  # fmt: skip
 GOING_ON = {
-    **dict.fromkeys(
-        (
-            "stack",
-            "sweep",
-            "ablate",
-            "reproduce",
-            "train",
-            "evaluate",
-            "predict",
-            "distill",
-            "md",
-            "select",
-            "label",
-            "data",
-        ),  # fmt: skip
-        f"{AGAIN} to resume",
-    ),
+    **dict.fromkeys(RESUMED, f"{AGAIN} to resume"),
     "relax": f"{AGAIN}: it starts from --structure, which may be the last frame of a --trajectory",
     "lammps": (
         "let the input read a restart file of LAMMPS (its commands restart and read_restart): the same command starts "
