@@ -22,6 +22,13 @@ class _Worker(SpawnProcess):
         finally:
             sys.modules["__main__"] = main
 
+    def terminate(self) -> None:
+        """End the process at once: workers ignore SIGTERM.
+
+        An executor whose worker was killed ends the others so, and holds its lock until they have ended.
+        """
+        self.kill()
+
 
 class Spawning(SpawnContext):
     """The context of `multiprocessing` with such processes.

@@ -40,7 +40,7 @@ def dask() -> None:
 
 def test_the_job_script_of_the_page_is_that_of_its_settings(dask: None) -> None:
     (settings,) = (block for block in blocks(PAGE, "toml") if "dask-slurm" in block)
-    (script,) = blocks(PAGE, "bash")
+    (script,) = (block for block in blocks(PAGE, "bash") if "dask_worker" in block)
     placement = Placement.of(Config.model_validate(tomllib.loads(settings)).resources)
     assert job_script(placement).replace(sys.executable, "PYTHON") == script
     assert placement.n_workers(100) == 8

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,26 @@ def test_an_error_leaves_nothing_of_the_workers() -> None:
     with pytest.raises(ValueError, match="invalid literal"), opened(Placement("processes"), 1, 1) as executor:
         executor.submit(int, "x").result(60)
     assert not [thread.name for thread in threading.enumerate() if "ExecutorManager" in type(thread).__name__]
+
+
+def _pid_after(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def test_where_one_worker_was_killed_the_others_end_and_no_task_waits_for_them() -> None:
+    with opened(Placement("processes"), 2, 1) as executor:
+        started = [executor.submit(_pid_after, 1.0) for _ in range(2)]  # both at the same time, in two workers
+        killed, other = {future.result(60) for future in started}
+        hanging = executor.submit(_pid_after, 60.0)
+        os.kill(killed, signal.SIGKILL)
+        assert isinstance(hanging.exception(60), BrokenProcessPool)
+        deadline = time.monotonic() + 30
+        while Path(f"/proc/{other}").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not Path(f"/proc/{other}").exists()  # it ignores SIGTERM, and the executor holds its lock until it ends
+        with pytest.raises(BrokenProcessPool):
+            executor.submit(_pid_after, 0.0)
 
 
 def test_serial_tasks_fail_in_their_futures_but_interruptions_are_raised() -> None:
