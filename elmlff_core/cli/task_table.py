@@ -11,6 +11,8 @@ from rich.table import Table
 
 from elmlff_core.contracts.progress import TasksCallback, TaskState
 
+WORTH_A_LINE = 1.0  # s
+
 
 def live_table(console: Console, title: str) -> Iterator[TasksCallback]:
     """Yield a callback that shows the states of tasks in a table, which is replaced at every call."""
@@ -24,7 +26,8 @@ def live_table(console: Console, title: str) -> Iterator[TasksCallback]:
 
         yield show
     for state in latest:
-        console.print(ending(state), markup=False)
+        if has_a_line(state):
+            console.print(ending(state), markup=False)
 
 
 def table(title: str, states: Sequence[TaskState]) -> Table:
@@ -50,7 +53,8 @@ class Lines:
         for state in states:
             if state.state in ("done", "failed") and state.name not in self.ended:
                 self.ended.add(state.name)
-                self.say(ending(state))
+                if has_a_line(state):
+                    self.say(ending(state))
         if time.monotonic() - self.spoken >= self.interval:
             self.spoken = time.monotonic()
             running = [
@@ -78,6 +82,11 @@ def left(state: TaskState) -> str:
     if not 0.02 * progress.total <= progress.done < progress.total:  # before, most of the time was the start
         return ""
     return f"about {duration(state.seconds * (progress.total - progress.done) / progress.done)} left"
+
+
+def has_a_line(state: TaskState) -> bool:
+    """Return whether the end of a task is worth a line: a hundred short ones would hide what matters."""
+    return state.state != "done" or state.seconds >= WORTH_A_LINE
 
 
 def ending(state: TaskState) -> str:

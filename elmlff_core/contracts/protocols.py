@@ -56,6 +56,11 @@ class TrainingLength:
     epochs: float
     note: str = ""
 
+    @property
+    def in_epochs(self) -> str:
+        """The epochs in words, with three digits or, if there are hundreds, as a whole number."""
+        return f"{self.epochs:,.0f} epochs" if self.epochs >= 100 else f"{self.epochs:.3g} epochs"
+
 
 @dataclass(frozen=True)
 class TrainingRequest:

@@ -82,5 +82,6 @@ def why_no_information(uncertainty: Uncertainty) -> str | None:
     if uncertainty.kind == "constant":
         return "the stack has a single base model, so that nothing disagrees with it"
     if uncertainty.force.exponent == 0:
-        return "the disagreement of the base models told nothing about the errors on validation structures"
+        of = "seeds" if uncertainty.kind == "seeds" else "base models"
+        return f"the disagreement of the {of} told nothing about the errors on validation structures"
     return None

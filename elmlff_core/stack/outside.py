@@ -36,7 +36,7 @@ def outside_warning(stack: Stack, prediction: StackPrediction) -> str | None:
         subject = f"{len(described)} of {n_all} structures {'lies' if len(described) == 1 else 'lie'}"
     return (
         f"{subject} outside what the stack was fitted on ({named}). Expect larger errors: the uncertainties are "
-        f"widened. Structures like the training ones get this warning in {100 * domain.alarms:.1g} % of cases"
+        f"widened. Structures like the training ones get this warning in {100 * domain.alarms:.2g} % of cases"
     )
 
 

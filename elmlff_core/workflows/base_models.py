@@ -34,7 +34,7 @@ def announce(inputs: Inputs, models_folder: Path, reporter: Reporter) -> None:
             )
             continue
         length = model.length(len(splits.train_index))
-        what = "; ".join(filter(None, [f"{length.steps} steps, {length.epochs:.3g} epochs", length.note]))
+        what = "; ".join(filter(None, [f"{length.steps} steps, {length.in_epochs}", length.note]))
         folder = training_directory(model, splits.train, splits.valid, config.seed, models_folder)
         if trained_checkpoint(folder) is not None:
             reporter.say(f"{model.name}: adapter {model.plugin.name}, trained before ({what}) in {folder}")

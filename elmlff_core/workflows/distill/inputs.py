@@ -143,7 +143,7 @@ class Distillation:
             length = self.student.length(size)
             number = f"{'at most ' if name == STUDENT else ''}{size:,} structures"
             adapter = self.student.plugin.name
-            found.append(f"{name} (adapter {adapter}): {length.steps:,} steps, {length.epochs:.3g} epochs of {number}")
+            found.append(f"{name} (adapter {adapter}): {length.steps:,} steps, {length.in_epochs} of {number}")
         return found
 
     def kept_settings(self) -> KeptSettings:

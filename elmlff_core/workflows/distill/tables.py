@@ -35,7 +35,7 @@ def _kept(results: DistillResults) -> Table:
 
 def _lessons(results: DistillResults) -> Table:
     rows = [
-        [one.name, f"{one.n_reference:,}", f"{one.n_made:,}", f"{one.steps:,}", f"{one.epochs:.3g}"]
+        [one.name, f"{one.n_reference:,}", f"{one.n_made:,}", f"{one.steps:,}", f"{one.epochs:,.0f}"]
         for one in results.lessons
     ]
     head = ("model", "reference labels", "labels of the stack", "steps", "epochs")

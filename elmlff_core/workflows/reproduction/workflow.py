@@ -147,7 +147,7 @@ def origins_of(config: Config, n_train: int) -> list[str]:
         model = resolve_model(config, name)
         if model.needs_training:
             length = model.length(n_train)
-            found.append(f"trained in this run, {length.steps:,} steps, {length.epochs:.3g} epochs")
+            found.append(f"trained in this run, {length.steps:,} steps, {length.in_epochs}")
         else:
             found.append(f"checkpoint {model.checkpoint.name}" if model.checkpoint else "needs no checkpoint")
     return found
