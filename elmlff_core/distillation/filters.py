@@ -13,7 +13,6 @@ from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.distillation.settings import DistillationSettings
 from elmlff_core.plugins.toolkit import NeighbourFinder
 from elmlff_core.stack.stack import Stack, StackPrediction
-from elmlff_core.uncertainty.uncertainty import Uncertainty
 
 PAIRS_WITHIN = 4.0  # Å; no smallest distance of two elements is larger
 CLOSER = 0.9  # than the smallest distance in the training structures
@@ -51,7 +50,7 @@ class Limits:
             largest_force = STRONGER * float(np.linalg.norm(train.forces, axis=1).max())
         largest_error = None
         if stack.uncertainty is not None:
-            largest_error = settings.largest_error or LESS_SURE * usual_error(stack.uncertainty)
+            largest_error = settings.largest_error or LESS_SURE * stack.uncertainty.usual_error
         return cls(distances, largest_force, largest_error)
 
     def too_close(self, structures: Sequence[Atoms]) -> np.ndarray:
@@ -79,11 +78,6 @@ class Limits:
         if self.largest_error is not None:
             sure = f"no calibrated error above {self.largest_error:.3g} eV/Å"
         return f"no force above {self.largest_force:.3g} eV/Å, and {sure}"
-
-
-def usual_error(uncertainty: Uncertainty) -> float:
-    """Return the standard deviation of force components at the median raw uncertainty, eV/Å, of the worst element."""
-    return max(uncertainty.force.element_scales.values(), default=uncertainty.force.scale)
 
 
 def smallest_distances(structures: Sequence[Atoms]) -> np.ndarray:

@@ -49,12 +49,12 @@ class Window:
         """
         low_is = high_is = "given"
         if low is None:
-            low, low_is = typical_error(uncertainty), "the typical error on validation structures"
+            low, low_is = uncertainty.usual_error, "the typical error on validation structures"
         if high is None and uncertainty.domain is not None:
             high = HIGH_IN_FORCES * uncertainty.domain.usual
             high_is = f"{HIGH_IN_FORCES:g} times the usual force of the training structures"
         elif high is None:
-            high = HIGH_IN_ERRORS * typical_error(uncertainty)
+            high = HIGH_IN_ERRORS * uncertainty.usual_error
             high_is = f"{HIGH_IN_ERRORS:g} times the typical error on validation structures"
         if low >= high:
             raise ConfigError(
@@ -69,12 +69,6 @@ class Window:
             f"window of expected errors: above {self.low:.4g} eV/Å ({self.low_is}), and the upper end of their "
             f"{100 * COVERAGE:.0f} % interval below {self.high:.4g} eV/Å ({self.high_is})"
         )
-
-
-def typical_error(uncertainty: Uncertainty) -> float:
-    """Return the standard deviation of a force component at the usual uncertainty, eV/Å: that of the worst element."""
-    force = uncertainty.force
-    return max([force.scale, *force.element_scales.values()])
 
 
 def why_no_information(uncertainty: Uncertainty) -> str | None:

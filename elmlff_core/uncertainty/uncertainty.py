@@ -93,6 +93,11 @@ class Uncertainty:
         energy = Calibration.fit(committee_energy_spread(valid, alignment), energy_error, ones)
         return cls(kind, force, energy, alignment, domain)
 
+    @property
+    def usual_error(self) -> float:
+        """Standard deviation of a force component at the median raw uncertainty, of the worst element, eV/Å."""
+        return max([self.force.scale, *self.force.element_scales.values()])
+
     def outside(self, features: Features, forces: np.ndarray | None = None) -> Outside | None:
         """Return how far the atoms are from what the stack was fitted on; None if that is not known.
 

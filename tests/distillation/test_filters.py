@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from elmlff_core.data.labels import dataset_from_structures
-from elmlff_core.distillation.filters import Limits, smallest_distances, usual_error
+from elmlff_core.distillation.filters import Limits, smallest_distances
 from elmlff_core.distillation.settings import DistillationSettings
 from elmlff_core.stack.stack import StackPrediction
 from tests.stack.copper import copper, morse_stack
@@ -49,7 +49,7 @@ def test_the_user_may_give_a_distance(limits):
 def test_bounds_come_from_data_and_calibration(limits):
     train, stack, found = limits
     assert found.largest_force == pytest.approx(1.5 * np.linalg.norm(train.forces, axis=1).max())
-    assert found.largest_error == pytest.approx(5 * usual_error(stack.uncertainty))
+    assert found.largest_error == pytest.approx(5 * stack.uncertainty.usual_error)
     stack.uncertainty, calibrated = None, stack.uncertainty
     assert Limits.of(DistillationSettings(), train, stack).largest_error is None
     stack.uncertainty = calibrated
