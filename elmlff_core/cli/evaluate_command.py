@@ -40,6 +40,7 @@ def command(
     from elmlff_core.contracts.progress import Reporter
     from elmlff_core.data.labels import LabelKeys
     from elmlff_core.data.readers import read_dataset
+    from elmlff_core.stack.place import StackPlace
     from elmlff_core.stack.stack import load_stack
     from elmlff_core.workflows.evaluate import evaluate_stack
     from elmlff_core.workflows.predict import Source, Workers
@@ -47,7 +48,7 @@ def command(
     reporter = Reporter() if as_json else ConsoleReporter()  # programs read the JSON: nothing else may be printed
     placement, keys = placement_from(executor, workers), LabelKeys(energy_key, forces_key)
     stack, dataset = load_stack(run, trust, device), read_dataset(data, keys)
-    shared = Workers(placement, Source(run.expanduser().absolute(), trust, device, data, keys))
+    shared = Workers(placement, Source(StackPlace(run.expanduser().absolute(), trust, device), data, keys))
     found = evaluate_stack(stack, dataset, reporter, shared)
     if as_json:
         click.echo(json_text(found.as_record()))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from elmlff_core.cli.options import options, placement_options, resources_from
+from elmlff_core.cli.options import options, placement_from, placement_options
 from elmlff_core.errors import ConfigError
 
 SOME_FAILED = 3  # exit code where some structures have no labels
@@ -46,12 +46,11 @@ def command(
     """
     from elmlff_core.cli.console import ConsoleReporter
     from elmlff_core.data.readers import read_structures
-    from elmlff_core.execution.placement import Placement
     from elmlff_core.labelling import elsewhere
     from elmlff_core.labelling.labelling import label
     from elmlff_core.labelling.output import check_output, say_labelling, write_labelling
     from elmlff_core.labelling.settings import LabelSettings
-    from elmlff_core.settings.reading import assigned, read_config
+    from elmlff_core.settings.reading import assigned
 
     reporter = ConsoleReporter()
     if read_results is not None:
@@ -69,9 +68,8 @@ def command(
             reporter.say(f"inputs of {len(structures)} structures: {write_inputs}")
             return
         check_output(output)
-        resources = read_config(None, {"resources": resources_from(executor, workers)}).resources
-        folder = output.with_name(f"{output.stem}-work")
-        found = label(read_structures(frames), settings, folder, Placement.of(resources), batch, retry_failed, reporter)
+        placement, folder = placement_from(executor, workers), output.with_name(f"{output.stem}-work")
+        found = label(read_structures(frames), settings, folder, placement, batch, retry_failed, reporter)
     write_labelling(found, output)
     say_labelling(found, output, reporter)
     if found.failed:

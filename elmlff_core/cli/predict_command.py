@@ -37,13 +37,14 @@ def command(
     from elmlff_core.data.writers import write_structures
     from elmlff_core.stack.frames import add_committee, predicted_frames
     from elmlff_core.stack.outside import outside_warning
+    from elmlff_core.stack.place import StackPlace
     from elmlff_core.stack.stack import StackPrediction, load_stack
     from elmlff_core.workflows.predict import ManyStructures, Source, Workers, name_in_cache, predicted_blocks
 
     reporter, placement = ConsoleReporter(), placement_from(executor, workers)
     stack, structures = load_stack(run, trust, device), read_structures(data)
     many = ManyStructures(stack, structures, name_in_cache(structures), FeatureCache())
-    shared = Workers(placement, Source(run.expanduser().absolute(), trust, device, data))
+    shared = Workers(placement, Source(StackPlace(run.expanduser().absolute(), trust, device), data))
     frames, parts = [], []
     with predicted_blocks(many, reporter, shared) as found_blocks:
         for block, found in found_blocks:

@@ -16,12 +16,12 @@ from elmlff_core.arrays import rows_of
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.contracts.structures import flat_structures
-from elmlff_core.distillation.stack_place import StackPlace
 from elmlff_core.errors import ElmlffError
 from elmlff_core.execution.tasks import Task
 from elmlff_core.features.feature_file import load_features, save_features
 from elmlff_core.files import write_bytes
 from elmlff_core.stack.conservation import why_not_conserved
+from elmlff_core.stack.place import StackPlace
 from elmlff_core.stack.stack import Stack, StackPrediction
 
 PER_ATOM = ("forces", "forces_std", "outside", "suspect")  # fields of a StackPrediction

@@ -6,25 +6,18 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from elmlff_core.contracts.dataset import fingerprint_of
-from elmlff_core.errors import ConfigError
 from elmlff_core.files import json_text, sha256_of
 from elmlff_core.selection.candidates import Candidates
 from elmlff_core.selection.labelled import Labelled
 from elmlff_core.selection.settings import SelectionSettings
+from elmlff_core.settings.reading import from_options
 from elmlff_core.stack.stack import STACK_FILE
 
 
 def checked_settings(values: dict[str, Any]) -> SelectionSettings:
     """Return the settings from `values`; ConfigError names what is wrong."""
-    try:
-        return SelectionSettings(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])).replace("_", "-")
-        raise ConfigError(f"{where and f'--{where}: '}{first['msg'].removeprefix('Value error, ')}") from error
+    return from_options(SelectionSettings, values)
 
 
 def key_of(stack: Path, candidates: Candidates, labelled: Labelled, settings: SelectionSettings) -> str:

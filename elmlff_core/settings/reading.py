@@ -62,6 +62,16 @@ def validated[Model: BaseModel](model: type[Model], raw: Mapping[str, Any], wher
         raise ConfigError("; ".join(_explain(model, problem, where) for problem in error.errors())) from error
 
 
+def from_options[Model: BaseModel](model: type[Model], values: Mapping[str, Any]) -> Model:
+    """Validate the options of a command as a `model`; ConfigError names the first option that is wrong."""
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])).replace("_", "-")
+        raise ConfigError(f"{where and f'--{where}: '}{first['msg'].removeprefix('Value error, ')}") from error
+
+
 def _explain(model: type[BaseModel], problem: Any, where: str) -> str:
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location)

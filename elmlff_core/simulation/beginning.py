@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ase import Atoms
-from pydantic import ValidationError
 
 from elmlff_core.data.readers import read_structures
-from elmlff_core.errors import ConfigError
 from elmlff_core.files import json_text, sha256_of
+from elmlff_core.settings.reading import from_options
 from elmlff_core.simulation.drivers import is_folder
 from elmlff_core.simulation.settings import DynamicsSettings
 from elmlff_core.stack.stack import STACK_FILE
@@ -19,12 +18,7 @@ from elmlff_core.stack.stack import STACK_FILE
 
 def checked_settings(values: dict[str, Any]) -> DynamicsSettings:
     """Return the settings from `values`; ConfigError names what is wrong."""
-    try:
-        return DynamicsSettings(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])).replace("_", "-")
-        raise ConfigError(f"{where and f'--{where}: '}{first['msg'].removeprefix('Value error, ')}") from error
+    return from_options(DynamicsSettings, values)
 
 
 def start_structure(source: str) -> Atoms:

@@ -36,7 +36,8 @@ from elmlff_core.execution.placement import Placement
 from elmlff_core.execution.tasks import Task, run_tasks
 from elmlff_core.files import sha256_of, write_bytes
 from elmlff_core.locks import locked
-from elmlff_core.stack.stack import STACK_FILE, Stack, StackPrediction, load_stack
+from elmlff_core.stack.place import StackPlace
+from elmlff_core.stack.stack import STACK_FILE, Stack, StackPrediction
 from elmlff_core.workflows.ahead import MANY, parts_of
 
 FOLDER = "predictions"  # in the cache folder, until all is done
@@ -49,21 +50,14 @@ class Source:
 
     Attributes
     ----------
-    stack : absolute path of the folder of the stack
-    trust, device : as in `load_stack`
+    stack : the stack
     data : what `read_dataset` reads or, without `keys`, `read_structures`
     keys : names of the labels, if labels are read
     """
 
-    stack: Path
-    trust: bool
-    device: str
+    stack: StackPlace
     data: str
     keys: LabelKeys | None = None
-
-    def load(self) -> Stack:
-        """Load the stack."""
-        return load_stack(self.stack, self.trust, self.device)
 
     def structures(self) -> Sequence[Atoms]:
         """Read the structures."""
@@ -154,10 +148,9 @@ def predicted_blocks(
         with reporter.progress("predicting") as progress:
             yield _here(many, progress)
         return
+    place = workers.source.stack
     key = hashlib.sha256(
-        repr(
-            (sha256_of(workers.source.stack / STACK_FILE), many.fingerprint, workers.source.device, many.whole)
-        ).encode()
+        repr((sha256_of(place.folder / STACK_FILE), many.fingerprint, place.device, many.whole)).encode()
     ).hexdigest()
     folder = cache_folder().absolute() / FOLDER / key[:24]
     folder.mkdir(parents=True, exist_ok=True)
@@ -235,7 +228,7 @@ class StackPart(_Work):
 @functools.lru_cache(maxsize=1)
 def _loaded(source: Source) -> tuple[Stack, Sequence[Atoms]]:
     """Load stack and structures; a worker that has several parts does so once."""
-    return source.load(), source.structures()
+    return source.stack.load(), source.structures()
 
 
 def _write(path: Path, found: StackPrediction) -> None:

@@ -20,9 +20,9 @@ from elmlff_core.distillation.labels import (
     why_no_energies,
 )
 from elmlff_core.distillation.reference import Reference, joined, read_reference
-from elmlff_core.distillation.stack_place import StackPlace
 from elmlff_core.distillation.students import Lessons, load_dataset, made_dataset, save_dataset
 from elmlff_core.errors import ConfigError
+from elmlff_core.stack.place import StackPlace
 from tests.stack.copper import copper, morse_stack
 
 

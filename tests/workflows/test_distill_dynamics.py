@@ -8,8 +8,8 @@ import pytest
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.distillation.made import Source
 from elmlff_core.distillation.settings import DistillationSettings
-from elmlff_core.distillation.stack_place import StackPlace
 from elmlff_core.simulation.settings import DynamicsSettings
+from elmlff_core.stack.place import StackPlace
 from elmlff_core.workflows.distill.dynamics import Simulation, simulations, uncorrelated_spacing
 from tests.stack.copper import copper, morse_stack
 

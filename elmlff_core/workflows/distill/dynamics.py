@@ -14,13 +14,13 @@ from elmlff_core.contracts.progress import Reporter
 from elmlff_core.contracts.structures import Structures
 from elmlff_core.distillation.made import Source, starting_points
 from elmlff_core.distillation.settings import DistillationSettings
-from elmlff_core.distillation.stack_place import StackPlace
 from elmlff_core.execution.tasks import Task
 from elmlff_core.files import read_record, write_record
 from elmlff_core.simulation.beginning import key_of
 from elmlff_core.simulation.guard import NO_GUARD, Guard
 from elmlff_core.simulation.molecular_dynamics import run_dynamics
 from elmlff_core.simulation.settings import DynamicsSettings
+from elmlff_core.stack.place import StackPlace
 
 TRAJECTORY, ENDED = "trajectory.extxyz", "ended.json"
 FRAMES_PER_WANTED = 2  # that are written, so that enough are left where neighbours are correlated

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ase import Atoms
 from pydantic import BaseModel, ConfigDict
 
 from elmlff_core.base_models.named import NamedModel, resolve_model
+from elmlff_core.contracts.dataset import fingerprint_of
 from elmlff_core.contracts.structures import flat_structures
 from elmlff_core.data.content import are_among, signatures
 from elmlff_core.data.labels import LabelKeys
@@ -23,7 +23,6 @@ from elmlff_core.distillation.labels import why_no_energies
 from elmlff_core.distillation.made import Source, sources_of
 from elmlff_core.distillation.reference import Reference, read_reference
 from elmlff_core.distillation.settings import DistillationSettings
-from elmlff_core.distillation.stack_place import StackPlace
 from elmlff_core.distillation.students import CONTROL, SHARE, STUDENT, check_student
 from elmlff_core.errors import ConfigError, DataError
 from elmlff_core.execution.executors import check_executor
@@ -34,6 +33,7 @@ from elmlff_core.settings.config import Config
 from elmlff_core.settings.run_folder import DEFAULT_RUNS_FOLDER, RunFolder
 from elmlff_core.simulation.drivers import driver_of
 from elmlff_core.stack.calculator import StackCalculator
+from elmlff_core.stack.place import StackPlace
 from elmlff_core.stack.stack import STACK_FILE, Stack
 
 
@@ -161,9 +161,7 @@ class Distillation:
         digest.update(json.dumps(settings, sort_keys=True).encode())
         for dataset in (self.reference.train, self.reference.valid, self.reference.test):
             digest.update(b"" if dataset is None else dataset.labels_fingerprint.encode())
-        for atoms in self.given:
-            for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
-                digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(fingerprint_of(self.given).encode())
         return digest.hexdigest()
 
     def run(self, output: Path | None) -> RunFolder:
