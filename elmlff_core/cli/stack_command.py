@@ -28,7 +28,8 @@ stack_options = [
     click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds for each trained meta-model."),
     click.option(
         "--average/--no-average", default=None,
-        help="Also take the mean of the seeds as a meta-model, which errs less and predicts more slowly.",
+        help="Also take the mean of the seeds as a meta-model, which errs less and predicts more slowly; with "
+        "--geometry-only also the mean with and without base models.",
     ),
 ]  # fmt: skip
 

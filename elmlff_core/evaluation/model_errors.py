@@ -42,7 +42,7 @@ class ModelErrors:
     seconds : time of one fit, the mean over seeds; None if the model was not fitted in this run
     n_parameters : number of trainable parameters of the meta-model, or None if unknown
     chosen : whether this is the stack of the run, the one with the lowest validation error
-    averaged : number of fits with different seeds whose mean it is
+    averaged : number of fits, with different seeds or with and without base models, whose mean it is
     """
 
     name: str

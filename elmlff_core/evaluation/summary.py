@@ -88,10 +88,11 @@ def _comparison(stack: ModelErrors, title: str, group: Sequence[ModelErrors]) ->
 
 def _gain(stack: ModelErrors, errors: Sequence[ModelErrors]) -> str:
     """Return the contribution of the base models: the difference to the same meta-model without them, over seeds."""
-    alike = (model for model in errors if (model.meta, model.averaged) == (stack.meta, stack.averaged))
-    geometry = next((model for model in alike if model.kind == "baseline"), None)
-    if geometry is None:
+    alike = [model for model in errors if model.meta == stack.meta and model.averaged <= stack.averaged]
+    baselines = [model for model in alike if model.kind == "baseline"]
+    if not baselines:
         return ""
+    geometry = max(baselines, key=lambda model: model.averaged)  # the mean of as many seeds
     gains = geometry.headlines - stack.headlines
     gain, std = gains.mean(), gains.std(ddof=1) if len(gains) > 1 else 0.0
     amount = f"{abs(gain):.4f}" + (f" ±{std:.4f}" if len(gains) > 1 else "")

@@ -18,8 +18,7 @@ from elmlff_core.contracts.progress import Progress, Reporter
 from elmlff_core.contracts.protocols import CountsParameters, FitRequest, MetaModel, check_masks
 from elmlff_core.execution.rates import Kind
 from elmlff_core.files import check_digests, digests_of, read_numbers, read_record, write_record
-from elmlff_core.fits.meta_models import NamedMeta
-from elmlff_core.meta.average import SeedAverage
+from elmlff_core.fits.meta_models import NamedMeta, average_of_fits
 from elmlff_core.settings.config import Config
 
 FITTED_FILE = "fitted.json"
@@ -40,6 +39,7 @@ class Fit:
     masks : `BaseMasks`, which mask some of the base models of each structure, or None
     part : which part of the training structures it is fitted to, as in its name; empty for all of them
     averaged : number of seeds from `seed` on of which it is the average
+    with_geometry_only : whether it is the average of fits with base models and on geometry only
     """
 
     meta: NamedMeta
@@ -49,11 +49,12 @@ class Fit:
     masks: Any = None
     part: str = ""
     averaged: int = 1
+    with_geometry_only: bool = False
 
     @property
     def name(self) -> str:
         """The name of its folder."""
-        suffix = "-geometry-only" if self.geometry_only else ""
+        suffix = "-geometry-only" if self.geometry_only else "-with-geometry-only" if self.with_geometry_only else ""
         seed, part = f"-seed{self.seed}" if self.number else "", f"-{self.part}" if self.part else ""
         averaged = f"-{self.averaged}seeds" if self.averaged > 1 else ""
         return f"{self.meta.name}{suffix}{averaged}{seed}{part}"
@@ -61,15 +62,30 @@ class Fit:
     @property
     def title(self) -> str:
         """The name in tables, which is the same for all seeds."""
-        name = self.meta.name if self.averaged == 1 else f"{self.meta.name}, mean of {self.averaged} seeds"
+        seeds = f" of {self.averaged} seeds" if self.averaged > 1 else ""
+        both = " with and without base models" if self.with_geometry_only else ""
+        name = f"{self.meta.name}, mean{seeds}{both}" if self.is_average else self.meta.name
         return f"{name}, geometry only" if self.geometry_only else f"stack ({name})"
 
     @property
+    def is_average(self) -> bool:
+        """Whether it is the average of its members."""
+        return self.averaged > 1 or self.with_geometry_only
+
+    @property
     def members(self) -> list[Fit]:
-        """The fits whose average it is, or itself alone."""
-        if self.averaged == 1:
+        """The fits whose average it is, those on geometry only last, or itself alone."""
+        if not self.is_average:
             return [self]
-        return [replace(self, seed=self.seed + number, number=number, averaged=1) for number in range(self.averaged)]
+        kinds = (False, True) if self.with_geometry_only else (self.geometry_only,)
+        return [
+            replace(
+                self, seed=self.seed + number, number=number, averaged=1, geometry_only=geometry_only,
+                with_geometry_only=False,
+            )
+            for geometry_only in kinds
+            for number in range(self.averaged)
+        ]  # fmt: skip
 
     @property
     def kind(self) -> Kind:
@@ -118,6 +134,7 @@ class Fitted:
             "seed": self.fit.seed,
             "geometry_only": self.fit.geometry_only,
             "averaged": self.fit.averaged,
+            "with_geometry_only": self.fit.with_geometry_only,
             "epochs": self.fit.meta.training.epochs if self.fit.meta.trained else None,
             "seconds": self.seconds,
             "n_parameters": self.n_parameters,
@@ -140,17 +157,21 @@ def with_averages(fitted: Sequence[Fitted], config: Config) -> list[Fitted]:
     averages = []
     for one in fitted if config.average else ():
         if one.fit.number == 0 and one.fit.meta.trained:
-            average = replace(one.fit, averaged=config.seeds)
-            members = [found[fit.meta.name, fit.geometry_only, fit.number] for fit in average.members]
-            averages.append(average_of(average, members))
-    return [*fitted, *averages]
+            averages += [replace(one.fit, averaged=config.seeds)] if config.seeds > 1 else []
+            if config.geometry_only and not one.fit.geometry_only:
+                averages.append(replace(one.fit, averaged=config.seeds, with_geometry_only=True))
+    members = [[found[fit.meta.name, fit.geometry_only, fit.number] for fit in average.members] for average in averages]
+    return [*fitted, *map(average_of, averages, members)]
 
 
 def average_of(fit: Fit, members: Sequence[Fitted]) -> Fitted:
     """Return the average `fit` of its finished members; its folder is that of the first."""
     if len(members) == 1:
         return members[0]
-    meta = SeedAverage([one.meta for one in members])
+    metas: dict[bool, list[MetaModel]] = {False: [], True: []}
+    for one in members:
+        metas[one.fit.geometry_only and fit.with_geometry_only].append(one.meta)
+    meta = average_of_fits(fit.meta.name, metas[False], metas[True])
     return Fitted(fit, meta, sum(one.seconds for one in members), meta.n_parameters, members[0].folder)
 
 

@@ -10,7 +10,7 @@ from elmlff_core.contracts.hookspecs import MetaModelPlugin
 from elmlff_core.contracts.protocols import MetaModel
 from elmlff_core.data.splits import Splits
 from elmlff_core.errors import ConfigError, did_you_mean
-from elmlff_core.meta.average import SeedAverage
+from elmlff_core.meta.average import FitAverage
 from elmlff_core.meta.training.budget import with_budget
 from elmlff_core.plugins.registry import registry
 from elmlff_core.settings.config import AUTO, Config, TrainingConfig
@@ -58,15 +58,23 @@ def _of_plugin(name: str, options: dict[str, Any], training: TrainingConfig) -> 
     return NamedMeta(name, registry().meta_model(name), options, training)
 
 
-def make_meta(name: str, options: Mapping[str, Any], seeds: int = 1) -> MetaModel:
+def make_meta(name: str, options: Mapping[str, Any], seeds: int = 1, with_geometry_only: bool = False) -> MetaModel:
     """Make a meta-model by name, not fitted; with several `seeds` the average of as many.
 
-    ConfigError or PluginError if its name or options are wrong.
+    `with_geometry_only` adds as many on geometry only to the average.  ConfigError or PluginError if its name or
+    options are wrong.
     """
-    if seeds > 1:
-        return SeedAverage([make_meta(name, options) for _ in range(seeds)])
+    if seeds > 1 or with_geometry_only:
+        fits = [make_meta(name, options) for _ in range(seeds)]
+        on_geometry = [make_meta(name, options) for _ in range(seeds if with_geometry_only else 0)]
+        return average_of_fits(name, fits, on_geometry)
     plugin = registry().meta_model(name)
     return plugin.make(validated(plugin.options, options, f"the options of meta-model '{name}'"))
+
+
+def average_of_fits(name: str, fits: Sequence[MetaModel], on_geometry: Sequence[MetaModel]) -> FitAverage:
+    """Return the average of `fits` of the meta-model `name`, and of those without base models."""
+    return FitAverage(fits, on_geometry, own_energy=registry().meta_model(name).needs_energies)
 
 
 def candidates(config: Config, splits: Splits) -> list[NamedMeta]:

@@ -1,13 +1,14 @@
-"""The mean of several fits of one meta-model, which differ in their seeds.
+"""The mean of several fits of one meta-model: with different seeds, and with base models or on geometry only.
 
 Networks that start from different weights err in different directions, so that their mean errs less than each: its
-squared error is theirs less the variance over the seeds.  Where they disagree, they know little.
+squared error is theirs less the variance over them.  Where they disagree, they know little.  Networks on geometry only
+err in other directions still: where base models mislead, they hold the mean back.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -21,23 +22,37 @@ from elmlff_core.errors import ElmlffError
 from elmlff_core.features.energies import EnergyCombination
 
 
-class SeedAverage:
-    """A meta-model whose prediction is the mean of those of `members`: forces, energies and stresses.
+class FitAverage:
+    """A meta-model whose prediction is the mean of those of other fits: forces, energies and stresses.
 
     The mean of energies has the mean of forces as its gradient, so the average of conservative fits is conservative.
+
+    Parameters
+    ----------
+    members : fits with the base models
+    on_geometry : fits without them
+    own_energy : whether they learn an energy.  If not, their energy is the linear combination of base energies, and the
+        fits without base models, which know none, do not count for it
     """
 
     std_kind = "seeds"  # see `LearntUncertainty`
 
-    def __init__(self, members: Sequence[MetaModel]) -> None:
-        self.members = list(members)
+    def __init__(
+        self, members: Sequence[MetaModel], on_geometry: Sequence[MetaModel] = (), own_energy: bool = False
+    ) -> None:
+        self.members, self.on_geometry, self.own_energy = list(members), list(on_geometry), own_energy
         self._last: tuple[weakref.ref[Features], list[Prediction]] | None = None
+
+    @property
+    def all_members(self) -> list[MetaModel]:
+        """The fits with base models, then those without."""
+        return [*self.members, *self.on_geometry]
 
     @property
     def n_parameters(self) -> int | None:
         """The number of trainable parameters of all members; None if they do not report it."""
-        counts = [one.n_parameters for one in self.members if isinstance(one, CountsParameters)]
-        return sum(counts) if len(counts) == len(self.members) else None
+        counts = [one.n_parameters for one in self.all_members if isinstance(one, CountsParameters)]
+        return sum(counts) if len(counts) == len(self.all_members) else None
 
     @property
     def energy(self) -> EnergyCombination | None:
@@ -51,8 +66,9 @@ class SeedAverage:
     def predict(self, features: Features) -> Prediction:
         """Predict the mean; raises as the members do."""
         found = self._predictions(features)
-        return Prediction(found[0].n_atoms, _mean([one.forces for one in found]), _joint(found, "energy"),
-                          _joint(found, "stress"))  # fmt: skip
+        with_energies = found if self.own_energy else found[: len(self.members)]
+        return Prediction(found[0].n_atoms, _mean([one.forces for one in found]), _joint(with_energies, "energy"),
+                          _joint(with_energies, "stress"))  # fmt: skip
 
     def forces_std(self, features: Features) -> np.ndarray:
         """Return the standard deviation of force components over the members: (n_rows,), eV/Å.
@@ -60,7 +76,7 @@ class SeedAverage:
         If the members learn a standard deviation, the mean of its square is added to the square.
         """
         variance = np.var([one.forces for one in self._predictions(features)], axis=0).mean(axis=1)
-        found = [one.forces_std(features) for one in self.members if isinstance(one, LearntUncertainty)]
+        found = [one.forces_std(seen) for one, seen in self._seen(features) if isinstance(one, LearntUncertainty)]
         learnt = [std for std in found if std is not None]
         if learnt:
             variance += np.mean(np.square(learnt), axis=0)
@@ -69,31 +85,32 @@ class SeedAverage:
     def _predictions(self, features: Features) -> list[Prediction]:
         """Return the predictions of the members; forces and their standard deviation are asked for one by one."""
         if self._last is None or self._last[0]() is not features:
-            self._last = weakref.ref(features), [member.predict(features) for member in self.members]
+            self._last = weakref.ref(features), [member.predict(seen) for member, seen in self._seen(features)]
         return self._last[1]
+
+    def _seen(self, features: Features) -> Iterator[tuple[MetaModel, Features]]:
+        """Yield each member with the features that it sees."""
+        yield from ((member, features) for member in self.members)
+        geometry = features.of_models(()) if self.on_geometry else features
+        yield from ((member, geometry) for member in self.on_geometry)
 
     def to(self, device: str) -> None:
         """Predict on `device` from now on, as `RunsOnDevice`."""
-        for member in self.members:
+        for member in self.all_members:
             if isinstance(member, RunsOnDevice):
                 member.to(device)
 
     def save(self, directory: Path) -> None:
         """Write each member to a folder of its own."""
-        for number, member in enumerate(self.members):
+        for number, member in enumerate(self.all_members):
             folder = directory / str(number)
             folder.mkdir(exist_ok=True)
             member.save(folder)
 
     def load(self, directory: Path) -> None:
         """Read what `save` wrote."""
-        for number, member in enumerate(self.members):
+        for number, member in enumerate(self.all_members):
             member.load(directory / str(number))
-
-
-def n_averaged(meta: MetaModel) -> int:
-    """Return the number of fits whose mean `meta` is, one if it is no average."""
-    return len(meta.members) if isinstance(meta, SeedAverage) else 1
 
 
 def _mean(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -148,6 +148,8 @@ def _meta_model(meta: Mapping[str, Any], keys: str, metrics: Mapping[str, Any], 
     averaged = meta.get("averaged", 1)  # runs of older versions average nothing
     seed = f"seed {fits[0]['seed']}" if fits else ""
     seeds = f"{seed} and the {averaged - 1} after it, averaged" if averaged > 1 else seed
+    if meta.get("with_geometry_only"):
+        seeds = f"{seeds}{'' if averaged > 1 else ', averaged'} with {averaged} without base models"
     length = f" for at most {epochs} epochs ({seeds}{listed})" if epochs else ""
     folds = metrics.get("folds")
     features = f" on out-of-fold predictions from {len(folds)} folds" if folds else ""

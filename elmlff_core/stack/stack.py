@@ -29,7 +29,7 @@ from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.files import check_digests, read_record, refuse_links, replacing, sha256_of, write_record
 from elmlff_core.fits.fit import META_FOLDER
 from elmlff_core.fits.meta_models import make_meta
-from elmlff_core.meta.average import n_averaged
+from elmlff_core.meta.average import FitAverage
 from elmlff_core.settings.config import ModelConfig
 from elmlff_core.uncertainty.domain import DOMAIN_FILE, Domain
 from elmlff_core.uncertainty.uncertainty import Uncertainty, UncertaintyRecord
@@ -59,11 +59,12 @@ class BaseModelRecord(TypedDict):
 
 
 class MetaRecord(TypedDict):
-    """The meta-model of a stack; with `seeds` it is the average of as many."""
+    """The meta-model of a stack; with `seeds` it is the average of as many, and of as many `with_geometry_only`."""
 
     name: str
     options: dict[str, Any]
     seeds: NotRequired[int]
+    with_geometry_only: NotRequired[bool]
 
 
 class StackRecord(TypedDict):
@@ -283,8 +284,10 @@ def _load_uncertainty(directory: Path, has_domain: bool) -> Uncertainty | None:
 
 def _meta_record(stack: Stack) -> MetaRecord:
     record: MetaRecord = {"name": stack.meta_name, "options": stack.meta_options}
-    if (seeds := n_averaged(stack.meta)) > 1:  # older versions read stacks without it
-        record["seeds"] = seeds
+    if isinstance(stack.meta, FitAverage):  # older versions read stacks of one fit
+        record["seeds"] = len(stack.meta.members)
+        if stack.meta.on_geometry:
+            record["with_geometry_only"] = True
     return record
 
 

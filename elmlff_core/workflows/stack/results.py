@@ -139,6 +139,7 @@ def write_metrics(results: StackResults, run: RunFolder) -> None:
             "name": chosen.name,
             "options": chosen.options,
             "averaged": fit.averaged,
+            "with_geometry_only": fit.with_geometry_only,
             "chosen_on": "valid rmse_per_frame",
         },
         "fits": [fitted.as_record() for fitted in results.fitted],
