@@ -24,7 +24,7 @@ from elmlff_core.execution.placement import PROCESSES, Placement
 from elmlff_core.execution.tasks import Task, run_tasks, width
 from elmlff_core.fits.tasks import AMOUNT_WORTH_A_WORKER, Fitting, most_devices
 from elmlff_core.workflows.inputs import Inputs
-from elmlff_core.workflows.work import Part, Place, Training, UnitsCheck
+from elmlff_core.workflows.work import Part, Place, Timing, Training, UnitsCheck
 
 ATOMS_WORTH_A_WORKER = 20_000  # a fast base model takes several seconds for as many
 TRAINING_WORTH_A_WORKER = 2_000  # steps times atoms of a structure: about ten seconds
@@ -43,6 +43,7 @@ class Ahead:
     cache : predictions
     folds : folds of the training structures
     fits : fits of meta-models
+    costs : absolute path of the file for the times of base models, if the workflow wants them
     """
 
     inputs: Inputs
@@ -50,6 +51,7 @@ class Ahead:
     cache: FeatureCache
     folds: Sequence[Fold]
     fits: Sequence[Fitting] = ()
+    costs: Path | None = None
 
     def tasks(self) -> list[Task]:
         """Return the tasks that are worth workers; none if the workflow is to do all in its own process.
@@ -64,6 +66,10 @@ class Ahead:
             found.append(Task(CHECK, UnitsCheck(Place.of(self.inputs, self.models_folder)), tuple(given)))
         for fit in self._fits if self._long else ():
             found.append(fit.task(tuple(task.name for name in fit.base_models for task in of_models[name])))
+        if self.costs and not self.costs.exists() and self._placement.executor != PROCESSES:
+            # By a machine that does the work, and alone, after all else: beside other tasks it would measure these.
+            timing = Timing(Place.of(self.inputs, self.models_folder), self.inputs.config.base_models, self.costs)
+            found.append(Task("timing", timing, tuple(task.name for task in found)))
         return found if self._placement.runs_elsewhere(width(found)) else []
 
     def of_model(self, model: NamedModel, n_workers: int) -> list[Task]:

@@ -65,6 +65,7 @@ def prepare(
     reporter: Reporter,
     plans: Iterable[str] = (),
     fits: Sequence[Fitting] = (),
+    costs: Path | None = None,
 ) -> Prepared:
     """Train base models without a checkpoint, and predict all structures with each base model.
 
@@ -79,6 +80,7 @@ def prepare(
     reporter : receives messages and progress
     plans : lines on what the workflow will do, reported before the long work starts
     fits : fits of the workflow, as far as they are known; they may be left to it
+    costs : file for the times of base models, which workers of other machines measure; they may be left to the workflow
 
     Raises
     ------
@@ -93,7 +95,7 @@ def prepare(
     for line in plans:
         reporter.say(line)
     check_elements(inputs.base_models, splits, cache)
-    ahead = Ahead(inputs, models_folder, cache, folds, fits)
+    ahead = Ahead(inputs, models_folder, cache, folds, fits, costs and costs.absolute())
     tasks = ahead.tasks()
     given = [model for model in inputs.base_models if not model.needs_training]
     if given and not any(task.name == CHECK for task in tasks):  # tasks would do that before trainings, too

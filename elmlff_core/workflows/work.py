@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elmlff_core.base_models.cache import FeatureCache
+from elmlff_core.base_models.costs import measured_costs
 from elmlff_core.base_models.named import NamedModel
 from elmlff_core.base_models.out_of_fold import Fold, Retraining, make_folds, out_of_fold
 from elmlff_core.base_models.prediction import dataset_features, predict_part
@@ -120,6 +121,20 @@ class UnitsCheck:
             return
         features = base_features(inputs.base_models, inputs.splits, FeatureCache(self.place.cache), reporter)
         check_units_by_models(features["train"])
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Measures the time of base models that are trained, one after the other, and writes it to the file `path`."""
+
+    place: Place
+    base_models: tuple[str, ...]
+    path: Path
+
+    def __call__(self, reporter: Reporter) -> None:
+        inputs = self.place.inputs(self.base_models)
+        base_models = train_base_models(inputs, self.place.models_folder, Reporter())
+        measured_costs(base_models, inputs.splits.train, self.path, reporter)
 
 
 @dataclass(frozen=True)

@@ -174,6 +174,7 @@ def test_executors_of_clusters(workplace: Path, tmp_path: Path, name: str, packa
     where = ("--executor", name, "--workers", "1", "--set", "resources.job.memory=2GB")
     done = elmlff(workplace, *SWEEP, *subsets, *where, "--output", f"by-{name}", PATH=path)
     assert "distributed" not in done.stderr
+    assert list((workplace / f"by-{name}" / "tasks").glob("timing*"))  # by a worker, too
     serial = errors_of(workplace / "run")
     found = errors_of(workplace / f"by-{name}")
     assert found == {key: serial[key] for key in (("lj", "per-subset"), ("lj+soft", "per-subset"))}

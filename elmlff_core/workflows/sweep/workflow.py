@@ -123,11 +123,12 @@ def sweep(
         n_finished = sum(task.is_done for task in tasks)
         epochs = f", {meta.training.epochs or 0} epochs each" if meta.trained else ""
         reporter.say(f"per-subset: {meta.name} for {len(tasks)} subsets{epochs}, {n_finished} finished before")
-    prepared = prepare(inputs, models_folder, run.tasks, reporter, fits=tasks)
+    costs_file = run.path / "costs.json"
+    prepared = prepare(inputs, models_folder, run.tasks, reporter, fits=tasks, costs=costs_file)
     for note in prepared.notes:
         reporter.warn(note)
     features = prepared.features
-    costs = measured_costs(prepared.base_models, inputs.splits.train, run.path / "costs.json", reporter)
+    costs = measured_costs(prepared.base_models, inputs.splits.train, costs_file, reporter)
     errors = []
     for method in dict.fromkeys(request.methods):
         if method == "least-squares":
