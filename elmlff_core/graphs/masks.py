@@ -1,4 +1,7 @@
-"""BaseMasks: batches in which some base models are masked, so that one network can be evaluated for every subset.
+"""Batches in which some base models are masked.
+
+`BaseMasks` shows subsets of the base models, so that one network can be evaluated for every subset.  `HiddenModels`
+hides all of them from some structures, so that a network does not learn by heart how they err.
 
 The forces of a masked base model are replaced by the linear combination of the remaining base models.  The network sees
 the deviation of each base model from the combination, which is zero for a masked one.  The batch carries this
@@ -10,11 +13,51 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
+
+
+class Masks(Protocol):
+    """Masks of the structures of a batch, drawn at random."""
+
+    def draw(self, n_structures: int, generator: torch.Generator) -> torch.Tensor:
+        """Draw what each structure is to show: (n_structures,)."""
+        ...
+
+    def masked(self, batch: GraphBatch, drawn: torch.Tensor) -> GraphBatch:
+        """Return `batch` with what was drawn for its structures: (B,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class HiddenModels:
+    """All base models of some structures are replaced by their linear combination.
+
+    Attributes
+    ----------
+    atomic_numbers : (K,) int64, ascending
+    weights : (K, M) float32, weights of the linear combination
+    share : how many of the structures, from 0 to 1
+    """
+
+    atomic_numbers: torch.Tensor
+    weights: torch.Tensor
+    share: float
+
+    def draw(self, n_structures: int, generator: torch.Generator) -> torch.Tensor:
+        """Draw for each structure whether base models are hidden: (n_structures,) bool."""
+        return torch.rand(n_structures, generator=generator) < self.share
+
+    def masked(self, batch: GraphBatch, drawn: torch.Tensor) -> GraphBatch:
+        """Return `batch` with the base models of the structures `drawn` hidden: (B,) bool."""
+        element = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)
+        combined = batch.combined(self.weights[element].to(batch.base_forces.dtype))
+        hidden = drawn[batch.structure_index][:, None, None]
+        return batch.with_forces(torch.where(hidden, combined.unsqueeze(1), batch.base_forces), combined)
 
 
 @dataclass(frozen=True)
@@ -56,9 +99,9 @@ class BaseMasks:
         per_size = torch.bincount(sizes)[sizes]
         return torch.multinomial(1.0 / per_size.double(), n_structures, replacement=True, generator=generator)
 
-    def masked(self, batch: GraphBatch, subsets: torch.Tensor) -> GraphBatch:
-        """Return `batch` with the subsets in the rows `subsets` of its structures: (B,) int64."""
-        subset = subsets[batch.structure_index]  # (N,)
+    def masked(self, batch: GraphBatch, drawn: torch.Tensor) -> GraphBatch:
+        """Return `batch` with the subsets in the rows `drawn` of its structures: (B,) int64."""
+        subset = drawn[batch.structure_index]  # (N,)
         return batch.with_forces(*self._masked(batch.base_forces, batch.atomic_numbers, subset))
 
     def subset_of(self, graphs: GraphDataset, index: int) -> GraphDataset:

@@ -12,6 +12,7 @@ from elmlff_core.contracts.features import Features
 from elmlff_core.features.guard import Guard
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.evaluation import evaluate_network
+from elmlff_core.graphs.masks import HiddenModels, Masks
 from elmlff_core.graphs.network import Network, NetworkOutputs
 from elmlff_core.graphs.pairs_of_batch import make_pairs
 from elmlff_core.graphs.radial import RadialBasis
@@ -145,6 +146,13 @@ class EGATMeta(NeuralMeta):
     def _start(self, network: Network, train: Features) -> None:
         assert isinstance(network, EGATNetwork)
         start_at_linear_combination(network, train)
+
+    def _hidden(self, network: Network) -> Masks | None:
+        assert isinstance(network, EGATNetwork)
+        n_models = network.combination.shape[1]
+        if not self.options.hidden or not n_models:
+            return None
+        return HiddenModels(network.atomic_numbers, network.combination.clone(), self.options.hidden)
 
     def _graphs(self, features: Features) -> GraphDataset:
         return GraphDataset.from_features(features, self.options.cutoff, images=True)

@@ -21,7 +21,7 @@ from elmlff_core.features.linear_combination import LinearCombination
 from elmlff_core.files import write_bytes, write_json
 from elmlff_core.graphs.batch import GraphDataset
 from elmlff_core.graphs.evaluation import evaluate_network
-from elmlff_core.graphs.masks import BaseMasks
+from elmlff_core.graphs.masks import BaseMasks, Masks
 from elmlff_core.graphs.network import Network
 
 NETWORK = "network."
@@ -78,7 +78,8 @@ class NeuralMeta:
         graphs, valid_graphs = self._graphs(train), self._graphs(valid)
         masks: BaseMasks | None = request.masks
         if masks is None:
-            self.network = train_network(network, graphs, [valid_graphs], request, self._rotates(train))
+            hidden = self._hidden(network)
+            self.network = train_network(network, graphs, [valid_graphs], request, self._rotates(train), hidden)
             return
         shown = [masks.subset_of(valid_graphs, index) for index in masks.for_validation]
         self.network = train_network(network, graphs, shown, request, self._rotates(train), masks)
@@ -158,6 +159,10 @@ class NeuralMeta:
     def _start(self, network: Network, train: Features) -> None:
         """Set the buffers that are fixed before training."""
         raise NotImplementedError
+
+    def _hidden(self, network: Network) -> Masks | None:
+        """Return how base models are hidden in training, or None if they are not."""
+        return None
 
     def _graphs(self, features: Features) -> GraphDataset:
         """Build the graphs that the network takes."""

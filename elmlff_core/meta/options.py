@@ -70,11 +70,14 @@ class EGATOptions(AttentionOptions):
     variance : whether a standard deviation of each force is also learnt, which then replaces the committee spread in
         uncertainties.  The forces do not depend on it
     guard : whether a base model that is far away from the others is pulled back before the network sees it
+    hidden : share of the structures of a batch in training whose base models are hidden behind their linear
+        combination.  The network then learns more from the environments of atoms, and less by heart how base models err
     """
 
     remove_net_force: bool = False
     variance: bool = False
     guard: bool = True
+    hidden: float = Field(0.0, ge=0, lt=1)
 
 
 class ConservativeOptions(AttentionOptions):

@@ -10,7 +10,7 @@ import torch
 
 from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.graphs.batch import GraphDataset
-from elmlff_core.graphs.masks import BaseMasks
+from elmlff_core.graphs.masks import BaseMasks, HiddenModels
 from elmlff_core.graphs.orientation import random_orthogonal
 from elmlff_core.meta.egat import EGATMeta
 from elmlff_core.meta.gat import GATMeta
@@ -132,3 +132,38 @@ def test_validation_uses_fixed_subsets_including_that_of_all_base_models():
     assert max(masks.for_validation) == 30
     assert masks.members[30].all()
     assert make_masks(features, 1).for_validation != masks.for_validation
+
+
+def test_hidden_base_models_leave_their_combination():
+    features = synthetic_features(n_structures=400)
+    graphs = GraphDataset.from_features(features, 6.0, images=True)
+    batch = graphs.batch(torch.arange(len(features)))
+    weights = torch.tensor([[0.2, 0.3, 0.1], [0.5, -0.1, 0.4]])  # of hydrogen and carbon; they need not add up to one
+    hidden = HiddenModels(torch.tensor([1, 6]), weights, 0.3)
+    drawn = hidden.draw(len(features), torch.Generator().manual_seed(0))
+    assert drawn.float().mean() == pytest.approx(0.3, abs=0.08)
+    assert torch.equal(drawn, hidden.draw(len(features), torch.Generator().manual_seed(0)))
+    shown = hidden.masked(batch, drawn)
+    expected = torch.einsum(
+        "nm,nmx->nx", weights[(batch.atomic_numbers == 6).long()].double(), batch.base_forces.double()
+    )
+    assert torch.allclose(shown.combined(torch.zeros(1)).double(), expected, atol=1e-6)
+    of_atom = drawn[batch.structure_index]
+    assert torch.equal(shown.base_forces[~of_atom], batch.base_forces[~of_atom])
+    for forces in shown.base_forces[of_atom].unbind(1):
+        assert torch.allclose(forces.double(), expected[of_atom], atol=1e-6)
+
+
+def weights_of_deviations(folder, hidden: float, epochs: int) -> torch.Tensor:
+    """Return the weights with which the deviations of base models enter a network after a training."""
+    meta = EGATMeta(EGATOptions(width=8, layers=1, heads=2, hidden=hidden))
+    training = TrainingConfig(epochs=epochs, batch_size=8, device="cpu", learning_rate=0.01)
+    features = synthetic_features()
+    meta.fit(FitRequest(features, features, training, folder / f"{hidden}-{epochs}", 5, lambda _: None))
+    return meta.network.state_dict()["vectors"][:, 1:]  # the first is that of the combination
+
+
+def test_a_network_learns_nothing_from_base_models_that_are_always_hidden(tmp_path):
+    start = weights_of_deviations(tmp_path, 0.0, 0)
+    assert torch.equal(weights_of_deviations(tmp_path, 0.999_999, 3), start)
+    assert not torch.allclose(weights_of_deviations(tmp_path, 0.0, 3), start, atol=1e-4)

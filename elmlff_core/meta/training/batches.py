@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from elmlff_core.graphs.batch import GraphDataset
-from elmlff_core.graphs.masks import BaseMasks
+from elmlff_core.graphs.masks import Masks
 from elmlff_core.graphs.orientation import random_orthogonal
 from elmlff_core.meta.training.loss import Labelled
 from elmlff_core.meta.training.rank import Rank
@@ -45,7 +45,7 @@ class Batches(Dataset[Labelled]):
     the same whatever part a structure is in.
     """
 
-    def __init__(self, graphs: GraphDataset, rotate: bool, masks: BaseMasks | None, rank: Rank) -> None:
+    def __init__(self, graphs: GraphDataset, rotate: bool, masks: Masks | None, rank: Rank) -> None:
         self.graphs, self.rotate, self.masks, self.rank = graphs, rotate, masks, rank
 
     def __getitem__(self, draw: Draw) -> Labelled:
@@ -64,8 +64,8 @@ class Batches(Dataset[Labelled]):
             reference = (reference.unsqueeze(1) @ turns).squeeze(1)
             batch = batch.with_forces(batch.base_forces @ turns)
         if self.masks is not None:
-            subsets = self.masks.draw(len(draw.indices), generator)
-            batch = self.masks.masked(batch, self.rank.part_of(subsets))
+            drawn = self.masks.draw(len(draw.indices), generator)
+            batch = self.masks.masked(batch, self.rank.part_of(drawn))
         n_atoms = int(self.graphs.n_atoms[draw.indices].sum())
         shares = len(reference) / n_atoms, len(own) / len(draw.indices)
         return Labelled(batch, reference, energy, stress, *shares)

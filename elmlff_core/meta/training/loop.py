@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from elmlff_core.contracts.progress import ProgressCallback
 from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.graphs.batch import GraphDataset
-from elmlff_core.graphs.masks import BaseMasks
+from elmlff_core.graphs.masks import Masks
 from elmlff_core.graphs.network import Network
 from elmlff_core.meta.training.batches import Batches, EpochSampler
 from elmlff_core.meta.training.best_state import BestState
@@ -50,7 +50,7 @@ def train_network(
     valid: Sequence[GraphDataset],
     request: FitRequest,
     rotate: bool = False,
-    masks: BaseMasks | None = None,
+    masks: Masks | None = None,
 ) -> Network:
     """Minimise the error on `train`; return the network in its best state on `valid`.
 
@@ -98,7 +98,7 @@ class Job:
     directory: Path
     seed: int
     rotate: bool
-    masks: BaseMasks | None
+    masks: Masks | None
     resumed: bool
 
 
