@@ -151,8 +151,11 @@ def fits_of(metas: Sequence[NamedMeta], config: Config) -> list[Fit]:
     return fits
 
 
-def with_averages(fitted: Sequence[Fitted], config: Config) -> list[Fitted]:
-    """Return the fits, and behind them the averages over their seeds if the settings want them."""
+def with_averages(fitted: Sequence[Fitted], config: Config, valid: Features) -> list[Fitted]:
+    """Return the fits, and behind them their averages if the settings want them.
+
+    Features of validation structures, `valid`, weigh fits on geometry only.
+    """
     found = {(one.fit.meta.name, one.fit.geometry_only, one.fit.number): one for one in fitted}
     averages = []
     for one in fitted if config.average else ():
@@ -161,17 +164,22 @@ def with_averages(fitted: Sequence[Fitted], config: Config) -> list[Fitted]:
             if config.geometry_only and not one.fit.geometry_only:
                 averages.append(replace(one.fit, averaged=config.seeds, with_geometry_only=True))
     members = [[found[fit.meta.name, fit.geometry_only, fit.number] for fit in average.members] for average in averages]
-    return [*fitted, *map(average_of, averages, members)]
+    return [*fitted, *(average_of(*one, valid) for one in zip(averages, members, strict=True))]
 
 
-def average_of(fit: Fit, members: Sequence[Fitted]) -> Fitted:
-    """Return the average `fit` of its finished members; its folder is that of the first."""
+def average_of(fit: Fit, members: Sequence[Fitted], valid: Features) -> Fitted:
+    """Return the average `fit` of its finished members, with `valid` as in `with_averages`.
+
+    Its folder is that of the first.
+    """
     if len(members) == 1:
         return members[0]
     metas: dict[bool, list[MetaModel]] = {False: [], True: []}
     for one in members:
         metas[one.fit.geometry_only and fit.with_geometry_only].append(one.meta)
     meta = average_of_fits(fit.meta.name, metas[False], metas[True])
+    if meta.on_geometry:
+        meta.weigh(valid)
     return Fitted(fit, meta, sum(one.seconds for one in members), meta.n_parameters, members[0].folder)
 
 

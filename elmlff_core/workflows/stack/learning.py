@@ -55,9 +55,8 @@ def _curve_of_stack(evaluation: Evaluation, run: RunFolder, reporter: Reporter) 
         fit = replace(chosen, meta=replace(chosen.meta, training=longer), part=f"part{denominator}")
         reporter.say(f"learning curve: {chosen.meta.name} on {len(part)} training structures")
         known = {**features, "train": part}
-        fitted = average_of(
-            fit, [fit_or_load(member, known, run.fit / member.name, reporter) for member in fit.members]
-        )
+        members = [fit_or_load(member, known, run.fit / member.name, reporter) for member in fit.members]
+        fitted = average_of(fit, members, features["valid"])
         predictions = {split: in_blocks(features[split], fitted.meta.predict) for split in ("valid", "test")}
         points.append(_point(len(part), predictions, features))
     # The fit of the run has seen all of them.
