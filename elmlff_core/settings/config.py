@@ -260,7 +260,7 @@ class Config(Section):
 
     def of_results(self) -> dict[str, Any]:
         """Return, as plain data, the settings on which results depend: all but where things are computed or lie."""
-        elsewhere = {"resources": True, "training": {"devices"}, "data": {"earlier_run"}}
+        elsewhere: Any = {"resources": True, "training": {"devices"}, "data": {"earlier_run"}}
         return self.model_dump(mode="json", exclude=elsewhere)
 
     def digest(self) -> str:

@@ -49,7 +49,7 @@ def given_settings(config: Config) -> dict[str, Any]:
 
     Left out are the data, which are others in a later run, and where steps run.
     """
-    others = {"resources": True, "data": {"train", "earlier_run"}}
+    others: Any = {"resources": True, "data": {"train", "earlier_run"}}
     found = config.model_dump(mode="json", exclude_unset=True, exclude=others)
     found["base_models"] = list(config.base_models)
     if (test := config.data.test) and Path(test).expanduser().exists():

@@ -60,8 +60,8 @@ def generations_in(folder: Path) -> list[Generation]:
     found = read_record(folder / METRICS_FILE, Metrics, REMEDY)
     if known := found.get("generations"):
         return known
-    counts = (len(found["splits"][split]) for split in ("train", "valid"))
-    return [Generation.of(folder, *counts, found["errors"])]  # of an earlier elmlff
+    n_train, n_valid = (len(found["splits"][split]) for split in ("train", "valid"))
+    return [Generation.of(folder, n_train, n_valid, found["errors"])]  # of an earlier elmlff
 
 
 def generation_table(generations: Sequence[Generation]) -> Table:
