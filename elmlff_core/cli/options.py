@@ -109,6 +109,7 @@ def config_from(values: dict[str, Any]) -> Config:
             "split": values["split"],
             "energy_key": values["energy_key"],
             "forces_key": values["forces_key"],
+            "earlier_run": values.get("earlier_run"),
         },
         "base_models": names_in(values.get("models")),
         "meta": {"name": values["meta"]} if values.get("meta") else None,
@@ -136,24 +137,37 @@ def create_environments(config: Config) -> None:
 
 
 def refuse_code_of_others(config: Config, path: Path | None, trust: bool, executor: str | None) -> None:
-    """Refuse settings of a folder that is not the current one where they would run code that is not allowed.
+    """Refuse settings of a folder that is not the current one, or of an earlier run, with code that is not allowed.
 
     `executor` is the one that the user has named on the command line, which is allowed.  ElmlffError names the model or
     the key, what it would run, and how to allow it.
     """
-    if path is None or trust:
+    if trust:
         return
-    from elmlff_core.base_models.named import resolve_model, with_base_models
-    from elmlff_core.base_models.trust import refuse_untrusted
+    if config.data.earlier_run is not None:
+        from elmlff_core.settings.inheritance import read_generation
+
+        earlier = Path(config.data.earlier_run)
+        inherited = read_generation(earlier)["settings"].get("models", {})
+        _refuse_models(config, earlier, [name for name in config.base_models if name in inherited])
+    if path is None:
+        return
+    from elmlff_core.base_models.named import with_base_models
     from elmlff_core.execution.trust import refuse_executor
 
     folder = path.resolve().parent
     if folder == Path.cwd().resolve():
         return
     refuse_executor(config.resources, folder, "say --trust", executor)
-    models = [resolve_model(config, name) for name in with_base_models(config).base_models]
-    given = [model for model in models if not model.needs_training]
-    refuse_untrusted(given, folder, "say --trust")
+    _refuse_models(config, folder, with_base_models(config).base_models)
+
+
+def _refuse_models(config: Config, folder: Path, names: Iterable[str]) -> None:
+    from elmlff_core.base_models.named import resolve_model
+    from elmlff_core.base_models.trust import refuse_untrusted
+
+    models = [resolve_model(config, name) for name in names]
+    refuse_untrusted([model for model in models if not model.needs_training], folder, "say --trust")
 
 
 def names_in(text: str | None) -> list[str] | None:

@@ -31,6 +31,10 @@ stack_options = [
         help="Also take the mean of the seeds as a meta-model, which errs less and predicts more slowly; with "
         "--geometry-only also the mean with and without base models.",
     ),
+    click.option(
+        "--from", "earlier_run", metavar="RUN",
+        help="Folder of the run before, of which the data have more structures: keep its test structures and settings.",
+    ),
 ]  # fmt: skip
 
 
@@ -51,8 +55,9 @@ def command(
     show the results of a finished one.
     """
     config = config_from(values)
-    from elmlff_core.cli.console import ConsoleReporter, print_errors, standard_console
+    from elmlff_core.cli.console import ConsoleReporter, print_errors, print_table, standard_console
     from elmlff_core.cli.plan_table import print_plan
+    from elmlff_core.workflows.stack.generations import generation_table
     from elmlff_core.workflows.stack.workflow import build_stack, plan_stack
 
     if dry_run:
@@ -62,5 +67,7 @@ def command(
     say_which_data(config, values, reporter)
     run = build_stack(config, output, models_folder_from(models_dir), bundle, reporter, learning_curve)
     print_errors(standard_console(), run.errors, ("test", "valid", "train"))
+    if len(run.generations) > 1:
+        print_table(standard_console(), generation_table(run.generations))
     reporter.say(run.summary)
     reporter.say(f"stack: {run.folder}")

@@ -8,7 +8,7 @@ agree within a tolerance.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,20 +90,28 @@ class SeenStructures:
 
     def save(self, path: Path) -> None:
         """Write 40 bytes for each structure; ElmlffError if that fails."""
-        from safetensors.numpy import save
-
-        write_bytes(path, save({"train": self.train, "valid": self.valid}))
+        save_signatures({"train": self.train, "valid": self.valid}, path)
 
     @classmethod
     def load(cls, path: Path) -> SeenStructures | None:
         """Read what `save` wrote; None if there is no such file, ElmlffError if it is damaged."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
+        return cls(**load_signatures(path, ("train", "valid"))) if path.exists() else None
 
-        if not path.exists():
-            return None
-        try:
-            tensors = load(path.read_bytes())
-            return cls(tensors["train"].reshape(-1, N_NUMBERS), tensors["valid"].reshape(-1, N_NUMBERS))
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise ElmlffError(f"cannot read {path}: {type(error).__name__}: {error}; restore it") from error
+
+def save_signatures(found: Mapping[str, np.ndarray], path: Path) -> None:
+    """Write signatures, name -> (n, 5), to a file; ElmlffError if that fails."""
+    from safetensors.numpy import save
+
+    write_bytes(path, save(dict(found)))
+
+
+def load_signatures(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read the signatures of these `names`, each (n, 5) float64; ElmlffError if the file is missing or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        tensors = load(path.read_bytes())
+        return {name: tensors[name].reshape(-1, N_NUMBERS) for name in names}
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ElmlffError(f"cannot read {path}: {type(error).__name__}: {error}; restore it") from error

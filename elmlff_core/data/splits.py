@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.data.content import are_among, signatures
+from elmlff_core.data.earlier import EarlierSplits
 from elmlff_core.data.labels import LabelKeys
 from elmlff_core.data.readers import read_dataset
 from elmlff_core.data.similarity import similarity_clusters
@@ -114,6 +116,7 @@ class Splits:
     train_index, valid_index : (n,) int64, into `source`
     test_index : (n,) int64, into `test_source` or `source`
     clusters : (n_source,) int64, the cluster of each structure, if the dataset is split by clusters
+    n_new : number of training and validation structures that the earlier run did not have; None without such a run
     """
 
     source: Dataset
@@ -122,6 +125,7 @@ class Splits:
     valid_index: np.ndarray
     test_index: np.ndarray
     clusters: np.ndarray | None = None
+    n_new: int | None = None
 
     @cached_property
     def train(self) -> Dataset:
@@ -167,12 +171,15 @@ def refuse_overlap(train: Dataset, test: Dataset) -> None:
 def read_splits(data: DataConfig) -> Splits:
     """Read the data and split them; raise DataError if they cannot be used, or if given test structures are not unseen.
 
-    Validation structures are taken from the training data, so that no structure of these may be a test structure.
+    Validation structures are taken from the training data, so that no structure of these may be a test structure.  What
+    an earlier run has used in one way stays what it was, as `elmlff_core.data.earlier` says.
     """
     keys = LabelKeys(data.energy_key, data.forces_key)
     source = read_dataset(data.train, keys)
     clusters = similarity_clusters(source.structures) if data.split == "clusters" else None
     rng = np.random.default_rng(data.split_seed)
+    if data.earlier_run is not None:
+        return _next_splits(data, source, clusters, rng)
     if data.test is None:
         test_source = None
         rest, test_index = split_indices(len(source), data.test_fraction, data.split, rng, clusters)
@@ -183,3 +190,33 @@ def read_splits(data: DataConfig) -> Splits:
     of_rest = None if clusters is None else clusters[rest]
     train, valid = split_indices(len(rest), data.valid_fraction, data.split, rng, of_rest)
     return Splits(source, test_source, rest[train], rest[valid], test_index, clusters)
+
+
+def _next_splits(data: DataConfig, source: Dataset, clusters: np.ndarray | None, rng: np.random.Generator) -> Splits:
+    """Keep the splits of the earlier run, and divide what is new among training and validation structures."""
+    assert data.earlier_run is not None
+    earlier = EarlierSplits.load(Path(data.earlier_run))
+    found = earlier.places(source.structures)
+    train, valid, new = found["train"], found["valid"], found["new"]
+    test_source, test_index = None, found["test"]
+    if data.test is None:
+        earlier.refuse_missing(source, len(test_index))
+    else:
+        test_source = read_dataset(data.test, LabelKeys(data.energy_key, data.forces_key))
+        refuse_overlap(source, test_source)
+        # Held out before, and not tested on any more.
+        new, test_index = np.union1d(new, test_index), np.arange(len(test_source))
+    n_valid = round(data.valid_fraction * (len(train) + len(valid) + len(new))) - len(valid)
+    n_valid = min(max(n_valid, 0 if len(valid) else 1), len(new) - (0 if len(train) else 1))
+    more_train, more_valid = new, new[:0]
+    of_new = None if clusters is None else clusters[new]
+    if n_valid > 0 and len(new) > 1 and (of_new is None or len(np.unique(of_new)) > 1):
+        kept, held_out = split_indices(len(new), n_valid / len(new), data.split, rng, of_new)
+        more_train, more_valid = new[kept], new[held_out]
+    train, valid = np.union1d(train, more_train), np.union1d(valid, more_valid)
+    if not len(train) or not len(valid):
+        raise DataError(
+            f"{source.source} leaves {len(train)} training and {len(valid)} validation structures beside the test "
+            f"structures of {data.earlier_run}: give data that contain those of that run"
+        )
+    return Splits(source, test_source, train, valid, test_index, clusters, len(new))

@@ -17,6 +17,7 @@ from elmlff_core.contracts.progress import Progress, Reporter
 from elmlff_core.data.readers import read_structures
 from elmlff_core.data.writers import write_structures
 from elmlff_core.errors import ConfigError, DataError
+from elmlff_core.labelling import cp2k
 from elmlff_core.labelling.calculators import make_calculator
 from elmlff_core.labelling.frames import Labels, unlabelled
 from elmlff_core.labelling.labelling import Labelling
@@ -46,7 +47,8 @@ def write_inputs(structures: Sequence[Atoms], settings: LabelSettings, folder: P
     if write is None:
         raise ConfigError(
             f"{settings.calculator} writes no input files: it computes by itself, or speaks with its program directly, "
-            "as that of CP2K does; leave --write-inputs out, and run elmlff where the program is"
+            "as ASE's CP2K does; for CP2K take elmlff_core.labelling.cp2k:CP2K, or leave --write-inputs out, and run "
+            "elmlff where the program is"
         )
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty: name another folder for --write-inputs")
@@ -118,6 +120,8 @@ def _result(place: Path, frame: Atoms) -> Labels:
     if not results:
         raise DataError(f"there is no result, which is {', '.join(pattern for pattern, _ in RESULTS)}")
     path, format_name = results[0]
+    if cp2k.is_output(path):
+        return cp2k.labels_in(path, frame)
     if not _has_converged(path, format_name):
         raise DataError(f"{NOT_CONVERGED}, by {path.name}")
     for image in ase.io.read(path, index=":", format=format_name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from elmlff_core.evaluation.errors_in_detail import DetailedErrors
+from elmlff_core.evaluation.generations import COLUMNS, Generation, rows_of
 from elmlff_core.evaluation.learning_curve import LearningCurve
 from elmlff_core.files import read_numbers
 from elmlff_core.report.figures import BLUE, GREY, INK, ORANGE, Plot, as_svg, new_figure
@@ -77,6 +79,26 @@ def learning_curve_plot(curves: Sequence[LearningCurve]) -> Plot:
     columns = ("model", "training structures", "fits", "test (eV/Å)", "validation (eV/Å)")
     rows = [(curve.name, p.n_structures, p.n_fits, p.test, p.valid) for curve in curves for p in curve.points]
     return Plot(as_svg(figure), columns, rows)
+
+
+def generations_plot(generations: Sequence[Generation]) -> Plot:
+    """Plot the test errors of base models, linear combination and stack over the training structures of each run."""
+    figure = new_figure(6, 4)
+    axes = figure.subplots()
+    sizes = [one.n_train for one in generations]
+    names = list(dict.fromkeys(name for one in generations for name in one.base_models))
+    for name, marker in zip(names, itertools.cycle(MARKERS[2:]), strict=False):
+        points = [(one.n_train, one.base_models[name]) for one in generations if name in one.base_models]
+        axes.plot(*zip(*points, strict=True), f":{marker}", color=GREY, label=name)
+    axes.plot(sizes, [one.linear for one in generations], "--s", color=BLUE, label="linear combination")
+    axes.plot(sizes, [one.stack for one in generations], "-o", color=ORANGE, label="stack")
+    axes.set(xscale="log", yscale="log", xlabel="number of training structures", ylabel="RMSE per frame (eV/Å)")
+    axes.xaxis.set_major_locator(FixedLocator(sizes))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    plain_numbers(axes.yaxis)
+    _legend(axes)
+    return Plot(as_svg(figure), COLUMNS, rows_of(generations))
 
 
 def residuals_by_element(symbols: np.ndarray, errors: Mapping[str, np.ndarray], n_atoms: Mapping[str, int]) -> Plot:

@@ -116,6 +116,8 @@ def select(
     reporter.say(f"{window}")
     if (reason := why_no_information(stack.uncertainty)) is not None:
         reporter.warn(f"{reason}: expected errors tell only what is outside of what the stack was fitted on")
+        if settings.low is None:
+            reporter.say("all structures that are not broken are in the window, and the farthest points choose")
     verdicts = screened(candidates, settings.closest, reporter)
     describe = _describe(stack, candidates, verdicts == "", labelled, settings)
     errors = expected_errors(stack, candidates, np.flatnonzero(verdicts == ""), reporter)

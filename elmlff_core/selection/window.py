@@ -48,7 +48,9 @@ class Window:
         ConfigError if it is empty.
         """
         low_is = high_is = "given"
-        if low is None:
+        if low is None and why_no_information(uncertainty) is not None:
+            low, low_is = 0.0, "as expected errors do not tell structures of the domain apart"
+        elif low is None:
             low, low_is = uncertainty.usual_error, "the typical error on validation structures"
         if high is None and uncertainty.domain is not None:
             high = HIGH_IN_FORCES * uncertainty.domain.usual

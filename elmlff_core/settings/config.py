@@ -33,6 +33,10 @@ class DataConfig(Section):
     `test`, the fraction `test_fraction` of the data is held out for testing.  Validation structures are always taken
     from the remaining training data.  `check_units` refuses labels that are not in eV and eV/Å, as far as the labels
     and given base models tell.
+
+    `earlier_run` is the folder of an earlier run of ``elmlff stack`` whose data are among these: its test structures
+    stay test structures, and its validation structures stay validation structures.  The settings of that run hold where
+    no others are given (`elmlff_core.settings.inheritance`).
     """
 
     train: str = "methane"
@@ -44,6 +48,7 @@ class DataConfig(Section):
     energy_key: str | None = None
     forces_key: str | None = None
     check_units: bool = True
+    earlier_run: str | None = Field(None, min_length=1)
 
 
 class ModelConfig(Section):
@@ -256,8 +261,9 @@ class Config(Section):
         return _names(self.meta.get("name", DEFAULT_META))
 
     def of_results(self) -> dict[str, Any]:
-        """Return, as plain data, the settings on which results depend: all but where they are computed."""
-        return self.model_dump(mode="json", exclude={"resources": True, "training": {"devices"}})
+        """Return, as plain data, the settings on which results depend: all but where things are computed or lie."""
+        elsewhere: Any = {"resources": True, "training": {"devices"}, "data": {"earlier_run"}}
+        return self.model_dump(mode="json", exclude=elsewhere)
 
     def digest(self) -> str:
         """Return a hex digest of the settings: runs with the same digest are the same run."""

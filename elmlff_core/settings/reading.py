@@ -11,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from elmlff_core.errors import ConfigError, did_you_mean
 from elmlff_core.settings.config import DEFAULT_FILE, Config, ModelConfig
+from elmlff_core.settings.inheritance import inherited
+from elmlff_core.settings.run_folder import RUN_FILE
 
 
 def read_config(
@@ -28,10 +30,14 @@ def read_config(
     assignments : ``key.subkey=value``; a value that is not valid TOML is taken as a string
     defaults : nested settings that are replaced by all others
 
+    With ``data.earlier_run`` the settings of that run hold where `path`, `values` and `assignments` have no others.
+
     Raises
     ------
     ConfigError
         The file is missing or not valid TOML; a key is unknown (with a suggestion); a value is not valid.
+    ElmlffError
+        There is no earlier run in the folder of that name.
     """
     try:
         return _read_config(path, values or {}, assignments, defaults or {})
@@ -48,9 +54,11 @@ def _read_config(
     if path is not None:
         raw = _anchored(_read_toml(path), path.parent)
         validated(Config, raw, str(path))  # by itself: what goes over it would hide a wrong table
-    raw = _overlay(_overlay(defaults, raw), values)
+    raw = _overlay(raw, values)
     for assignment in assignments:
         raw = _overlay(raw, _parse_assignment(assignment))
+    is_whole = path is not None and (path.parent / RUN_FILE).exists()  # what a run has written lacks nothing
+    raw = _overlay(_overlay(defaults, {} if is_whole else inherited(raw)), raw)
     return validated(Config, raw, f"{path or 'the settings'}")
 
 
@@ -113,7 +121,7 @@ def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Resolve paths relative to the folder of the file, so that it can be used from any folder."""
     data = raw.get("data")
     if isinstance(data, dict):
-        for key in ("train", "test"):
+        for key in ("train", "test", "earlier_run"):
             if isinstance(data.get(key), str) and (folder / data[key]).exists():
                 data[key] = str(folder / data[key])
     for model in raw.get("models", {}).values() if isinstance(raw.get("models"), dict) else ():

@@ -20,6 +20,7 @@ PLACES = "resources"  # settings of this machine or cluster: a run may go on els
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.toml"
 METRICS_FILE = "metrics.json"
+GENERATION_FILE = "generation.json"
 LOCK_FILE, HOLDER_FILE = ".lock", ".lock-holder"
 DEFAULT_RUNS_FOLDER = Path("elmlff-runs")
 
@@ -28,6 +29,17 @@ class RunRecord(TypedDict):
     """What ``run.json`` holds."""
 
     key: str
+
+
+class GenerationRecord(TypedDict):
+    """What ``generation.json`` holds, from which a later run of ``elmlff stack`` goes on.
+
+    `settings` are those that were given, without what budgets fill in; `splits_sha256` is the digest of the file with
+    the structures of each split.
+    """
+
+    settings: dict[str, Any]
+    splits_sha256: str
 
 
 @dataclass(frozen=True)

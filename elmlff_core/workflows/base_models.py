@@ -22,6 +22,9 @@ def announce(inputs: Inputs, models_folder: Path, reporter: Reporter) -> None:
     """Report the data, the base models, and which of them will be trained."""
     config, splits = inputs.config, inputs.splits
     held_out = "given" if splits.test_source is not None else f"{config.data.split} split"
+    if splits.n_new is not None:
+        kept = "" if splits.test_source is not None else f"those of {config.data.earlier_run}; "
+        held_out = f"{kept}{splits.n_new} of the others are new"
     reporter.say(
         f"data: {splits.source.source}, {len(splits.train_index)} training, {len(splits.valid_index)} validation and "
         f"{len(splits.test_index)} test structures ({held_out})"

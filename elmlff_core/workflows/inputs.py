@@ -16,9 +16,11 @@ from elmlff_core.data.splits import Splits, read_splits
 from elmlff_core.data.units import check_units
 from elmlff_core.execution.executors import check_executor
 from elmlff_core.execution.placement import Placement
+from elmlff_core.files import read_record
 from elmlff_core.resources import set_up_process
 from elmlff_core.settings.config import Config, without_seeds
-from elmlff_core.settings.run_folder import DEFAULT_RUNS_FOLDER, RunFolder
+from elmlff_core.settings.inheritance import REMEDY
+from elmlff_core.settings.run_folder import DEFAULT_RUNS_FOLDER, RUN_FILE, RunFolder, RunRecord
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ class Inputs:
         `config` replaces the settings if a workflow has filled in more of them.
         """
         digest = hashlib.sha256((kind + (config or self.config).digest()).encode())
+        if (earlier := self.config.data.earlier_run) is not None:  # and not its path: a run may be moved
+            record = read_record(Path(earlier).expanduser() / RUN_FILE, RunRecord, REMEDY)
+            digest.update(record["key"].encode())
         digest.update(self.splits.source.labels_fingerprint.encode())
         if self.splits.test_source is not None:
             digest.update(self.splits.test_source.labels_fingerprint.encode())

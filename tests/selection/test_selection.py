@@ -177,6 +177,22 @@ def test_contacts_are_measured_through_the_boundary() -> None:
     assert closest_contact(atoms, 0.0) == np.inf
 
 
+def test_where_disagreement_tells_nothing_the_farthest_points_choose(tmp_path: Path) -> None:
+    """Expected errors in the domain are then all the same: the typical one would leave out each structure."""
+    stack = morse_stack(tmp_path)
+    assert stack.uncertainty is not None
+    flat = replace(stack.uncertainty, force=replace(stack.uncertainty.force, exponent=0.0))
+    assert Window.of(flat, None, None).low == 0.0
+    assert Window.of(flat, 0.1, None).low == 0.1
+    known = Labelled(Structures.of([copper(seed) for seed in range(4)]), "four")
+    trajectory = tmp_path / "new.extxyz"
+    ase.io.write(trajectory, [copper(seed) for seed in range(20, 30)])
+    settings = SelectionSettings(number=3, descriptors="surroundings", smallest_distance=0.0)
+    found = select(replace(stack, uncertainty=flat), Candidates.read([str(trajectory)]), known, settings)
+    assert found.n_in_window == 10
+    assert len(found.chosen) == 3
+
+
 def test_the_upper_bound_is_compared_with_the_end_of_the_interval(stack: Stack) -> None:
     assert stack.uncertainty is not None
     window = Window.of(stack.uncertainty, None, None)

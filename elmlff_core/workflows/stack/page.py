@@ -22,6 +22,7 @@ from elmlff_core.workflows.stack.figures import (
     parity_pictures,
     residual_picture,
 )
+from elmlff_core.workflows.stack.generations import generation_blocks
 from elmlff_core.workflows.stack.results import StackResults, diagnostics_record, write_metrics
 
 DIAGNOSTICS_FILE = "diagnostics.json"
@@ -69,6 +70,7 @@ def stack_page(results: StackResults, subtitle: str, settings: str) -> Page:
         Section("Summary", opening),
         Section("Errors", list(_error_blocks(errors))),
         Section("Parity", list(parity_pictures(test))),
+        Section("Generations", list(generation_blocks(results.generations))),
         Section("Learning", list(learning_blocks(results.evaluation, results.learning_curves))),
         Section("Training and test errors", [_in_sample_table(found)]),
         Section("Test and training structures", [Text(split, key=found.split.is_bad), *_split_table(found.split)]),

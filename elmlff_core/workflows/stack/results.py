@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from elmlff_core.evaluation.diagnostics import Diagnostics, diagnose
 from elmlff_core.evaluation.evaluation import Evaluation
+from elmlff_core.evaluation.generations import Generation, write_generations
 from elmlff_core.evaluation.learning_curve import LearningCurve
 from elmlff_core.evaluation.model_errors import ModelErrors, as_records, write_csv
 from elmlff_core.evaluation.summary import in_sample_note, summary, unused_stresses_note
@@ -34,6 +35,7 @@ class StackResults:
     qualities : ``forces`` and ``energies`` -> quality of the uncertainty on test structures
     notes : notes for the reader
     learning_curves : errors over the number of training structures
+    generations : this run behind the earlier ones that it goes on from
     """
 
     prepared: Prepared
@@ -44,6 +46,7 @@ class StackResults:
     qualities: dict[str, UncertaintyQuality] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     learning_curves: Sequence[LearningCurve] = ()
+    generations: Sequence[Generation] = ()
 
     @classmethod
     def of(
@@ -53,6 +56,7 @@ class StackResults:
         evaluation: Evaluation,
         uncertainty: Uncertainty | None,
         learning_curves: Sequence[LearningCurve] = (),
+        generations: Sequence[Generation] = (),
     ) -> StackResults:
         """Compute diagnostics, notes, and the quality of uncertainties on test structures."""
         diagnostics = diagnose_run(prepared, evaluation)
@@ -61,7 +65,8 @@ class StackResults:
         if wants_stress and (note := unused_stresses_note(prepared.features["train"])):
             notes.append(note)
         qualities = {} if uncertainty is None else uncertainty_qualities(uncertainty, evaluation)
-        return cls(prepared, fitted, evaluation, diagnostics, uncertainty, qualities, notes, learning_curves)
+        found = diagnostics, uncertainty, qualities, notes, learning_curves, generations
+        return cls(prepared, fitted, evaluation, *found)
 
     @property
     def summary(self) -> str:
@@ -78,7 +83,8 @@ def diagnose_run(prepared: Prepared, evaluation: Evaluation) -> Diagnostics:
         if model.kind != "base model"
     }
     index = {"train": splits.train_index, "test": splits.test_index}
-    method = prepared.config.data.split if splits.test_source is None else None
+    as_settings_say = splits.test_source is None and splits.n_new is None
+    method = prepared.config.data.split if as_settings_say else None
     return diagnose(evaluation.features, predictions, index, method)
 
 
@@ -122,12 +128,16 @@ class Metrics(TypedDict):
     summary: str
     notes: list[str]
     learning_curves: list[dict[str, Any]]
+    splits: dict[str, list[int]]
+    generations: NotRequired[list[Generation]]
 
 
 def write_metrics(results: StackResults, run: RunFolder) -> None:
     """Write the errors as CSV, then all results as JSON; the JSON file marks the run as complete."""
     evaluation, splits = results.evaluation, results.prepared.splits
     write_csv(evaluation.errors, run.path / "metrics.csv")
+    if len(results.generations) > 1:
+        write_generations(results.generations, run.path / "generations.csv")
     fit = evaluation.chosen.fit
     chosen = fit.meta
     record: dict[str, Any] = {
@@ -145,6 +155,7 @@ def write_metrics(results: StackResults, run: RunFolder) -> None:
         "fits": [fitted.as_record() for fitted in results.fitted],
         "splits": {name: getattr(splits, f"{name}_index").tolist() for name in SPLITS},
         "learning_curves": [asdict(curve) for curve in results.learning_curves],
+        "generations": [asdict(generation) for generation in results.generations],
         "folds": [splits.train_index[fold.index].tolist() for fold in results.prepared.folds],
     }
     write_record(run.path / METRICS_FILE, record)

@@ -13,6 +13,7 @@ from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER, NamedModel
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.data.content import SeenStructures
 from elmlff_core.evaluation.evaluation import Evaluation, evaluate
+from elmlff_core.evaluation.generations import Generation
 from elmlff_core.evaluation.model_errors import ModelErrors
 from elmlff_core.execution.placement import Placement
 from elmlff_core.fits.choice import N_FOLDS, choose, fits_of_choice
@@ -28,6 +29,7 @@ from elmlff_core.uncertainty.uncertainty import Uncertainty
 from elmlff_core.workflows.inputs import Inputs, open_run, read_inputs, run_of
 from elmlff_core.workflows.plan import Plan, plan_of
 from elmlff_core.workflows.prepare import Prepared, prepare
+from elmlff_core.workflows.stack.generations import generations_until, keep_for_later
 from elmlff_core.workflows.stack.learning import learning_curves
 from elmlff_core.workflows.stack.page import write_results
 from elmlff_core.workflows.stack.results import Metrics, StackResults
@@ -44,12 +46,14 @@ class StackRun:
     errors : errors of base models, baselines and stacks
     summary : the errors in words
     notes : notes for the reader
+    generations : this run behind the earlier ones that it goes on from
     """
 
     folder: Path
     errors: list[ModelErrors]
     summary: str
     notes: list[str] = field(default_factory=list)
+    generations: list[Generation] = field(default_factory=list)
 
 
 def build_stack(
@@ -78,14 +82,18 @@ def build_stack(
         Data, settings, plugins or base models cannot be used; the message explains what to do.
     """
     reporter = reporter or Reporter()
+    given = config
     inputs, metas, choices, config = _resolved(config)
     run = open_run(inputs, "", config, output)
+    keep_for_later(given, inputs, run)
     finished = run.finished(Metrics)
     if finished is not None and not (learning_curve and len(finished["learning_curves"]) < 2):
         reporter.say(f"{run.path} is complete: showing its results")
         for note in finished["notes"]:
             reporter.warn(note)
-        return StackRun(run.path, finished["errors"], finished["summary"], finished["notes"])
+        return StackRun(
+            run.path, finished["errors"], finished["summary"], finished["notes"], finished.get("generations", [])
+        )
     plans = planned(choices or metas, config, len(inputs.splits.train_index), bool(choices))
     fits = [] if choices else trainings_of(fits_of(metas, config), run.fit, inputs, models_folder)
     prepared = prepare(inputs, models_folder, run.tasks, reporter, plans, fits)
@@ -99,11 +107,13 @@ def build_stack(
     evaluation = evaluate(fitted, features, run.fit)
     chosen = save_stacks(prepared.base_models, fitted, evaluation, run, bundle, bool(prepared.in_sample))
     curves = learning_curves(evaluation, run, learning_curve, reporter)
-    results = StackResults.of(prepared, fitted, evaluation, chosen.uncertainty, curves)
+    generations, notes = generations_until(inputs, evaluation, run)
+    prepared = replace(prepared, notes=[*prepared.notes, *notes])
+    results = StackResults.of(prepared, fitted, evaluation, chosen.uncertainty, curves, generations)
     for note in results.notes:
         reporter.warn(note)
     write_results(results, run)
-    return StackRun(run.path, evaluation.errors, results.summary, results.notes)
+    return StackRun(run.path, evaluation.errors, results.summary, results.notes, generations)
 
 
 def plan_stack(config: Config, output: Path | None = None, models_folder: Path = DEFAULT_MODELS_FOLDER) -> Plan:
