@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from elmlff_core.base_models.named import model_settings
+from elmlff_core.errors import ElmlffError
 from elmlff_core.files import sha256_of, write_record
 from elmlff_core.plugins.registry import registry
 from elmlff_core.plugins.settings_schema import settings_schema
@@ -217,7 +218,11 @@ def test_commented_settings_of_init_are_valid(elmlff, tmp_path):
     for line in path.read_text().splitlines():
         bare = line.removeprefix("# ")
         lines.append(bare if line.startswith("# ") and (" = " in bare.partition("#")[0] or bare[0] == "[") else line)
-    path.write_text("\n".join(lines[3:]))  # the lines at the top are text, one with an equals sign
+    del lines[:3]  # text, one line with an equals sign
+    path.write_text("\n".join(lines))
+    with pytest.raises(ElmlffError, match="generation-0 holds no run"):  # valid, but it names a run that is not there
+        read_config(path)
+    path.write_text("\n".join(line for line in lines if not line.startswith("earlier_run")))
     config = read_config(path)
     assert config.models["mine"].adapter == "painn"
     assert config.training.epochs == 50
