@@ -39,8 +39,7 @@ class Generation:
     def of(cls, run: Path, n_train: int, n_valid: int, errors: Sequence[ModelErrors]) -> Generation:
         """Return the generation of a run with these `errors`."""
         base_models = {model.name: model.headline for model in errors if model.kind == "base model"}
-        of_base_models = [model for model in errors if model.kind != "base model" and "geometry only" not in model.name]
-        linear = next(model.headline for model in of_base_models if model.meta == "linear")
+        linear = next(model.headline for model in errors if model.meta == "linear")
         stack = next(model for model in errors if model.chosen)
         return cls(run.resolve().name, n_train, n_valid, base_models, linear, stack.headline, stack.name)
 

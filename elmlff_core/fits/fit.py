@@ -174,10 +174,8 @@ def average_of(fit: Fit, members: Sequence[Fitted], valid: Features) -> Fitted:
     """
     if len(members) == 1:
         return members[0]
-    metas: dict[bool, list[MetaModel]] = {False: [], True: []}
-    for one in members:
-        metas[one.fit.geometry_only and fit.with_geometry_only].append(one.meta)
-    meta = average_of_fits(fit.meta.name, metas[False], metas[True])
+    metas = [one.meta for one in members]  # of `Fit.members`: as many as are averaged, then those on geometry only
+    meta = average_of_fits(fit.meta.name, metas[: fit.averaged], metas[fit.averaged :])
     if meta.on_geometry:
         meta.weigh(valid)
     return Fitted(fit, meta, sum(one.seconds for one in members), meta.n_parameters, members[0].folder)

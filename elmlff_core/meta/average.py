@@ -152,9 +152,8 @@ class FitAverage:
 
 
 def _mean(arrays: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
-    """Return the mean of `arrays`, of which the first `weights` are given, not necessarily adding up to one."""
-    used = np.array(weights[: len(arrays)])
-    return np.asarray(np.tensordot(used / used.sum(), np.array(arrays), axes=1))
+    """Return the mean of `arrays` with the first of `weights`, which need not add up to one."""
+    return np.asarray(np.average(arrays, axis=0, weights=weights[: len(arrays)]))
 
 
 def _joint(found: Sequence[Prediction], name: str, weights: Sequence[float]) -> np.ndarray | None:

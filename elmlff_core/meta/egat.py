@@ -152,7 +152,7 @@ class EGATMeta(NeuralMeta):
         n_models = network.combination.shape[1]
         if not self.options.hidden or not n_models:
             return None
-        return HiddenModels(network.atomic_numbers, network.combination.clone(), self.options.hidden)
+        return HiddenModels(network.atomic_numbers, network.combination, self.options.hidden)
 
     def _graphs(self, features: Features) -> GraphDataset:
         return GraphDataset.from_features(features, self.options.cutoff, images=True)

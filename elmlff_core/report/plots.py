@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
@@ -70,12 +71,7 @@ def learning_curve_plot(curves: Sequence[LearningCurve]) -> Plot:
         test, valid = [point.test for point in curve.points], [point.valid for point in curve.points]
         axes.plot(sizes, test, f"-{marker}", color=colour, label=f"{curve.name}, test")
         axes.plot(sizes, valid, f"--{marker}", color=colour, markerfacecolor="none", label=f"{curve.name}, validation")
-    axes.set(xscale="log", yscale="log", xlabel="number of training structures", ylabel="RMSE per frame (eV/Å)")
-    axes.xaxis.set_major_locator(FixedLocator(sizes))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    plain_numbers(axes.yaxis)
-    _legend(axes)
+    _over_sizes(axes, sizes)
     columns = ("model", "training structures", "fits", "test (eV/Å)", "validation (eV/Å)")
     rows = [(curve.name, p.n_structures, p.n_fits, p.test, p.valid) for curve in curves for p in curve.points]
     return Plot(as_svg(figure), columns, rows)
@@ -92,13 +88,18 @@ def generations_plot(generations: Sequence[Generation]) -> Plot:
         axes.plot(*zip(*points, strict=True), f":{marker}", color=GREY, label=name)
     axes.plot(sizes, [one.linear for one in generations], "--s", color=BLUE, label="linear combination")
     axes.plot(sizes, [one.stack for one in generations], "-o", color=ORANGE, label="stack")
+    _over_sizes(axes, sizes)
+    return Plot(as_svg(figure), COLUMNS, rows_of(generations))
+
+
+def _over_sizes(axes: Axes, sizes: Sequence[int]) -> None:
+    """Finish a plot of errors over numbers of training structures."""
     axes.set(xscale="log", yscale="log", xlabel="number of training structures", ylabel="RMSE per frame (eV/Å)")
     axes.xaxis.set_major_locator(FixedLocator(sizes))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     plain_numbers(axes.yaxis)
     _legend(axes)
-    return Plot(as_svg(figure), COLUMNS, rows_of(generations))
 
 
 def residuals_by_element(symbols: np.ndarray, errors: Mapping[str, np.ndarray], n_atoms: Mapping[str, int]) -> Plot:
