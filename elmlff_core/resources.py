@@ -20,8 +20,11 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 # With these variables of this process, another interpreter would use the wrong standard library or, if this is a
 # notebook, a backend of matplotlib that it does not have.
 FOREIGN_TO_OTHERS = ("PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "MPLBACKEND")
-# Parameters of mallopt(3), as defined in malloc.h.
+# Parameters of mallopt(3), as defined in malloc.h, and their values; see `keep_freed_memory`.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+KEPT_BLOCK, KEPT_MEMORY = 2**25, 2**28  # bytes
+# The same for a program that is started.
+KEEPING_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(KEPT_BLOCK), "MALLOC_TRIM_THRESHOLD_": str(KEPT_MEMORY)}
 
 
 def n_cores() -> int:
@@ -53,14 +56,14 @@ def threads_for(n_processes: int) -> int:
 
 
 def set_up_process() -> None:
-    """Prepare the process for long computations: one thread per core, and freed memory kept for the next step.
+    """Prepare the process for long computations of its own: one thread per core, and freed memory kept for later.
 
     The number of threads is set in torch and not in the environment.  Trainers in separate processes inherit the
     environment, they are fastest with one thread, and they treat OMP_NUM_THREADS as the user's choice.
     """
-    import torch
+    if "OMP_NUM_THREADS" not in os.environ:  # a worker may never need torch, which takes seconds to load
+        import torch
 
-    if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(n_cores())
     keep_freed_memory()
 
@@ -96,5 +99,5 @@ def keep_freed_memory() -> None:
     is_set = any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
     mallopt = None if is_set or sys.platform != "linux" else getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # other C libraries do not have mallopt
-        mallopt(M_MMAP_THRESHOLD, 2**25)
-        mallopt(M_TRIM_THRESHOLD, 2**28)
+        mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK)
+        mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY)

@@ -13,7 +13,6 @@ import numpy as np
 from ase import Atoms
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order
-from vesin import NeighborList
 
 from elmlff_core.contracts.features import Features
 
@@ -75,6 +74,8 @@ def free_positions(atoms: Atoms) -> np.ndarray | None:
     """
     if not atoms.pbc.any():
         return np.asarray(atoms.positions)
+    from vesin import NeighborList  # loads torch, for seconds, which not every command needs
+
     i, j, shifts = NeighborList(cutoff=VACUUM, full_list=True).compute(
         points=atoms.positions, box=atoms.cell.complete().array, periodic=atoms.pbc, quantities="ijS"
     )

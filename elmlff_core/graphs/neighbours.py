@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from ase import Atoms
-from vesin import NeighborList
 
 
 def minimum_image_edges(atoms: Atoms, cutoff: float) -> np.ndarray:
@@ -57,6 +56,8 @@ def periodic_edges(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray]
 
 def _pairs(atoms: Atoms, cutoff: float, quantities: str, full_list: bool) -> tuple[np.ndarray, ...]:
     """Return both atoms of each pair, int64, and the other `quantities` requested from vesin."""
+    from vesin import NeighborList  # loads torch, for seconds, which not every command needs
+
     first, second, *others = NeighborList(cutoff=cutoff, full_list=full_list).compute(
         points=atoms.positions, box=atoms.cell.complete().array, periodic=atoms.pbc, quantities=quantities
     )

@@ -99,11 +99,8 @@ class Ahead:
         parts = [parts_of(dataset.structures, n_workers) for dataset in datasets]
         if model.needs_training and checkpoint is None:
             name = f"training {model.name}{f' without {fold}' if fold else ''}"
-            at_once = all(len(some) == 1 for some in parts)
-            yield Task(name, Training(*common, at_once), (CHECK,))
-            if at_once:
-                return
-            after = (name,)
+            yield Task(name, Training(*common), (CHECK,))
+            after = (name,)  # not one task: the next training of this worker need not wait for the predictions
         for number, (dataset, some) in enumerate(zip(datasets, parts, strict=True)):
             if not after and self._knows(replace(model, checkpoint=checkpoint or model.checkpoint), dataset):
                 continue

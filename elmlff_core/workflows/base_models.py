@@ -14,6 +14,7 @@ from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.data.splits import Splits
 from elmlff_core.errors import ConfigError
+from elmlff_core.resources import set_up_process
 from elmlff_core.settings.config import Config
 from elmlff_core.workflows.inputs import Inputs, read_inputs
 
@@ -53,6 +54,7 @@ def train_base_models(inputs: Inputs, models_folder: Path, reporter: Reporter) -
 
     Test structures are never used in a training.
     """
+    set_up_process()
     splits, seed = inputs.splits, inputs.config.seed
     ready = []
     for model in inputs.base_models:
@@ -68,6 +70,7 @@ def base_features(
     models: Sequence[NamedModel], splits: Splits, cache: FeatureCache, reporter: Reporter
 ) -> dict[str, Features]:
     """Predict training, validation and test structures with every base model; cached predictions are read."""
+    set_up_process()
     source = dataset_features(models, splits.source, cache, reporter)
     test = source if splits.test_source is None else dataset_features(models, splits.test_source, cache, reporter)
     for model in models:

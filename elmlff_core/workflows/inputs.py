@@ -17,7 +17,6 @@ from elmlff_core.data.units import check_units
 from elmlff_core.execution.executors import check_executor
 from elmlff_core.execution.placement import Placement
 from elmlff_core.files import read_record
-from elmlff_core.resources import set_up_process
 from elmlff_core.settings.config import Config, without_seeds
 from elmlff_core.settings.inheritance import REMEDY
 from elmlff_core.settings.run_folder import DEFAULT_RUNS_FOLDER, RUN_FILE, RunFolder, RunRecord
@@ -65,7 +64,6 @@ def read_inputs(config: Config) -> Inputs:
     ElmlffError
         Data, settings or plugins cannot be used; the message explains what to do.
     """
-    set_up_process()
     check_executor(Placement.of(config.resources))
     config = with_base_models(config)
     check_unused_models(config)

@@ -14,7 +14,7 @@ from elmlff_core.base_models.cache import FeatureCache
 from elmlff_core.base_models.costs import measured_costs
 from elmlff_core.base_models.named import NamedModel
 from elmlff_core.base_models.out_of_fold import Fold, Retraining, make_folds, out_of_fold
-from elmlff_core.base_models.prediction import dataset_features, predict_part
+from elmlff_core.base_models.prediction import predict_part
 from elmlff_core.contracts.dataset import Dataset
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Reporter
@@ -83,14 +83,10 @@ class _OfModel:
 
 @dataclass(frozen=True)
 class Training(_OfModel):
-    """Trains the base model and, unless other tasks do that in parts, predicts with it."""
-
-    predicts: bool
+    """Trains the base model."""
 
     def __call__(self, reporter: Reporter) -> None:
-        model, datasets = self.trained(reporter)
-        for dataset in datasets if self.predicts else ():
-            dataset_features([model], dataset, FeatureCache(self.place.cache), reporter)
+        model, _ = self.trained(reporter)
         model.close()
 
 
