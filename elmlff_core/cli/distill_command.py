@@ -70,6 +70,11 @@ label_options = [
     "--into", required=True, metavar="NAME", help="The student: a preset, an adapter, or a model of the settings."
 )
 @options(label_options, made_options)
+@click.option(
+    "--weights/--no-weights",
+    default=True,
+    help="Let made structures count less where the stack is less sure, if the trainer takes weights.",
+)
 @click.option("--control/--no-control", default=True, help="Also train the same model on the reference labels alone.")
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,

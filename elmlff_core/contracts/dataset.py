@@ -31,6 +31,8 @@ class Dataset:
     stress : (n_structures, 6) float64, eV/Å³, ASE's Voigt order and sign, NaN for structures without it; None if no
         structure has it
     source : where the data came from, for messages
+    weight : (n_structures,) float64, what an error of the structure counts in a training, beside 1 for a usual one;
+        None if all are usual.  Trainers that take weights square them, as GPUMD does
 
     Raises
     ------
@@ -43,6 +45,7 @@ class Dataset:
     energy: np.ndarray | None = field(default=None, repr=False)
     stress: np.ndarray | None = field(default=None, repr=False)
     source: str = ""
+    weight: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         expected, found = (int(self.n_atoms.sum()), 3), getattr(self.forces, "shape", None)
@@ -106,9 +109,9 @@ class Dataset:
 
     @cached_property
     def labels_fingerprint(self) -> str:
-        """Hex digest of structures and labels, on which the result of a training depends."""
+        """Hex digest of structures, labels and weights, on which the result of a training depends."""
         digest = hashlib.sha256(self.fingerprint.encode())
-        for array in (self.forces, self.energy, self.stress):
+        for array in (self.forces, self.energy, self.stress, self.weight):
             if array is not None:
                 for block in _bytes_of(array):
                     digest.update(block)
@@ -118,7 +121,9 @@ class Dataset:
         """Return the structures at `indices`, in that order, with their labels."""
         indices = np.asarray(indices, dtype=np.int64)
         labels = self.labels.subset(indices)
-        return Dataset(subset_of(self.structures, indices), labels.forces, labels.energy, labels.stress, self.source)
+        weight = None if self.weight is None else self.weight[indices]
+        structures = subset_of(self.structures, indices)
+        return Dataset(structures, labels.forces, labels.energy, labels.stress, self.source, weight)
 
 
 def fingerprint_of(structures: Iterable[Atoms]) -> str:

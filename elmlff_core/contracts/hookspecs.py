@@ -110,6 +110,7 @@ class ForceFieldPlugin:
     citation : the papers to cite for its models, each as one BibTeX entry; for ``elmlff cite``
     inputs : writes input files for molecular dynamics with a model in the program that is made for it, and returns the
         name of that program; for ``elmlff distill``.  None if there is no such program
+    takes_weights : whether `trainer` follows the weights of structures (`Dataset.weight`); others ignore them
     """
 
     name: str
@@ -126,6 +127,7 @@ class ForceFieldPlugin:
     runs: Callable[[LoadRequest], Sequence[str]] | None = None
     citation: tuple[str, ...] = ()
     inputs: Callable[[InputsRequest], str] | None = None
+    takes_weights: bool = False
 
 
 @dataclass(frozen=True)

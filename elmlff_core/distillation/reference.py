@@ -113,7 +113,7 @@ def data_of_run(folder: Path) -> DataConfig:
 def joined(datasets: Sequence[Dataset]) -> Dataset:
     """Return the structures of all `datasets`, in order, with the labels that all of them have.
 
-    Stresses are kept where they are, as in any dataset.
+    Stresses are kept where they are, as in any dataset; what has no weights has those of usual structures.
     """
     if len(datasets) == 1:
         return datasets[0]
@@ -127,8 +127,11 @@ def joined(datasets: Sequence[Dataset]) -> Dataset:
         stress = np.concatenate(
             [np.full((len(one), 6), np.nan) if one.stress is None else one.stress for one in datasets]
         )
+    weight = None
+    if any(dataset.weight is not None for dataset in datasets):
+        weight = np.concatenate([np.ones(len(one)) if one.weight is None else one.weight for one in datasets])
     source = " and ".join(dict.fromkeys(dataset.source for dataset in datasets))
-    return Dataset(structures, np.concatenate([dataset.forces for dataset in datasets]), energy, stress, source)
+    return Dataset(structures, np.concatenate([dataset.forces for dataset in datasets]), energy, stress, source, weight)
 
 
 def _as_a_run_would(config: DataConfig) -> Reference:

@@ -31,6 +31,7 @@ class DistillationSettings(BaseModel):
     largest_force : eV/Å, on an atom; None takes one and a half times the largest one in the training structures
     largest_error : eV/Å, calibrated standard deviation of force components on an atom; None takes five times the usual
         one of the stack
+    weights : whether made structures count the less the less sure the stack is of them, if the trainer takes weights
     control : whether a student is trained on the reference labels alone, for comparison
     seed : of structures, of the choice of validation structures, and of trainings
     """
@@ -48,6 +49,7 @@ class DistillationSettings(BaseModel):
     smallest_distance: float | None = Field(None, ge=0)
     largest_force: float | None = Field(None, gt=0)
     largest_error: float | None = Field(None, gt=0)
+    weights: bool = True
     control: bool = True
     seed: int = Field(0, ge=0, lt=N_SEEDS)
 

@@ -20,6 +20,7 @@ from elmlff_core.distillation.reference import Reference, joined
 from elmlff_core.errors import ConfigError
 from elmlff_core.execution.tasks import Task
 from elmlff_core.features.feature_file import load_features, save_features
+from elmlff_core.files import replacing
 from elmlff_core.stack.stack import StackPrediction
 
 SHARE = 0.1  # of the made structures for validation, and as many that are held out
@@ -64,15 +65,38 @@ class Lessons:
             save_dataset(getattr(self, name), folder / f"{name}.safetensors")
 
 
-def made_dataset(structures: Sequence[Atoms], labels: StackPrediction, chosen: np.ndarray, source: str) -> Dataset:
-    """Return the `chosen` structures with the labels of a stack."""
+def made_dataset(
+    structures: Sequence[Atoms], labels: StackPrediction, chosen: np.ndarray, source: str, usual_error: float | None
+) -> Dataset:
+    """Return the `chosen` structures with the labels of a stack.
+
+    With the `usual_error` of the stack, eV/Å, they are weighted by how sure it is of them.
+    """
     kept = picked(labels, chosen)
-    return Dataset(subset_of(flat_structures(structures), chosen), kept.forces, kept.energy, kept.stress, source)
+    weight = None if usual_error is None else weights(kept, usual_error)
+    return Dataset(
+        subset_of(flat_structures(structures), chosen), kept.forces, kept.energy, kept.stress, source, weight
+    )
+
+
+def weights(labels: StackPrediction, usual_error: float) -> np.ndarray | None:
+    """Return the weights of the labels of a stack, whose squares are inverse variances: (n_structures,).
+
+    The variance of a structure is that of the stack, averaged over atoms, and that of a student which follows the stack
+    as well as the stack follows the reference.  A reference label, of which only the second is left, has a weight of 1.
+    """
+    if labels.forces_std is None:
+        return None
+    variance = np.add.reduceat(np.square(labels.forces_std), labels.offsets[:-1]) / labels.n_atoms
+    return np.asarray(usual_error / np.sqrt(usual_error**2 + variance))
 
 
 def save_dataset(dataset: Dataset, path: Path) -> None:
-    """Write structures and labels."""
+    """Write structures and labels, and weights into a file beside it."""
     empty = np.zeros((0, len(dataset.forces), 3))
+    if dataset.weight is not None:
+        with replacing(_weights_file(path)) as partial:
+            np.savetxt(partial, dataset.weight)
     save_features(Features(dataset.structures, (), empty, {}, dataset.labels, dataset.source), path)
 
 
@@ -80,8 +104,13 @@ def load_dataset(path: Path) -> Dataset:
     """Read what `save_dataset` wrote."""
     found = load_features(path)
     assert found.reference is not None
-    labels = found.reference
-    return Dataset(found.structures, labels.forces, labels.energy, labels.stress, found.source)
+    labels, file = found.reference, _weights_file(path)
+    weight = np.loadtxt(file, ndmin=1) if file.exists() else None
+    return Dataset(found.structures, labels.forces, labels.energy, labels.stress, found.source, weight)
+
+
+def _weights_file(path: Path) -> Path:
+    return path.with_suffix(".weights.txt")
 
 
 def check_student(model: NamedModel) -> None:

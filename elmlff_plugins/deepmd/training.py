@@ -122,10 +122,17 @@ def trainer_input(request: TrainingRequest) -> dict[str, Any]:
     if options.warmup_steps:
         # DeePMD-kit refuses a warm-up as long as the training; a short training has a warm-up of a tenth of its steps.
         learning_rate["warmup_steps"] = min(options.warmup_steps, max(1, options.steps // 10))
+    model = {
+        "type_map": type_map,
+        "descriptor": descriptor,
+        "fitting_net": fitting,
+        # To sort these elements itself, DeePMD-kit loads a database of elements for three seconds.
+        "info": {"observed_type": by_atomic_number(request.train.elements)},
+    }
     return {
         # The fingerprints are here because a training resumes only with the same input, and so with the same data.
         "_comment": {"train": request.train.labels_fingerprint, "valid": request.valid.labels_fingerprint},
-        "model": {"type_map": type_map, "descriptor": descriptor, "fitting_net": fitting},
+        "model": model,
         "learning_rate": learning_rate,
         "loss": _loss(options, request.train),
         "training": training,

@@ -122,6 +122,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
         cutoff_option="radial_cutoff",
         citation=(references.NEP, references.GPUMD, references.NEP4, references.CALORINE),
         inputs=write_inputs,
+        takes_weights=True,
     )
 
 

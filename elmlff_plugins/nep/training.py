@@ -121,7 +121,8 @@ def write_structures(dataset: Dataset, path: Path, shifts: np.ndarray, options: 
     for index, atoms in enumerate(dataset.structures):
         # The box is the same as in predictions.
         copy = in_vacuum(atoms, max(options.radial_cutoff, options.angular_cutoff))
-        copy = Atoms(numbers=copy.numbers, positions=copy.positions, cell=copy.cell, pbc=True)
+        weight = {} if dataset.weight is None else {"weight": dataset.weight[index]}
+        copy = Atoms(numbers=copy.numbers, positions=copy.positions, cell=copy.cell, pbc=True, info=weight)
         # neppo needs an energy of every structure; the weight is zero if there is none.
         energy = 0.0 if dataset.energy is None else dataset.energy[index] - shifts[atoms.numbers].sum()
         labels = {"energy": energy, "forces": dataset.forces_of(index)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,28 @@ def test_a_structure_without_a_stress_label_is_written_without(tmp_path: Path) -
     first, second = read(tmp_path / "train.xyz", ":")
     assert first.get_stress().tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     assert "stress" not in second.calc.results
+
+
+def test_labels_without_weight_are_not_learnt(training_request: Request, tmp_path: Path) -> None:
+    request = training_request("nep", tmp_path)
+    train = request.train
+    wrong = np.arange(len(train)) % 2 == 1
+    forces = np.where(np.repeat(wrong, train.n_atoms)[:, None], 5.0, train.forces)
+    weight = np.where(wrong, 1e-9, 1.0)
+    given = {
+        "true": replace(train, weight=weight),
+        "nonsense": replace(train, weight=weight, forces=forces),
+        "unweighted": replace(train, forces=forces),
+    }
+    rms = {}
+    for name, data in given.items():
+        (tmp_path / name).mkdir()
+        NEPTrainer().train(replace(request, train=data, directory=tmp_path / name))
+        lines = (tmp_path / name / "loss.out").read_text().splitlines()
+        columns = next(line.split()[2:] for line in lines if line.startswith("# columns"))
+        rms[name] = float(lines[-1].split()[columns.index("rmse_force_test")])
+    assert rms["nonsense"] == pytest.approx(rms["true"], abs=1e-4)
+    assert rms["unweighted"] != pytest.approx(rms["true"], abs=1e-2)
 
 
 def test_energies_of_one_composition_are_not_shifted(tiny_data: tuple[Dataset, Dataset]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -111,9 +113,26 @@ def test_stresses_are_missing_where_they_are_not_known():
 def test_chosen_structures_keep_their_own_labels(tmp_path):
     stack, structures = morse_stack(tmp_path), [copper(seed) for seed in range(4)]
     found = stack.predict(structures)
-    made = made_dataset(structures, found, np.array([1, 3]), "made")
+    made = made_dataset(structures, found, np.array([1, 3]), "made", None)
+    assert made.weight is None
     assert np.array_equal(made.forces_of(1), found.forces_of(3))
     assert np.array_equal(made.structures[1].positions, structures[3].positions)
+
+
+def test_made_structures_count_by_how_sure_the_stack_is(tmp_path):
+    stack, structures = morse_stack(tmp_path), [copper(seed) for seed in range(4)]
+    found = stack.predict(structures)
+    std = np.repeat([0.0, 0.3, 0.1, 0.4], found.n_atoms)
+    made = made_dataset(structures, replace(found, forces_std=std), np.array([0, 1, 3]), "made", 0.3)
+    assert made.weight == pytest.approx([1.0, 0.5**0.5, 0.6])
+    both = joined([of(range(2)), made])
+    assert both.weight == pytest.approx([1.0, 1.0, 1.0, 0.5**0.5, 0.6])
+    save_dataset(both, tmp_path / "both.safetensors")
+    read = load_dataset(tmp_path / "both.safetensors")
+    assert np.array_equal(read.weight, both.weight)
+    assert read.labels_fingerprint == both.labels_fingerprint
+    assert read.subset([4, 0]).weight == pytest.approx([0.6, 1.0])
+    assert replace(both, weight=None).labels_fingerprint != both.labels_fingerprint
 
 
 def test_a_stack_without_a_run_needs_data(tmp_path):

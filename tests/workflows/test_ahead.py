@@ -91,13 +91,18 @@ def test_a_task_waits_for_what_it_needs_alone(
         for name in ("lj", "tiny")
     )
     folds = {f"training tiny without fold {number} of 2" for number in (1, 2)}
+    of_folds = {
+        f"predicting structures of fold {fold}, 0 to {last} with tiny": f"training tiny without fold {fold}"
+        for fold, last in (("1 of 2", 14), ("2 of 2", 13))  # a fold is small
+    }
     assert {task.name: set(task.after) for task in planned.tasks()} == {
         **{name: set() for name in of_lj},
         "checking units": of_lj,
         "training tiny": {"checking units"},
         **{name: {"training tiny"} for name in of_tiny},
-        **{name: {"checking units"} for name in folds},  # a fold is small
-        "fitting gat": {*of_lj, "training tiny", *of_tiny, *folds},
+        **{name: {"checking units"} for name in folds},
+        **{name: {training} for name, training in of_folds.items()},
+        "fitting gat": {*of_lj, "training tiny", *of_tiny, *folds, *of_folds},
         "fitting gat-geometry-only": set(),
     }
 

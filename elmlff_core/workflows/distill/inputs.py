@@ -124,6 +124,13 @@ class Distillation:
         return why_no_energies(self.stack) is None
 
     @property
+    def usual_error(self) -> float | None:
+        """The usual error of the stack, eV/Å, if made structures are weighted by it."""
+        if not (self.settings.weights and self.student.plugin.takes_weights) or self.stack.uncertainty is None:
+            return None
+        return self.stack.uncertainty.usual_error
+
+    @property
     def counts(self) -> list[tuple[str, int]]:
         """What the structures come from, and how many they are at most."""
         reference = [("training structures, reference labels", len(self.reference.train))]

@@ -87,7 +87,7 @@ def made_structures(inputs: Distillation, run: RunFolder, reporter: Reporter) ->
             f"of {uncertain.sum()} the stack is not sure): take smaller --rattle, or a larger --largest-force or "
             "--largest-error"
         )
-    return made_dataset(candidates, labels, np.flatnonzero(good), "made structures"), kept
+    return made_dataset(candidates, labels, np.flatnonzero(good), "made structures", inputs.usual_error), kept
 
 
 def _candidates(inputs: Distillation, path: Path, run: RunFolder, reporter: Reporter) -> list[tuple[str, int, int]]:

@@ -123,6 +123,8 @@ def announce(inputs: Distillation, reporter: Reporter) -> None:
     for name, number in inputs.counts:
         reporter.say(f"  {number:,} {name}")
     reporter.say(f"made structures are kept with {inputs.limits}")
+    if (usual := inputs.usual_error) is not None:
+        reporter.say(f"made structures count by how sure the stack is of them: half at an error of {usual:.3g} eV/Å")
     for lesson in inputs.lengths:
         reporter.say(f"  {lesson}")
     for note in inputs.notes:
