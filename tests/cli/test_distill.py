@@ -78,10 +78,22 @@ def test_the_report_compares_student_stack_and_control(workplace: Path) -> None:
     assert [speed["seconds"] > 0 for speed in found["speeds"]] == [True] * 5
     assert found["program"] == "GPUMD"
     assert "times that of the stack" in found["summary"]
+    plotted = [row.split(",") for row in (workplace / "whole" / "figures" / "speed.csv").read_text().splitlines()[1:]]
+    assert [kind for _, kind, *_ in plotted] == kinds
+    assert plotted[3][2] == plotted[4][2]  # the control is as fast as the student
     page = (workplace / "whole" / "report.html").read_text()
     assert "Where the student leaves its data" in page
     assert "ms a step" in page
     assert found["summary"].split(",")[0] in page
+
+
+def test_made_structures_are_weighted(workplace: Path) -> None:
+    weights = workplace / "whole" / "data" / "train.weights.txt"
+    assert "count by how sure the stack is of them" in (workplace / "said").read_text()
+    found = [float(line) for line in weights.read_text().split()]
+    reference = results(workplace, "whole")["lessons"][0]["n_reference"]
+    assert found[:reference] == [1.0] * reference
+    assert all(0 < weight < 1 for weight in found[reference:])
 
 
 def test_no_student_has_seen_a_test_structure(workplace: Path) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from elmlff_core.distillation.comparison import TITLES
 from elmlff_core.evaluation.model_errors import ModelErrors
 from elmlff_core.report.error_tables import energy_stress_table
-from elmlff_core.report.page import Page, Section, Table, Text, write_page
+from elmlff_core.report.page import Page, Picture, Section, Table, Text, write_page
 from elmlff_core.report.provenance import provenance
 from elmlff_core.settings.run_folder import CONFIG_FILE, RunFolder
+from elmlff_core.workflows.distill.plots import speed_plot
 from elmlff_core.workflows.distill.results import DistillResults
 from elmlff_core.workflows.distill.tables import statements, tables
 
 REPORT_FILE = "report.html"
+CAPTION = "Force errors on held-out structures over the time of a step. The control is the same model as the student."
 METRICS = {"rmse_per_frame": "RMSE per frame", "rmse": "RMSE"}
 
 
@@ -24,7 +26,7 @@ def write_report(results: DistillResults, stack: str, run: RunFolder) -> None:
     sections = [
         Section("Summary", [Text(results.summary, key=True), *(Text(note) for note in results.notes)]),
         Section("Errors", [force_table(results), *([] if others is None else [others])]),
-        Section("Speed", [speed]),
+        Section("Speed", [speed, Picture("speed", speed_plot(results), CAPTION)]),
         Section("What it learnt from", [kept, lessons]),
         Section("Energy and uncertainty", [*said, *rest]),
         *provenance(settings),
