@@ -16,6 +16,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from arguments import numbers, stacking_parser
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--add", type=int, default=20, help="structures of each further generation")
     parser.add_argument("--generations", type=int, default=5, help="generations after the first")
     parser.add_argument("--seeds", type=numbers, default=(0, 1, 2), help="seeds, comma-separated")
+    parser.add_argument("--descriptors", default="soap", help="what atoms are compared by, as for `elmlff select`")
     parser.add_argument("--ways", default=",".join(WAYS), help=f"of {', '.join(WAYS)}, comma-separated")
     given = parser.parse_args()
     overlay = {
@@ -73,7 +75,7 @@ def main() -> None:
     test = dataset_features(inputs.base_models, splits.test_source, cache, reporter)
     for seed in given.seeds:
         for way in given.ways.split(","):
-            course = Course(inputs, pool, test, way, seed, Path(given.folder))
+            course = Course(inputs, pool, test, way, seed, Path(given.folder), given.descriptors)
             course.run(given.start, given.add, given.generations)
 
 
@@ -88,6 +90,7 @@ class Course:
     way : one of `WAYS`
     seed : seed of the first structures, of random choices, and of all fits
     folder : folder of all courses
+    descriptors : what atoms are compared by
     """
 
     inputs: Inputs
@@ -96,6 +99,7 @@ class Course:
     way: str
     seed: int
     folder: Path
+    descriptors: str
 
     def run(self, start: int, add: int, generations: int) -> None:
         """Fit and choose in turn; what an earlier run has chosen is read."""
@@ -151,7 +155,9 @@ class Course:
         )
         known = Labelled(self.structures(np.array(labelled)), "labelled")
         low, high = bounds
-        settings = SelectionSettings(number=number, low=low, high=high, smallest_distance=0.0, closest=0.0)
+        settings = SelectionSettings(
+            number=number, low=low, high=high, smallest_distance=0.0, closest=0.0, descriptors=self.descriptors
+        )
         return [int(rest[index]) for index in select(stack, candidates, known, settings, ConsoleReporter()).chosen]
 
     def structures(self, indices: np.ndarray) -> Structures:
@@ -176,11 +182,16 @@ class Course:
 class Remembered:
     """A base force field that knows what it has predicted for structures of the pool, and nothing else."""
 
+    own: Any
     name: str
     elements: frozenset[str] | None
     cutoff: float | None
     fingerprint: str
     pool: Features
+
+    def descriptors(self, atoms: Atoms) -> np.ndarray:
+        """Ask the force field itself, if it has any."""
+        return np.asarray(self.own.descriptors(atoms))
 
     def predict(self, structures: Sequence[Atoms]) -> Prediction:
         """Look the structures up: each of them in the pool, equal to the last digit."""
@@ -193,7 +204,7 @@ def remembering(model: NamedModel, pool: Features) -> NamedModel:
     """Return `model` without its costs: the cache knows sets of structures, and every choice is from another one."""
     own = model.force_field
     copy = replace(model)
-    copy.__dict__["force_field"] = Remembered(own.name, own.elements, own.cutoff, own.fingerprint, pool)
+    copy.__dict__["force_field"] = Remembered(own, own.name, own.elements, own.cutoff, own.fingerprint, pool)
     return copy
 
 
