@@ -29,11 +29,11 @@ def speed_plot(results: DistillResults) -> Plot:
     for name, kind, time, error in points:
         colour = COLOURS[kind]
         axes.plot(time, error, "o", color=colour, markerfacecolor="none" if kind == "control" else colour)
-        # The control is where the student is, if both err alike.
-        offset, align = (-6, "right") if time == slowest or kind == "control" else (6, "left")
-        axes.annotate(
-            name, (time, error), (offset, 0), fontsize=8, textcoords="offset points", ha=align, va="center"
-        )  # fmt: skip
+        # The control is where the student is, if both err alike, and the slowest has no room beside it.
+        place, across, along = ((-6, 0), "right", "center") if kind == "control" else ((6, 0), "left", "center")
+        if time == slowest:
+            place, across, along = (0, 6), "center", "bottom"
+        axes.annotate(name, (time, error), place, fontsize=8, textcoords="offset points", ha=across, va=along)
     axes.set(xscale="log", yscale="log", xlabel="a step of molecular dynamics (ms)", ylabel="RMSE per frame (eV/Å)")
     axes.margins(x=0.25, y=0.15)
     plain_numbers(axes.xaxis, axes.yaxis)
