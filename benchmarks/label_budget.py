@@ -15,6 +15,7 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -193,10 +194,14 @@ class Remembered:
         """Ask the force field itself, if it has any."""
         return np.asarray(self.own.descriptors(atoms))
 
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Where each structure stands in the pool."""
+        return {fingerprint_of([atoms]): index for index, atoms in enumerate(self.pool.structures)}
+
     def predict(self, structures: Sequence[Atoms]) -> Prediction:
         """Look the structures up: each of them in the pool, equal to the last digit."""
-        known = {fingerprint_of([atoms]): index for index, atoms in enumerate(self.pool.structures)}
-        indices = [known[fingerprint_of([atoms])] for atoms in structures]
+        indices = [self.places[fingerprint_of([atoms])] for atoms in structures]
         return self.pool.subset(indices).base_prediction(self.name)
 
 

@@ -86,8 +86,7 @@ class Training(_OfModel):
     """Trains the base model."""
 
     def __call__(self, reporter: Reporter) -> None:
-        model, _ = self.trained(reporter)
-        model.close()
+        self.trained(reporter)
 
 
 @dataclass(frozen=True)
