@@ -13,6 +13,7 @@ from ase import Atoms, units
 
 from elmlff_core.errors import ConfigError, DataError, ElmlffError
 from elmlff_core.lammps.elements import described, elements_of_types
+from elmlff_core.lammps.signals import Signals
 from elmlff_core.stack.calculator import NO_ENERGY, StackCalculator, why_no_stress
 from elmlff_core.stack.stack import Stack
 
@@ -57,6 +58,7 @@ class Coupling:
         self._numbers: np.ndarray | None = None  # of the types, found again in every call of LAMMPS
         self._energy_unit = 1.0
         self._failure: BaseException | None = None
+        self._signals = Signals()
         self._has_warned_of_energy = False
         self._no_pressure = ""  # the reason
 
@@ -85,7 +87,8 @@ class Coupling:
         def reporting(*arguments: Any) -> Any:
             self._numbers = None  # masses, labels and types may be other ones now
             try:
-                return function(*arguments)
+                with self._signals.held():
+                    return function(*arguments)
             except Exception as error:
                 if self._failure is not None:
                     failure, self._failure = self._failure, None
@@ -94,7 +97,7 @@ class Coupling:
                 if f"Variable {CHECK}" in str(error):
                     self._arm()
                     raise ElmlffError(
-                        "LAMMPS was stopped: the stack was not asked for forces in this step, or was interrupted. "
+                        "LAMMPS was stopped: the stack was not asked for forces in this step. "
                         "Leave out `run_style respa`, and see that there are atoms"
                     ) from error
                 raise
@@ -110,7 +113,8 @@ class Coupling:
         forces[:] = 0.0
         self._lmp.set_internal_variable(PREDICTED_STEP, -1.0)
         try:
-            self._predict(np.asarray(ids).reshape(-1), x, forces)
+            with self._signals.at_once():
+                self._predict(np.asarray(ids).reshape(-1), x, forces)
         except BaseException as error:  # KeyboardInterrupt too
             self._failure = error
             return

@@ -7,6 +7,7 @@ first draws the batches that were already used, without taking steps, so that th
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from neppo.trainer import Trainer
 from elmlff_core.files import is_whole_archive, write_bytes
 
 STATE = Path("resume.pt")
+LOG = Path("loss.out")
 KEPT = ("_step", "_previous_report_step", "_best_loss", "_best_row")
 
 
@@ -27,11 +29,21 @@ class ResumableTrainer(Trainer):
 
     n_taken = 0  # steps of this call, including those before an interruption
     n_before = 0  # steps before the interruption
+    state: dict[str, Any] | None = None  # that the training resumes from
+
+    def train(self, *arguments: Any, **options: Any) -> None:
+        """Find the saved state, and cut the log there: a report is written before its state."""
+        if is_whole_archive(STATE):
+            self.state = torch.load(STATE, weights_only=True, map_location=self.device)
+            if (n_bytes := self.state.get("log_bytes")) is not None:  # older versions have not saved it
+                os.truncate(LOG, n_bytes)
+        else:  # there is none, or it is damaged: the training starts again
+            LOG.unlink(missing_ok=True)
+        super().train(*arguments, **options)
 
     def _log_settings(self, steps: int) -> None:
         """Restore the saved state; neppo calls this after it made the optimiser and before the first step."""
-        if is_whole_archive(STATE):  # a damaged state: the training starts again
-            state = torch.load(STATE, weights_only=True, map_location=self.device)
+        if (state := self.state) is not None:
             self.model.load_state_dict(state["model"])
             # The groups hold settings that depend on the device, so they are not restored.
             groups = self.optimizer.state_dict()["param_groups"]
@@ -56,6 +68,7 @@ class ResumableTrainer(Trainer):
             return
         state = {name: getattr(self, name) for name in KEPT}
         state |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "n_taken": self.n_taken}
+        state["log_bytes"] = LOG.stat().st_size
         buffer = io.BytesIO()  # on a full disk, torch itself raises an error that does not say so
         torch.save(state, buffer)
         write_bytes(STATE, buffer.getbuffer())

@@ -151,7 +151,21 @@ def test_a_training_killed_at_its_end_resumes(training_request: Request, tmp_pat
 
     with pytest.raises(KeyboardInterrupt):
         NEPTrainer().train(training_request("nep", tmp_path, interrupt, steps=RESUMED_STEPS))
+    assert last_step(tmp_path) == RESUMED_STEPS
     assert NEPTrainer().train(training_request("nep", tmp_path, steps=RESUMED_STEPS)).exists()
+    assert steps_of(tmp_path) == list(range(12, RESUMED_STEPS + 1, 12))
+
+
+def test_a_training_with_half_a_state_starts_again(training_request: Request, tmp_path: Path) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        NEPTrainer().train(training_request("nep", tmp_path, interrupt))
+    (tmp_path / "resume.pt").write_bytes(b"PK\x03\x04")
+    NEPTrainer().train(training_request("nep", tmp_path))
+    assert steps_of(tmp_path) == list(range(1, 31))
 
 
 def steps_of(directory: Path) -> list[int]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
+import os
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -267,6 +270,51 @@ def test_ctrl_c_stops_lammps(lmp, stack):
     with pytest.raises(KeyboardInterrupt):
         lmp.command("run 1000")
     assert coupling.calls < 1000
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_between_two_predictions_stops_lammps(lmp, stack, number, monkeypatch):
+    """Python would print and lose an exception that the handler raises in the code of ctypes around the callback."""
+
+    def callback(self, *arguments):
+        if self.calls == 3:
+            os.kill(os.getpid(), number)
+        predict(self, *arguments)
+
+    predict = Coupling._callback
+    monkeypatch.setattr(Coupling, "_callback", callback)
+    with ending_by(number):
+        coupling = coupled(lmp, stack)
+        lmp.command("fix move all nve")
+        with pytest.raises(Ended):
+            lmp.command("run 1000")
+        assert coupling.calls == 3
+        lmp.command("run 2")
+
+
+def test_a_signal_after_the_last_prediction_is_not_lost(lmp, stack):
+    coupled(lmp, stack)
+    with ending_by(signal.SIGTERM), pytest.raises(Ended):
+        lmp.command(f'shell "kill -TERM {os.getpid()}"')
+
+
+class Ended(KeyboardInterrupt):
+    """A signal of `ending_by` came."""
+
+
+@contextlib.contextmanager
+def ending_by(number: int) -> Iterator[None]:
+    """Let a signal raise `Ended`."""
+
+    def end(*_: Any) -> None:
+        raise Ended
+
+    before = signal.signal(number, end)
+    try:
+        yield
+        assert signal.getsignal(number) is end
+    finally:
+        signal.signal(number, before)
 
 
 def test_fix_halt_stops_at_an_uncertainty(lmp, stack):
