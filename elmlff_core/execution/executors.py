@@ -5,9 +5,7 @@ This module imports neither NumPy nor torch, because a worker process sets its n
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +22,7 @@ from elmlff_core.execution.clusters import (
 )
 from elmlff_core.execution.placement import NAMES, PROCESSES, SERIAL, Placement
 from elmlff_core.execution.spawning import Spawning
+from elmlff_core.plugins.callables import named_callable
 from elmlff_core.resources import gpus, keep_freed_memory, start_as_child
 
 if TYPE_CHECKING:
@@ -129,18 +128,8 @@ def _make(name: str, n_workers: int, n_threads: int, n_devices: int) -> Any:
 
 
 def _function(name: str) -> Callable[[], Any]:
-    module_name, colon, function_name = name.partition(":")
-    if not colon:
+    if ":" not in name:
         raise ConfigError(
             f"no executor is called '{name}'{did_you_mean(name, NAMES)}; name your own as 'module:function'"
         )
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.append(here)  # last: a file there must not stand in for a package
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"cannot load executor '{name}': {error}") from error
-    if not callable(function):
-        raise ConfigError(f"executor '{name}' is not a function")
-    found: Callable[[], Any] = function
-    return found
+    return named_callable(name, "executor")

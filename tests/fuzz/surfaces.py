@@ -10,7 +10,7 @@ from tests.fuzz import damages
 from tests.fuzz.cases import Case, Oracle
 from tests.fuzz.damages import FRACTIONS, NUMBERS, Damage
 from tests.fuzz.running import CACHE, TRUST_STORE
-from tests.fuzz.workplace import BUNDLED, EVALUATE, LAMMPS_INPUT, STACK, SWEEP, TRAIN, Workplace
+from tests.fuzz.workplace import BUNDLED, DISTILL, EVALUATE, LAMMPS_INPUT, STACK, SWEEP, TRAIN, Workplace
 
 Cases = st.SearchStrategy[Case]
 PREDICT = ("predict", "egat", "--data", "few.extxyz", "-o", "out.extxyz")
@@ -189,7 +189,13 @@ def run_folders(workplace: Workplace) -> Cases:
             lambda damage: Case("run folders", (*removed, damage), command, result, oracle)
         )  # fmt: skip
 
+    distilled = (
+        case("distilled", DISTILL, "distilled/results.json"),
+        case("distilled", DISTILL, "distilled/results.json", again("distilled/results.json")),
+    )
     return st.one_of(
+        *(distilled if workplace.more else ()),
+        case("linear", (*NEW, "--from", "linear"), "new/metrics.json"),
         case("linear", EVALUATE, "stdout"),
         case("linear", ("predict", "linear", "--data", "few.extxyz", "-o", "out.extxyz"), "out.extxyz"),
         case("linear", STACK, "stdout"),
@@ -284,7 +290,11 @@ WORDS = (
 )  # fmt: skip
 COMMANDS: dict[str, tuple[str, ...]] = {
     "stack": ("--models", "--meta", "--data", "--test", "--split", "--energy-key", "--forces-key", "--seed", "--seeds",
-              "--set", "--config", "--output", "--folds", "--bundle", "--geometry-only", "--trust", "--models-dir"),
+              "--set", "--config", "--output", "--folds", "--bundle", "--geometry-only", "--trust", "--models-dir",
+              "--from"),
+    "distill": ("--into", "--data", "--rattle", "--strain", "--temperatures", "--starts", "--timestep", "--spacing",
+                "--driver", "--structures", "--smallest-distance", "--largest-force", "--largest-error", "--no-weights",
+                "--no-control", "--seed", "--output", "--models-dir"),
     "sweep": ("--models", "--meta", "--data", "--test", "--method", "--subsets", "--sample", "--workers",
               "--output", "--config", "--seed"),
     "ablate": ("--models", "--data", "--seeds", "--output", "--config"),
@@ -306,7 +316,10 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "data": (),
     "nonsense": (),
 }  # fmt: skip
-FLAGS = ("--bundle", "--geometry-only", "--trust", "--json", "--load", "--committee", "--cell")
+FLAGS = (
+    "--bundle", "--geometry-only", "--trust", "--json", "--load", "--committee", "--cell", "--no-weights",
+    "--no-control",
+)  # fmt: skip
 
 
 def command_lines(workplace: Workplace) -> Cases:
@@ -323,6 +336,8 @@ def command_lines(workplace: Workplace) -> Cases:
             parts += ["--steps", "5", *draw(st.sampled_from([(), ("--structure", "few.extxyz")]))]
         if name == "serve":  # nobody listens there
             parts += ["--wait", "0", *draw(st.sampled_from([(), ("--structure", "few.extxyz", "--unix", "nobody")]))]
+        if name == "distill":  # the last number counts, and is small
+            parts += [*draw(st.sampled_from([(), ("linear", "--into", "fresh")])), "--made", "4"]
         if name == "select":
             parts += draw(st.sampled_from([(), ("linear", "few.extxyz"), ("linear", "npy", "few.traj")]))
         if name == "label":  # no word is a calculator that would take long
@@ -334,7 +349,7 @@ def command_lines(workplace: Workplace) -> Cases:
             or draw(st.integers(0, 9)) == 0
         ):
             parts.insert(draw(st.integers(0, len(parts))), draw(st.sampled_from(WORDS)))
-        if name in ("sweep", "ablate", "label"):
+        if name in ("sweep", "ablate", "label", "distill"):
             parts += ["--executor", "serial"]  # the last one counts: processes take seconds to start
         if name == "data":
             parts += draw(

@@ -105,6 +105,7 @@ SWEEP = (
     "--output", "sweep",
 )  # fmt: skip
 TRAIN = ("train", "fresh")
+DISTILL = ("distill", "linear", "--into", "fresh", "--made", "8", "--executor", "serial", "--output", "distilled")
 EVALUATE = ("evaluate", "linear", "--data", "few.extxyz", "--json")
 
 
@@ -142,7 +143,7 @@ class Workplace:
                 self._made("train", name)
                 shutil.copyfile(self._checkpoint(name), self.folder / copy)
             settings.write_text(SETTINGS + MORE_SETTINGS)
-        for arguments in (STACK, BUNDLED, SWEEP):
+        for arguments in (STACK, BUNDLED, SWEEP, *((DISTILL,) if self.more else ())):
             self._made(*arguments)
         shutil.copytree(self.folder, self.pristine)
 

@@ -153,7 +153,7 @@ def test_a_structure_that_ends_its_process_each_time_counts_as_failed(tmp_path: 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("emt", {}, "takes module:callable"),
+        ("emt", {}, "named as module:callable"),
         ("no_such_module:EMT", {}, "No module named 'no_such_module'"),
         ("ase.calculators.emt:EMTT", {}, "has no 'EMTT'; did you mean 'EMT'"),
         ("ase.calculators.emt:__name__", {}, "no class and no function"),
