@@ -18,7 +18,9 @@ PAIRS_WITHIN = 4.0  # Å; no smallest distance of two elements is larger
 CLOSER = 0.9  # than the smallest distance in the training structures
 BONDED = 0.7  # of the sum of covalent radii, for elements that never meet in the training structures
 STRONGER = 1.5  # than the largest force in the training structures
-LESS_SURE = 5.0  # times the usual error of the stack
+# Times the usual error of the stack.  A student with few labels errs far more than the stack usually does, and learns
+# from structures of which the stack is less sure than usual: those reach further than the labels do.
+LESS_SURE = 20.0
 MOST_STRUCTURES = 2000  # in which smallest distances are looked for
 N_NUMBERS = 119
 

@@ -29,8 +29,8 @@ class DistillationSettings(BaseModel):
     smallest_distance : Å, between any two atoms; None takes nine tenths of the smallest one between the same elements
         in the training structures
     largest_force : eV/Å, on an atom; None takes one and a half times the largest one in the training structures
-    largest_error : eV/Å, calibrated standard deviation of force components on an atom; None takes five times the usual
-        one of the stack
+    largest_error : eV/Å, calibrated standard deviation of force components on an atom; None takes twenty times the
+        usual one of the stack
     weights : whether made structures count the less the less sure the stack is of them, if the trainer takes weights
     control : whether a student is trained on the reference labels alone, for comparison
     seed : of structures, of the choice of validation structures, and of trainings
