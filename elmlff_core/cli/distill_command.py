@@ -54,7 +54,7 @@ made_options = [
     click.option("--largest-force", type=float, help="eV/Å, on an atom.  [default: from the training data]"),
     click.option(
         "--largest-error", type=float,
-        help="eV/Å, calibrated error of an atom.  [default: 5 times the usual one of the stack]",
+        help="eV/Å, calibrated error of an atom.  [default: 20 times the usual one of the stack]",
     ),
 ]  # fmt: skip
 label_options = [
