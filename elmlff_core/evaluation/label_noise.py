@@ -15,6 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order
 
 from elmlff_core.contracts.features import Features
+from elmlff_core.plugins.toolkit import NeighbourFinder
 
 # Å; a molecule in a box is free if none of its atoms is nearer than this to a periodic image of another atom.
 VACUUM = 5.0
@@ -74,11 +75,7 @@ def free_positions(atoms: Atoms) -> np.ndarray | None:
     """
     if not atoms.pbc.any():
         return np.asarray(atoms.positions)
-    from vesin import NeighborList  # loads torch, for seconds, which not every command needs
-
-    i, j, shifts = NeighborList(cutoff=VACUUM, full_list=True).compute(
-        points=atoms.positions, box=atoms.cell.complete().array, periodic=atoms.pbc, quantities="ijS"
-    )
+    i, j, offsets = NeighbourFinder(VACUUM).pairs(atoms)
     if (i == j).any() or (len(atoms) > 1 and not len(i)):
         return None
     n_atoms = len(atoms)
@@ -86,14 +83,14 @@ def free_positions(atoms: Atoms) -> np.ndarray | None:
     order, previous = breadth_first_order(links, 0)
     if len(order) < n_atoms:
         return None
-    shift_of = dict(zip(zip(i.tolist(), j.tolist(), strict=True), np.asarray(shifts), strict=True))
-    cell_of = np.zeros((n_atoms, 3))
+    offset_of = dict(zip(zip(i.tolist(), j.tolist(), strict=True), offsets, strict=True))
+    moved = np.zeros((n_atoms, 3))
     for atom in order[1:].tolist():
-        cell_of[atom] = cell_of[previous[atom]] + shift_of[int(previous[atom]), atom]
+        moved[atom] = moved[previous[atom]] + offset_of[int(previous[atom]), atom]
     # Every link must lead to the same image: otherwise the atoms are linked through the periodic boundary.
-    if not np.array_equal(cell_of[i] + shifts, cell_of[j]):
+    if not np.allclose(moved[i] + offsets, moved[j]):
         return None
-    return np.asarray(atoms.positions + cell_of @ atoms.cell.array)
+    return np.asarray(atoms.positions + moved)
 
 
 def _rms(values: np.ndarray) -> float:
