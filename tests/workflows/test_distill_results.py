@@ -20,7 +20,7 @@ from elmlff_core.settings.config import ModelConfig
 from elmlff_core.simulation.integrators import start_velocities
 from elmlff_core.simulation.settings import DynamicsSettings
 from elmlff_core.workflows.distill.motion import Speed, conservation, speeds
-from elmlff_core.workflows.distill.results import summary_of
+from elmlff_core.workflows.distill.results import advice, summary_of
 
 
 class Slow(Calculator):
@@ -81,3 +81,14 @@ def test_the_summary_says_also_that_a_student_is_no_better_than_the_control():
     assert "1.50 times that of the stack (0.0200)" in text
     assert "20 % above that of the control (0.0250)" in text
     assert "25 times less time" in text
+
+
+def test_a_student_far_from_the_stack_is_advised_a_longer_training():
+    def found(against_the_stack: float) -> list[ModelErrors]:
+        of_student = {"test": {"rmse_per_frame": 0.03}, "made": {"rmse_per_frame": against_the_stack}}
+        return [errors("stack", "stack (x)", 0.02), ModelErrors("student", "student", of_student)]
+
+    assert advice(found(0.01)) == []
+    (text,) = advice(found(0.025))
+    assert "0.0250 eV/Å against the stack" in text
+    assert "train it for longer" in text

@@ -108,3 +108,15 @@ def summary_of(errors: Sequence[ModelErrors], speeds: Sequence[Speed]) -> str:
     times = seconds[by_kind["stack"].name] / seconds[by_kind["student"].name]
     error = f"{by_kind['student'].name}: force error {found['student']:.4f} eV/Å {where}"
     return f"{', '.join([error, *parts])}; a step takes {times:.3g} times less time than with the stack."
+
+
+def advice(errors: Sequence[ModelErrors]) -> list[str]:
+    """Say what to do where the student errs more against the stack than the stack itself errs; else nothing."""
+    by_kind = {model.kind: model.errors for model in errors}
+    student, stack = by_kind["student"].get(MADE), by_kind["stack"].get(TEST)
+    if student is None or stack is None or student["rmse_per_frame"] <= stack["rmse_per_frame"]:
+        return []
+    return [
+        f"The student errs by {student['rmse_per_frame']:.4f} eV/Å against the stack, more than the stack itself errs "
+        f"({stack['rmse_per_frame']:.4f}): train it for longer, or take a larger one, before more structures are made."
+    ]

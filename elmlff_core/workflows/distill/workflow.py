@@ -39,6 +39,7 @@ from elmlff_core.workflows.distill.results import (
     DistillResults,
     Lesson,
     Sureness,
+    advice,
     summary_of,
     write_results,
 )
@@ -189,7 +190,7 @@ class _Comparing:
         return DistillResults(
             summary=summary_of(errors, timed), kept=kept, lessons=lengths, errors=errors, speeds=timed,
             conservation=kept_energy, sureness=self.sureness(), furthest=furthest(self.as_stack, held_out),
-            program=program, notes=list(inputs.notes),
+            program=program, notes=[*inputs.notes, *advice(errors)],
         )  # fmt: skip
 
     def held_out(self) -> dict[str, Dataset]:
