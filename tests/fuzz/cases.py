@@ -18,7 +18,8 @@ from tests.fuzz.workplace import Workplace
 BAD = ("unexpected", "native crash", "hang", "silent wrong result")
 OUTCOMES = ("clean error", "success", *BAD)
 HISTORY = ("finished before", "trained before", "to be trained")  # lines that say what was there already
-VARYING = ("seconds", "costs", "sha256", "fits", "n_parameters", "versions")  # what differs between equal runs
+# What differs between equal runs; the summary of a distillation has its speeds in it.
+VARYING = ("seconds", "costs", "sha256", "fits", "n_parameters", "versions", "speeds", "summary")
 # What a damaged file must not do: `same`, change the result of a command that succeeds; `error`, let it succeed.
 Oracle = Literal["any", "same", "error"]
 
