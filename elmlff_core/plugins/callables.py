@@ -27,7 +27,7 @@ def named_callable(name: str, what: str) -> Callable[..., Any]:
     """
     module_name, colon, path = name.partition(":")
     if not (module_name and colon and path):
-        raise ConfigError(f"a {what} is named as module:callable, found '{name}'")
+        raise ConfigError(f"'{name}' names no {what}: write module:callable")
     if (here := os.getcwd()) not in sys.path:
         sys.path.append(here)  # last: a file there must not stand in for a package
     try:

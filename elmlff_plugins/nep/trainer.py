@@ -35,8 +35,9 @@ class ResumableTrainer(Trainer):
         """Find the saved state, and cut the log there: a report is written before its state."""
         if is_whole_archive(STATE):
             self.state = torch.load(STATE, weights_only=True, map_location=self.device)
-            if (n_bytes := self.state.get("log_bytes")) is not None:  # older versions have not saved it
-                os.truncate(LOG, n_bytes)
+            n_bytes = self.state.get("log_bytes")  # older versions have not saved it
+            if n_bytes is not None and LOG.exists():
+                os.truncate(LOG, min(n_bytes, LOG.stat().st_size))
         else:  # there is none, or it is damaged: the training starts again
             LOG.unlink(missing_ok=True)
         super().train(*arguments, **options)

@@ -153,7 +153,7 @@ def test_a_structure_that_ends_its_process_each_time_counts_as_failed(tmp_path: 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("emt", {}, "named as module:callable"),
+        ("emt", {}, "write module:callable"),
         ("no_such_module:EMT", {}, "No module named 'no_such_module'"),
         ("ase.calculators.emt:EMTT", {}, "has no 'EMTT'; did you mean 'EMT'"),
         ("ase.calculators.emt:__name__", {}, "no class and no function"),
