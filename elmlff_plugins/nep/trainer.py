@@ -18,9 +18,9 @@ from neppo.cli import main
 from neppo.trainer import Trainer
 
 from elmlff_core.files import is_whole_archive, write_bytes
+from elmlff_plugins.nep import training
 
-STATE = Path("resume.pt")
-LOG = Path("loss.out")
+STATE, LOG = Path(training.STATE), Path(training.CURVE)
 KEPT = ("_step", "_previous_report_step", "_best_loss", "_best_row")
 
 
