@@ -128,7 +128,7 @@ class EquivariantStack(nn.Module):
 
         Without vectors they are zero at first, and the first layer takes less time.
         """
-        zeros = scalars.new_zeros(len(scalars), 3, scalars.shape[1]) if vectors is None else vectors
+        zeros = scalars.new_zeros(scalars.shape[0], 3, scalars.shape[1]) if vectors is None else vectors
         all_scalars, all_vectors = [scalars], [zeros]
         for attention, update in zip(self.attentions, self.updates, strict=True):
             assert isinstance(attention, EquivariantAttention)
