@@ -1,13 +1,14 @@
 """Cost of the meta-model itself, per atom and at the start, compared with the first base model.
 
 The structure is the first one of the data, and the same repeated 4 x 4 and 6 x 6 times in a and b.  The meta-models are
-trained for one epoch, on which times do not depend.
+trained for one epoch, on which times do not depend.  Each is measured as it is, and as `elmlff compile` compiles it.
 
     python benchmarks/meta_model_cost.py --base-model nep=nep.txt --data frames.extxyz
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,10 +23,12 @@ from measuring import Comparison, medians, shown
 
 from elmlff_core.base_models.named import NamedModel
 from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.progress import Reporter
 from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.fits.meta_models import make_meta
 from elmlff_core.settings.config import TrainingConfig
-from elmlff_core.stack.stack import Stack
+from elmlff_core.stack.compilation import compile_stack
+from elmlff_core.stack.stack import Stack, load_stack
 
 N_STRUCTURES = 4
 REPEATS = (1, 4, 6)
@@ -54,11 +57,16 @@ load_stack(sys.argv[1], trust=True).predict([ase.io.read(sys.argv[2])])
 def main() -> None:
     """Fit each meta-model once, then measure."""
     models, structures = parse(__doc__, N_STRUCTURES)
-    for name, bound in REACH.items():
-        stack = fitted(name, models, structures)
-        for repeat in REPEATS:
-            compare(stack, structures[0].repeat((repeat, repeat, 1)), bound)
-        compare_start(stack, structures[0])
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["ELMLFF_CACHE"] = cache  # compiled networks are not left behind
+        for name, bound in REACH.items():
+            stack = fitted(name, models, structures)
+            stack.save(Path(cache) / name)
+            compiled = load_stack(Path(cache) / name, trust=True, device="cpu")
+            compile_stack(compiled, structures[0], Reporter())
+            for repeat in REPEATS:
+                compare(stack, compiled, structures[0].repeat((repeat, repeat, 1)), bound)
+            compare_start(stack, structures[0])
 
 
 def fitted(name: str, models: list[NamedModel], structures: list[Atoms]) -> Stack:
@@ -75,18 +83,18 @@ def fitted(name: str, models: list[NamedModel], structures: list[Atoms]) -> Stac
     return Stack(models, name, {}, meta, None)
 
 
-def compare(stack: Stack, atoms: Atoms, bound: float) -> None:
-    """Compare the meta-model with the first base model, on one structure."""
+def compare(stack: Stack, compiled: Stack, atoms: Atoms, bound: float) -> None:
+    """Compare the meta-model, as it is and compiled, with the first base model, on one structure."""
     model = stack.base_models[0]
     features = stack.features([atoms])
-    times = medians(
-        {"meta": lambda: stack.meta.predict(features), "base": lambda: model.force_field.predict([atoms])}, repeats=15
-    )
+    ways = {"": lambda: stack.meta.predict(features), ", compiled": lambda: compiled.meta.predict(features)}
+    times = medians(ways | {"base": lambda: model.force_field.predict([atoms])}, repeats=15)
     per_atom = {name: seconds / len(atoms) for name, seconds in times.items()}
-    Comparison(
-        f"{stack.meta_name}, {len(atoms):,} atoms, per atom", model.name, shown(per_atom["meta"]),
-        shown(per_atom["base"]), per_atom["meta"] / per_atom["base"], bound, "at most",
-    ).print()  # fmt: skip
+    for way in ways:
+        Comparison(
+            f"{stack.meta_name}{way}, {len(atoms):,} atoms, per atom", model.name, shown(per_atom[way]),
+            shown(per_atom["base"]), per_atom[way] / per_atom["base"], bound, "at most",
+        ).print()  # fmt: skip
 
 
 def compare_start(stack: Stack, atoms: Atoms) -> None:

@@ -31,6 +31,7 @@ COMMANDS = {
     "distill": "Train one fast model on what a stack predicts.",
     "md": "Run molecular dynamics with a stack.",
     "relax": "Relax a structure with a stack.",
+    "compile": "Compile the network of a stack for this machine: small structures are faster.",
     "lammps": "Run an input file of LAMMPS with a stack.",
     "serve": "Give forces to i-PI with a stack.",
     "select": "Choose which structures of trajectories to label next.",

@@ -183,6 +183,19 @@ class RunsOnDevice(Protocol):
 
 
 @runtime_checkable
+class Compiles(Protocol):
+    """Optional contract of a meta-model whose network can be compiled for this machine."""
+
+    def compile(self, features: Features) -> None:
+        """Compile the network for single structures, and keep the result in the user's cache, where `load` finds it.
+
+        It is for any number of atoms, and for base models that give the same quantities as those of `features`, which
+        has one structure.  ElmlffError for another structure, or if it cannot be compiled.
+        """
+        ...
+
+
+@runtime_checkable
 class CountsParameters(Protocol):
     """Optional contract of a meta-model that reports its size.
 

@@ -68,6 +68,8 @@ class GraphBatch:
     @cached_property
     def structure_index(self) -> torch.Tensor:
         """The index of the structure of each atom: (N,) int64."""
+        if self.n_atoms.shape[0] == 1:
+            return torch.zeros_like(self.atomic_numbers)
         return torch.repeat_interleave(torch.arange(len(self.n_atoms), device=self.n_atoms.device), self.n_atoms)
 
     @cached_property

@@ -31,8 +31,8 @@ class Edges:
     @cached_property
     def first(self) -> torch.Tensor:
         """The first edge of each target, and the number of edges: (n_targets + 1,) int32."""
-        counts = torch.bincount(self.target, minlength=self.n_targets)
-        return torch.nn.functional.pad(counts.cumsum(0), (1, 0)).int()
+        rows = torch.arange(self.n_targets + 1, device=self.target.device)
+        return torch.searchsorted(self.target, rows, out_int32=True)
 
     @cached_property
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:

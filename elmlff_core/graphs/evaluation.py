@@ -31,7 +31,8 @@ def evaluate_network(
     with torch.no_grad():
         for structures, rows in blocks(graphs.n_atoms.numpy(), EVALUATION_ATOMS.get(device.type, 1024)):
             batch = graphs.batch(torch.arange(structures.start, structures.stop)).to(device)
-            part = (network(batch) if of is None else of(network.outputs(batch))).cpu().numpy()
+            outputs = network.predicted(batch, forces_only=of is None)
+            part = (outputs.forces if of is None else of(outputs)).cpu().numpy()
             if found is None:
                 found = new_array((len(graphs.atomic_numbers), *part.shape[1:]))
             found[rows] = part

@@ -22,8 +22,10 @@ COMPILED_WEIGHTS = 2**12
 
 def can_be_compiled(edges: Edges, heads: int, channels: int) -> bool:
     """Return whether `messages` can be called, and is worth it."""
-    many = edges.source.device.type == "cpu" and heads * len(edges) >= COMPILED_WEIGHTS
-    return many and compiled_loops(heads, channels) is not None
+    n_edges = edges.source.shape[0]
+    # A network that is being exported has a symbol for the number of edges: it is to be fast for all numbers.
+    many = isinstance(n_edges, torch.SymInt) or heads * n_edges >= COMPILED_WEIGHTS
+    return many and edges.source.device.type == "cpu" and compiled_loops(heads, channels) is not None
 
 
 def messages(
@@ -44,72 +46,141 @@ def messages(
     of_distance : (4 H, E)
     log_envelope, units : (E,), (3, E)
     """
-    inputs = (queries, values, vectors, of_distance, log_envelope, units)
-    if torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in inputs):
-        found: tuple[torch.Tensor, torch.Tensor] = _Messages.apply(edges, gain, *inputs)
-        return found
-    return _computed(edges, gain, *inputs)[:2]
+    scalars, moved, _ = torch.ops.elmlff.messages(
+        edges.first, edges.source, queries, values, vectors, of_distance, log_envelope, units, gain
+    )
+    return scalars, moved
+
+
+# The loops are operators of PyTorch, so that they can stand in an exported network.
+LIBRARY = torch.library.Library("elmlff", "DEF")
+LIBRARY.define(
+    "messages(Tensor first, Tensor source, Tensor queries, Tensor values, Tensor? vectors, Tensor of_distance, "
+    "Tensor log_envelope, Tensor units, float gain) -> (Tensor, Tensor, Tensor)"
+)
+LIBRARY.define(
+    "messages_backward(Tensor first, Tensor source, Tensor queries, Tensor values, Tensor? vectors, "
+    "Tensor of_distance, Tensor units, Tensor weights, Tensor scalars, Tensor moved, float gain) "
+    "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
 
 
 def _computed(
-    edges: Edges,
-    gain: float,
+    first: torch.Tensor,
+    source: torch.Tensor,
     queries: torch.Tensor,
     values: torch.Tensor,
     vectors: torch.Tensor | None,
     of_distance: torch.Tensor,
     log_envelope: torch.Tensor,
     units: torch.Tensor,
+    gain: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return scalars and vectors, and the weights of the sources (E, H)."""
-    n_targets, width = queries.shape
-    heads = len(of_distance) // 4
-    loops = _loops(heads, width)[0]
-    weights = queries.new_empty(len(edges), heads)
-    scalars, moved = queries.new_empty(n_targets, 2 * width), queries.new_empty(n_targets, 3, 2 * width)
-    arrays = _arrays(queries, values, _flat(vectors, values), of_distance, log_envelope, units)
-    results = _arrays(weights, scalars, moved.view(n_targets, -1))
+    scalars, moved, weights = _empty_results(
+        first, source, queries, values, vectors, of_distance, log_envelope, units, gain
+    )
+    heads = weights.shape[1]
+    loops = _loops(heads, queries.shape[1])[0]
+    arrays = _arrays(first, source, queries, values, _flat(vectors, values), of_distance, log_envelope, units)
+    results = _arrays(weights, scalars, moved.view(len(moved), -1))
     numbers = _numbers(queries, heads, gain)
-    each_thread(lambda begin, end: loops(*edges.arrays, *arrays, *numbers, *results, begin, end), edges, heads)
+    each_thread(lambda begin, end: loops(*arrays, *numbers, *results, begin, end), arrays[0], heads)
     return scalars, moved, weights
 
 
-class _Messages(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, edges: Edges, gain: float, *inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        scalars, moved, weights = _computed(edges, gain, *inputs)
-        queries, values, vectors, of_distance, _, units = inputs
-        ctx.save_for_backward(queries, values, vectors, of_distance, units, weights)
-        ctx.edges, ctx.gain = edges, gain
-        return scalars, moved
+def _empty_results(
+    first: torch.Tensor,
+    source: torch.Tensor,
+    queries: torch.Tensor,
+    values: torch.Tensor,
+    vectors: torch.Tensor | None,
+    of_distance: torch.Tensor,
+    *_: Any,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    n_targets, width = queries.shape
+    weights = queries.new_empty(source.shape[0], of_distance.shape[0] // 4)
+    return queries.new_empty(n_targets, 2 * width), queries.new_empty(n_targets, 3, 2 * width), weights
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, scalars: torch.Tensor, moved: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        queries, values, vectors, of_distance, units, weights = ctx.saved_tensors
-        edges = ctx.edges
-        heads = len(of_distance) // 4
-        loops = _loops(heads, queries.shape[1])[1]
-        flat = _flat(vectors, values)
-        d_queries, d_distance, d_units = (torch.empty_like(one) for one in (queries, of_distance, units))
-        d_envelope = of_distance.new_empty(len(edges))
-        arrays = _arrays(queries, values, flat, of_distance, units)
-        given = _arrays(weights, scalars, moved.reshape(len(moved), -1))
-        numbers = _numbers(queries, heads, ctx.gain)
 
-        def call(begin: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
-            # Threads share sources, so each has its own sums.
-            d_values, d_vectors = torch.zeros_like(values), torch.zeros_like(flat)
-            results = _arrays(d_queries, d_values, d_vectors, d_distance, d_envelope, d_units)
-            loops(*edges.arrays, *arrays, *numbers, *given, *results, begin, end)
-            return d_values, d_vectors
+def _derivatives(
+    first: torch.Tensor,
+    source: torch.Tensor,
+    queries: torch.Tensor,
+    values: torch.Tensor,
+    vectors: torch.Tensor | None,
+    of_distance: torch.Tensor,
+    units: torch.Tensor,
+    weights: torch.Tensor,
+    scalars: torch.Tensor,
+    moved: torch.Tensor,
+    gain: float,
+) -> tuple[torch.Tensor, ...]:
+    """Return the gradients of queries, values, vectors (0, 6 F without them), `of_distance`, envelope and units."""
+    heads = weights.shape[1]
+    loops = _loops(heads, queries.shape[1])[1]
+    flat = _flat(vectors, values)
+    d_queries, d_distance, d_units = (torch.empty_like(one) for one in (queries, of_distance, units))
+    d_envelope = of_distance.new_empty(len(source))
+    arrays = _arrays(first, source, queries, values, flat, of_distance, units)
+    given = _arrays(weights, scalars, moved.reshape(len(moved), -1))
+    numbers = _numbers(queries, heads, gain)
 
-        (d_values, d_vectors), *others = each_thread(call, edges, heads)
-        for more_values, more_vectors in others:
-            d_values += more_values
-            d_vectors += more_vectors
-        of_vectors = None if vectors is None else d_vectors.view_as(vectors)
-        return None, None, d_queries, d_values, of_vectors, d_distance, d_envelope, d_units
+    def call(begin: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
+        # Threads share sources, so each has its own sums.
+        d_values, d_vectors = torch.zeros_like(values), torch.zeros_like(flat)
+        results = _arrays(d_queries, d_values, d_vectors, d_distance, d_envelope, d_units)
+        loops(*arrays, *numbers, *given, *results, begin, end)
+        return d_values, d_vectors
+
+    (d_values, d_vectors), *others = each_thread(call, arrays[0], heads)
+    for more_values, more_vectors in others:
+        d_values += more_values
+        d_vectors += more_vectors
+    of_vectors = d_vectors if vectors is None else d_vectors.view_as(vectors)
+    return d_queries, d_values, of_vectors, d_distance, d_envelope, d_units
+
+
+def _empty_derivatives(
+    first: torch.Tensor,
+    source: torch.Tensor,
+    queries: torch.Tensor,
+    values: torch.Tensor,
+    vectors: torch.Tensor | None,
+    of_distance: torch.Tensor,
+    units: torch.Tensor,
+    *_: Any,
+) -> tuple[torch.Tensor, ...]:
+    of_vectors = values.new_empty(0, 2 * values.shape[1]) if vectors is None else torch.empty_like(vectors)
+    others = (torch.empty_like(one) for one in (of_distance, of_distance[0], units))
+    return torch.empty_like(queries), torch.empty_like(values), of_vectors, *others
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+    first, source, queries, values, vectors, of_distance, _, units, gain = inputs
+    ctx.save_for_backward(first, source, queries, values, vectors, of_distance, units, output[2])
+    ctx.gain = gain
+
+
+def _backward(ctx: Any, scalars: torch.Tensor, moved: torch.Tensor, _: torch.Tensor) -> tuple[Any, ...]:
+    saved = ctx.saved_tensors
+    d_queries, d_values, d_vectors, d_distance, d_envelope, d_units = torch.ops.elmlff.messages_backward(
+        *saved, scalars, moved, ctx.gain
+    )
+    d_vectors = None if saved[4] is None else d_vectors
+    return None, None, d_queries, d_values, d_vectors, d_distance, d_envelope, d_units, None
+
+
+def _refuse(*_: Any) -> None:
+    raise RuntimeError("the compiled messages have first derivatives only: set `twice` of `make_pairs`")
+
+
+LIBRARY.impl("messages", _computed, "CPU")
+LIBRARY.impl("messages_backward", _derivatives, "CPU")
+torch.library.register_fake("elmlff::messages", _empty_results, lib=LIBRARY)
+torch.library.register_fake("elmlff::messages_backward", _empty_derivatives, lib=LIBRARY)
+torch.library.register_autograd("elmlff::messages", _backward, setup_context=_keep, lib=LIBRARY)
+torch.library.register_autograd("elmlff::messages_backward", _refuse, lib=LIBRARY)
 
 
 def _loops(heads: int, width: int) -> tuple[Callable[..., None], Callable[..., None]]:

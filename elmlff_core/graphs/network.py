@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -28,16 +29,26 @@ class NetworkOutputs:
     forces_std: torch.Tensor | None = None
 
 
+class OtherForm(Protocol):
+    """Another form of a network, which computes the same in less time."""
+
+    def outputs(self, batch: GraphBatch) -> NetworkOutputs | None:
+        """Return the outputs of the network, or None for a batch that it does not take."""
+        ...
+
+
 class Network(nn.Module):
     """Base class of networks that map graphs, with predictions of base models, to forces.
 
     Attributes
     ----------
     learns_std : whether `outputs` has a standard deviation, which is then fitted together with the forces
+    compiled : what predicts in place of this network where it can; None unless it is set
     output_scale : buffer (), eV/Å, magnitude of the errors at the start of training; one unless set
     """
 
     learns_std: bool = False
+    compiled: OtherForm | None = None
     output_scale: torch.Tensor
 
     def __init__(self) -> None:
@@ -51,3 +62,10 @@ class Network(nn.Module):
     def outputs(self, batch: GraphBatch) -> NetworkOutputs:
         """Return the forces of `forward`, and the other outputs of the network."""
         return NetworkOutputs(self(batch))
+
+    def predicted(self, batch: GraphBatch, forces_only: bool = False) -> NetworkOutputs:
+        """Return `outputs`, from the compiled form if it takes `batch`; with `forces_only` perhaps the forces alone."""
+        found = None if self.compiled is None else self.compiled.outputs(batch)
+        if found is not None:
+            return found
+        return NetworkOutputs(self(batch)) if forces_only else self.outputs(batch)

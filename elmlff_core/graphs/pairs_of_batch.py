@@ -52,7 +52,7 @@ def make_pairs(batch: GraphBatch, basis: RadialBasis, in_blocks: bool = False, t
     twice : whether results may be differentiated twice, which takes more time
     """
     assert batch.vectors is not None, "make the graphs with images"
-    if in_blocks and len(batch.vectors) > BLOCK_EDGES:
+    if in_blocks and batch.vectors.shape[0] > BLOCK_EDGES:  # not len(), which would fix it in an exported network
         return BlockedPairs(batch, basis, twice)
     return WholePairs(batch, basis, twice)
 
@@ -62,7 +62,7 @@ class WholePairs:
 
     def __init__(self, batch: GraphBatch, basis: RadialBasis, twice: bool = True) -> None:
         assert batch.vectors is not None
-        n_atoms = len(batch.atomic_numbers)
+        n_atoms = batch.atomic_numbers.shape[0]
         source, target = batch.edges
         edges = Edges(source, target, n_atoms, n_atoms)
         self.pairs = Pairs(edges, *radial_and_units(batch.vectors, basis), twice)

@@ -39,7 +39,7 @@ def products_of_rows(of_targets: torch.Tensor, of_sources: torch.Tensor, edges: 
         *edges.arrays, of_targets.detach().contiguous().numpy(), of_sources.detach().contiguous().numpy(),
         found.numpy(),
     )  # fmt: skip
-    each_thread(lambda begin, end: kernel(*arrays, begin, end), edges, heads)
+    each_thread(lambda begin, end: kernel(*arrays, begin, end), edges.arrays[0], heads)
     return found
 
 

@@ -10,22 +10,26 @@ from functools import cache
 import numpy as np
 import torch
 
-from elmlff_core.graphs.edges import Edges
-
 # Fewer products of one thread are not worth a second thread.
 PRODUCTS_OF_A_THREAD = 2**16
 
 
-def each_thread[Result](call: Callable[[int, int], Result], edges: Edges, heads: int) -> list[Result]:
+def each_thread[Result](call: Callable[[int, int], Result], first: np.ndarray, heads: int) -> list[Result]:
     """Call ``call(begin, end)`` for targets from `begin` to `end`, in as many threads as PyTorch uses.
 
     All targets are in one of the calls.  The threads have equal numbers of edges; few edges are left to one thread.
+
+    Parameters
+    ----------
+    first : (n_targets + 1,), the first edge of each target, and the number of edges
+    heads : the work of an edge, in products
     """
-    n_threads = min(torch.get_num_threads(), 1 + heads * len(edges) // PRODUCTS_OF_A_THREAD)
+    n_targets, n_edges = len(first) - 1, int(first[-1])
+    n_threads = min(torch.get_num_threads(), 1 + heads * n_edges // PRODUCTS_OF_A_THREAD)
     if n_threads == 1:
-        return [call(0, edges.n_targets)]
-    ends = np.searchsorted(edges.arrays[0], np.linspace(0, len(edges), n_threads + 1)[1:-1])
-    bounds = [0, *ends.tolist(), edges.n_targets]
+        return [call(0, n_targets)]
+    ends = np.searchsorted(first, np.linspace(0, n_edges, n_threads + 1)[1:-1])
+    bounds = [0, *ends.tolist(), n_targets]
     return list(_threads(n_threads).map(call, bounds[:-1], bounds[1:]))
 
 

@@ -16,7 +16,14 @@ import numpy as np
 
 from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.prediction import Prediction
-from elmlff_core.contracts.protocols import CountsParameters, FitRequest, LearntUncertainty, MetaModel, RunsOnDevice
+from elmlff_core.contracts.protocols import (
+    Compiles,
+    CountsParameters,
+    FitRequest,
+    LearntUncertainty,
+    MetaModel,
+    RunsOnDevice,
+)
 from elmlff_core.errors import ElmlffError
 from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.features.metrics import mean_rmse_per_frame
@@ -132,6 +139,12 @@ class FitAverage:
         for member in self.all_members:
             if isinstance(member, RunsOnDevice):
                 member.to(device)
+
+    def compile(self, features: Features) -> None:
+        """Compile the network of each member, as `Compiles`."""
+        for member, seen in self._used(features):
+            if isinstance(member, Compiles):
+                member.compile(seen)
 
     def save(self, directory: Path) -> None:
         """Write each member to a folder of its own, and the weights."""

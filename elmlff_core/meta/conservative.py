@@ -159,18 +159,21 @@ class ConservativeMeta(NeuralMeta):
         assert self.network is not None, "fit or load first"
         features = _with_a_base(features)
         self._check(features)
-        parameter = next(self.network.parameters())
-        # The network corrects the base models a little, so that its rounding in single precision is far below their
-        # errors; what is large, their energies and forces, and all sums over atoms are in double precision.
-        graphs = self._graphs(features, torch.float64)
-        assert graphs.vectors is not None
-        graphs = replace(graphs, vectors=graphs.vectors.to(parameter.dtype))
-        batches = _batches(graphs, parameter.device)
-        outputs = [self.network.outputs(batch.to(parameter.device)) for batch in batches]
+        device = next(self.network.parameters()).device
+        batches = _batches(self._graphs_to_predict(features), device)
+        outputs = [self.network.predicted(batch.to(device)) for batch in batches]
         beyond, forces, stress = (_joined(outputs, name) for name in ("energy", "forces", "stress"))
         combined = self.energy.apply(features)
         assert combined is not None
         return Prediction(features.n_atoms, forces, combined + beyond, stress)
+
+    def _graphs_to_predict(self, features: Features) -> GraphDataset:
+        # The network corrects the base models a little, so that its rounding in single precision is far below their
+        # errors; what is large, their energies and forces, and all sums over atoms are in double precision.
+        assert self.network is not None
+        graphs = self._graphs(_with_a_base(features), torch.float64)
+        assert graphs.vectors is not None
+        return replace(graphs, vectors=graphs.vectors.to(next(self.network.parameters()).dtype))
 
     def _fit_energy(self, train: Features) -> EnergyCombination:
         """Align the base models by their energies, and fit the weights to forces."""

@@ -14,12 +14,13 @@ from safetensors.torch import load_file, save
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import FitRequest, check_masks
-from elmlff_core.errors import ConfigError
+from elmlff_core.errors import ConfigError, ElmlffError
 from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.features.guard import Guard
 from elmlff_core.features.linear_combination import LinearCombination
-from elmlff_core.files import write_bytes, write_json
+from elmlff_core.files import sha256_of, write_bytes, write_json
 from elmlff_core.graphs.batch import GraphDataset
+from elmlff_core.graphs.compiled import CompiledNetworks, can_be_compiled
 from elmlff_core.graphs.evaluation import evaluate_network
 from elmlff_core.graphs.masks import BaseMasks, Masks
 from elmlff_core.graphs.network import Network
@@ -91,7 +92,7 @@ class NeuralMeta:
         """
         assert self.network is not None, "fit or load first"
         self._check(features)
-        forces = evaluate_network(self.network, self._graphs(self._prepared(features)))
+        forces = evaluate_network(self.network, self._graphs_to_predict(features))
         return Prediction(features.n_atoms, forces, self.energy.apply(features))
 
     def predict_masked(self, features: Features, masks: BaseMasks, subsets: Iterable[int]) -> Iterator[np.ndarray]:
@@ -114,6 +115,24 @@ class NeuralMeta:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.network.to(device)
 
+    def compile(self, features: Features) -> None:
+        """Compile the network for single structures like that of `features`, as `Compiles`."""
+        assert self.network is not None, "fit or load first"
+        compiled = self.network.compiled
+        if not isinstance(compiled, CompiledNetworks):
+            raise ElmlffError("a network is compiled once it is saved: save the stack, load it, and compile then")
+        self._check(features)
+        graphs = self._graphs_to_predict(features)
+        if graphs.vectors is None:
+            raise ElmlffError("this network cannot be compiled; those of egat and conservative can")
+        batch = graphs.batch([0])
+        if not can_be_compiled(batch):
+            raise ElmlffError(
+                "a network is compiled on the CPU, with the neighbours of one structure at hand: give a structure "
+                "whose atoms have neighbours, of at most some thousand atoms"
+            )
+        compiled.compile(self.network, batch)
+
     def save(self, directory: Path) -> None:
         """Write the tensors to a safetensors file, and the shapes needed to rebuild the network to JSON."""
         assert self.network is not None, "fit or load first"
@@ -132,9 +151,19 @@ class NeuralMeta:
             {key.removeprefix(NETWORK): value for key, value in tensors.items() if key.startswith(NETWORK)}
         )
         self.network.eval()
+        self.network.compiled = CompiledNetworks(self._fingerprint(directory))
         arrays = {key: value.numpy() for key, value in tensors.items() if not key.startswith(NETWORK)}
         self.energy = EnergyCombination.from_tensors(arrays)
         self.guard = Guard.from_tensors(arrays)
+
+    def _fingerprint(self, directory: Path) -> str:
+        """Return what tells the network in `directory` from any other one."""
+        options = json.dumps([type(self).__qualname__, self.options.model_dump(mode="json"), self.shapes])
+        return options + sha256_of(directory / "meta.safetensors")
+
+    def _graphs_to_predict(self, features: Features) -> GraphDataset:
+        """Return the graphs from which the network predicts."""
+        return self._graphs(self._prepared(features))
 
     def _prepared(self, features: Features) -> Features:
         """Return the features in the form that this meta-model needs."""

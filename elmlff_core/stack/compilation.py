@@ -1,0 +1,77 @@
+"""`elmlff compile`: compile the network of a stack for this machine, and compare its predictions with those before."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+
+from elmlff_core.contracts.progress import Progress, Reporter
+from elmlff_core.contracts.protocols import Compiles
+from elmlff_core.errors import ElmlffError
+from elmlff_core.stack.stack import Stack
+
+REPEATS = 20
+# Results in single precision differ by rounding alone, relative to the largest force.
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """What a compiled network gives.
+
+    Attributes
+    ----------
+    before, after, base_models : seconds of a prediction of the meta-model before and after, and of the base models
+    difference : the largest difference of a force component, eV/Å
+    """
+
+    before: float
+    after: float
+    base_models: float
+    difference: float
+
+
+def compile_stack(stack: Stack, atoms: Atoms, reporter: Reporter) -> Compilation:
+    """Compile the network of a loaded stack for this machine.
+
+    The base models are to give the same quantities as for `atoms`; the number of atoms does not matter.  From then on
+    every process of this user that loads the stack on the CPU predicts with it.
+
+    Raises
+    ------
+    ElmlffError
+        The meta-model has no network, the structure does not fit, there is no compiler, or the compiled network does
+        not predict the same.
+    """
+    meta = stack.meta
+    if not isinstance(meta, Compiles):
+        raise ElmlffError(f"'{stack.meta_name}' has no network that could be compiled: it takes little time as it is")
+    features = stack.features([atoms])
+    expected, before = _timed(lambda: meta.predict(features))
+    _, base_models = _timed(lambda: stack.features([atoms]))
+    with reporter.progress(f"compiling {stack.meta_name}") as progress:
+        meta.compile(features)
+        progress(Progress(1, 1))
+    found, after = _timed(lambda: meta.predict(features))
+    difference = float(np.abs(found.forces - expected.forces).max())
+    if not difference <= TOLERANCE * max(1.0, float(np.abs(expected.forces).max())):
+        raise ElmlffError(
+            f"the compiled network predicts forces that differ by {difference:.2g} eV/Å: remove the folder compiled in "
+            "the cache, and report this with the versions of PyTorch and of your compiler"
+        )
+    return Compilation(before, after, base_models, difference)
+
+
+def _timed[Result](call: Callable[[], Result]) -> tuple[Result, float]:
+    """Return what `call` gives, and the median of its times; the first call, which loads, does not count."""
+    result, seconds = call(), []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - started)
+    return result, statistics.median(seconds)

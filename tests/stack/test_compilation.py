@@ -1,0 +1,161 @@
+"""Compiled networks: they predict the same, are found again, and are left alone where they do not fit."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.io import write
+
+from elmlff_core.base_models.named import named_model
+from elmlff_core.cli.main import main
+from elmlff_core.contracts.progress import Reporter
+from elmlff_core.contracts.protocols import FitRequest
+from elmlff_core.data.labels import dataset_from_structures
+from elmlff_core.errors import ElmlffError
+from elmlff_core.fits.meta_models import make_meta
+from elmlff_core.settings.config import ModelConfig, TrainingConfig
+from elmlff_core.stack.compilation import compile_stack
+from elmlff_core.stack.stack import Stack, load_stack
+from tests.stack.copper import MORSE, copper
+
+pytestmark = pytest.mark.skipif(
+    not (os.environ.get("CXX") or shutil.which("g++")), reason="there is no C++ compiler: install g++"
+)
+OPTIONS = {"width": 8, "heads": 2, "layers": 2, "cutoff": 4.0}
+# The first has more edges than PyTorch computes without compiled loops, the last has fewer.
+STRUCTURES = {
+    "a larger cell": bulk("Cu", cubic=True).repeat((3, 3, 2)),
+    "two atoms": Atoms("Cu2", [(0, 0, 0), (0, 0, 2.5)], cell=(9, 9, 9), pbc=True),
+    "one atom": Atoms("Cu", [(0, 0, 0)], cell=(9, 9, 9), pbc=True),
+}
+
+
+def made(folder: Path, meta: str, seed: int = 0) -> Path:
+    """Make a stack of two Morse potentials in `folder`, whose network has learnt a little."""
+    models = [
+        named_model(name, ModelConfig(adapter="ase", options=MORSE | {"arguments": {"epsilon": epsilon, "r0": 2.6}}))
+        for name, epsilon in (("soft", 0.3), ("hard", 0.5))
+    ]
+    options = OPTIONS if meta in ("egat", "conservative") else {}
+    stack = Stack(models, meta, options, make_meta(meta, options))
+    data = dataset_from_structures([copper(number) for number in range(6)], "copper")
+    features = stack.features(data.structures, data)
+    training = TrainingConfig(epochs=30, device="cpu", learning_rate=0.01).with_defaults({"batch_size": 2})
+    (folder / "fit").mkdir(parents=True)
+    stack.meta.fit(FitRequest(features, features, training, folder / "fit", seed, lambda _: None))
+    stack.save(folder / "stack")
+    return folder / "stack"
+
+
+@pytest.fixture(scope="module", params=["egat", "conservative"])
+def compiled(request, tmp_path_factory) -> tuple[Path, Path]:
+    """Return the folder of a stack, and the cache in which the command has put its compiled network."""
+    folder = tmp_path_factory.mktemp(request.param)
+    stack, cache = made(folder, request.param), folder / "cache"
+    write(folder / "cell.extxyz", copper(50))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ELMLFF_CACHE", str(cache))
+        main(["compile", str(stack), "--structure", str(folder / "cell.extxyz"), "--trust"])
+    return stack, cache
+
+
+def with_and_without(compiled: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> tuple[Stack, Stack]:
+    """Return the stack with its compiled network, and without."""
+    stack, cache = compiled
+    without = load_stack(stack, trust=True, device="cpu")
+    monkeypatch.setenv("ELMLFF_CACHE", str(cache))
+    return load_stack(stack, trust=True, device="cpu"), without
+
+
+def uses_the_library(stack: Stack, atoms: Atoms) -> bool:
+    graphs = stack.meta._graphs_to_predict(stack.features([atoms]))
+    return stack.meta.network.compiled.outputs(graphs.batch([0])) is not None
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_it_predicts_the_same_for_other_numbers_of_atoms(compiled, name, monkeypatch):
+    fast, plain = with_and_without(compiled, monkeypatch)
+    atoms = STRUCTURES[name].copy()
+    atoms.rattle(0.05, seed=1)
+    assert not uses_the_library(plain, atoms)
+    assert uses_the_library(fast, atoms) == (len(atoms) > 1), "one atom has no neighbours"
+    found, expected = fast.predict([atoms]), plain.predict([atoms])
+    largest = max(1.0, np.abs(expected.forces).max())
+    assert np.allclose(found.forces, expected.forces, rtol=0, atol=1e-5 * largest)
+    assert np.allclose(found.energy, expected.energy, rtol=0, atol=1e-6 * len(atoms))
+    if expected.stress is not None:
+        assert np.allclose(found.stress, expected.stress, rtol=0, atol=1e-6)
+    mean = fast.features([atoms]).forces.mean(axis=0)
+    assert len(atoms) == 1 or np.abs(expected.forces - mean).max() > 1e-2 * largest, "the network does something"
+
+
+def test_several_structures_at_once_go_through_the_network_itself(compiled, monkeypatch):
+    fast, plain = with_and_without(compiled, monkeypatch)
+    several = [copper(60), copper(61)]
+    assert np.array_equal(fast.predict(several).forces, plain.predict(several).forces)
+
+
+def test_a_copy_loads_it_too(compiled, monkeypatch):
+    fast, _ = with_and_without(compiled, monkeypatch)
+    forces = fast.predict([copper(62)]).forces
+    other = copy.deepcopy(fast)
+    assert uses_the_library(other, copper(62))
+    assert np.array_equal(other.predict([copper(62)]).forces, forces)
+
+
+def test_other_weights_or_another_processor_do_not_find_it(compiled, monkeypatch, tmp_path):
+    stack, cache = compiled
+    meta = load_stack(stack, trust=True).meta_name
+    other = made(tmp_path, meta, seed=1)
+    monkeypatch.setenv("ELMLFF_CACHE", str(cache))
+    assert not uses_the_library(load_stack(other, trust=True, device="cpu"), copper(63))
+    assert uses_the_library(load_stack(stack, trust=True, device="cpu"), copper(63))
+    monkeypatch.setattr("elmlff_core.graphs.compiled._processor", lambda: "another one")
+    assert not uses_the_library(load_stack(stack, trust=True, device="cpu"), copper(63))
+
+
+def test_a_damaged_one_is_left_alone_and_said(compiled, monkeypatch, tmp_path):
+    stack, cache = compiled
+    shutil.copytree(cache, tmp_path / "cache")
+    (path,) = (tmp_path / "cache" / "compiled").glob("*/*.pt2")
+    path.write_bytes(path.read_bytes()[:1000])
+    expected = load_stack(stack, trust=True, device="cpu").predict([copper(64)])
+    monkeypatch.setenv("ELMLFF_CACHE", str(tmp_path / "cache"))
+    damaged = load_stack(stack, trust=True, device="cpu")
+    with pytest.warns(UserWarning, match="cannot be loaded.*elmlff compile"):
+        found = damaged.predict([copper(64)])
+    assert np.array_equal(found.forces, expected.forces)
+
+
+def test_without_a_compiler_the_error_says_so(tmp_path):
+    stack = made(tmp_path, "egat")
+    write(tmp_path / "cell.extxyz", copper(50))
+    arguments = ["compile", str(stack), "--structure", str(tmp_path / "cell.extxyz"), "--trust"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "elmlff_core", *arguments], capture_output=True, text=True, check=False,
+        env=os.environ | {"CXX": str(tmp_path / "no-compiler")},
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert "It needs a C++ compiler" in ended.stderr
+    assert not list(Path(os.environ["ELMLFF_CACHE"]).glob("compiled/*/*.pt2"))
+
+
+@pytest.mark.parametrize("meta", ["linear", "mean"])
+def test_meta_models_without_a_network_are_refused(meta, tmp_path):
+    with pytest.raises(ElmlffError, match="no network"):
+        compile_stack(load_stack(made(tmp_path, meta), trust=True), copper(50), Reporter())
+
+
+def test_so_is_a_structure_without_neighbours(tmp_path):
+    loaded = load_stack(made(tmp_path, "egat"), trust=True, device="cpu")
+    with pytest.raises(ElmlffError, match="atoms have neighbours"):
+        compile_stack(loaded, STRUCTURES["one atom"], Reporter())
