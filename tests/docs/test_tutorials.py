@@ -43,9 +43,10 @@ def test_molecular_dynamics_runs(copper):
 
 
 def test_simulations_by_command_run(copper):
-    (commands,) = blocks(DOCS / "molecular-dynamics.md", "sh")
+    commands, compilation = blocks(DOCS / "molecular-dynamics.md", "sh")
     for command in commands.splitlines():
         shell(command, copper)
+    assert "a prediction instead of" in shell(compilation.strip(), copper)
     assert len(ase.io.read(copper / "npt" / "trajectory.extxyz", ":")) == 11
     assert abs(ase.io.read(copper / "relaxed.extxyz").get_stress()[:3]).max() < 0.01
 
