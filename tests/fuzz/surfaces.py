@@ -303,6 +303,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "md": ("--structure", "--ensemble", "--temperature", "--final-temperature", "--timestep", "--seed", "--write-every",
            "--committee", "--driver", "--stop-above", "--warn-above", "--trajectory", "--output"),
     "relax": ("--structure", "--optimizer", "--cell", "--force", "--committee", "--trajectory", "-o"),
+    "compile": ("--structure", "--trust"),
     "lammps": ("--elements", "-log", "-screen", "-var", "--trust"),
     "serve": ("--structure", "--unix", "--port", "--sockets-prefix"),
     "select": ("-n", "--low", "--high", "--labelled", "--descriptors", "--smallest-distance", "--closest", "--output"),
@@ -342,6 +343,8 @@ def command_lines(workplace: Workplace) -> Cases:
             parts += draw(st.sampled_from([(), ("linear", "few.extxyz"), ("linear", "npy", "few.traj")]))
         if name == "label":  # no word is a calculator that would take long
             parts += draw(st.sampled_from([(), ("few.extxyz", "--calculator", "ase.calculators.emt:EMT")]))
+        if name == "compile":  # a stack with a network would take half a minute
+            parts += draw(st.sampled_from([(), ("linear",), ("linear", "--structure", "few.extxyz")]))
         if name == "lammps":
             parts += draw(st.sampled_from([(), ("linear", "in.lammps")]))
         if (
