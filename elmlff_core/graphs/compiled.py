@@ -92,13 +92,13 @@ class _Library:
 
     def __init__(self, path: Path) -> None:
         # What PyTorch documents instead, `torch._inductor.aoti_load_package`, imports its compilers for seconds.
-        self._loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
-        self._names = self._loader.get_metadata()["outputs"].split()
+        loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
+        self._run = loader.boxed_run
+        self._names = loader.get_metadata()["outputs"].split()
 
     def outputs(self, inputs: dict[str, torch.Tensor]) -> NetworkOutputs:
         """Return what the network gives for `inputs`."""
-        found = self._loader.boxed_run(list(inputs.values()))
-        return NetworkOutputs(**dict(zip(self._names, found, strict=True)))
+        return NetworkOutputs(**dict(zip(self._names, self._run(list(inputs.values())), strict=True)))
 
 
 def _loaded(path: Path) -> _Library | None:

@@ -15,7 +15,7 @@ from elmlff_core.contracts.protocols import Compiles
 from elmlff_core.errors import ElmlffError
 from elmlff_core.stack.stack import Stack
 
-REPEATS = 20
+REPEATS, REPEATS_OF_BASE_MODELS = 20, 3  # of which some take seconds
 # Results in single precision differ by rounding alone, relative to the largest force.
 TOLERANCE = 1e-4
 
@@ -53,7 +53,7 @@ def compile_stack(stack: Stack, atoms: Atoms, reporter: Reporter) -> Compilation
         raise ElmlffError(f"'{stack.meta_name}' has no network that could be compiled: it takes little time as it is")
     features = stack.features([atoms])
     expected, before = _timed(lambda: meta.predict(features))
-    _, base_models = _timed(lambda: stack.features([atoms]))
+    _, base_models = _timed(lambda: stack.features([atoms]), REPEATS_OF_BASE_MODELS)
     with reporter.progress(f"compiling {stack.meta_name}") as progress:
         meta.compile(features)
         progress(Progress(1, 1))
@@ -67,10 +67,10 @@ def compile_stack(stack: Stack, atoms: Atoms, reporter: Reporter) -> Compilation
     return Compilation(before, after, base_models, difference)
 
 
-def _timed[Result](call: Callable[[], Result]) -> tuple[Result, float]:
+def _timed[Result](call: Callable[[], Result], repeats: int = REPEATS) -> tuple[Result, float]:
     """Return what `call` gives, and the median of its times; the first call, which loads, does not count."""
     result, seconds = call(), []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         started = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - started)
