@@ -194,6 +194,10 @@ class Compiles(Protocol):
         """
         ...
 
+    def leave_compiled(self) -> None:
+        """Predict without what was compiled, until `compile` is called."""
+        ...
+
 
 @runtime_checkable
 class CountsParameters(Protocol):

@@ -31,8 +31,6 @@ from elmlff_core.graphs.batch import GraphBatch
 from elmlff_core.graphs.network import Network, NetworkOutputs
 from elmlff_core.graphs.pairs_of_batch import BLOCK_EDGES
 
-# Part of the fingerprint: raise it when what a network computes, or the inputs of a library, change.
-FORM = 1
 # The fields of a batch that may be inputs, and which of their dimensions differ between structures.
 INPUTS = {
     "atomic_numbers": 0, "base_forces": 0, "edges": 1, "vectors": 0, "base_energies": None, "base_stresses": None,
@@ -47,11 +45,12 @@ class CompiledNetworks:
 
     Parameters
     ----------
-    fingerprint : of the weights, and of all from which the network is built
+    fingerprint : of the weights, of all from which the network is built, and of the code of what calls it
     """
 
     def __init__(self, fingerprint: str) -> None:
-        whole = hashlib.sha256("\n".join([str(FORM), fingerprint, torch.__version__, _processor()]).encode())
+        parts = [fingerprint, code_of(Path(__file__).parent), torch.__version__, _processor()]
+        whole = hashlib.sha256("\n".join(parts).encode())
         self.folder = cache_folder() / "compiled" / whole.hexdigest()[:32]
         self._libraries: dict[str, _Library | None] = {}
 
@@ -65,8 +64,14 @@ class CompiledNetworks:
         kind = _kind(batch)
         if kind not in self._libraries:
             self._libraries[kind] = _loaded(self.folder / f"{kind}.pt2")
-        library = self._libraries[kind]
-        return None if library is None else library.outputs(_inputs(batch))
+        if (library := self._libraries[kind]) is None:
+            return None
+        try:
+            return library.outputs(_inputs(batch))
+        except RuntimeError as error:  # no error of the network itself, which would have failed when it was compiled
+            _say(self.folder / f"{kind}.pt2", "fails", error)
+            self._libraries[kind] = None
+            return None
 
     def compile(self, network: Network, batch: GraphBatch) -> None:
         """Make the library for batches of the kind of `batch`; it takes half a minute.
@@ -108,12 +113,17 @@ def _loaded(path: Path) -> _Library | None:
     try:
         return _Library(path)
     except Exception as error:  # a damaged file, or a folder for temporary files from which nothing may be run
-        warnings.warn(
-            f"the compiled network in {path} cannot be loaded ({_first_line(error)}): predictions go on without it; "
-            "`elmlff compile` makes it anew",
-            stacklevel=2,
-        )
+        _say(path, "cannot be loaded", error)
         return None
+
+
+def _say(path: Path, what: str, error: Exception) -> None:
+    """Say that predictions go on without the library in `path`."""
+    warnings.warn(
+        f"the compiled network in {path} {what} ({_first_line(error)}): predictions go on without it; `elmlff compile` "
+        "makes it anew",
+        stacklevel=3,
+    )
 
 
 def _first_line(error: Exception) -> str:
@@ -178,6 +188,15 @@ def _environment(name: str, value: str) -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
+
+
+@cache
+def code_of(folder: Path) -> str:
+    """Return the SHA-256 of the Python files in a folder: a library belongs to the code that was traced."""
+    whole = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        whole.update(path.read_bytes())
+    return whole.hexdigest()
 
 
 @cache

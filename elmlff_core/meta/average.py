@@ -146,6 +146,12 @@ class FitAverage:
             if isinstance(member, Compiles):
                 member.compile(seen)
 
+    def leave_compiled(self) -> None:
+        """Predict with the networks of the members themselves, as `Compiles`."""
+        for member in self.all_members:
+            if isinstance(member, Compiles):
+                member.leave_compiled()
+
     def save(self, directory: Path) -> None:
         """Write each member to a folder of its own, and the weights."""
         for number, member in enumerate(self.all_members):

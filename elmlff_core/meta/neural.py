@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from elmlff_core.features.guard import Guard
 from elmlff_core.features.linear_combination import LinearCombination
 from elmlff_core.files import sha256_of, write_bytes, write_json
 from elmlff_core.graphs.batch import GraphDataset
-from elmlff_core.graphs.compiled import CompiledNetworks, can_be_compiled
+from elmlff_core.graphs.compiled import CompiledNetworks, can_be_compiled, code_of
 from elmlff_core.graphs.evaluation import evaluate_network
 from elmlff_core.graphs.masks import BaseMasks, Masks
 from elmlff_core.graphs.network import Network
@@ -44,6 +45,7 @@ class NeuralMeta:
     def __init__(self, options: Any) -> None:
         self.options = options
         self.network: Network | None = None
+        self._compiled: CompiledNetworks | None = None  # of the network that was loaded
         self.shapes: dict[str, Any] = {}
         self.energy = EnergyCombination()
         self.guard: Guard | None = None
@@ -118,8 +120,7 @@ class NeuralMeta:
     def compile(self, features: Features) -> None:
         """Compile the network for single structures like that of `features`, as `Compiles`."""
         assert self.network is not None, "fit or load first"
-        compiled = self.network.compiled
-        if not isinstance(compiled, CompiledNetworks):
+        if self._compiled is None:
             raise ElmlffError("a network is compiled once it is saved: save the stack, load it, and compile then")
         self._check(features)
         graphs = self._graphs_to_predict(features)
@@ -131,7 +132,13 @@ class NeuralMeta:
                 "a network is compiled on the CPU, with the neighbours of one structure at hand: give a structure "
                 "whose atoms have neighbours, of at most some thousand atoms"
             )
-        compiled.compile(self.network, batch)
+        self._compiled.compile(self.network, batch)
+        self.network.compiled = self._compiled
+
+    def leave_compiled(self) -> None:
+        """Predict with the network itself, until `compile`, as `Compiles`."""
+        assert self.network is not None, "fit or load first"
+        self.network.compiled = None
 
     def save(self, directory: Path) -> None:
         """Write the tensors to a safetensors file, and the shapes needed to rebuild the network to JSON."""
@@ -151,7 +158,7 @@ class NeuralMeta:
             {key.removeprefix(NETWORK): value for key, value in tensors.items() if key.startswith(NETWORK)}
         )
         self.network.eval()
-        self.network.compiled = CompiledNetworks(self._fingerprint(directory))
+        self.network.compiled = self._compiled = CompiledNetworks(self._fingerprint(directory))
         arrays = {key: value.numpy() for key, value in tensors.items() if not key.startswith(NETWORK)}
         self.energy = EnergyCombination.from_tensors(arrays)
         self.guard = Guard.from_tensors(arrays)
@@ -159,7 +166,7 @@ class NeuralMeta:
     def _fingerprint(self, directory: Path) -> str:
         """Return what tells the network in `directory` from any other one."""
         options = json.dumps([type(self).__qualname__, self.options.model_dump(mode="json"), self.shapes])
-        return options + sha256_of(directory / "meta.safetensors")
+        return options + sha256_of(directory / "meta.safetensors") + code_of(Path(inspect.getfile(type(self))).parent)
 
     def _graphs_to_predict(self, features: Features) -> GraphDataset:
         """Return the graphs from which the network predicts."""

@@ -52,6 +52,7 @@ def compile_stack(stack: Stack, atoms: Atoms, reporter: Reporter) -> Compilation
     if not isinstance(meta, Compiles):
         raise ElmlffError(f"'{stack.meta_name}' has no network that could be compiled: it takes little time as it is")
     features = stack.features([atoms])
+    meta.leave_compiled()
     expected, before = _timed(lambda: meta.predict(features))
     _, base_models = _timed(lambda: stack.features([atoms]), REPEATS_OF_BASE_MODELS)
     with reporter.progress(f"compiling {stack.meta_name}") as progress:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import bulk
 from ase.io import write
@@ -22,6 +23,7 @@ from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.data.labels import dataset_from_structures
 from elmlff_core.errors import ElmlffError
 from elmlff_core.fits.meta_models import make_meta
+from elmlff_core.meta.neural import NeuralMeta
 from elmlff_core.settings.config import ModelConfig, TrainingConfig
 from elmlff_core.stack.compilation import compile_stack
 from elmlff_core.stack.stack import Stack, load_stack
@@ -40,7 +42,7 @@ STRUCTURES = {
 
 
 def made(folder: Path, meta: str, seed: int = 0) -> Path:
-    """Make a stack of two Morse potentials in `folder`, whose network has learnt a little."""
+    """Make a stack of two Morse potentials in `folder`, whose network has random weights."""
     models = [
         named_model(name, ModelConfig(adapter="ase", options=MORSE | {"arguments": {"epsilon": epsilon, "r0": 2.6}}))
         for name, epsilon in (("soft", 0.3), ("hard", 0.5))
@@ -49,9 +51,14 @@ def made(folder: Path, meta: str, seed: int = 0) -> Path:
     stack = Stack(models, meta, options, make_meta(meta, options))
     data = dataset_from_structures([copper(number) for number in range(6)], "copper")
     features = stack.features(data.structures, data)
-    training = TrainingConfig(epochs=30, device="cpu", learning_rate=0.01).with_defaults({"batch_size": 2})
+    training = TrainingConfig(epochs=0, device="cpu").with_defaults({"batch_size": 2})
     (folder / "fit").mkdir(parents=True)
     stack.meta.fit(FitRequest(features, features, training, folder / "fit", seed, lambda _: None))
+    if isinstance(stack.meta, NeuralMeta):  # at the start its last layer is zero
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in stack.meta.network.parameters():
+                parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
     stack.save(folder / "stack")
     return folder / "stack"
 
@@ -94,8 +101,6 @@ def test_it_predicts_the_same_for_other_numbers_of_atoms(compiled, name, monkeyp
     assert np.allclose(found.energy, expected.energy, rtol=0, atol=1e-6 * len(atoms))
     if expected.stress is not None:
         assert np.allclose(found.stress, expected.stress, rtol=0, atol=1e-6)
-    mean = fast.features([atoms]).forces.mean(axis=0)
-    assert len(atoms) == 1 or np.abs(expected.forces - mean).max() > 1e-2 * largest, "the network does something"
 
 
 def test_several_structures_at_once_go_through_the_network_itself(compiled, monkeypatch):
@@ -134,6 +139,38 @@ def test_a_damaged_one_is_left_alone_and_said(compiled, monkeypatch, tmp_path):
     with pytest.warns(UserWarning, match="cannot be loaded.*elmlff compile"):
         found = damaged.predict([copper(64)])
     assert np.array_equal(found.forces, expected.forces)
+
+
+def test_one_that_fails_is_left_alone_and_said(compiled, monkeypatch):
+    fast, plain = with_and_without(compiled, monkeypatch)
+    fast.predict([copper(65)])
+    (library,) = fast.meta.network.compiled._libraries.values()
+
+    def fail(_: list) -> None:
+        raise RuntimeError("run_func_ API call failed")
+
+    monkeypatch.setattr(library, "_run", fail)
+    with pytest.warns(UserWarning, match="fails .run_func_ API call failed.*elmlff compile"):
+        found = fast.predict([copper(65)])
+    assert np.array_equal(found.forces, plain.predict([copper(65)]).forces)
+    fast.predict([copper(66)])  # says nothing any more: warnings are errors in the tests
+
+
+def test_changed_code_does_not_find_it(compiled, monkeypatch):
+    stack, cache = compiled
+    monkeypatch.setenv("ELMLFF_CACHE", str(cache))
+    monkeypatch.setattr("elmlff_core.graphs.compiled.code_of", lambda folder: f"other code of {folder}")
+    assert not uses_the_library(load_stack(stack, trust=True, device="cpu"), copper(63))
+
+
+def test_compiled_again_it_is_compared_with_the_network_itself(compiled, monkeypatch):
+    fast, _ = with_and_without(compiled, monkeypatch)
+    fast.meta.leave_compiled()
+    assert fast.meta.network.compiled is None
+    monkeypatch.setattr(fast.meta._compiled, "compile", lambda *_: None)  # it is there; another takes half a minute
+    found = compile_stack(fast, copper(67), Reporter())
+    assert 0 < found.difference < 1e-4, "both forms predict, with other rounding"
+    assert uses_the_library(fast, copper(67))
 
 
 def test_without_a_compiler_the_error_says_so(tmp_path):
