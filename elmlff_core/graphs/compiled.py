@@ -18,7 +18,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -37,6 +37,8 @@ INPUTS = {
     "volumes": None,
 }  # fmt: skip
 OUTPUTS = tuple(field.name for field in fields(NetworkOutputs))
+# Sizes of the graph that is traced: PyTorch takes sizes that are equal there for equal everywhere, and one for fixed.
+TRACED_ATOMS, TRACED_EDGES = 101, 211
 FOLDER_OF_INDUCTOR = "TORCHINDUCTOR_CACHE_DIR"
 
 
@@ -89,7 +91,8 @@ def can_be_compiled(batch: GraphBatch) -> bool:
     """Return whether a library may be there for `batch`: for one structure on the CPU whose pairs make one block."""
     if batch.n_atoms.shape[0] != 1 or batch.vectors is None or batch.combined_forces is not None:
         return False
-    return batch.n_atoms.device.type == "cpu" and 0 < len(batch.vectors) <= BLOCK_EDGES
+    enough = len(batch.atomic_numbers) > 1 and len(batch.vectors) > 1
+    return enough and batch.n_atoms.device.type == "cpu" and len(batch.vectors) <= BLOCK_EDGES
 
 
 class _Library:
@@ -140,15 +143,15 @@ def _kind(batch: GraphBatch) -> str:
 
 
 def _compile(network: Network, batch: GraphBatch, path: Path) -> None:
-    """Trace `network` while it predicts `batch`, and compile it for any number of atoms and neighbours."""
+    """Trace `network` while it predicts a batch like `batch`, and compile it for any number of atoms and neighbours."""
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it says that there is no GPU
     # These load the compilers of PyTorch, for seconds.
     import torch._inductor
     from torch.export import Dim, export
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    inputs = _inputs(batch)
-    known = network.outputs(batch)
+    example = _example(batch)
+    inputs, known = _inputs(example), network.outputs(example)
     names = [name for name in OUTPUTS if getattr(known, name) is not None]
 
     def outputs(*tensors: torch.Tensor) -> list[torch.Tensor]:
@@ -174,6 +177,25 @@ def _compile(network: Network, batch: GraphBatch, path: Path) -> None:
                 f"the network was not compiled: {_first_line(error)}. It needs a C++ compiler, such as g++; the "
                 "variable CXX may name one"
             ) from error
+
+
+def _example(batch: GraphBatch) -> GraphBatch:
+    """Return a graph of other size with the elements, distances and forces of `batch`; it is of no real structure."""
+    assert batch.vectors is not None
+    generator = torch.Generator().manual_seed(0)
+    atoms, edges = (
+        torch.randint(len(values), (number,), generator=generator)
+        for values, number in ((batch.atomic_numbers, TRACED_ATOMS), (batch.vectors, TRACED_EDGES))
+    )
+    ends = torch.randint(TRACED_ATOMS, (2, TRACED_EDGES), generator=generator)
+    return replace(
+        batch,
+        n_atoms=torch.full((1,), TRACED_ATOMS),
+        atomic_numbers=batch.atomic_numbers[atoms],
+        base_forces=batch.base_forces[atoms],
+        edges=torch.stack([ends[0], ends[1].sort().values]),
+        vectors=batch.vectors[edges],
+    )
 
 
 @contextmanager

@@ -129,8 +129,8 @@ class NeuralMeta:
         batch = graphs.batch([0])
         if not can_be_compiled(batch):
             raise ElmlffError(
-                "a network is compiled on the CPU, with the neighbours of one structure at hand: give a structure "
-                "whose atoms have neighbours, of at most some thousand atoms"
+                "a network is compiled on the CPU, with the neighbours of one structure at hand: give a structure of "
+                "at least two atoms that have neighbours, and of at most some thousand"
             )
         self._compiled.compile(self.network, batch)
         self.network.compiled = self._compiled
