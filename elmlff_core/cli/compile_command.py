@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from elmlff_core.cli.options import loading_options, options
+from elmlff_core.cli.options import options, trust_option
 
 
 @click.command("compile")
 @click.argument("stack", type=click.Path(path_type=Path))
 @click.option("--structure", required=True, help="A structure like those to predict; of a file, the last one is taken.")
-@options(loading_options[:1])
+@options([trust_option])
 def command(stack: Path, structure: str, trust: bool) -> None:
     """Compile the network of the stack in STACK for the processor of this machine.
 

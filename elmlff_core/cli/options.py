@@ -66,8 +66,9 @@ workflow_options = [
     *placement_options,
     click.option("--dry-run", is_flag=True, help="Show the steps and how long they take, and do nothing."),
 ]
+trust_option = click.option("--trust", is_flag=True, help="Allow base models of the stack to run code from its author.")
 loading_options = [
-    click.option("--trust", is_flag=True, help="Allow base models of the stack to run code from its author."),
+    trust_option,
     click.option(
         "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
         help="Where the network of the stack runs; base models have settings of their own.",

@@ -26,7 +26,7 @@ import torch
 
 from elmlff_core.arrays import cache_folder
 from elmlff_core.errors import ElmlffError
-from elmlff_core.files import replacing
+from elmlff_core.files import replacing, sha256_of
 from elmlff_core.graphs.batch import GraphBatch
 from elmlff_core.graphs.network import Network, NetworkOutputs
 from elmlff_core.graphs.pairs_of_batch import BLOCK_EDGES
@@ -39,6 +39,8 @@ INPUTS = {
 OUTPUTS = tuple(field.name for field in fields(NetworkOutputs))
 # Sizes of the graph that is traced: PyTorch takes sizes that are equal there for equal everywhere, and one for fixed.
 TRACED_ATOMS, TRACED_EDGES = 101, 211
+# Results in single precision differ by rounding alone, relative to the largest.
+TOLERANCE = 1e-4
 FOLDER_OF_INDUCTOR = "TORCHINDUCTOR_CACHE_DIR"
 
 
@@ -51,7 +53,7 @@ class CompiledNetworks:
     """
 
     def __init__(self, fingerprint: str) -> None:
-        parts = [fingerprint, code_of(Path(__file__).parent), torch.__version__, _processor()]
+        parts = [fingerprint, source_digest(Path(__file__).parent), torch.__version__, _processor()]
         whole = hashlib.sha256("\n".join(parts).encode())
         self.folder = cache_folder() / "compiled" / whole.hexdigest()[:32]
         self._libraries: dict[str, _Library | None] = {}
@@ -61,7 +63,7 @@ class CompiledNetworks:
 
     def outputs(self, batch: GraphBatch) -> NetworkOutputs | None:
         """Return the outputs of the network for `batch`, or None if there is no library for batches of its kind."""
-        if not can_be_compiled(batch):
+        if not fits_a_library(batch):
             return None
         kind = _kind(batch)
         if kind not in self._libraries:
@@ -78,16 +80,19 @@ class CompiledNetworks:
     def compile(self, network: Network, batch: GraphBatch) -> None:
         """Make the library for batches of the kind of `batch`; it takes half a minute.
 
-        ElmlffError if it cannot be made, as without a C++ compiler, or if the cache cannot be written.
+        ElmlffError if it cannot be made, as without a C++ compiler, if it does not give what the network gives for
+        `batch`, or if the cache cannot be written.
         """
         kind = _kind(batch)
         self.folder.mkdir(parents=True, exist_ok=True)
         with replacing(self.folder / f"{kind}.pt2") as path:
             _compile(network, batch, path)
+            with torch.no_grad():
+                _check(_Library(path).outputs(_inputs(batch)), network.outputs(batch))
         self._libraries.pop(kind, None)
 
 
-def can_be_compiled(batch: GraphBatch) -> bool:
+def fits_a_library(batch: GraphBatch) -> bool:
     """Return whether a library may be there for `batch`: for one structure on the CPU whose pairs make one block."""
     if batch.n_atoms.shape[0] != 1 or batch.vectors is None or batch.combined_forces is not None:
         return False
@@ -179,6 +184,19 @@ def _compile(network: Network, batch: GraphBatch, path: Path) -> None:
             ) from error
 
 
+def _check(found: NetworkOutputs, expected: NetworkOutputs) -> None:
+    """Raise ElmlffError if the outputs of a library differ by more than rounding."""
+    for name in OUTPUTS:
+        if (value := getattr(expected, name)) is None:
+            continue
+        difference = float((getattr(found, name) - value).abs().max())
+        if not difference <= TOLERANCE * max(1.0, float(value.abs().max())):
+            raise ElmlffError(
+                f"the compiled network was not kept: its {name} differs by {difference:.2g}. Report this with the "
+                "versions of PyTorch and of your compiler"
+            )
+
+
 def _example(batch: GraphBatch) -> GraphBatch:
     """Return a graph of other size with the elements, distances and forces of `batch`; it is of no real structure."""
     assert batch.vectors is not None
@@ -213,12 +231,9 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 
 @cache
-def code_of(folder: Path) -> str:
+def source_digest(folder: Path) -> str:
     """Return the SHA-256 of the Python files in a folder: a library belongs to the code that was traced."""
-    whole = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
-        whole.update(path.read_bytes())
-    return whole.hexdigest()
+    return " ".join(sha256_of(path) for path in sorted(folder.glob("*.py")))
 
 
 @cache

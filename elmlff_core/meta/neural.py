@@ -21,7 +21,7 @@ from elmlff_core.features.guard import Guard
 from elmlff_core.features.linear_combination import LinearCombination
 from elmlff_core.files import sha256_of, write_bytes, write_json
 from elmlff_core.graphs.batch import GraphDataset
-from elmlff_core.graphs.compiled import CompiledNetworks, can_be_compiled, code_of
+from elmlff_core.graphs.compiled import CompiledNetworks, fits_a_library, source_digest
 from elmlff_core.graphs.evaluation import evaluate_network
 from elmlff_core.graphs.masks import BaseMasks, Masks
 from elmlff_core.graphs.network import Network
@@ -127,7 +127,7 @@ class NeuralMeta:
         if graphs.vectors is None:
             raise ElmlffError("this network cannot be compiled; those of egat and conservative can")
         batch = graphs.batch([0])
-        if not can_be_compiled(batch):
+        if not fits_a_library(batch):
             raise ElmlffError(
                 "a network is compiled on the CPU, with the neighbours of one structure at hand: give a structure of "
                 "at least two atoms that have neighbours, and of at most some thousand"
@@ -166,7 +166,8 @@ class NeuralMeta:
     def _fingerprint(self, directory: Path) -> str:
         """Return what tells the network in `directory` from any other one."""
         options = json.dumps([type(self).__qualname__, self.options.model_dump(mode="json"), self.shapes])
-        return options + sha256_of(directory / "meta.safetensors") + code_of(Path(inspect.getfile(type(self))).parent)
+        source = source_digest(Path(inspect.getfile(type(self))).parent)
+        return options + sha256_of(directory / "meta.safetensors") + source
 
     def _graphs_to_predict(self, features: Features) -> GraphDataset:
         """Return the graphs from which the network predicts."""

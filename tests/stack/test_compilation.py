@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.data.labels import dataset_from_structures
 from elmlff_core.errors import ElmlffError
 from elmlff_core.fits.meta_models import make_meta
+from elmlff_core.graphs.compiled import CompiledNetworks
+from elmlff_core.meta.average import FitAverage
 from elmlff_core.meta.neural import NeuralMeta
 from elmlff_core.settings.config import ModelConfig, TrainingConfig
 from elmlff_core.stack.compilation import compile_stack
@@ -161,7 +164,7 @@ def test_one_that_fails_is_left_alone_and_said(compiled, monkeypatch):
 def test_changed_code_does_not_find_it(compiled, monkeypatch):
     stack, cache = compiled
     monkeypatch.setenv("ELMLFF_CACHE", str(cache))
-    monkeypatch.setattr("elmlff_core.graphs.compiled.code_of", lambda folder: f"other code of {folder}")
+    monkeypatch.setattr("elmlff_core.graphs.compiled.source_digest", lambda folder: f"other code of {folder}")
     assert not uses_the_library(load_stack(stack, trust=True, device="cpu"), copper(63))
 
 
@@ -173,6 +176,25 @@ def test_compiled_again_it_is_compared_with_the_network_itself(compiled, monkeyp
     found = compile_stack(fast, copper(67), Reporter())
     assert 0 < found.difference < 1e-4, "both forms predict, with other rounding"
     assert uses_the_library(fast, copper(67))
+
+
+def test_the_mean_of_several_fits_is_predicted_each_time(compiled, monkeypatch):
+    fast, other = with_and_without(compiled, monkeypatch)[0], load_stack(compiled[0], trust=True, device="cpu")
+    monkeypatch.setattr(CompiledNetworks, "compile", lambda *_: None)
+    averaged = replace(fast, meta=FitAverage([fast.meta, other.meta]))
+    found = compile_stack(averaged, copper(68), Reporter())
+    assert 0 < found.difference < 1e-4, "both forms predict, with other rounding"
+    assert uses_the_library(fast, copper(68))
+
+
+def test_one_that_predicts_something_else_is_not_kept(compiled, monkeypatch, tmp_path):
+    stack, cache = compiled
+    (path,) = (cache / "compiled").glob("*/*.pt2")
+    other = load_stack(made(tmp_path, load_stack(stack, trust=True).meta_name, seed=2), trust=True, device="cpu")
+    monkeypatch.setattr("elmlff_core.graphs.compiled._compile", lambda network, batch, to: shutil.copy(path, to))
+    with pytest.raises(ElmlffError, match="was not kept: its forces differs by"):
+        compile_stack(other, STRUCTURES["two atoms"], Reporter())
+    assert not list(Path(os.environ["ELMLFF_CACHE"]).glob("compiled/*/*.pt2"))
 
 
 def test_without_a_compiler_the_error_says_so(tmp_path):
