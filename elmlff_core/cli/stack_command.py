@@ -28,8 +28,8 @@ stack_options = [
     click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds for each trained meta-model."),
     click.option(
         "--average/--no-average", default=None,
-        help="Also take the mean of the seeds as a meta-model, which errs less and predicts more slowly; with "
-        "--geometry-only also the mean with and without base models.",
+        help="Also take the mean of the seeds as a meta-model, which errs less and predicts more slowly; of several "
+        "networks also the mean of them; with --geometry-only also the mean with and without base models.",
     ),
     click.option(
         "--from", "earlier_run", metavar="RUN",

@@ -16,9 +16,10 @@ from ase import Atoms
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Progress, Reporter
 from elmlff_core.contracts.protocols import CountsParameters, FitRequest, MetaModel, check_masks
+from elmlff_core.errors import ConfigError
 from elmlff_core.execution.rates import Kind
 from elmlff_core.files import check_digests, digests_of, read_numbers, read_record, write_record
-from elmlff_core.fits.meta_models import NamedMeta, average_of_fits
+from elmlff_core.fits.meta_models import NamedMeta, average_of_fits, mixture_of, mixture_of_fits
 from elmlff_core.settings.config import Config
 
 FITTED_FILE = "fitted.json"
@@ -65,16 +66,25 @@ class Fit:
         seeds = f" of {self.averaged} seeds" if self.averaged > 1 else ""
         both = " with and without base models" if self.with_geometry_only else ""
         name = f"{self.meta.name}, mean{seeds}{both}" if self.is_average else self.meta.name
+        if self.meta.parts:
+            name = f"mean of {' and '.join(part.name for part in self.meta.parts)}{',' if seeds else ''}{seeds}{both}"
         return f"{name}, geometry only" if self.geometry_only else f"stack ({name})"
 
     @property
     def is_average(self) -> bool:
         """Whether it is the average of its members."""
-        return self.averaged > 1 or self.with_geometry_only
+        return self.averaged > 1 or self.with_geometry_only or bool(self.meta.parts)
+
+    @property
+    def of_parts(self) -> list[Fit]:
+        """The same fit of each of the meta-models whose mean it is, or itself alone."""
+        return [replace(self, meta=part) for part in self.meta.parts] or [self]
 
     @property
     def members(self) -> list[Fit]:
         """The fits whose average it is, those on geometry only last, or itself alone."""
+        if self.meta.parts:
+            return [member for part in self.of_parts for member in part.members]
         if not self.is_average:
             return [self]
         kinds = (False, True) if self.with_geometry_only else (self.geometry_only,)
@@ -151,10 +161,20 @@ def fits_of(metas: Sequence[NamedMeta], config: Config) -> list[Fit]:
     return fits
 
 
-def with_averages(fitted: Sequence[Fitted], config: Config, valid: Features) -> list[Fitted]:
+def check_average(metas: Sequence[NamedMeta], config: Config) -> None:
+    """Raise ConfigError if the settings want averages, and there is nothing to average."""
+    if config.average and config.seeds == 1 and not config.geometry_only and sum(meta.trained for meta in metas) < 2:
+        raise ConfigError(
+            "there is nothing to average with one seed of one network: take several seeds, as with --seeds 4, several "
+            "networks, as with --meta egat,conservative, or add --geometry-only"
+        )
+
+
+def with_averages(fitted: Sequence[Fitted], config: Config, valid: Features, mixed: bool) -> list[Fitted]:
     """Return the fits, and behind them their averages if the settings want them.
 
-    Features of validation structures, `valid`, weigh fits on geometry only.
+    Features of validation structures, `valid`, weigh fits on geometry only and different meta-models.  `mixed` says
+    whether to take the mean of different meta-models too.
     """
     found = {(one.fit.meta.name, one.fit.geometry_only, one.fit.number): one for one in fitted}
     averages = []
@@ -163,8 +183,21 @@ def with_averages(fitted: Sequence[Fitted], config: Config, valid: Features) -> 
             averages += [replace(one.fit, averaged=config.seeds)] if config.seeds > 1 else []
             if config.geometry_only and not one.fit.geometry_only:
                 averages.append(replace(one.fit, averaged=config.seeds, with_geometry_only=True))
+    if mixed:
+        averages += _mixtures(fitted, config)
     members = [[found[fit.meta.name, fit.geometry_only, fit.number] for fit in average.members] for average in averages]
     return [*fitted, *(average_of(*one, valid) for one in zip(averages, members, strict=True))]
+
+
+def _mixtures(fitted: Sequence[Fitted], config: Config) -> list[Fit]:
+    """Return the means of all meta-models that are trained, if there are several."""
+    first = [one.fit for one in fitted if one.fit.number == 0 and not one.fit.geometry_only and one.fit.meta.trained]
+    if len(first) < 2:
+        return []
+    seeds = config.seeds if config.average else 1
+    mixed = replace(first[0], meta=mixture_of([fit.meta for fit in first]), averaged=seeds)
+    with_geometry = config.average and config.geometry_only
+    return [mixed, replace(mixed, with_geometry_only=True)] if with_geometry else [mixed]
 
 
 def average_of(fit: Fit, members: Sequence[Fitted], valid: Features) -> Fitted:
@@ -174,10 +207,22 @@ def average_of(fit: Fit, members: Sequence[Fitted], valid: Features) -> Fitted:
     """
     if len(members) == 1:
         return members[0]
+    if fit.meta.parts:
+        return _mixture_of(fit, members, valid)
     metas = [one.meta for one in members]  # of `Fit.members`: as many as are averaged, then those on geometry only
     meta = average_of_fits(fit.meta.name, metas[: fit.averaged], metas[fit.averaged :])
     if meta.on_geometry:
         meta.weigh(valid)
+    return Fitted(fit, meta, sum(one.seconds for one in members), meta.n_parameters, members[0].folder)
+
+
+def _mixture_of(fit: Fit, members: Sequence[Fitted], valid: Features) -> Fitted:
+    rest, parts = list(members), []
+    for part in fit.of_parts:
+        own, rest = rest[: len(part.members)], rest[len(part.members) :]
+        parts.append(average_of(part, own, valid).meta)
+    meta = mixture_of_fits(fit.meta.name, parts)
+    meta.weigh(valid)
     return Fitted(fit, meta, sum(one.seconds for one in members), meta.n_parameters, members[0].folder)
 
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from elmlff_core.contracts.hookspecs import MetaModelPlugin
+from elmlff_core.contracts.hookspecs import MetaModelPlugin, Options
 from elmlff_core.contracts.protocols import MetaModel
 from elmlff_core.data.splits import Splits
 from elmlff_core.errors import ConfigError, did_you_mean
 from elmlff_core.meta.average import FitAverage
+from elmlff_core.meta.mixture import Mixture
 from elmlff_core.meta.training.budget import with_budget
-from elmlff_core.plugins.registry import registry
+from elmlff_core.plugins.registry import MIXED, registry
 from elmlff_core.settings.config import AUTO, Config, TrainingConfig
 from elmlff_core.settings.reading import validated
 
@@ -33,12 +34,14 @@ class NamedMeta:
     plugin : the plugin that makes it
     options : options of the budget, with the given options replacing them
     training : training settings with the epochs of the budget; closed-form meta-models ignore them
+    parts : the meta-models whose mean it is; empty for one that is fitted itself
     """
 
     name: str
     plugin: MetaModelPlugin
     options: dict[str, Any]
     training: TrainingConfig
+    parts: tuple[NamedMeta, ...] = ()
 
     @property
     def trained(self) -> bool:
@@ -61,9 +64,13 @@ def _of_plugin(name: str, options: dict[str, Any], training: TrainingConfig) -> 
 def make_meta(name: str, options: Mapping[str, Any], seeds: int = 1, with_geometry_only: bool = False) -> MetaModel:
     """Make a meta-model by name, not fitted; with several `seeds` the average of as many.
 
+    Several names with a plus between them make the mean of these meta-models; their options are then under their names.
     `with_geometry_only` adds as many on geometry only to the average.  ConfigError or PluginError if its name or
     options are wrong.
     """
+    if MIXED in name:
+        parts = [make_meta(part, options.get(part, {}), seeds, with_geometry_only) for part in name.split(MIXED)]
+        return mixture_of_fits(name, parts)
     if seeds > 1 or with_geometry_only:
         fits = [make_meta(name, options) for _ in range(seeds)]
         on_geometry = [make_meta(name, options) for _ in range(seeds if with_geometry_only else 0)]
@@ -75,6 +82,26 @@ def make_meta(name: str, options: Mapping[str, Any], seeds: int = 1, with_geomet
 def average_of_fits(name: str, fits: Sequence[MetaModel], on_geometry: Sequence[MetaModel]) -> FitAverage:
     """Return the average of `fits` of the meta-model `name`, and of those without base models."""
     return FitAverage(fits, on_geometry, own_energy=registry().meta_model(name).needs_energies)
+
+
+def mixture_of_fits(name: str, parts: Sequence[MetaModel]) -> Mixture:
+    """Return the mean of `parts`, fits or averages of the meta-models in `name`."""
+    return Mixture(parts, [plugin.needs_energies for plugin in registry().meta_models_in(name)])
+
+
+def mixture_of(metas: Sequence[NamedMeta]) -> NamedMeta:
+    """Return the mean of several meta-models as a meta-model."""
+    name = MIXED.join(meta.name for meta in metas)
+    plugins = [meta.plugin for meta in metas]
+    plugin = MetaModelPlugin(
+        name, f"the mean of {' and '.join(meta.name for meta in metas)}", Options, lambda _: make_meta(name, options),
+        trained=True,
+        stress=any(plugin.stress for plugin in plugins),
+        conservative=all(plugin.conservative for plugin in plugins),
+        needs_energies=any(plugin.needs_energies for plugin in plugins),
+    )  # fmt: skip
+    options = {meta.name: meta.options for meta in metas}
+    return NamedMeta(name, plugin, options, metas[0].training, tuple(metas))
 
 
 def candidates(config: Config, splits: Splits) -> list[NamedMeta]:

@@ -26,6 +26,8 @@ from elmlff_core.plugins.loading import load_plugin, origin_of
 from elmlff_core.plugins.records import Contribution, Failure, Kind, Named, Origin, Record
 from elmlff_core.plugins.requirements import install_hint, missing_requirements, unmet_versions
 
+MIXED = "+"  # between the names of meta-models: the mean of them
+
 
 @dataclass
 class Registry:
@@ -60,6 +62,13 @@ class Registry:
     def environment(self, name: str) -> EnvironmentRecipe:
         """Return the recipe of the environment `name`; PluginError suggests the most similar name if there is none."""
         return self._find("environment", name, self.environments)
+
+    def meta_models_in(self, name: str) -> list[MetaModelPlugin]:
+        """Return the meta-models in `name`: one, or several with a plus between them, whose mean is meant.
+
+        PluginError as `meta_model`.
+        """
+        return [self.meta_model(part) for part in name.split(MIXED)]
 
     def meta_models_with(self, ability: Literal["maskable", "stress", "conservative"]) -> list[str]:
         """Return the names of the meta-models whose record says that they have `ability`."""

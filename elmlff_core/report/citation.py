@@ -14,11 +14,11 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
-from elmlff_core.contracts.hookspecs import PROJECT
+from elmlff_core.contracts.hookspecs import PROJECT, MetaModelPlugin
 from elmlff_core.errors import ElmlffError
 from elmlff_core.files import read_json
 from elmlff_core.plugins.loading import BIBTEX
-from elmlff_core.plugins.registry import registry
+from elmlff_core.plugins.registry import MIXED, registry
 from elmlff_core.report.provenance import versions as versions_of_today
 from elmlff_core.settings.run_folder import CONFIG_FILE, METRICS_FILE
 
@@ -70,8 +70,7 @@ def cite(folder: Path) -> Citation:
     entries = References()
     method = entries.add([METHOD])
     models = {entry["name"]: entries.add(_papers(entry)) for entry in stack["base_models"]}
-    meta = registry().meta_models.get(stack["meta"]["name"])
-    meta_keys = entries.add(meta[0].citation if meta else ())
+    meta_keys = entries.add(paper for plugin in _known(stack["meta"]["name"]) for paper in plugin.citation)
     described = [_base_model(entry, models[entry["name"]]) for entry in stack["base_models"]]
     number = f"{len(models)} base model{'s' * (len(models) != 1)}"
     sentences = [
@@ -138,10 +137,16 @@ def _is_telling(value: Any) -> bool:
     return value not in (None, "", "auto", False) and not isinstance(value, Mapping)
 
 
+def _known(name: str) -> list[MetaModelPlugin]:
+    """Return those of the meta-models in `name` that are installed."""
+    known = registry().meta_models
+    return [known[part][0] for part in name.split(MIXED) if part in known]
+
+
 def _meta_model(meta: Mapping[str, Any], keys: str, metrics: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    known = registry().meta_models.get(meta["name"])
-    what = f" ({_text(known[0].summary)})" if known else ""
-    fits = [fit for fit in metrics.get("fits", ()) if fit["meta"] == meta["name"] and not fit["geometry_only"]]
+    names = meta["name"].split(MIXED)
+    what = f" ({_text(', and '.join(plugin.summary for plugin in _known(meta['name'])))})".removesuffix(" ()")
+    fits = [fit for fit in metrics.get("fits", ()) if fit["meta"] in names and not fit["geometry_only"]]
     epochs = next((fit["epochs"] for fit in fits if fit["epochs"]), None)
     training = {key: value for key, value in config.get("training", {}).items() if key in TRAINING}
     listed = "".join(f", {TRAINING[key]} {_text(value)}" for key, value in training.items())

@@ -190,8 +190,8 @@ class Config(Section):
 
     `seed` sets initial weights and batches.  Trained meta-models are fitted once for each of `seeds` consecutive seeds.
     `geometry_only` also fits each trained meta-model without base models.  With `average` the mean of these fits is a
-    meta-model too: over seeds, and over fits with and without base models.  `folds` retrains the base models with one
-    fold of the training structures left out at a time, for out-of-fold features.
+    meta-model too: over seeds, over fits with and without base models, and over several meta-models.  `folds` retrains
+    the base models with one fold of the training structures left out at a time, for out-of-fold features.
 
     `meta` names one or several meta-models, as ``name = "linear,gat"`` or a list of names.  For one meta-model, the
     other keys are its options; for several, they are tables of options under their names.  ``auto`` is the default: it
@@ -248,10 +248,6 @@ class Config(Section):
         if self.seed + self.seeds > N_SEEDS:
             raise ValueError(
                 f"seed {self.seed} and the {self.seeds} from it on go beyond {N_SEEDS - 1}: take a lower seed"
-            )
-        if self.average and self.seeds == 1 and not self.geometry_only:
-            raise ValueError(
-                "there is nothing to average with one seed: take several, as with --seeds 4, or add --geometry-only"
             )
         return self
 

@@ -146,7 +146,8 @@ def why_no_stress(stack: Stack, atoms: Atoms) -> str:
     if not atoms.pbc.all():
         periodic = ", ".join(axis for axis, is_periodic in zip("abc", atoms.pbc, strict=True) if is_periodic)
         return f"stress needs a structure that is periodic in all directions, this one is in {periodic or 'none'}"
-    if stack.meta_name not in (names := registry().meta_models_with("stress")):
+    if not any(plugin.stress for plugin in registry().meta_models_in(stack.meta_name)):
+        names = registry().meta_models_with("stress")
         return (
             f"the meta-model '{stack.meta_name}' of this stack gives no stress; these do: "
             f"{', '.join(map(repr, names))}. Stack again with one of them, as with --meta conservative"

@@ -30,6 +30,7 @@ from elmlff_core.files import check_digests, read_record, refuse_links, replacin
 from elmlff_core.fits.fit import META_FOLDER
 from elmlff_core.fits.meta_models import make_meta
 from elmlff_core.meta.average import FitAverage
+from elmlff_core.meta.mixture import Mixture
 from elmlff_core.settings.config import ModelConfig
 from elmlff_core.uncertainty.domain import DOMAIN_FILE, Domain
 from elmlff_core.uncertainty.uncertainty import Uncertainty, UncertaintyRecord
@@ -59,7 +60,10 @@ class BaseModelRecord(TypedDict):
 
 
 class MetaRecord(TypedDict):
-    """The meta-model of a stack; with `seeds` it is the average of as many, and of as many `with_geometry_only`."""
+    """The meta-model of a stack; with `seeds` it is the average of as many, and of as many `with_geometry_only`.
+
+    Names with a plus between them stand for the mean of several, whose options are under their names.
+    """
 
     name: str
     options: dict[str, Any]
@@ -284,9 +288,11 @@ def _load_uncertainty(directory: Path, has_domain: bool) -> Uncertainty | None:
 
 def _meta_record(stack: Stack) -> MetaRecord:
     record: MetaRecord = {"name": stack.meta_name, "options": stack.meta_options}
-    if isinstance(stack.meta, FitAverage):  # older versions read stacks of one fit
-        record["seeds"] = len(stack.meta.members)
-        if stack.meta.on_geometry:
+    # All members of a mixture are averages of as many.
+    average = stack.meta.members[0] if isinstance(stack.meta, Mixture) else stack.meta
+    if isinstance(average, FitAverage):  # older versions read stacks of one fit
+        record["seeds"] = len(average.members)
+        if average.on_geometry:
             record["with_geometry_only"] = True
     return record
 

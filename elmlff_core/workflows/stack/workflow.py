@@ -17,7 +17,7 @@ from elmlff_core.evaluation.generations import Generation
 from elmlff_core.evaluation.model_errors import ModelErrors
 from elmlff_core.execution.placement import Placement
 from elmlff_core.fits.choice import N_FOLDS, choose, fits_of_choice
-from elmlff_core.fits.fit import Fit, Fitted, fits_of, planned, with_averages
+from elmlff_core.fits.fit import Fit, Fitted, check_average, fits_of, planned, with_averages
 from elmlff_core.fits.meta_models import USUAL, NamedMeta, candidates, resolve_meta_models, with_resolved
 from elmlff_core.fits.tasks import FitJob, Fitting, fit_all
 from elmlff_core.meta.training.device import check_device
@@ -103,7 +103,7 @@ def build_stack(
     features = prepared.features
     jobs = [FitJob(fit, features, run.features, run.fit / fit.name) for fit in fits_of(metas, config)]
     fitted = fit_all(jobs, Placement.of(config.resources), run.tasks, "fits", reporter)
-    fitted = with_averages(fitted, config, features["valid"])
+    fitted = with_averages(fitted, config, features["valid"], mixed=config.average or bool(choices))
     evaluation = evaluate(fitted, features, run.fit)
     chosen = save_stacks(prepared.base_models, fitted, evaluation, run, bundle, bool(prepared.in_sample))
     curves = learning_curves(evaluation, run, learning_curve, reporter)
@@ -148,6 +148,7 @@ def _resolved(config: Config) -> tuple[Inputs, list[NamedMeta], list[NamedMeta],
     """Return inputs, meta-models, those among which cross-validation chooses, and the settings filled in."""
     inputs = read_inputs(config)
     metas, choices = resolve_meta_models(inputs.config, inputs.splits), candidates(inputs.config, inputs.splits)
+    check_average(choices or metas, config)
     for meta in choices or metas:
         if meta.trained:  # now, and not after the trainings of the base models
             check_device(meta.training)
