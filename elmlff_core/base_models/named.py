@@ -12,7 +12,7 @@ from elmlff_core.contracts.protocols import BaseForceField, TrainingLength
 from elmlff_core.environments.folder import PREFIX, SELF, interpreter_of
 from elmlff_core.errors import ConfigError, ForceFieldError, did_you_mean
 from elmlff_core.plugins.registry import registry, require
-from elmlff_core.settings.config import Config, ModelConfig
+from elmlff_core.settings.config import Config, ModelConfig, of_budget
 from elmlff_core.settings.reading import validated
 from elmlff_core.worker.client import WorkerForceField, WorkerSettings
 from elmlff_core.worker.process import find_interpreter
@@ -148,7 +148,7 @@ def model_settings(config: Config, name: str) -> ModelConfig:
         raise ConfigError(f"no model is called '{name}'{did_you_mean(name, [*config.models, *presets])}")
     given = config.models.get(name, ModelConfig())
     if (preset := _preset_for(name, given)) is not None:
-        options = {**preset.options, **preset.budgets.get(config.budget, {}), **given.options}
+        options = {**preset.options, **of_budget(preset.budgets, config.budget), **given.options}
         python = f"{PREFIX}{preset.environment}" if preset.environment and given.python is None else given.python
         return given.model_copy(update={"adapter": preset.adapter, "options": options, "python": python})
     if not given.adapter:

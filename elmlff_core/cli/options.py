@@ -22,7 +22,7 @@ settings_options = [
     click.option(
         "--config", "config_file", type=click.Path(), help="Settings file.  [default: elmlff.toml, if it exists]"
     ),
-    click.option("--budget", type=click.Choice(["quick", "paper"]), help="Length of the trainings."),
+    click.option("--budget", type=click.Choice(["quick", "long", "paper"]), help="Length of the trainings."),
     click.option("--seed", type=click.IntRange(min=0), help="Seed of initial weights and batches."),
     click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Override a setting."),
     click.option("--trust", is_flag=True, help="Allow settings of another folder to run code that they name."),

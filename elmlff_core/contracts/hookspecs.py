@@ -140,7 +140,8 @@ class MetaModelPlugin:
     summary : one line
     options : pydantic model of its options (a subclass of `Options`)
     make : returns the meta-model, not fitted, for validated options
-    budgets : options that each budget (``quick``, ``paper``) sets, unless the user gives them
+    budgets : options that each budget (``quick``, ``long``, ``paper``) sets, unless the user gives them; without any
+        for ``long``, those of ``quick`` hold
     trained : whether it is trained in epochs (and so has a training length) or fitted in closed form
     training : its own defaults for the training settings (`TrainingConfig`), such as ``{"batch_size": 8}``
     requires, extra : as for `ForceFieldPlugin`
@@ -180,7 +181,8 @@ class Preset:
     adapter : name of the adapter, which may belong to another plugin
     summary : one line
     options : options of the adapter that define the architecture
-    budgets : for ``quick`` and ``paper``, the options that replace those in `options`: how long and how to train
+    budgets : for ``quick``, ``long`` and ``paper``, the options that replace those in `options`: how long and how to
+        train; without any for ``long``, those of ``quick`` hold
     default : whether it is stacked if the user names no base models.  Set it with care: after the plugin is installed,
         the default stack has another set of base models than before
     order : its place in listings and among the default base models, lowest first; presets of the same order are listed

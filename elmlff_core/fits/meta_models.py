@@ -14,7 +14,7 @@ from elmlff_core.meta.average import FitAverage
 from elmlff_core.meta.mixture import Mixture
 from elmlff_core.meta.training.budget import with_budget
 from elmlff_core.plugins.registry import MIXED, registry
-from elmlff_core.settings.config import AUTO, Config, TrainingConfig
+from elmlff_core.settings.config import AUTO, Config, TrainingConfig, of_budget
 from elmlff_core.settings.reading import validated
 
 USUAL, OF_FEWEST = "egat", "linear"  # of `auto` with enough structures, and with too few for a network
@@ -135,7 +135,7 @@ def resolve_meta_models(config: Config, splits: Splits) -> list[NamedMeta]:
     given = _options(config.meta, plugins)
     resolved = []
     for name, plugin in plugins.items():
-        options = {**plugin.budgets.get(config.budget, {}), **given[name]}
+        options = {**of_budget(plugin.budgets, config.budget), **given[name]}
         make_meta(name, options)  # finds errors in the options before long calculations begin
         resolved.append(NamedMeta(name, plugin, options, _training(config, plugin, splits)))
     return resolved

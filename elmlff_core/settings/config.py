@@ -16,7 +16,8 @@ DEFAULT_FILE = Path("elmlff.toml")
 AUTO = DEFAULT_META = "auto"  # the choice is that of the amount of data, see `elmlff_core.fits.meta_models`
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # names of folders are made of them
 N_SEEDS = 2**32  # NumPy takes no larger seed
-Budget = Literal["quick", "paper"]
+Budget = Literal["quick", "long", "paper"]
+LONG = 3  # times as long as quick, unless a plugin says otherwise
 SplitMethod = Literal["random", "blocks", "clusters"]
 
 
@@ -90,6 +91,11 @@ PAPER_TRAINING: dict[str, Any] = {
     "energy_weight": 0.0,
     "stress_weight": 0.0,
 }
+
+
+def of_budget(budgets: Mapping[Any, Mapping[str, Any]], budget: Budget) -> Mapping[str, Any]:
+    """Return the options of `budget`; those of ``quick`` if there are none of ``long``."""
+    return budgets.get(budget, budgets.get("quick", {}) if budget == "long" else {})
 
 
 class TrainingConfig(Section):

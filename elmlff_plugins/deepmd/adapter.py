@@ -93,7 +93,7 @@ def elmlff_presets() -> Iterator[Preset]:
             adapter=ADAPTER,
             summary=f"Deep Potential, {words} ({descriptor})",
             options={"descriptor": descriptor},
-            budgets={"quick": _QUICK, "paper": _PAPER},
+            budgets={"quick": _QUICK, "long": {**_QUICK, "steps": 6000, "decay_steps": 120}, "paper": _PAPER},
             default=name == "dp1",
             citation=(references.THREE_BODY_DEEP_POTENTIAL,) if descriptor == "se_e3" else (),
         )

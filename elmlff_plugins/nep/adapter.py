@@ -134,7 +134,7 @@ def elmlff_presets() -> Iterator[Preset]:
         adapter=ADAPTER,
         summary="NEP4, cutoffs 8 and 4 Å",
         options={"radial_cutoff": 8.0, "angular_cutoff": 4.0},
-        budgets={"quick": {"steps": 3000}, "paper": {"steps": 100_000}},
+        budgets={"quick": {"steps": 3000}, "long": {"steps": 10_000}, "paper": {"steps": 100_000}},
         default=True,
         order=1,  # the last in the order of the paper
     )

@@ -208,7 +208,11 @@ def elmlff_presets() -> Iterator[Preset]:
             adapter=adapter,
             summary=f"{network}, {n_atom_basis} features",
             options={"n_atom_basis": n_atom_basis},
-            budgets={"quick": {"steps": 2500, "batch_size": 10}, "paper": {"epochs": 1000, "batch_size": 10}},
+            budgets={
+                "quick": {"steps": 2500, "batch_size": 10},
+                "long": {"steps": 7500, "batch_size": 10},
+                "paper": {"epochs": 1000, "batch_size": 10},
+            },
             default=name == "painn",
         )
 

@@ -57,6 +57,20 @@ def test_default_base_models(models, stacked):
     assert with_base_models(config_of(models=models)).base_models == stacked
 
 
+def test_a_preset_without_a_long_budget_takes_its_quick_one(monkeypatch):
+    preset = Preset(
+        "own", "ase", "s", {"calculator": "a:B"}, {"quick": {"directory": "q"}, "paper": {"directory": "p"}}
+    )
+    monkeypatch.setitem(registry().presets, "own", (preset, Origin("other", "1", "other")))
+    found = {budget: model_settings(config_of(budget=budget), "own").options for budget in ("quick", "long", "paper")}
+    assert {budget: options["directory"] for budget, options in found.items()} == {
+        "quick": "q",
+        "long": "q",
+        "paper": "p",
+    }
+    assert model_settings(config_of(budget="long"), "nep").options["steps"] == 10_000
+
+
 def test_only_named_models_are_stacked():
     config = config_of(models={"metal": EMT}, base_models=["nep", "dp1"])
     assert with_base_models(config) is config

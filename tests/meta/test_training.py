@@ -106,5 +106,6 @@ def test_budgets():
     assert with_budget(training, "paper", 3000, 54).epochs == 300
     assert with_budget(training, "quick", 1200, 5).epochs == 240  # 5 steps an epoch, 1200 steps
     assert with_budget(training, "quick", 200, 5).epochs == 600
+    assert with_budget(training, "long", 1200, 5).epochs == 3 * 240
     assert with_budget(training, "quick", 100_000, 5).epochs == 40
     assert with_budget(TrainingConfig(epochs=7), "paper", 5000, 5).epochs == 7

@@ -50,7 +50,7 @@ def test_presets_and_clashes_are_loaded(monkeypatch):
             Preset("a", "b", "s", {}, {"slow": {}}),
             "Preset.budgets is {'slow': {}}, expected a mapping",
         ),
-        ("elmlff_presets", Preset("a", "b", "s", {}, {"quick": 3}), "quick or paper -> options"),
+        ("elmlff_presets", Preset("a", "b", "s", {}, {"quick": 3}), "quick or long or paper -> options"),
         ("elmlff_presets", Preset("a", "b", "s", {}, default="no"), "Preset.default is 'no', expected true or false"),
         (
             "elmlff_presets",

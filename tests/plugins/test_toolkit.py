@@ -95,7 +95,7 @@ def test_a_preset_is_trained_or_brings_its_weights(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TRAINED)
-@pytest.mark.parametrize("budget", ["quick", "paper"])
+@pytest.mark.parametrize("budget", ["quick", "long", "paper"])
 def test_presets_have_valid_options_of_their_adapters(name: str, budget: str) -> None:
     preset = registry().preset(name)
     record = registry().force_field(preset.adapter)
@@ -103,7 +103,7 @@ def test_presets_have_valid_options_of_their_adapters(name: str, budget: str) ->
     assert record.trainer is not None
     length = record.trainer.length(options, 1000)
     assert length.steps >= 1000
-    assert set(preset.budgets) == {"quick", "paper"}
+    assert set(preset.budgets) == {"quick", "long", "paper"}
 
 
 def test_a_slab_keeps_its_periodic_cell_vectors() -> None:

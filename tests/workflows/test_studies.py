@@ -94,6 +94,14 @@ def test_settings_of_a_user_override_the_study_except_its_data(tmp_path: Path, m
     assert config_of(SURFACE, "quick", base_models=["nep", "painn"]).base_models == ("nep", "painn")
 
 
+def test_long_is_three_times_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    quick, longer = (config_of(SURFACE, budget) for budget in ("quick", "long"))
+    assert longer.training.epochs == 3 * quick.training.epochs
+    assert model_settings(longer, "dp1").options["steps"] == 3 * model_settings(quick, "dp1").options["steps"]
+    assert model_settings(longer, "dp3").options["steps"] == 150  # its own length of the study
+
+
 def test_quick_fits_a_sample_and_paper_all() -> None:
     assert SURFACE.sample("quick", 255) == 8
     assert SURFACE.sample("quick", 7) is None

@@ -1,11 +1,11 @@
-"""Budgets of neural meta-models: the number of epochs of ``quick`` and ``paper`` for a given training set."""
+"""Budgets of neural meta-models: the number of epochs of each budget for a given training set."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from elmlff_core.settings.config import Budget, TrainingConfig
+from elmlff_core.settings.config import LONG, Budget, TrainingConfig
 
 QUICK_STEPS = 1200  # optimiser steps: about four minutes on 2 cores for molecules
 QUICK_EPOCHS = (40, 600)  # at least, at most
@@ -29,5 +29,5 @@ def with_budget(
     else:
         steps_per_epoch = -(-n_structures // (training.batch_size or 1))
         fewest, most = QUICK_EPOCHS
-        epochs = min(max(-(-QUICK_STEPS // steps_per_epoch), fewest), most)
+        epochs = min(max(-(-QUICK_STEPS // steps_per_epoch), fewest), most) * (LONG if budget == "long" else 1)
     return training.model_copy(update={"epochs": epochs})

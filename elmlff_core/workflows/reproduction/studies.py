@@ -10,7 +10,7 @@ from elmlff_core.base_models.named import model_settings
 from elmlff_core.data.published.catalogue import PublishedDataset, load_catalogue
 from elmlff_core.errors import ConfigError, did_you_mean
 from elmlff_core.plugins.registry import registry
-from elmlff_core.settings.config import Budget, Config
+from elmlff_core.settings.config import LONG, Budget, Config, of_budget
 
 META_MODEL = "gat"
 TARGET = "direct"  # as in the paper: the network predicts the forces themselves
@@ -49,10 +49,12 @@ class Study:
 
         A base model whose adapter in `theirs`, the user's settings, is not that of its preset gets none of them.
         """
-        lengths = self.lengths.get(theirs.budget, {})
+        lengths = of_budget(self.lengths, theirs.budget)
         own = [name for name in self.models if model_settings(theirs, name).adapter == registry().preset(name).adapter]
         options = {name: {**self.options.get(name, {}), **lengths.get(name, {})} for name in own}
         epochs = None if theirs.budget == "paper" else self.quick_epochs
+        if epochs is not None and theirs.budget == "long":
+            epochs *= LONG
         return {
             "models": {name: {"options": found} for name, found in options.items() if found},
             "meta": {"target": TARGET},
