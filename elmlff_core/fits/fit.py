@@ -20,6 +20,7 @@ from elmlff_core.errors import ConfigError
 from elmlff_core.execution.rates import Kind
 from elmlff_core.files import check_digests, digests_of, read_numbers, read_record, write_record
 from elmlff_core.fits.meta_models import NamedMeta, average_of_fits, mixture_of, mixture_of_fits
+from elmlff_core.meta.mixture import Mixture
 from elmlff_core.settings.config import Config
 
 FITTED_FILE = "fitted.json"
@@ -170,11 +171,13 @@ def check_average(metas: Sequence[NamedMeta], config: Config) -> None:
         )
 
 
-def with_averages(fitted: Sequence[Fitted], config: Config, valid: Features, mixed: bool) -> list[Fitted]:
+def with_averages(
+    fitted: Sequence[Fitted], config: Config, valid: Features, mixed: bool, reporter: Reporter
+) -> list[Fitted]:
     """Return the fits, and behind them their averages if the settings want them.
 
     Features of validation structures, `valid`, weigh fits on geometry only and different meta-models.  `mixed` says
-    whether to take the mean of different meta-models too.
+    whether to take the mean of different meta-models too; it is left out if it gives one of them all the weight.
     """
     found = {(one.fit.meta.name, one.fit.geometry_only, one.fit.number): one for one in fitted}
     averages = []
@@ -186,7 +189,11 @@ def with_averages(fitted: Sequence[Fitted], config: Config, valid: Features, mix
     if mixed:
         averages += _mixtures(fitted, config)
     members = [[found[fit.meta.name, fit.geometry_only, fit.number] for fit in average.members] for average in averages]
-    return [*fitted, *(average_of(*one, valid) for one in zip(averages, members, strict=True))]
+    made = [average_of(*one, valid) for one in zip(averages, members, strict=True)]
+    for one in made:
+        if isinstance(one.meta, Mixture):
+            reporter.say(f"{one.fit.title}: {one.meta}, by validation error")
+    return [*fitted, *(one for one in made if not (isinstance(one.meta, Mixture) and 1 in one.meta.weights))]
 
 
 def _mixtures(fitted: Sequence[Fitted], config: Config) -> list[Fit]:

@@ -86,7 +86,7 @@ def average_of_fits(name: str, fits: Sequence[MetaModel], on_geometry: Sequence[
 
 def mixture_of_fits(name: str, parts: Sequence[MetaModel]) -> Mixture:
     """Return the mean of `parts`, fits or averages of the meta-models in `name`."""
-    return Mixture(parts, [plugin.needs_energies for plugin in registry().meta_models_in(name)])
+    return Mixture(name.split(MIXED), parts, [plugin.needs_energies for plugin in registry().meta_models_in(name)])
 
 
 def mixture_of(metas: Sequence[NamedMeta]) -> NamedMeta:

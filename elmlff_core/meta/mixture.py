@@ -35,15 +35,20 @@ class Mixture(WeightedMean):
 
     Parameters
     ----------
-    members : one for each meta-model
+    names : of the meta-models
+    members : one for each of them
     own_energy : whether each learns an energy.  Those that do give the energy and the stress; the energy of the others
         is the linear combination of base energies, and counts if no other has a weight
     """
 
-    def __init__(self, members: Sequence[MetaModel], own_energy: Sequence[bool]) -> None:
+    def __init__(self, names: Sequence[str], members: Sequence[MetaModel], own_energy: Sequence[bool]) -> None:
         super().__init__()
-        self.members, self.own_energy = list(members), list(own_energy)
+        self.names, self.members, self.own_energy = tuple(names), list(members), list(own_energy)
         self._weights = [1 / len(self.members)] * len(self.members)
+
+    def __str__(self) -> str:
+        weights = [f"{weight:.1f} {name}" for weight, name in zip(self.weights, self.names, strict=True) if weight]
+        return " + ".join(weights)
 
     @property
     def all_members(self) -> list[MetaModel]:

@@ -17,11 +17,14 @@ from elmlff_core.contracts.protocols import MetaModel
 from elmlff_core.data.labels import dataset_from_structures
 from elmlff_core.data.readers import read_dataset
 from elmlff_core.errors import ElmlffError
+from elmlff_core.fits.fit import Fit, Fitted, with_averages
+from elmlff_core.fits.meta_models import NamedMeta, mixture_of_fits
 from elmlff_core.meta.mixture import Mixture
-from elmlff_core.settings.config import Config
+from elmlff_core.plugins.registry import registry
+from elmlff_core.settings.config import Config, TrainingConfig
 from elmlff_core.settings.reading import read_config
 from elmlff_core.stack.conservation import why_not_conserved
-from elmlff_core.stack.stack import load_stack
+from elmlff_core.stack.stack import Stack, load_stack
 from elmlff_core.workflows.stack.workflow import StackRun, build_stack, plan_stack
 from tests.stack.copper import MORSE, copper
 
@@ -66,8 +69,9 @@ def test_it_errs_less_than_its_members_and_is_the_stack(run: StackRun) -> None:
     assert f"compared with {chosen.meta}, mean of {SEEDS} seeds, geometry only" in run.summary
     record = json.loads((run.folder / "metrics.json").read_text())
     assert record["meta"]["averaged"] == SEEDS
-    assert sum(fit["averaged"] == SEEDS for fit in record["fits"]) == 8
-    assert sum(fit["with_geometry_only"] for fit in record["fits"]) == 3
+    averages = [fit for fit in record["fits"] if fit["averaged"] == SEEDS and "+" not in fit["name"]]
+    assert len(averages) == 6
+    assert sum(fit["with_geometry_only"] for fit in averages) == 2
 
 
 @pytest.mark.parametrize("name", ["egat", "conservative"])
@@ -138,35 +142,46 @@ def test_one_seed_of_one_network_cannot_be_averaged(tmp_path: Path, metas: str) 
         plan_stack(config)
 
 
-@pytest.mark.parametrize("geometry", [False, True])
-def test_the_mean_of_different_meta_models_is_a_stack_of_its_own(run: StackRun, geometry: bool) -> None:
-    both = " with and without base models" if geometry else ""
-    errors = {model.name: model for model in run.errors}
-    mixed = errors[f"stack (mean of egat and conservative, of {SEEDS} seeds{both})"]
-    assert mixed.averaged == 2 * SEEDS * (1 + geometry)
-    parts = [errors[f"stack ({name}, mean of {SEEDS} seeds{both})"] for name in ("egat", "conservative")]
-    assert mixed.n_parameters == sum(part.n_parameters for part in parts)
-    best = min(part.errors["valid"]["rmse_per_frame"] for part in parts)
-    assert mixed.errors["valid"]["rmse_per_frame"] <= best * (1 + 1e-9)  # a weight of zero leaves one out
-    middle = "-with-geometry-only" if geometry else ""
-    stack = load_stack(run.folder / "stacks" / f"egat+conservative{middle}-{SEEDS}seeds")
-    for name in ("egat", "conservative"):
-        assert stack.meta_options[name] == load_stack(run.folder / "stacks" / name).meta_options
+def test_the_mean_of_different_meta_models_is_a_stack_of_its_own(run: StackRun, tmp_path: Path) -> None:
+    names = ("egat", "conservative")
+    parts = [load_stack(run.folder / "stacks" / f"{name}-{SEEDS}seeds") for name in names]
+    mixture = mixture_of_fits("+".join(names), [part.meta for part in parts])
+    options = {name: part.meta_options for name, part in zip(names, parts, strict=True)}
+    Stack(parts[0].base_models, "+".join(names), options, mixture).save(tmp_path / "mixed")
+    stack = load_stack(tmp_path / "mixed")
+    assert str(stack.meta) == "0.5 egat + 0.5 conservative"
     features = stack.features(read_dataset(str(run.folder.parent / "copper.extxyz")).structures[:5])
-    found, members = stack.combine(features), [one.predict(features) for one in stack.meta.members]
-    weights = stack.meta.weights
-    assert sum(weights) == pytest.approx(1)
-    assert np.allclose(found.forces, np.tensordot(weights, [one.forces for one in members], 1), rtol=0, atol=1e-12)
-    # The one that learns an energy gives it, and the stress.
-    one = members[1] if weights[1] else members[0]
-    assert np.allclose(found.energy, one.energy, rtol=0, atol=1e-9)
-    assert (found.stress is None) == (one.stress is None)
-    variance = sum(
-        weight * (part.forces_std(features) ** 2 + ((one.forces - found.forces) ** 2).mean(axis=1))
-        for weight, part, one in zip(weights, stack.meta.members, members, strict=True)
-    )
-    assert np.allclose(stack.meta.forces_std(features), np.sqrt(variance), rtol=1e-9)
+    found, (egat, conservative) = stack.combine(features), [part.combine(features) for part in parts]
+    assert np.allclose(found.forces, (egat.forces + conservative.forces) / 2, rtol=0, atol=1e-12)
+    assert np.array_equal(found.energy, conservative.energy)  # it alone learns an energy
+    assert np.array_equal(found.stress, conservative.stress)
+    variance = np.mean([part.meta.forces_std(features) ** 2 for part in parts], axis=0)
+    apart = ((egat.forces - conservative.forces) ** 2).mean(axis=1) / 4
+    assert np.allclose(stack.meta.forces_std(features), np.sqrt(variance + apart), rtol=1e-9)
+    assert stack.meta.n_parameters == sum(part.meta.n_parameters for part in parts)
     assert "not conserved" in str(why_not_conserved(stack))
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_mixture_that_leaves_one_meta_model_is_no_stack(run: StackRun, alike: bool) -> None:
+    def fitted(name: str, forces: np.ndarray) -> Fitted:
+        meta = NamedMeta(name, registry().meta_model(name), {}, TrainingConfig())
+        return Fitted(Fit(meta, 0), Told(forces), 1.0, None, run.folder)
+
+    data = read_dataset(str(run.folder.parent / "copper.extxyz"))
+    valid = Features.from_predictions(data.structures, {}, data)
+    truth = valid.reference_forces
+    fits = [fitted("egat", truth + 0.1), fitted("conservative", truth - (0.1 if alike else 0.0))]
+    said: list[str] = []
+    reporter = Reporter()
+    reporter.say = said.append  # type: ignore[method-assign]
+    config = read_config(None, {}, [])
+    assert with_averages(fits, config, valid, False, reporter) == fits
+    assert not said
+    mixed = with_averages(fits, config, valid, True, reporter)[2:]
+    weights = "0.5 egat + 0.5 conservative" if alike else "1.0 conservative"
+    assert said == [f"stack (mean of egat and conservative): {weights}, by validation error"]
+    assert [one.fit.name for one in mixed] == (["egat+conservative"] if alike else [])
 
 
 def test_weights_of_a_mixture_are_those_of_the_lowest_validation_error() -> None:
@@ -174,12 +189,13 @@ def test_weights_of_a_mixture_are_those_of_the_lowest_validation_error() -> None
     features = Features.from_predictions(data.structures, {}, data)
     truth = features.reference_forces
     off = np.random.default_rng(0).normal(size=truth.shape)
-    mixture = Mixture([Told(truth + 0.3 * off), Told(truth - 0.7 * off)], [False, False])
+    mixture = Mixture("ab", [Told(truth + 0.3 * off), Told(truth - 0.7 * off)], [False, False])
     mixture.weigh(features)
+    assert str(mixture) == "0.7 a + 0.3 b"
     assert mixture.weights == [0.7, 0.3]
     assert np.allclose(mixture.predict(features).forces, truth, atol=1e-12)
     # Of three the second is exact, and nothing that the others add makes it better.
-    mixture = Mixture([Told(truth + off), Told(truth), Told(truth + 2 * off)], [False, True, False])
+    mixture = Mixture("abc", [Told(truth + off), Told(truth), Told(truth + 2 * off)], [False, True, False])
     mixture.weigh(features)
     assert mixture.weights == [0, 1, 0]
 
