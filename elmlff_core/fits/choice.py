@@ -13,7 +13,7 @@ choose.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +131,4 @@ def better_by_a_standard_error(errors: Mapping[str, np.ndarray], simple: Sequenc
 
 
 def _shortened(meta: NamedMeta) -> NamedMeta:
-    epochs = meta.training.epochs
-    if not meta.trained or epochs is None:
-        return meta
-    return replace(meta, training=meta.training.model_copy(update={"epochs": max(1, round(epochs * SHARE_OF_EPOCHS))}))
+    return meta.longer(SHARE_OF_EPOCHS) if meta.trained else meta

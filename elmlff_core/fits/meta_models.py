@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from elmlff_core.contracts.hookspecs import MetaModelPlugin, Options
@@ -47,6 +47,12 @@ class NamedMeta:
     def trained(self) -> bool:
         """Whether it is trained in epochs and therefore depends on a seed."""
         return self.plugin.trained
+
+    def longer(self, times: float) -> NamedMeta:
+        """Return the same meta-model, and those whose mean it is, with `times` as many epochs, at least one."""
+        epochs = None if self.training.epochs is None else max(1, round(times * self.training.epochs))
+        training = self.training.model_copy(update={"epochs": epochs})
+        return replace(self, training=training, parts=tuple(part.longer(times) for part in self.parts))
 
     def make(self) -> MetaModel:
         """Make the meta-model, not fitted."""

@@ -18,7 +18,7 @@ from elmlff_core.data.labels import dataset_from_structures
 from elmlff_core.data.readers import read_dataset
 from elmlff_core.errors import ElmlffError
 from elmlff_core.fits.fit import Fit, Fitted, with_averages
-from elmlff_core.fits.meta_models import NamedMeta, mixture_of_fits
+from elmlff_core.fits.meta_models import NamedMeta, mixture_of, mixture_of_fits
 from elmlff_core.meta.mixture import Mixture
 from elmlff_core.plugins.registry import registry
 from elmlff_core.settings.config import Config, TrainingConfig
@@ -182,6 +182,19 @@ def test_a_mixture_that_leaves_one_meta_model_is_no_stack(run: StackRun, alike: 
     weights = "0.5 egat + 0.5 conservative" if alike else "1.0 conservative"
     assert said == [f"stack (mean of egat and conservative): {weights}, by validation error"]
     assert [one.fit.name for one in mixed] == (["egat+conservative"] if alike else [])
+
+
+def test_all_parts_of_a_mixture_are_trained_longer() -> None:
+    parts = [
+        NamedMeta(name, registry().meta_model(name), {}, TrainingConfig(epochs=epochs))
+        for name, epochs in (("egat", 10), ("conservative", 20))
+    ]
+    longer = mixture_of(parts).longer(3)
+    fit = Fit(longer, 0, averaged=2)
+    assert [(one.meta.name, one.seed, one.meta.training.epochs) for one in fit.members] == [
+        ("egat", 0, 30), ("egat", 1, 30), ("conservative", 0, 60), ("conservative", 1, 60),
+    ]  # fmt: skip
+    assert mixture_of(parts).longer(0.01).parts[1].training.epochs == 1
 
 
 def test_weights_of_a_mixture_are_those_of_the_lowest_validation_error() -> None:

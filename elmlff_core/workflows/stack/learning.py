@@ -46,13 +46,12 @@ def learning_curves(
 def _curve_of_stack(evaluation: Evaluation, run: RunFolder, reporter: Reporter) -> LearningCurve:
     """Fit the chosen meta-model to nested parts of the training structures, with as many steps as to all of them."""
     chosen, features = evaluation.chosen.fit, evaluation.features
-    parts, training = parts_of(len(features["train"])), chosen.meta.training
+    parts = parts_of(len(features["train"]))
     points = []
     for denominator in FRACTIONS[:-1]:
         part = features["train"].subset(joined(parts, denominator)[0])
         # Fewer structures make shorter epochs: without more epochs the curve would be one of lengths of trainings.
-        longer = training.model_copy(update={"epochs": (training.epochs or 0) * denominator})
-        fit = replace(chosen, meta=replace(chosen.meta, training=longer), part=f"part{denominator}")
+        fit = replace(chosen, meta=chosen.meta.longer(denominator), part=f"part{denominator}")
         reporter.say(f"learning curve: {chosen.meta.name} on {len(part)} training structures")
         known = {**features, "train": part}
         members = [fit_or_load(member, known, run.fit / member.name, reporter) for member in fit.members]
