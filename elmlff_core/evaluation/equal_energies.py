@@ -24,11 +24,12 @@ def equal_energies(errors: Sequence[ModelErrors]) -> str:
             groups.append([model])
         else:
             group.append(model)
-    shared = [group for group in groups if len(group) > 1]
-    if not shared:
+    shared = next((group for group in groups if any(model.meta == "linear" for model in group)), [])
+    if len(shared) < 2:
         return ""
-    names = " and ".join(", ".join(model.name for model in group) for group in shared)
-    own = ", ".join(group[0].name for group in groups if len(group) == 1)
+    names = ", ".join(model.name for model in shared)
+    # Others may be equal too: a mean in which one member alone has a weight, or alone learns an energy.
+    own = ", ".join(group[0].name for group in groups if group is not shared)
     return (
         f"The energy errors of {names} are equal because their energy is the same, the linear combination of the "
         "aligned energies of the base models. They learn forces, which are not the gradient of this energy, so that "

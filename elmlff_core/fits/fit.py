@@ -171,13 +171,11 @@ def check_average(metas: Sequence[NamedMeta], config: Config) -> None:
         )
 
 
-def with_averages(
-    fitted: Sequence[Fitted], config: Config, valid: Features, mixed: bool, reporter: Reporter
-) -> list[Fitted]:
+def with_averages(fitted: Sequence[Fitted], config: Config, valid: Features, reporter: Reporter) -> list[Fitted]:
     """Return the fits, and behind them their averages if the settings want them.
 
-    Features of validation structures, `valid`, weigh fits on geometry only and different meta-models.  `mixed` says
-    whether to take the mean of different meta-models too; it is left out if it gives one of them all the weight.
+    Features of validation structures, `valid`, weigh fits on geometry only and different meta-models.  The mean of the
+    latter is left out if it gives one of them all the weight.
     """
     found = {(one.fit.meta.name, one.fit.geometry_only, one.fit.number): one for one in fitted}
     averages = []
@@ -186,8 +184,7 @@ def with_averages(
             averages += [replace(one.fit, averaged=config.seeds)] if config.seeds > 1 else []
             if config.geometry_only and not one.fit.geometry_only:
                 averages.append(replace(one.fit, averaged=config.seeds, with_geometry_only=True))
-    if mixed:
-        averages += _mixtures(fitted, config)
+    averages += _mixtures(fitted, config) if config.average else []
     members = [[found[fit.meta.name, fit.geometry_only, fit.number] for fit in average.members] for average in averages]
     made = [average_of(*one, valid) for one in zip(averages, members, strict=True)]
     for one in made:
@@ -201,10 +198,8 @@ def _mixtures(fitted: Sequence[Fitted], config: Config) -> list[Fit]:
     first = [one.fit for one in fitted if one.fit.number == 0 and not one.fit.geometry_only and one.fit.meta.trained]
     if len(first) < 2:
         return []
-    seeds = config.seeds if config.average else 1
-    mixed = replace(first[0], meta=mixture_of([fit.meta for fit in first]), averaged=seeds)
-    with_geometry = config.average and config.geometry_only
-    return [mixed, replace(mixed, with_geometry_only=True)] if with_geometry else [mixed]
+    mixed = replace(first[0], meta=mixture_of([fit.meta for fit in first]), averaged=config.seeds)
+    return [mixed, replace(mixed, with_geometry_only=True)] if config.geometry_only else [mixed]
 
 
 def average_of(fit: Fit, members: Sequence[Fitted], valid: Features) -> Fitted:

@@ -27,7 +27,8 @@ def model(name: str, kind: str = "stack", energy: float | None = None, stress: f
         found |= {"energy_rmse_per_atom": energy, "energy_mae_per_atom": energy / 2}
     if stress is not None:
         found |= {"stress_rmse": stress, "stress_mae": stress / 2}
-    return ModelErrors(name, kind, dict.fromkeys(("test", "valid", "train"), found))
+    meta = "linear" if name == "linear combination" else ""
+    return ModelErrors(name, kind, dict.fromkeys(("test", "valid", "train"), found), meta=meta)
 
 
 def test_errors_agree_with_a_loop():
@@ -77,6 +78,7 @@ def test_equal_energy_errors_are_explained():
         model("linear combination", "baseline", 0.002),
         model("stack (egat)", energy=0.002),
         model("stack (conservative)", energy=0.001),
+        model("stack (mean of egat and conservative)", energy=0.001),  # that of conservative: not the combination
     ]
     note = equal_energies(models)
     assert note.startswith("The energy errors of linear combination, stack (egat) are equal")

@@ -175,10 +175,9 @@ def test_a_mixture_that_leaves_one_meta_model_is_no_stack(run: StackRun, alike: 
     said: list[str] = []
     reporter = Reporter()
     reporter.say = said.append  # type: ignore[method-assign]
-    config = read_config(None, {}, [])
-    assert with_averages(fits, config, valid, False, reporter) == fits
+    assert with_averages(fits, read_config(None, {}, []), valid, reporter) == fits
     assert not said
-    mixed = with_averages(fits, config, valid, True, reporter)[2:]
+    mixed = with_averages(fits, read_config(None, {"average": True}, []), valid, reporter)[2:]
     weights = "0.5 egat + 0.5 conservative" if alike else "1.0 conservative"
     assert said == [f"stack (mean of egat and conservative): {weights}, by validation error"]
     assert [one.fit.name for one in mixed] == (["egat+conservative"] if alike else [])

@@ -103,7 +103,7 @@ def build_stack(
     features = prepared.features
     jobs = [FitJob(fit, features, run.features, run.fit / fit.name) for fit in fits_of(metas, config)]
     fitted = fit_all(jobs, Placement.of(config.resources), run.tasks, "fits", reporter)
-    fitted = with_averages(fitted, config, features["valid"], config.average or bool(choices), reporter)
+    fitted = with_averages(fitted, config, features["valid"], reporter)
     evaluation = evaluate(fitted, features, run.fit)
     chosen = save_stacks(prepared.base_models, fitted, evaluation, run, bundle, bool(prepared.in_sample))
     curves = learning_curves(evaluation, run, learning_curve, reporter)
