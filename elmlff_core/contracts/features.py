@@ -122,9 +122,13 @@ class Features:
     def blocks(self, n_rows: int = BLOCK_ROWS) -> Iterator[tuple[slice, Features]]:
         """Yield blocks of consecutive structures: their rows, and their features as views.
 
-        A block has at most `n_rows` atoms, unless it is one larger structure.
+        A block has at most `n_rows` atoms, unless it is one larger structure.  A block of all structures is this object
+        itself, so that who has predicted it knows it again.
         """
         for block, rows in blocks(self.n_atoms, n_rows):
+            if block.stop - block.start == len(self):
+                yield rows, self
+                return
             reference = None if self.reference is None else self.reference.part(block, rows)
             yield rows, self._with(block, self.structures[block], self.forces[:, rows], reference)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.features.guard import Guard
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.evaluation import evaluate_network
@@ -107,9 +109,10 @@ class EGATNetwork(Network):
         return torch.cat([products, norms, spread], dim=-1)
 
 
-def _learnt_std(outputs: NetworkOutputs) -> torch.Tensor:
+def _forces_and_std(outputs: NetworkOutputs) -> torch.Tensor:
+    """Return forces and their standard deviation as columns: (N, 4), eV/Å."""
     assert outputs.forces_std is not None, "set the option variance"
-    return outputs.forces_std
+    return torch.cat([outputs.forces, outputs.forces_std.unsqueeze(1)], dim=1)
 
 
 def _without_net_force(forces: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
@@ -124,13 +127,30 @@ class EGATMeta(NeuralMeta):
     options: EGATOptions
     takes_masks = True
 
+    def __init__(self, options: EGATOptions) -> None:
+        super().__init__(options)
+        # What was last predicted, by which form of the network: forces and their deviations are asked for one by one.
+        self._last: tuple[weakref.ref[Features], object, np.ndarray] | None = None
+
+    def predict(self, features: Features) -> Prediction:
+        """Predict as `NeuralMeta`."""
+        if not self.options.variance:
+            return super().predict(features)
+        return Prediction(features.n_atoms, self._with_std(features)[:, :3].copy(), self.energy.apply(features))
+
     def forces_std(self, features: Features) -> np.ndarray | None:
         """Return the learnt standard deviation of force components: (n_rows,), eV/Å; None without `variance`."""
+        return self._with_std(features)[:, 3].copy() if self.options.variance else None
+
+    def _with_std(self, features: Features) -> np.ndarray:
+        """Return forces and their standard deviation as columns: (n_rows, 4), eV/Å."""
         assert self.network is not None, "fit or load first"
-        if not self.options.variance:
-            return None
-        self._check(features)
-        return evaluate_network(self.network, self._graphs(self._prepared(features)), _learnt_std)
+        form = self.network.compiled or self.network
+        if self._last is None or self._last[0]() is not features or self._last[1] is not form:
+            self._check(features)
+            found = evaluate_network(self.network, self._graphs_to_predict(features), _forces_and_std)
+            self._last = weakref.ref(features), form, found
+        return self._last[2]
 
     def _fit_guard(self, train: Features) -> Guard | None:
         # A network can use large deviations, so its limits are wide unless base models explode in training.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -19,6 +20,7 @@ from elmlff_core.data.readers import read_dataset
 from elmlff_core.errors import ElmlffError
 from elmlff_core.fits.fit import Fit, Fitted, with_averages
 from elmlff_core.fits.meta_models import NamedMeta, mixture_of, mixture_of_fits
+from elmlff_core.graphs.network import Network, NetworkOutputs
 from elmlff_core.meta.mixture import Mixture
 from elmlff_core.plugins.registry import registry
 from elmlff_core.settings.config import Config, TrainingConfig
@@ -120,6 +122,29 @@ def test_its_prediction_is_the_mean_of_those_of_its_members(run: StackRun, name:
     learnt = np.mean([one.forces_std(features) ** 2 for one in stack.meta.members], axis=0)
     spread = np.var([one.forces for one in members], axis=0).mean(axis=1)
     assert np.allclose(stack.meta.forces_std(features), np.sqrt(learnt + spread), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["egat", "egat-2seeds", "conservative-2seeds"])
+def test_forces_and_their_uncertainty_take_one_evaluation(
+    run: StackRun, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = load_stack(run.folder / "stacks" / name)
+    evaluated: list[Network] = []
+    usual = Network.predicted
+
+    def counted(network: Network, *arguments: Any, **options: Any) -> NetworkOutputs:
+        evaluated.append(network)
+        return usual(network, *arguments, **options)
+
+    monkeypatch.setattr(Network, "predicted", counted)
+    for n in (1, 3):
+        evaluated.clear()
+        found = stack.predict([copper(seed) for seed in range(60, 60 + n)])
+        assert found.forces_std is not None
+        assert len(evaluated) == len(set(map(id, evaluated))) == (SEEDS if "seeds" in name else 1)
+    found.forces[:] = 0  # what a caller does with its arrays changes no later prediction
+    again = stack.predict([copper(seed) for seed in range(60, 63)])
+    assert np.abs(again.forces).max() > 0.1
 
 
 def test_the_stack_of_one_seed_is_kept_too(run: StackRun) -> None:
