@@ -112,8 +112,7 @@ def warm(before: NeuralMeta, named: NamedMeta, share: float, request: FitRequest
     assert meta.network is not None
     train, valid = meta._prepared(request.train), meta._prepared(request.valid)
     meta.energy = replace(meta._fit_energy(train), weights=meta.energy.weights)
-    epochs = round((named.training.epochs or 0) * share)
-    shorter = replace(request, training=named.training.model_copy(update={"epochs": epochs}))
+    shorter = replace(request, training=named.longer(share).training)
     seeded(request.seed)
     graphs = meta._graphs(train), [meta._graphs(valid)]
     meta.network = train_network(meta.network, *graphs, shorter, meta._rotates(train))

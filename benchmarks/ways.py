@@ -79,9 +79,9 @@ def fit(inputs: Inputs, features: dict[str, Features], name: str, way: str, seed
     what, _, value = way.partition("=")
     settings = [OPTIONS[what].format(value)] if what in OPTIONS else []
     (named,) = resolve_meta_models(read_config(None, inputs.config.model_dump(mode="json"), settings), inputs.splits)
-    training = named.training
     if what == "epochs":
-        training = training.model_copy(update={"epochs": round((training.epochs or 0) * float(value))})
+        named = named.longer(float(value))
+    training = named.training
     if what == "batch":
         training = training.model_copy(update={"batch_size": int(value)})
     if what == "geometry":

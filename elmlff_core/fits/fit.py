@@ -20,6 +20,7 @@ from elmlff_core.errors import ConfigError
 from elmlff_core.execution.rates import Kind
 from elmlff_core.files import check_digests, digests_of, read_numbers, read_record, write_record
 from elmlff_core.fits.meta_models import NamedMeta, average_of_fits, mixture_of, mixture_of_fits
+from elmlff_core.meta.average import FitAverage
 from elmlff_core.meta.mixture import Mixture
 from elmlff_core.settings.config import Config
 
@@ -78,8 +79,8 @@ class Fit:
 
     @property
     def of_parts(self) -> list[Fit]:
-        """The same fit of each of the meta-models whose mean it is, or itself alone."""
-        return [replace(self, meta=part) for part in self.meta.parts] or [self]
+        """The same fit of each of the meta-models whose mean it is."""
+        return [replace(self, meta=part) for part in self.meta.parts]
 
     @property
     def members(self) -> list[Fit]:
@@ -209,23 +210,26 @@ def average_of(fit: Fit, members: Sequence[Fitted], valid: Features) -> Fitted:
     """
     if len(members) == 1:
         return members[0]
-    if fit.meta.parts:
-        return _mixture_of(fit, members, valid)
+    meta = _mixture_of(fit, members, valid) if fit.meta.parts else _average_of(fit, members, valid)
+    return Fitted(fit, meta, sum(one.seconds for one in members), meta.n_parameters, members[0].folder)
+
+
+def _average_of(fit: Fit, members: Sequence[Fitted], valid: Features) -> FitAverage:
     metas = [one.meta for one in members]  # of `Fit.members`: as many as are averaged, then those on geometry only
     meta = average_of_fits(fit.meta.name, metas[: fit.averaged], metas[fit.averaged :])
     if meta.on_geometry:
         meta.weigh(valid)
-    return Fitted(fit, meta, sum(one.seconds for one in members), meta.n_parameters, members[0].folder)
+    return meta
 
 
-def _mixture_of(fit: Fit, members: Sequence[Fitted], valid: Features) -> Fitted:
+def _mixture_of(fit: Fit, members: Sequence[Fitted], valid: Features) -> Mixture:
     rest, parts = list(members), []
     for part in fit.of_parts:
         own, rest = rest[: len(part.members)], rest[len(part.members) :]
         parts.append(average_of(part, own, valid).meta)
     meta = mixture_of_fits(fit.meta.name, parts)
     meta.weigh(valid)
-    return Fitted(fit, meta, sum(one.seconds for one in members), meta.n_parameters, members[0].folder)
+    return meta
 
 
 def planned(metas: Sequence[NamedMeta], config: Config, n_structures: int, choosing: bool = False) -> Iterator[str]:

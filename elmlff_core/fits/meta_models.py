@@ -98,6 +98,7 @@ def mixture_of_fits(name: str, parts: Sequence[MetaModel]) -> Mixture:
 def mixture_of(metas: Sequence[NamedMeta]) -> NamedMeta:
     """Return the mean of several meta-models as a meta-model."""
     name = MIXED.join(meta.name for meta in metas)
+    options = {meta.name: meta.options for meta in metas}
     plugins = [meta.plugin for meta in metas]
     plugin = MetaModelPlugin(
         name, f"the mean of {' and '.join(meta.name for meta in metas)}", Options, lambda _: make_meta(name, options),
@@ -106,7 +107,6 @@ def mixture_of(metas: Sequence[NamedMeta]) -> NamedMeta:
         conservative=all(plugin.conservative for plugin in plugins),
         needs_energies=any(plugin.needs_energies for plugin in plugins),
     )  # fmt: skip
-    options = {meta.name: meta.options for meta in metas}
     return NamedMeta(name, plugin, options, metas[0].training, tuple(metas))
 
 

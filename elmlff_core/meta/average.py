@@ -18,6 +18,7 @@ from elmlff_core.contracts.protocols import MetaModel
 from elmlff_core.features.metrics import mean_rmse_per_frame
 from elmlff_core.files import read_record, write_record
 from elmlff_core.meta.mean import WeightedMean
+from elmlff_core.meta.remembered import Remembered
 
 SHARES = tuple(number / 10 for number in range(10))  # of the fits on geometry only
 WEIGHTS_FILE = "average.json"
@@ -50,6 +51,7 @@ class FitAverage(WeightedMean):
         super().__init__()
         self.members, self.on_geometry, self.own_energy = list(members), list(on_geometry), own_energy
         self.geometry_share = 0.0
+        self._unseen = Remembered[Features]()  # one object for all fits on geometry only, which remember it too
 
     @property
     def all_members(self) -> list[MetaModel]:
@@ -69,7 +71,9 @@ class FitAverage(WeightedMean):
 
     def seen(self, number: int, features: Features) -> Features:
         """Return `features`, without base models for those on geometry only."""
-        return features if number < len(self.members) else features.of_models(())
+        if number < len(self.members):
+            return features
+        return self._unseen.value(features, lambda: features.of_models(()))
 
     def weigh(self, valid: Features) -> None:
         """Give the fits on geometry only the weight with the lowest error on validation structures."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from elmlff_core.graphs.radial import RadialBasis
 from elmlff_core.meta.equivariant import EquivariantStack, GatedHead, Readout, ScalarHead, compressed, norm
 from elmlff_core.meta.neural import NeuralMeta, mean_neighbours, start_at_linear_combination
 from elmlff_core.meta.options import EGATOptions
+from elmlff_core.meta.remembered import Remembered
 
 
 class EGATNetwork(Network):
@@ -129,8 +129,7 @@ class EGATMeta(NeuralMeta):
 
     def __init__(self, options: EGATOptions) -> None:
         super().__init__(options)
-        # What was last predicted, by which form of the network: forces and their deviations are asked for one by one.
-        self._last: tuple[weakref.ref[Features], object, np.ndarray] | None = None
+        self._last = Remembered[np.ndarray]()
 
     def predict(self, features: Features) -> Prediction:
         """Predict as `NeuralMeta`."""
@@ -145,12 +144,13 @@ class EGATMeta(NeuralMeta):
     def _with_std(self, features: Features) -> np.ndarray:
         """Return forces and their standard deviation as columns: (n_rows, 4), eV/Å."""
         assert self.network is not None, "fit or load first"
-        form = self.network.compiled or self.network
-        if self._last is None or self._last[0]() is not features or self._last[1] is not form:
+        network = self.network
+
+        def compute() -> np.ndarray:
             self._check(features)
-            found = evaluate_network(self.network, self._graphs_to_predict(features), _forces_and_std)
-            self._last = weakref.ref(features), form, found
-        return self._last[2]
+            return evaluate_network(network, self._graphs_to_predict(features), _forces_and_std)
+
+        return self._last.value(features, compute, by=network.compiled or network)
 
     def _fit_guard(self, train: Features) -> Guard | None:
         # A network can use large deviations, so its limits are wide unless base models explode in training.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from elmlff_core.contracts.protocols import (
 )
 from elmlff_core.errors import ElmlffError
 from elmlff_core.features.energies import EnergyCombination
+from elmlff_core.meta.remembered import Remembered
 
 
 class WeightedMean(ABC):
@@ -32,7 +32,7 @@ class WeightedMean(ABC):
     std_kind = "seeds"  # see `LearntUncertainty`
 
     def __init__(self) -> None:
-        self._last: tuple[weakref.ref[Features], list[Prediction]] | None = None
+        self._last = Remembered[dict[int, Prediction]]()
 
     @property
     @abstractmethod
@@ -71,7 +71,7 @@ class WeightedMean(ABC):
 
     def predict(self, features: Features) -> Prediction:
         """Predict the mean; raises as the members do."""
-        found = dict(zip(self._used, self._predictions(features), strict=True))
+        found = self._predictions(features)
         first = next(iter(found.values()))
         of_energy = {number: found[number] for number in self._for_energy}
         energy, stress = (self._joint(of_energy, name) for name in ("energy", "stress"))
@@ -83,7 +83,7 @@ class WeightedMean(ABC):
 
         If members have a standard deviation of their own, the mean of its square is added to the square.
         """
-        forces = {number: one.forces for number, one in zip(self._used, self._predictions(features), strict=True)}
+        forces = {number: one.forces for number, one in self._predictions(features).items()}
         mean = self._mean(forces)
         variance = self._mean({number: ((one - mean) ** 2).mean(axis=1) for number, one in forces.items()})
         own = {}
@@ -94,12 +94,12 @@ class WeightedMean(ABC):
                 own[number] = np.square(std)
         return np.asarray(np.sqrt(variance + self._mean(own) if own else variance))
 
-    def _predictions(self, features: Features) -> list[Prediction]:
-        """Return the predictions of the members; forces and their standard deviation are asked for one by one."""
-        if self._last is None or self._last[0]() is not features:
-            found = [self.all_members[number].predict(self.seen(number, features)) for number in self._used]
-            self._last = weakref.ref(features), found
-        return self._last[1]
+    def _predictions(self, features: Features) -> dict[int, Prediction]:
+        """Return the predictions of the members that have a weight, by their numbers."""
+        return self._last.value(
+            features,
+            lambda: {number: self.all_members[number].predict(self.seen(number, features)) for number in self._used},
+        )
 
     @property
     def _used(self) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from elmlff_core.meta.mixture import Mixture
 from elmlff_core.plugins.registry import registry
 from elmlff_core.settings.config import Config, TrainingConfig
 from elmlff_core.settings.reading import read_config
+from elmlff_core.stack.calculator import StackCalculator
 from elmlff_core.stack.conservation import why_not_conserved
 from elmlff_core.stack.stack import Stack, load_stack
 from elmlff_core.workflows.stack.workflow import StackRun, build_stack, plan_stack
@@ -145,6 +147,14 @@ def test_forces_and_their_uncertainty_take_one_evaluation(
     found.forces[:] = 0  # what a caller does with its arrays changes no later prediction
     again = stack.predict([copper(seed) for seed in range(60, 63)])
     assert np.abs(again.forces).max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["egat", "egat-2seeds", "egat-with-geometry-only-2seeds"])
+def test_a_calculator_that_has_predicted_can_be_pickled(run: StackRun, name: str) -> None:
+    calculator = StackCalculator(str(run.folder / "stacks" / name))
+    atoms = copper(70)
+    forces = calculator.get_forces(atoms)
+    assert np.array_equal(pickle.loads(pickle.dumps(calculator)).get_forces(atoms), forces)
 
 
 def test_the_stack_of_one_seed_is_kept_too(run: StackRun) -> None:
