@@ -71,17 +71,17 @@ class BaseForces(ConservativeNetwork):
         self.invariants = nn.Sequential(nn.Linear(n_invariants, width), nn.SiLU(), nn.Linear(width, width))
         self.vectors = nn.Parameter(torch.randn(len(atomic_numbers), n, width) / n**0.5)
 
-    def energy_and_gradient(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def energy_and_gradient(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor, None, torch.Tensor]:
         """Return energy, gates and gradient as the usual network, and keep dE/dF_m for `forces`."""
         assert batch.vectors is not None
         with torch.enable_grad():
             vectors = batch.vectors.detach().requires_grad_(True)
             base = batch.base_forces.detach().requires_grad_(True)
-            energy, gates = self._energy(replace(batch, vectors=vectors, base_forces=base))
+            energy, gates, _ = self._energy(replace(batch, vectors=vectors, base_forces=base))
             gradient, self.by_forces = torch.autograd.grad(
                 energy.sum(), (vectors, base), create_graph=self.training, materialize_grads=True
             )
-        return (energy, gates, gradient) if self.training else (energy.detach(), gates.detach(), gradient)
+        return (energy, gates, None, gradient) if self.training else (energy.detach(), gates.detach(), None, gradient)
 
     def forces(self, batch: GraphBatch, gates: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         """Return the forces (N, 3), eV/Å, with the term of the Hessians."""
@@ -94,7 +94,7 @@ class BaseForces(ConservativeNetwork):
         product = torch.einsum("bmij,bmj->bi", hessians.to(by_forces.dtype), by_forces)
         return found + product.reshape(found.shape)
 
-    def _energy(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    def _energy(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         if self.kind == "none":
             return super()._energy(batch)
         assert batch.base_energies is not None
@@ -115,15 +115,14 @@ class BaseForces(ConservativeNetwork):
         total = batch.base_energies.new_zeros(len(batch.n_atoms), numbers.shape[1])
         total = total.index_add(0, batch.structure_index, numbers.to(total.dtype))
         gates = total[:, 1:] / batch.n_atoms.unsqueeze(1)
-        return self.output_scale * total[:, 0] + (gates * batch.base_energies).sum(dim=1), gates
+        return self.output_scale * total[:, 0] + (gates * batch.base_energies).sum(dim=1), gates, None
 
 
 class BaseForcesMeta(ConservativeMeta):
     """`ConservativeMeta` with this network."""
 
     def _build(self) -> BaseForces:
-        numbers = torch.tensor(self.shapes["atomic_numbers"])
-        return BaseForces(self.options, self.shapes["n_models"], numbers, self.shapes["n_neighbours"])
+        return BaseForces(*self._arguments())
 
     def _start(self, network: Network, train: Features) -> None:
         super()._start(network, train)

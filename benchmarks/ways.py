@@ -4,7 +4,8 @@ The ways, of which some take a number, as in ``decay=0.1``: ``usual``; ``geometr
 without the free vector of `egat`; ``decay``, weight decay by AdamW; ``noise`` on the forces of base models, in units of
 their usual deviation from the linear combination; ``each``, the share of base models that are hidden, each by itself;
 ``hidden``, the share of structures whose base models are all hidden; ``width``; ``batch``, structures in a batch;
-``energy``, the weight of the energy in the loss; ``epochs``, times as many.
+``energy``, the weight of the energy in the loss of `conservative`; ``late``, that in the last 30 % of the training;
+``aside``, the weight of energies as a further output of `egat`; ``epochs``, times as many.
 
 Prints a row for each fit: meta-model, way, seed, best epoch and number of epochs, errors on validation and on test
 structures (RMSE per frame, and RMSE of the latter, eV/Å), and minutes.  What is in the table is not fitted again::
@@ -25,6 +26,7 @@ from unittest import mock
 
 import torch
 from arguments import numbers, stacking_parser
+from energy_ways import late_energies, learning_energies
 
 from elmlff_core.base_models.cache import FeatureCache
 from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER
@@ -43,7 +45,10 @@ from elmlff_core.workflows.base_models import base_features, train_base_models
 from elmlff_core.workflows.inputs import Inputs, read_inputs
 
 WAYS = "usual,geometry,gates,decay=0.1,decay=1,noise=0.3,each=0.3,hidden=0.5,width=32,width=128,epochs=0.5,epochs=2"
-OPTIONS = {"hidden": "meta.hidden={}", "width": "meta.width={}", "energy": "training.energy_weight={}"}
+OPTIONS = {
+    "hidden": "meta.hidden={}", "width": "meta.width={}", "energy": "training.energy_weight={}",
+    "aside": "training.energy_weight={}",
+}  # fmt: skip
 COLUMNS = ("meta-model", "way", "seed", "best epoch", "epochs", "valid", "test", "test RMSE", "minutes")
 
 
@@ -89,7 +94,8 @@ def fit(inputs: Inputs, features: dict[str, Features], name: str, way: str, seed
     meta = named.make()
     request = FitRequest(features["train"], features["valid"], training, folder, seed, lambda _: None)
     started = time.perf_counter()
-    with changed(what, float(value) if value else 0.0):
+    n_steps = (training.epochs or 0) * -(-len(features["train"]) // (training.batch_size or 1))
+    with changed(what, float(value) if value else 0.0, n_steps):
         meta.fit(request)
         minutes = (time.perf_counter() - started) / 60
         valid, test = (in_blocks(features[split], meta.predict) for split in ("valid", "test"))
@@ -102,8 +108,8 @@ def fit(inputs: Inputs, features: dict[str, Features], name: str, way: str, seed
 
 
 @contextmanager
-def changed(what: str, value: float) -> Iterator[None]:
-    """Fit in the way `what` as long as this context lasts, if it is none of the settings."""
+def changed(what: str, value: float, n_steps: int) -> Iterator[None]:
+    """Fit in the way `what`, in `n_steps`, as long as this context lasts, if it is none of the settings."""
     if what == "decay":
         with mock.patch("torch.optim.Adam", partial(torch.optim.AdamW, weight_decay=value)):
             yield
@@ -114,6 +120,9 @@ def changed(what: str, value: float) -> Iterator[None]:
     elif what == "gates":
         usual = EGATNetwork._forces
         with mock.patch.object(EGATNetwork, "_forces", lambda *given: usual(*given[:2], _gates_alone(given[2]))):
+            yield
+    elif what in ("late", "aside"):
+        with late_energies(value, n_steps) if what == "late" else learning_energies():
             yield
     else:
         yield

@@ -18,7 +18,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from elmlff_core.arrays import cache_folder
 from elmlff_core.errors import ElmlffError
 from elmlff_core.files import replacing, sha256_of
 from elmlff_core.graphs.batch import GraphBatch
-from elmlff_core.graphs.network import Network, NetworkOutputs
+from elmlff_core.graphs.network import OUTPUTS, Network, NetworkOutputs
 from elmlff_core.graphs.pairs_of_batch import BLOCK_EDGES
 
 # The fields of a batch that may be inputs, and which of their dimensions differ between structures.
@@ -36,7 +36,6 @@ INPUTS = {
     "atomic_numbers": 0, "base_forces": 0, "edges": 1, "vectors": 0, "base_energies": None, "base_stresses": None,
     "volumes": None,
 }  # fmt: skip
-OUTPUTS = tuple(field.name for field in fields(NetworkOutputs))
 # Sizes of the graph that is traced: PyTorch takes sizes that are equal there for equal everywhere, and one for fixed.
 TRACED_ATOMS, TRACED_EDGES = 101, 211
 # Results in single precision differ by rounding alone, relative to the largest.

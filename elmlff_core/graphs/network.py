@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import torch
@@ -29,6 +29,9 @@ class NetworkOutputs:
     forces_std: torch.Tensor | None = None
 
 
+OUTPUTS = tuple(field.name for field in fields(NetworkOutputs))
+
+
 class OtherForm(Protocol):
     """Another form of a network, which computes the same in less time."""
 
@@ -42,12 +45,10 @@ class Network(nn.Module):
 
     Attributes
     ----------
-    learns_std : whether `outputs` has a standard deviation, which is then fitted together with the forces
     compiled : what predicts in place of this network where it can; None unless it is set
     output_scale : buffer (), eV/Å, magnitude of the errors at the start of training; one unless set
     """
 
-    learns_std: bool = False
     compiled: OtherForm | None = None
     output_scale: torch.Tensor
 

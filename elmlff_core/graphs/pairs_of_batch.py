@@ -134,8 +134,10 @@ class _InBlocks(torch.autograd.Function):
             parts = [part.detach().requires_grad_() for part in _parts(ctx.saved_tensors, picks)]
             with torch.enable_grad():
                 found = ctx.call(block, *parts)
-            given = [gradient[rows] for gradient in gradients]
-            computed = torch.autograd.grad(found, parts, given, allow_unused=True)
+            # A result that is detached from the inputs has no gradient, if the parameters have none either.
+            linked = [(one, given[rows]) for one, given in zip(found, gradients, strict=True) if one.requires_grad]
+            results, given = zip(*linked, strict=True)
+            computed = torch.autograd.grad(results, parts, given, allow_unused=True)
             for total, pick, part in zip(totals, picks, computed, strict=True):
                 if part is None:
                     continue

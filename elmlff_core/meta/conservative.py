@@ -18,26 +18,23 @@ Base forces cannot be inputs of the network, as they are in `egat`, because this
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from elmlff_core.arrays import blocks
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.errors import DataError, ElmlffError
 from elmlff_core.features.energies import EnergyCombination, base_stresses, minimum_variance_weights
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
-from elmlff_core.graphs.evaluation import EVALUATION_ATOMS
 from elmlff_core.graphs.network import Network, NetworkOutputs
 from elmlff_core.graphs.pairs_of_batch import make_pairs
 from elmlff_core.graphs.radial import RadialBasis
-from elmlff_core.meta.equivariant import EquivariantStack, ScalarHead
-from elmlff_core.meta.neural import NeuralMeta, RootMeanSquare, mean_neighbours
+from elmlff_core.meta.equivariant import EquivariantStack, ScalarHead, StdHead
+from elmlff_core.meta.equivariant_meta import EquivariantMeta
+from elmlff_core.meta.neural import RootMeanSquare
 from elmlff_core.meta.options import ConservativeOptions
 
 # Stands for the base models if there are none: it predicts zero, so the network has to learn everything.
@@ -65,16 +62,21 @@ class ConservativeNetwork(Network):
         self.embedding = nn.Embedding(len(atomic_numbers), width)
         self.stack = EquivariantStack(width, options.layers, options.heads, options.n_radial, n_neighbours)
         self.head = ScalarHead(self.stack.width, 2 * width, 1 + (n_models if self.gated else 0))
+        self.variance = StdHead(self.stack.width, width) if options.variance else None
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
         """Return the forces (N, 3), eV/Å."""
-        _, gates, gradient = self.energy_and_gradient(batch)
+        _, gates, _, gradient = self.energy_and_gradient(batch)
         return self.forces(batch, gates, gradient)
 
     def outputs(self, batch: GraphBatch) -> NetworkOutputs:
-        """Return the forces, the energy less the linear combination, and the stress if there are base stresses."""
-        energy, gates, gradient = self.energy_and_gradient(batch)
-        return NetworkOutputs(self.forces(batch, gates, gradient), energy, self.stress(batch, gates, gradient))
+        """Return the forces, the energy less the linear combination, and others.
+
+        These are the stress, if there are base stresses, and the standard deviation of the forces, if it is learnt.
+        """
+        energy, gates, std, gradient = self.energy_and_gradient(batch)
+        forces, stress = self.forces(batch, gates, gradient), self.stress(batch, gates, gradient)
+        return NetworkOutputs(forces, energy, stress, std)
 
     def forces(self, batch: GraphBatch, gates: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         """Return the forces (N, 3) by the chain rule from gates (B, M) and dE/d(vectors) (E, 3), eV/Å."""
@@ -108,41 +110,49 @@ class ConservativeNetwork(Network):
         combination = self.combination.to(gates.dtype)
         return combination + gates - combination * gates.sum(dim=1, keepdim=True)
 
-    def energy_and_gradient(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def energy_and_gradient(
+        self, batch: GraphBatch
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor]:
         """Return the energy and its gradient.
 
         Returns
         -------
         energy : (B,), eV, less the linear combination
         gates : (B, M)
+        std : (N,), eV/Å, the standard deviation of the forces; None if it is not learnt
         gradient : (E, 3), eV/Å, dE/d(vectors) at fixed base energies
         """
         assert batch.vectors is not None
         with torch.enable_grad():
             vectors = batch.vectors.detach().requires_grad_(True)
-            energy, gates = self._energy(batch.with_vectors(vectors))
+            energy, gates, std = self._energy(batch.with_vectors(vectors))
             create_graph = self.training
             (gradient,) = torch.autograd.grad(energy.sum(), vectors, create_graph=create_graph, materialize_grads=True)
         if self.training:
-            return energy, gates, gradient
-        return energy.detach(), gates.detach(), gradient
+            return energy, gates, std, gradient
+        return energy.detach(), gates.detach(), None if std is None else std.detach(), gradient
 
-    def _energy(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    def _energy(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         assert batch.base_energies is not None
         element = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)  # (N,)
         scalars = self.embedding(element)
         pairs = make_pairs(batch, self.basis, in_blocks=not self.training, twice=self.training)
-        (numbers,) = self.stack(scalars, None, pairs, lambda *joined: (self.head(*joined),))  # (N, 1 + M)
+        numbers, *others = self.stack(scalars, None, pairs, self._read)  # (N, 1 + M), and perhaps (N,)
+        std = self.output_scale * others[0] if others else None
         total = batch.base_energies.new_zeros(len(batch.n_atoms), numbers.shape[1])
         total = total.index_add(0, batch.structure_index, numbers.to(total.dtype))  # (B, 1 + M)
         energy = self.output_scale * total[:, 0]
         if not self.gated:
-            return energy, torch.zeros_like(batch.base_energies)
+            return energy, torch.zeros_like(batch.base_energies), std
         gates = total[:, 1:] / batch.n_atoms.unsqueeze(1)  # means, so that two distant copies have the gates of one
-        return energy + (gates * batch.base_energies).sum(dim=1), gates
+        return energy + (gates * batch.base_energies).sum(dim=1), gates, std
+
+    def _read(self, scalars: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        numbers = self.head(scalars, vectors)
+        return (numbers,) if self.variance is None else (numbers, self.variance(scalars, vectors))
 
 
-class ConservativeMeta(NeuralMeta):
+class ConservativeMeta(EquivariantMeta):
     """The meta-model `conservative`, whose forces are the gradient of an energy; see the docstring of the module."""
 
     options: ConservativeOptions
@@ -156,16 +166,11 @@ class ConservativeMeta(NeuralMeta):
         ElmlffError
             An element was not in the training structures, or a base model gives no energies.
         """
-        assert self.network is not None, "fit or load first"
-        features = _with_a_base(features)
-        self._check(features)
-        device = next(self.network.parameters()).device
-        batches = _batches(self._graphs_to_predict(features), device)
-        outputs = [self.network.predicted(batch.to(device)) for batch in batches]
-        beyond, forces, stress = (_joined(outputs, name) for name in ("energy", "forces", "stress"))
-        combined = self.energy.apply(features)
+        found = self._outputs(features)
+        combined = self.energy.apply(_with_a_base(features))
         assert combined is not None
-        return Prediction(features.n_atoms, forces, combined + beyond, stress)
+        stress = found["stress"].copy() if "stress" in found else None
+        return Prediction(features.n_atoms, found["forces"].copy(), combined + found["energy"], stress)
 
     def _graphs_to_predict(self, features: Features) -> GraphDataset:
         # The network corrects the base models a little, so that its rounding in single precision is far below their
@@ -184,12 +189,8 @@ class ConservativeMeta(NeuralMeta):
     def _prepared(self, features: Features) -> Features:
         return _with_a_base(features)
 
-    def _shapes(self, train: Features) -> dict[str, Any]:
-        return super()._shapes(train) | {"n_neighbours": mean_neighbours(train, self.options.cutoff)}
-
     def _build(self) -> ConservativeNetwork:
-        numbers = torch.tensor(self.shapes["atomic_numbers"])
-        return ConservativeNetwork(self.options, self.shapes["n_models"], numbers, self.shapes["n_neighbours"])
+        return ConservativeNetwork(*self._arguments())
 
     def _start(self, network: Network, train: Features) -> None:
         """Start as the linear combination; the output scale is the force error that it leaves."""
@@ -248,17 +249,6 @@ def _with_a_base(features: Features) -> Features:
         energies={NOTHING: np.zeros(n_structures)},
         stresses={NOTHING: np.zeros((n_structures, 6))},
     )
-
-
-def _batches(graphs: GraphDataset, device: torch.device) -> Iterator[GraphBatch]:
-    for structures, _ in blocks(graphs.n_atoms.numpy(), EVALUATION_ATOMS.get(device.type, EVALUATION_ATOMS["cpu"])):
-        yield graphs.batch(torch.arange(structures.start, structures.stop))
-
-
-def _joined(outputs: Sequence[NetworkOutputs], name: str) -> Any:
-    """Return one output of all batches as one array; None if the network does not give it."""
-    parts = [getattr(one, name) for one in outputs]
-    return None if parts[0] is None else torch.cat(parts).cpu().numpy()
 
 
 def _with_stresses(graphs: GraphDataset, features: Features, dtype: torch.dtype) -> GraphDataset:

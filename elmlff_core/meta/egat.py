@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import torch
 from torch import nn
 
 from elmlff_core.contracts.features import Features
-from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.features.guard import Guard
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
-from elmlff_core.graphs.evaluation import evaluate_network
 from elmlff_core.graphs.masks import HiddenModels, Masks
 from elmlff_core.graphs.network import Network, NetworkOutputs
 from elmlff_core.graphs.pairs_of_batch import make_pairs
 from elmlff_core.graphs.radial import RadialBasis
-from elmlff_core.meta.equivariant import EquivariantStack, GatedHead, Readout, ScalarHead, compressed, norm
-from elmlff_core.meta.neural import NeuralMeta, mean_neighbours, start_at_linear_combination
+from elmlff_core.meta.equivariant import EquivariantStack, GatedHead, Readout, StdHead, compressed, norm
+from elmlff_core.meta.equivariant_meta import EquivariantMeta
+from elmlff_core.meta.neural import start_at_linear_combination
 from elmlff_core.meta.options import EGATOptions
-from elmlff_core.meta.remembered import Remembered
 
 
 class EGATNetwork(Network):
@@ -57,8 +52,7 @@ class EGATNetwork(Network):
         self.vectors = nn.Parameter(torch.randn(n_elements, n_vectors, width) / max(n_vectors, 1) ** 0.5)
         self.stack = EquivariantStack(width, options.layers, options.heads, options.n_radial, n_neighbours)
         self.head = GatedHead(self.stack.width, 2 * width, n_models)
-        self.learns_std = options.variance
-        self.variance = ScalarHead(self.stack.width, width, 1) if options.variance else None
+        self.variance = StdHead(self.stack.width, width) if options.variance else None
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
         """Return the forces on all atoms of the batch: (N, 3), eV/Å."""
@@ -68,13 +62,12 @@ class EGATNetwork(Network):
         """Return the forces and, if it is learnt, the standard deviation of their components."""
         if self.variance is None:
             return NetworkOutputs(self(batch))
-        forces, logarithm = self._forces(batch, self._head_and_variance)
-        return NetworkOutputs(forces, forces_std=self.output_scale * logarithm.squeeze(1).exp())
+        forces, std = self._forces(batch, self._head_and_variance)
+        return NetworkOutputs(forces, forces_std=self.output_scale * std)
 
     def _head_and_variance(self, scalars: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         assert self.variance is not None
-        # Detached, so that learning the standard deviation does not change the forces.
-        return *self.head(scalars, vectors), self.variance(scalars.detach(), vectors.detach())
+        return *self.head(scalars, vectors), self.variance(scalars, vectors)
 
     def _forces(self, batch: GraphBatch, readout: Readout) -> tuple[torch.Tensor, ...]:
         """Return forces (N, 3), eV/Å, and what `readout` gives beside the gates and vectors of the head."""
@@ -109,59 +102,24 @@ class EGATNetwork(Network):
         return torch.cat([products, norms, spread], dim=-1)
 
 
-def _forces_and_std(outputs: NetworkOutputs) -> torch.Tensor:
-    """Return forces and their standard deviation as columns: (N, 4), eV/Å."""
-    assert outputs.forces_std is not None, "set the option variance"
-    return torch.cat([outputs.forces, outputs.forces_std.unsqueeze(1)], dim=1)
-
-
 def _without_net_force(forces: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
     """Return forces (N, 3) less the mean force of their structure."""
     total = forces.new_zeros(len(batch.n_atoms), 3).index_add(0, batch.structure_index, forces)
     return forces - (total / batch.n_atoms.unsqueeze(1))[batch.structure_index]
 
 
-class EGATMeta(NeuralMeta):
+class EGATMeta(EquivariantMeta):
     """The meta-model `egat`: equivariant graph attention over base predictions."""
 
     options: EGATOptions
     takes_masks = True
 
-    def __init__(self, options: EGATOptions) -> None:
-        super().__init__(options)
-        self._last = Remembered[np.ndarray]()
-
-    def predict(self, features: Features) -> Prediction:
-        """Predict as `NeuralMeta`."""
-        if not self.options.variance:
-            return super().predict(features)
-        return Prediction(features.n_atoms, self._with_std(features)[:, :3].copy(), self.energy.apply(features))
-
-    def forces_std(self, features: Features) -> np.ndarray | None:
-        """Return the learnt standard deviation of force components: (n_rows,), eV/Å; None without `variance`."""
-        return self._with_std(features)[:, 3].copy() if self.options.variance else None
-
-    def _with_std(self, features: Features) -> np.ndarray:
-        """Return forces and their standard deviation as columns: (n_rows, 4), eV/Å."""
-        assert self.network is not None, "fit or load first"
-        network = self.network
-
-        def compute() -> np.ndarray:
-            self._check(features)
-            return evaluate_network(network, self._graphs_to_predict(features), _forces_and_std)
-
-        return self._last.value(features, compute, by=network.compiled or network)
-
     def _fit_guard(self, train: Features) -> Guard | None:
         # A network can use large deviations, so its limits are wide unless base models explode in training.
         return Guard.fit(train, cost=-0.05) if self.options.guard else None
 
-    def _shapes(self, train: Features) -> dict[str, Any]:
-        return super()._shapes(train) | {"n_neighbours": mean_neighbours(train, self.options.cutoff)}
-
     def _build(self) -> EGATNetwork:
-        numbers = torch.tensor(self.shapes["atomic_numbers"])
-        return EGATNetwork(self.options, self.shapes["n_models"], numbers, self.shapes["n_neighbours"])
+        return EGATNetwork(*self._arguments())
 
     def _start(self, network: Network, train: Features) -> None:
         assert isinstance(network, EGATNetwork)

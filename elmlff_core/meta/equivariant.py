@@ -23,6 +23,8 @@ from elmlff_core.graphs.pairs_of_batch import PairsOfBatch
 Readout = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]
 # Keeps the derivative of a norm finite at a zero vector.
 EPSILON = 1e-8
+# Of a standard deviation relative to that of usual errors: it stays finite on structures that nobody has seen.
+LARGEST_LOGARITHM = 15.0
 
 
 def norm(vectors: torch.Tensor) -> torch.Tensor:
@@ -179,6 +181,26 @@ class ScalarHead(nn.Module):
     def _read(self, scalars: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.network(torch.cat([scalars, norm(hidden)], dim=-1))
         return out
+
+
+class StdHead(ScalarHead):
+    """Readout of the standard deviation of the force components of each atom, which is one at first.
+
+    It learns from what the layers find for the forces, and changes nothing in it.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__(width, hidden, 1)
+
+    @property
+    def has_learnt(self) -> bool:
+        """Whether it gives other numbers than at first."""
+        return any(bool(parameter.any()) for parameter in self.network[-1].parameters())
+
+    def forward(self, scalars: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """(N,)."""
+        logarithm = super().forward(scalars.detach(), vectors.detach()).squeeze(1)
+        return logarithm.clamp(-LARGEST_LOGARITHM, LARGEST_LOGARITHM).exp()
 
 
 class GatedHead(ScalarHead):

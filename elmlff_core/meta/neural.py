@@ -27,7 +27,6 @@ from elmlff_core.graphs.masks import BaseMasks, Masks
 from elmlff_core.graphs.network import Network
 
 NETWORK = "network."
-N_FOR_NEIGHBOURS = 100  # structures from which the mean number of neighbours, the scale of sums, is computed
 
 
 class NeuralMeta:
@@ -212,12 +211,6 @@ class NeuralMeta:
     def _check(self, features: Features) -> None:
         """Refuse structures that the network cannot take."""
         features.check_elements(self.shapes["atomic_numbers"])
-
-
-def mean_neighbours(train: Features, cutoff: float) -> float:
-    """Return the mean number of neighbours of an atom within `cutoff` (Å), at least one."""
-    some = GraphDataset.from_features(train.subset(range(min(len(train), N_FOR_NEIGHBOURS))), cutoff, images=True)
-    return max(1.0, some.edges.shape[1] / len(some.atomic_numbers))
 
 
 class StartsAtCombination(Protocol):

@@ -45,6 +45,8 @@ class AttentionOptions(Options):
     layers : attention layers
     heads : attention heads; divides `width`
     n_radial : radial basis functions
+    variance : whether a standard deviation of each force is also learnt, which then replaces the committee spread in
+        uncertainties.  The forces do not depend on it
     """
 
     cutoff: Cutoff = 5.0
@@ -52,6 +54,7 @@ class AttentionOptions(Options):
     layers: int = Field(3, ge=1)
     heads: int = Field(8, ge=1)
     n_radial: int = Field(10, ge=1)
+    variance: bool = True
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Self:
@@ -67,15 +70,12 @@ class EGATOptions(AttentionOptions):
     ----------
     remove_net_force : whether the mean force of each structure is subtracted.  This is right for isolated molecules and
         whole periodic cells, and wrong if some atoms of the system are not in the structure
-    variance : whether a standard deviation of each force is also learnt, which then replaces the committee spread in
-        uncertainties.  The forces do not depend on it
     guard : whether a base model that is far away from the others is pulled back before the network sees it
     hidden : share of the structures of a batch in training whose base models are hidden behind their linear
         combination.  The network then learns more from the environments of atoms, and less by heart how base models err
     """
 
     remove_net_force: bool = False
-    variance: bool = False
     guard: bool = True
     hidden: float = Field(0.0, ge=0, lt=1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,19 @@ class WholeCheckpoints(TorchCheckpointIO):
         write_bytes(Path(path), buffer.getbuffer())
 
 
-def readable_checkpoint(path: Path) -> str | None:
-    """Return `path` if Lightning can resume from it, and None if there is no checkpoint or it cannot be read."""
+def readable_checkpoint(path: Path, tensors: AbstractSet[str] = frozenset()) -> str | None:
+    """Return `path` if Lightning can resume from it, and None if there is no checkpoint or it cannot be read.
+
+    It has to hold the `tensors`: an earlier version may have trained a network without some of them.
+    """
     if not path.exists():
         return None
     try:
         if not is_whole_archive(path):
             raise ValueError("its contents do not fit its checksums")
-        torch.load(path, map_location="cpu", weights_only=True)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        if tensors and (missing := tensors - found["state_dict"].keys()):
+            raise ValueError(f"it has no {', '.join(missing)}")
     except Exception:  # damaged bytes raise errors of many types: the training starts again
         path.unlink()
         return None

@@ -80,7 +80,8 @@ def train_network(
         return network.eval()
     check_device(settings)
     checkpoint = request.directory / CHECKPOINT
-    resumed = readable_checkpoint(checkpoint) is not None
+    tensors = {f"learner.{name}" for name in network.state_dict()}
+    resumed = readable_checkpoint(checkpoint, tensors) is not None
     job = Job(network, settings, request.directory, request.seed, rotate, masks, resumed)
     with sharing(settings, request.directory, _take_part, job, [train, *valid]) as rank:
         best = _fit(job, train, valid, rank, request.progress)
