@@ -30,6 +30,11 @@ class ForceFieldError(ElmlffError):
     """A base force field that could not be loaded, trained or evaluated."""
 
 
+def first_line(error: BaseException, otherwise: str = "no reason given") -> str:
+    """Return the first line of the message of `error`; `otherwise` if it has none."""
+    return next(iter(str(error).strip().splitlines()), otherwise)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the end of a message: ``; did you mean 'x'?`` with the most similar known name, or all known names."""
     known = sorted(known)

@@ -23,7 +23,7 @@ from elmlff_core.data.labels import GrowingDataset, LabelKeys, dataset_from_stru
 from elmlff_core.data.mlearn import read_mlearn
 from elmlff_core.data.published.catalogue import load_catalogue
 from elmlff_core.data.published.local_copy import split_content
-from elmlff_core.errors import DataError, did_you_mean
+from elmlff_core.errors import DataError, did_you_mean, first_line
 
 EMBEDDED = {"methane": "methane.extxyz"}
 
@@ -137,7 +137,7 @@ def _read_with_ase(path: Path) -> Iterator[Atoms]:
         except StopIteration:
             break
         except Exception as error:  # each format of ASE raises its own exceptions
-            reason = str(error).splitlines()[0] if str(error) else "it may be empty or truncated"
+            reason = first_line(error, "it may be empty or truncated")
             raise DataError(f"cannot read {path}: {type(error).__name__}: {reason}") from error
         n_read += 1
         yield atoms

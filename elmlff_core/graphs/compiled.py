@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 
 from elmlff_core.arrays import cache_folder
-from elmlff_core.errors import ElmlffError
+from elmlff_core.errors import ElmlffError, first_line
 from elmlff_core.files import replacing, sha256_of
 from elmlff_core.graphs.batch import GraphBatch
 from elmlff_core.graphs.network import OUTPUTS, Network, NetworkOutputs
@@ -126,15 +126,12 @@ def _loaded(path: Path) -> _Library | None:
 
 def _say(path: Path, what: str, error: Exception) -> None:
     """Say that predictions go on without the library in `path`."""
+    reason = first_line(error, type(error).__name__)
     warnings.warn(
-        f"the compiled network in {path} {what} ({_first_line(error)}): predictions go on without it; `elmlff compile` "
-        "makes it anew",
+        f"the compiled network in {path} {what} ({reason}): predictions go on without it; `elmlff compile` makes it "
+        "anew",
         stacklevel=3,
     )
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _inputs(batch: GraphBatch) -> dict[str, torch.Tensor]:
@@ -177,9 +174,10 @@ def _compile(network: Network, batch: GraphBatch, path: Path) -> None:
         try:
             torch._inductor.aoti_compile_and_package(exported, package_path=str(path), inductor_configs=options)
         except Exception as error:  # of types of PyTorch that its releases change
+            reason = first_line(error, type(error).__name__)
             raise ElmlffError(
-                f"the network was not compiled: {_first_line(error)}. It needs a C++ compiler, such as g++; the "
-                "variable CXX may name one"
+                f"the network was not compiled: {reason}. It needs a C++ compiler, such as g++; the variable CXX may "
+                "name one"
             ) from error
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from elmlff_core.errors import ElmlffError
+from elmlff_core.errors import ElmlffError, first_line
 
 Status = Literal["passed", "failed", "skipped", "reported"]
 
@@ -118,15 +118,11 @@ class Examination:
         except NotApplicable as reason:
             return Check(name, "skipped", note=str(reason))
         except AssertionError as error:
-            return Check(name, "failed", note=_first_line(error))
+            return Check(name, "failed", note=first_line(error))
         except Exception as error:  # any other exception of the subject is a failure
             if may_refuse and isinstance(error, ElmlffError) and error.__cause__ is None:
-                return Check(name, "skipped", note=f"refused: {_first_line(error)}")
-            return Check(name, "failed", note=f"{type(error).__name__}: {_first_line(error)}")
+                return Check(name, "skipped", note=f"refused: {first_line(error)}")
+            return Check(name, "failed", note=f"{type(error).__name__}: {first_line(error)}")
         # Written so that NaN fails.
         passed = figure.limit is None or figure.value <= figure.limit
         return Check(name, "passed" if passed else "failed", figure, figure.note)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0]
