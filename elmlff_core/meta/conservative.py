@@ -62,7 +62,7 @@ class ConservativeNetwork(Network):
         self.embedding = nn.Embedding(len(atomic_numbers), width)
         self.stack = EquivariantStack(width, options.layers, options.heads, options.n_radial, n_neighbours)
         self.head = ScalarHead(self.stack.width, 2 * width, 1 + (n_models if self.gated else 0))
-        self.variance = StdHead(self.stack.width, width) if options.variance else None
+        self.variance = StdHead(self.stack.width, width, 1) if options.variance else None
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
         """Return the forces (N, 3), eV/Å."""
@@ -137,7 +137,8 @@ class ConservativeNetwork(Network):
         element = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)  # (N,)
         scalars = self.embedding(element)
         pairs = make_pairs(batch, self.basis, in_blocks=not self.training, twice=self.training)
-        numbers, *others = self.stack(scalars, None, pairs, self._read)  # (N, 1 + M), and perhaps (N,)
+        spread = (self._spread(batch),) if self.variance is not None else ()
+        numbers, *others = self.stack(scalars, None, pairs, self._read, *spread)  # (N, 1 + M), and perhaps (N,)
         std = self.output_scale * others[0] if others else None
         total = batch.base_energies.new_zeros(len(batch.n_atoms), numbers.shape[1])
         total = total.index_add(0, batch.structure_index, numbers.to(total.dtype))  # (B, 1 + M)
@@ -147,9 +148,16 @@ class ConservativeNetwork(Network):
         gates = total[:, 1:] / batch.n_atoms.unsqueeze(1)  # means, so that two distant copies have the gates of one
         return energy + (gates * batch.base_energies).sum(dim=1), gates, std
 
-    def _read(self, scalars: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def _read(
+        self, scalars: torch.Tensor, vectors: torch.Tensor, spread: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, ...]:
         numbers = self.head(scalars, vectors)
-        return (numbers,) if self.variance is None else (numbers, self.variance(scalars, vectors))
+        return (numbers,) if self.variance is None else (numbers, self.variance(scalars, vectors, spread))
+
+    def _spread(self, batch: GraphBatch) -> torch.Tensor:
+        """Return how far the base models disagree on each force, which the energy must not see: (N, 1)."""
+        spread = batch.base_forces.std(dim=1, correction=0).square().mean(dim=1, keepdim=True).sqrt()
+        return (spread / self.output_scale).log1p().to(self.output_scale.dtype)
 
 
 class ConservativeMeta(EquivariantMeta):

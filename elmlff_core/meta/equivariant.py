@@ -19,8 +19,8 @@ from torch import nn
 from elmlff_core.graphs.pairs import Pairs
 from elmlff_core.graphs.pairs_of_batch import PairsOfBatch
 
-# Maps scalars and vectors of atoms to results for the same atoms.
-Readout = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]
+# Maps scalars and vectors of atoms, and perhaps further values, to results for the same atoms.
+Readout = Callable[..., tuple[torch.Tensor, ...]]
 # Keeps the derivative of a norm finite at a zero vector.
 EPSILON = 1e-8
 # Of a standard deviation relative to that of usual errors: it stays finite on structures that nobody has seen.
@@ -124,11 +124,17 @@ class EquivariantStack(nn.Module):
         self.width = width * (n_layers + 1)
 
     def forward(
-        self, scalars: torch.Tensor, vectors: torch.Tensor | None, pairs: PairsOfBatch, readout: Readout
+        self,
+        scalars: torch.Tensor,
+        vectors: torch.Tensor | None,
+        pairs: PairsOfBatch,
+        readout: Readout,
+        *others: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         """Apply `readout` to the joined inputs and outputs of all layers: scalars (N, width), vectors (N, 3, width).
 
-        Without vectors they are zero at first, and the first layer takes less time.
+        Without vectors they are zero at first, and the first layer takes less time.  `others`, with a row for each
+        atom, are further arguments of `readout`.
         """
         zeros = scalars.new_zeros(scalars.shape[0], 3, scalars.shape[1]) if vectors is None else vectors
         all_scalars, all_vectors = [scalars], [zeros]
@@ -144,9 +150,9 @@ class EquivariantStack(nn.Module):
         n = len(all_scalars)
 
         def joined(*parts: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return readout(torch.cat(parts[:n], dim=-1), torch.cat(parts[n:], dim=-1))
+            return readout(torch.cat(parts[:n], dim=-1), torch.cat(parts[n : 2 * n], dim=-1), *parts[2 * n :])
 
-        return pairs.each(joined, *all_scalars, *all_vectors)
+        return pairs.each(joined, *all_scalars, *all_vectors, *others)
 
 
 def _layer(
@@ -166,13 +172,13 @@ def _layer(
 class ScalarHead(nn.Module):
     """Readout of scalars and vectors as K numbers for each atom, which are zero at first."""
 
-    def __init__(self, width: int, hidden: int, n_numbers: int) -> None:
+    def __init__(self, width: int, hidden: int, n_numbers: int, n_others: int = 0) -> None:
         super().__init__()
         self.vectors = nn.Linear(width, hidden, bias=False)
         last = nn.Linear(hidden, n_numbers)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.network = nn.Sequential(nn.Linear(width + hidden, hidden), nn.SiLU(), last)
+        self.network = nn.Sequential(nn.Linear(width + n_others + hidden, hidden), nn.SiLU(), last)
 
     def forward(self, scalars: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
         """(N, n_numbers)."""
@@ -189,17 +195,18 @@ class StdHead(ScalarHead):
     It learns from what the layers find for the forces, and changes nothing in it.
     """
 
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__(width, hidden, 1)
+    def __init__(self, width: int, hidden: int, n_others: int = 0) -> None:
+        super().__init__(width, hidden, 1, n_others)
 
     @property
     def has_learnt(self) -> bool:
         """Whether it gives other numbers than at first."""
         return any(bool(parameter.any()) for parameter in self.network[-1].parameters())
 
-    def forward(self, scalars: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        """(N,)."""
-        logarithm = super().forward(scalars.detach(), vectors.detach()).squeeze(1)
+    def forward(self, scalars: torch.Tensor, vectors: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        """(N,); `others` are further scalars (N, n_others)."""
+        joined = torch.cat([scalars.detach(), *others], dim=1)
+        logarithm = super().forward(joined, vectors.detach()).squeeze(1)
         return logarithm.clamp(-LARGEST_LOGARITHM, LARGEST_LOGARITHM).exp()
 
 

@@ -48,7 +48,7 @@ def settings(folder: Path) -> Config:
         "models": models, "base_models": list(models), "data": {"train": str(frames)}, "geometry_only": True,
         "seeds": SEEDS, "average": True,
         "training": {"epochs": 10, "batch_size": 4, "learning_rate": 0.01, "device": "cpu"},
-        "meta": {"name": "egat,conservative", "egat": {**narrow, "variance": True}, "conservative": narrow},
+        "meta": {"name": "egat,conservative", "egat": narrow, "conservative": {**narrow, "variance": False}},
     }  # fmt: skip
     return read_config(None, overlay, [])
 

@@ -19,7 +19,7 @@ from elmlff_core.testing.meta_model import example_features
 
 METAS = {
     "gat": GATMeta(GATOptions(channels=(4, 4), heads=2, averaged_layers=1)),
-    "egat": EGATMeta(EGATOptions(width=8, layers=1, heads=2, variance=True)),
+    "egat": EGATMeta(EGATOptions(width=8, layers=1, heads=2)),
     "conservative": ConservativeMeta(ConservativeOptions(width=8, layers=1, heads=2)),
 }
 CODE = """

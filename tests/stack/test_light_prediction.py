@@ -27,7 +27,7 @@ stack = load_stack(sys.argv[1])
 np.save(sys.argv[2], stack.predict(example_structures(["C", "H"])[:3]).forces)
 print(*sorted({name.split(".")[0] for name in sys.modules} & {"pytorch_lightning", "matplotlib"}))
 """
-OPTIONS = {"width": 8, "layers": 1, "heads": 2, "variance": True}
+OPTIONS = {"width": 8, "layers": 1, "heads": 2}
 
 
 def test_predicting_imports_no_training_and_no_plots(tmp_path: Path) -> None:
