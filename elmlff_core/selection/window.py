@@ -15,6 +15,12 @@ import numpy as np
 from elmlff_core.errors import ConfigError
 from elmlff_core.uncertainty.uncertainty import Uncertainty
 
+# Raw uncertainties by their kind; that of a committee is the usual one.
+RAW = {
+    "seeds": "the disagreement of the seeds",
+    "learnt": "the standard deviation that the meta-model has learnt",
+    "committee": "the disagreement of the base models",
+}
 COVERAGE = 0.9
 NORMAL = 2.5  # standard deviations of a component within which nine in ten normal errors of three components lie
 # The default of the upper bound, in units of the usual force of the fit.  Outside the domain expected errors grow to
@@ -78,6 +84,5 @@ def why_no_information(uncertainty: Uncertainty) -> str | None:
     if uncertainty.kind == "constant":
         return "the stack has a single base model, so that nothing disagrees with it"
     if uncertainty.force.exponent == 0:
-        of = "seeds" if uncertainty.kind == "seeds" else "base models"
-        return f"the disagreement of the {of} told nothing about the errors on validation structures"
+        return f"{RAW[uncertainty.kind]} told nothing about the errors on validation structures"
     return None
