@@ -10,14 +10,11 @@ import torch
 
 from elmlff_core.arrays import blocks, new_array
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
-from elmlff_core.graphs.network import OUTPUTS, Network
+from elmlff_core.graphs.network import OF_ATOMS, OUTPUTS, Network
 
 # Atoms in one evaluation batch.  Small batches fit into the cache of a CPU, which halves the time of `egat`; GPUs are
 # fastest with large batches.
 EVALUATION_ATOMS = {"cpu": 1024, "cuda": 8192}
-
-
-OF_ATOMS = ("forces", "forces_std")  # outputs with a row for each atom; others have one for each structure
 
 
 def evaluate_network(network: Network, graphs: GraphDataset) -> np.ndarray:
@@ -45,6 +42,7 @@ def evaluate_outputs(network: Network, graphs: GraphDataset) -> dict[str, np.nda
                     n_rows = len(graphs.atomic_numbers if name in OF_ATOMS else graphs.n_atoms)
                     found[name] = new_array((n_rows, *value.shape[1:]))
                 found[name][rows if name in OF_ATOMS else structures] = value.cpu().numpy()
+    assert found, "there are no structures"
     return found
 
 

@@ -30,6 +30,7 @@ class NetworkOutputs:
 
 
 OUTPUTS = tuple(field.name for field in fields(NetworkOutputs))
+OF_ATOMS = ("forces", "forces_std")  # these have a row for each atom, the others one for each structure
 
 
 class OtherForm(Protocol):

@@ -13,7 +13,8 @@ This needs only the energies and forces of the base models, not derivatives of t
 the forces of the base models are minus the gradients of their energies.  The stress follows by the same rule, and is
 trained too where labels and base models have one.
 
-Base forces cannot be inputs of the network, as they are in `egat`, because this would need their derivatives.
+Base forces cannot be inputs of the energy, as they are of the forces of `egat`, because this would need their
+derivatives.  The standard deviation of the forces, of which no gradient is taken, sees how far they disagree.
 """
 
 from __future__ import annotations
@@ -174,11 +175,10 @@ class ConservativeMeta(EquivariantMeta):
         ElmlffError
             An element was not in the training structures, or a base model gives no energies.
         """
-        found = self._outputs(features)
+        found = self._predicted(features)
         combined = self.energy.apply(_with_a_base(features))
         assert combined is not None
-        stress = found["stress"].copy() if "stress" in found else None
-        return Prediction(features.n_atoms, found["forces"].copy(), combined + found["energy"], stress)
+        return Prediction(features.n_atoms, found["forces"], combined + found["energy"], found.get("stress"))
 
     def _graphs_to_predict(self, features: Features) -> GraphDataset:
         # The network corrects the base models a little, so that its rounding in single precision is far below their

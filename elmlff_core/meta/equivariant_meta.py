@@ -38,22 +38,31 @@ class EquivariantMeta(NeuralMeta):
 
     def predict(self, features: Features) -> Prediction:
         """Predict as `NeuralMeta`."""
-        return Prediction(features.n_atoms, self._outputs(features)["forces"].copy(), self.energy.apply(features))
+        return Prediction(features.n_atoms, self._predicted(features)["forces"], self.energy.apply(features))
 
     def forces_std(self, features: Features) -> np.ndarray | None:
-        """Return the learnt standard deviation of force components: (n_rows,), eV/Å; None without `variance`."""
-        return self._outputs(features)["forces_std"].copy() if self._learns_std else None
+        """Return the learnt standard deviation of force components: (n_rows,), eV/Å.
+
+        It was found with the forces if these features were the last ones that were predicted.  None without the option
+        `variance`, for a fit of a version without it, and where the state before training was the best one.
+        """
+        if not self._learns_std:
+            return None
+        found = self._last.value(features, lambda: self._outputs(features), by=self.network)
+        return found["forces_std"].copy()
+
+    def _predicted(self, features: Features) -> dict[str, np.ndarray]:
+        """Return what the network gives for `features`, and remember the standard deviation."""
+        found = self._outputs(features)
+        if self._learns_std:
+            self._last.renewed(features, lambda: {"forces_std": found["forces_std"]}, by=self.network)
+        return found
 
     def _outputs(self, features: Features) -> dict[str, np.ndarray]:
-        """Return what the network gives for `features`, as `evaluate_outputs`; forces and their deviation at once."""
+        """Return what the network gives for `features`, as `evaluate_outputs`."""
         assert self.network is not None, "fit or load first"
-        network = self.network
-
-        def compute() -> dict[str, np.ndarray]:
-            self._check(features)
-            return evaluate_outputs(network, self._graphs_to_predict(features))
-
-        return self._last.value(features, compute, by=network.compiled or network)
+        self._check(features)
+        return evaluate_outputs(self.network, self._graphs_to_predict(features))
 
     def _shapes(self, train: Features) -> dict[str, Any]:
         neighbours = mean_neighbours(train, self.options.cutoff)

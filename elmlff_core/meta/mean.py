@@ -71,7 +71,7 @@ class WeightedMean(ABC):
 
     def predict(self, features: Features) -> Prediction:
         """Predict the mean; raises as the members do."""
-        found = self._predictions(features)
+        found = self._last.renewed(features, lambda: self._predictions(features))
         first = next(iter(found.values()))
         of_energy = {number: found[number] for number in self._for_energy}
         energy, stress = (self._joint(of_energy, name) for name in ("energy", "stress"))
@@ -83,7 +83,8 @@ class WeightedMean(ABC):
 
         If members have a standard deviation of their own, the mean of its square is added to the square.
         """
-        forces = {number: one.forces for number, one in self._predictions(features).items()}
+        found = self._last.value(features, lambda: self._predictions(features))
+        forces = {number: one.forces for number, one in found.items()}
         mean = self._mean(forces)
         variance = self._mean({number: ((one - mean) ** 2).mean(axis=1) for number, one in forces.items()})
         own = {}
@@ -96,10 +97,7 @@ class WeightedMean(ABC):
 
     def _predictions(self, features: Features) -> dict[int, Prediction]:
         """Return the predictions of the members that have a weight, by their numbers."""
-        return self._last.value(
-            features,
-            lambda: {number: self.all_members[number].predict(self.seen(number, features)) for number in self._used},
-        )
+        return {number: self.all_members[number].predict(self.seen(number, features)) for number in self._used}
 
     @property
     def _used(self) -> list[int]:

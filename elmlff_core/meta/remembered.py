@@ -1,4 +1,4 @@
-"""What was last computed from features: forces and their uncertainty are asked for one by one."""
+"""What was last predicted from features: their uncertainty is asked for after the forces, and found with them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from elmlff_core.contracts.features import Features
 
 
 class Remembered[Value]:
-    """The last value that was computed from features, for who asks for the same features again.
+    """The last value that was computed from features, for who asks for more of the same features.
 
     The features are not kept alive.  A copy, or a pickle, remembers nothing.
     """
@@ -18,10 +18,15 @@ class Remembered[Value]:
     def __init__(self) -> None:
         self._last: tuple[weakref.ref[Features], object, Value] | None = None
 
+    def renewed(self, features: Features, compute: Callable[[], Value], by: object = None) -> Value:
+        """Compute the value of `features`, and remember it as made by `by`."""
+        self._last = weakref.ref(features), by, compute()
+        return self._last[2]
+
     def value(self, features: Features, compute: Callable[[], Value], by: object = None) -> Value:
         """Return the value of `features`; it is computed if the last one was of other features, or not made by `by`."""
         if self._last is None or self._last[0]() is not features or self._last[1] is not by:
-            self._last = weakref.ref(features), by, compute()
+            return self.renewed(features, compute, by)
         return self._last[2]
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ from elmlff_core.uncertainty.uncertainty import Uncertainty
 
 # Raw uncertainties by their kind; that of a committee is the usual one.
 RAW = {
-    "seeds": "the disagreement of the seeds",
+    "seeds": "the disagreement of the fits whose mean the stack is",
     "learnt": "the standard deviation that the meta-model has learnt",
     "committee": "the disagreement of the base models",
 }

@@ -55,18 +55,29 @@ def raw_forces_std(features: Features, meta: Any = None) -> tuple[np.ndarray, st
     ElmlffError
         The learnt standard deviation has the wrong shape, or has values that are negative or not finite.
     """
-    learnt = meta.forces_std(features) if isinstance(meta, LearntUncertainty) else None
-    if learnt is not None:
-        learnt, n_rows = np.asarray(learnt, dtype=np.float64), features.forces.shape[1]
-        if learnt.shape != (n_rows,) or not np.isfinite(learnt).all() or (learnt < 0).any():
-            raise ElmlffError(
-                f"{type(meta).__name__}.forces_std returned an array of shape {learnt.shape}, expected shape "
-                f"({n_rows},) and values that are finite and not negative"
-            )
+    if isinstance(meta, LearntUncertainty) and (learnt := _learnt(features, meta)) is not None:
         return learnt, getattr(meta, "std_kind", "learnt")
     if len(features.models) < 2:
         return np.ones(features.forces.shape[1]), "constant"
     return committee_spread(features.forces), "committee"
+
+
+def _learnt(features: Features, meta: LearntUncertainty) -> np.ndarray | None:
+    """Return what `meta` has learnt, block by block; None if it has learnt nothing."""
+    found = np.empty(features.forces.shape[1])
+    for rows, block in features.blocks():
+        std = meta.forces_std(block)
+        if std is None:
+            return None
+        std = np.asarray(std, dtype=np.float64)
+        n_rows = rows.stop - rows.start
+        if std.shape != (n_rows,) or not np.isfinite(std).all() or (std < 0).any():
+            raise ElmlffError(
+                f"{type(meta).__name__}.forces_std returned an array of shape {std.shape}, expected shape ({n_rows},) "
+                "and values that are finite and not negative"
+            )
+        found[rows] = std
+    return found
 
 
 def committee_energy_spread(features: Features, alignment: EnergyCombination) -> np.ndarray:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
-import torch
 
 from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.progress import Progress
 from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.fits.meta_models import make_meta
 from elmlff_core.meta.equivariant_meta import EquivariantMeta
 from elmlff_core.settings.config import TrainingConfig
 from elmlff_core.testing.meta_model import example_features
+from elmlff_core.uncertainty.committee import raw_forces_std
 
 OPTIONS = {"width": 8, "layers": 1, "heads": 2}
 TRAINING = TrainingConfig(
@@ -109,22 +111,48 @@ def test_a_fit_of_an_earlier_version_is_loaded(name: str, asked: bool, tmp_path:
 
 
 @BOTH
-def test_an_interrupted_training_of_an_earlier_version_starts_again(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("earlier", [False, True])
+def test_an_interrupted_training_of_another_network_starts_again(name: str, earlier: bool, tmp_path: Path) -> None:
+    """One of an earlier version has no standard deviation, or, if it was asked for, one that is not wanted now."""
     features = example_features(8)
-    whole, resumed, earlier = unfitted(name), unfitted(name), unfitted(name, variance=False)
+    whole, resumed = unfitted(name, variance=not earlier), unfitted(name, variance=not earlier)
     fit(whole, features, tmp_path / "whole")
 
-    def stop(_: object) -> None:
-        raise KeyboardInterrupt
+    def stop(progress: Progress) -> None:
+        if progress.done == 2:
+            raise KeyboardInterrupt
 
+    request = FitRequest(features, features, TRAINING, tmp_path / "cut", 0, stop)
     with pytest.raises(KeyboardInterrupt):
-        earlier.fit(FitRequest(features, features, TRAINING, tmp_path / "cut", 0, stop))
-    checkpoint = tmp_path / "cut" / "last.ckpt"
-    checkpoint.parent.mkdir(exist_ok=True)
-    assert earlier.network is None
-    fit(earlier, features, tmp_path / "other")
-    assert earlier.network is not None
-    tensors = {f"learner.{key}": value for key, value in earlier.network.state_dict().items()}
-    torch.save({"state_dict": tensors}, checkpoint)
+        unfitted(name, variance=earlier).fit(request)
+    assert (tmp_path / "cut" / "last.ckpt").exists()
     fit(resumed, features, tmp_path / "cut")
     assert np.array_equal(resumed.predict(features).forces, whole.predict(features).forces)
+
+
+@BOTH
+def test_forces_and_deviation_are_found_in_one_evaluation(name: str, tmp_path: Path) -> None:
+    """The deviation is remembered with the forces, and forces are never those of an earlier prediction."""
+    features, other, meta = example_features(8), example_features(8, seed=9), unfitted(name)
+    fit(meta, features, tmp_path)
+    assert meta.network is not None
+    expected = meta.forces_std(other)
+    with mock.patch.object(meta.network, "predicted", wraps=meta.network.predicted) as evaluate:
+        meta.predict(features)
+        meta.forces_std(features)
+        assert evaluate.call_count == 1
+        meta.predict(features)
+        assert evaluate.call_count == 2
+        assert np.array_equal(meta.forces_std(other), expected)
+        assert evaluate.call_count == 3
+
+
+def test_what_is_learnt_is_asked_for_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    features, meta = example_features(8), unfitted("egat")
+    fit(meta, features, tmp_path)
+    whole = raw_forces_std(features, meta)[0]
+    usual = Features.blocks
+    monkeypatch.setattr(Features, "blocks", lambda features: usual(features, 16))  # two structures of eight atoms
+    found, kind = raw_forces_std(features, meta)
+    assert kind == "learnt"
+    assert np.allclose(found, whole, rtol=1e-5)

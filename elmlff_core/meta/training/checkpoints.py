@@ -12,6 +12,8 @@ from lightning_fabric.plugins import TorchCheckpointIO
 
 from elmlff_core.files import is_whole_archive, write_bytes
 
+LEARNER = "learner."  # begins the names of the tensors of the network that is trained
+
 
 class WholeCheckpoints(TorchCheckpointIO):
     """Write each checkpoint to a new file that then replaces the old checkpoint.
@@ -30,7 +32,8 @@ class WholeCheckpoints(TorchCheckpointIO):
 def readable_checkpoint(path: Path, tensors: AbstractSet[str] = frozenset()) -> str | None:
     """Return `path` if Lightning can resume from it, and None if there is no checkpoint or it cannot be read.
 
-    It has to hold the `tensors`: an earlier version may have trained a network without some of them.
+    It has to hold the `tensors` if they are given, and no others of what trains: an earlier version may have trained a
+    network with others.
     """
     if not path.exists():
         return None
@@ -38,8 +41,8 @@ def readable_checkpoint(path: Path, tensors: AbstractSet[str] = frozenset()) -> 
         if not is_whole_archive(path):
             raise ValueError("its contents do not fit its checksums")
         found = torch.load(path, map_location="cpu", weights_only=True)
-        if tensors and (missing := tensors - found["state_dict"].keys()):
-            raise ValueError(f"it has no {', '.join(missing)}")
+        if tensors and tensors != {name for name in found["state_dict"] if name.startswith(LEARNER)}:
+            raise ValueError("it is of another network")
     except Exception:  # damaged bytes raise errors of many types: the training starts again
         path.unlink()
         return None

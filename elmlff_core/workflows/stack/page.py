@@ -31,7 +31,7 @@ N_WORST_OF_OTHERS = 3
 KINDS = {
     "committee": "the committee spread, how far the base models disagree on the force of an atom,",
     "learnt": "a standard deviation that the meta-model learned together with the forces,",
-    "seeds": "the disagreement of the fits whose mean it is, and what each of them has learnt of its errors,",
+    "seeds": "the disagreement of the fits whose mean it is, with what they may have learnt of their errors,",
     "constant": "a constant for each element, because there is only one base model,",
 }
 
