@@ -32,7 +32,7 @@ def main() -> None:
         sizes = sorted(errors[name])
         seeds = [errors[name][size] for size in sizes]
         (line,) = axis.plot(sizes, [sum(one) / len(one) for one in seeds], "o-", label=name, markersize=4)
-        axis.fill_between(sizes, list(map(min, seeds)), list(map(max, seeds)), alpha=0.2, color=line.get_color(), lw=0)
+        axis.fill_between(sizes, list(map(min, seeds)), list(map(max, seeds)), alpha=0.12, color=line.get_color(), lw=0)
     axis.set(xscale="log", yscale="log", xlabel="training structures", ylabel="force error on test structures, eV/Å")
     axis.set_xticks(sizes, [str(size) for size in sizes])
     axis.xaxis.set_minor_locator(NullLocator())
