@@ -12,7 +12,7 @@ Nothing is trained here; base models are evaluated only where their features are
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from elmlff_core.base_models.cache import FeatureCache
 from elmlff_core.cli.console import ConsoleReporter
 from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.settings.reading import read_config
 from elmlff_core.stack.stack import Stack, load_stack
 from elmlff_core.uncertainty.committee import committee_spread, raw_forces_std
@@ -56,13 +57,15 @@ def raws(stack: Stack) -> Iterator[tuple[str, Raw]]:
         )
 
 
-def row(raw: Raw, valid: Features, test: Features, stack: Stack) -> str:
-    """Return rank correlation, share inside, and mean negative log-likelihood of an error component, as cells."""
-    prediction = stack.combine(test)
-    uncertainty = Uncertainty.fit(valid, stack.combine(valid), raw)
-    quality = force_quality(uncertainty, test, prediction, raw)
+def row(raw: Raw, features: Mapping[str, Features], predictions: Mapping[str, Prediction]) -> str:
+    """Return rank correlation, share inside, and mean negative log-likelihood of an error component, as cells.
+
+    `features` and `predictions` are those of the splits ``valid``, on which `raw` is calibrated, and ``test``.
+    """
+    uncertainty, test = Uncertainty.fit(features["valid"], predictions["valid"], raw), features["test"]
+    quality = force_quality(uncertainty, test, predictions["test"], raw)
     std = uncertainty.forces_std(test, raw)[:, None]
-    error = prediction.forces - test.reference_forces
+    error = predictions["test"].forces - test.reference_forces
     likelihood = (np.log(std) + error**2 / (2 * std**2)).mean()  # but for a constant
     inside = next(found for found in quality.coverage if found.stated == STATED)
     share = inside.normal if inside.conformal is None else inside.conformal
@@ -83,8 +86,9 @@ def main() -> None:
         features = base_features(base_models, splits, FeatureCache(), ConsoleReporter())
         for folder in folders:
             stack = load_stack(folder, trust=True)
+            predictions = {split: stack.combine(features[split]) for split in ("valid", "test")}
             for name, raw in raws(stack):
-                cells = row(raw, features["valid"], features["test"], stack)
+                cells = row(raw, features, predictions)
                 print(f"| {run.name} | {stack.meta_name} | {name} | {cells} |", flush=True)
 
 

@@ -12,7 +12,6 @@ from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.graphs.batch import GraphDataset
 from elmlff_core.graphs.evaluation import evaluate_outputs
-from elmlff_core.meta.equivariant import StdHead
 from elmlff_core.meta.neural import NeuralMeta
 from elmlff_core.meta.options import AttentionOptions
 from elmlff_core.meta.remembered import Remembered
@@ -27,13 +26,13 @@ class EquivariantMeta(NeuralMeta):
 
     def __init__(self, options: AttentionOptions) -> None:
         super().__init__(options)
-        self._last = Remembered[dict[str, np.ndarray]]()
+        self._last = Remembered[np.ndarray]()  # standard deviations
 
     def fit(self, request: FitRequest) -> None:
         """Fit as `NeuralMeta`; where the state before training was the best one, no standard deviation was learnt."""
         super().fit(request)
         network: Any = self.network
-        if isinstance(network.variance, StdHead) and not network.variance.has_learnt:
+        if network.variance is not None and not network.variance.has_learnt:
             network.variance, self.shapes["learns_std"] = None, False
 
     def predict(self, features: Features) -> Prediction:
@@ -48,14 +47,13 @@ class EquivariantMeta(NeuralMeta):
         """
         if not self._learns_std:
             return None
-        found = self._last.value(features, lambda: self._outputs(features), by=self.network)
-        return found["forces_std"].copy()
+        return self._last.value(features, lambda: self._outputs(features)["forces_std"], by=self.network).copy()
 
     def _predicted(self, features: Features) -> dict[str, np.ndarray]:
         """Return what the network gives for `features`, and remember the standard deviation."""
         found = self._outputs(features)
         if self._learns_std:
-            self._last.renewed(features, lambda: {"forces_std": found["forces_std"]}, by=self.network)
+            self._last.keep(features, found["forces_std"], by=self.network)
         return found
 
     def _outputs(self, features: Features) -> dict[str, np.ndarray]:

@@ -71,7 +71,7 @@ class WeightedMean(ABC):
 
     def predict(self, features: Features) -> Prediction:
         """Predict the mean; raises as the members do."""
-        found = self._last.renewed(features, lambda: self._predictions(features))
+        found = self._last.keep(features, self._predictions(features))
         first = next(iter(found.values()))
         of_energy = {number: found[number] for number in self._for_energy}
         energy, stress = (self._joint(of_energy, name) for name in ("energy", "stress"))

@@ -18,15 +18,15 @@ class Remembered[Value]:
     def __init__(self) -> None:
         self._last: tuple[weakref.ref[Features], object, Value] | None = None
 
-    def renewed(self, features: Features, compute: Callable[[], Value], by: object = None) -> Value:
-        """Compute the value of `features`, and remember it as made by `by`."""
-        self._last = weakref.ref(features), by, compute()
-        return self._last[2]
+    def keep(self, features: Features, value: Value, by: object = None) -> Value:
+        """Remember the `value` of `features`, made by `by`, and return it."""
+        self._last = weakref.ref(features), by, value
+        return value
 
     def value(self, features: Features, compute: Callable[[], Value], by: object = None) -> Value:
         """Return the value of `features`; it is computed if the last one was of other features, or not made by `by`."""
         if self._last is None or self._last[0]() is not features or self._last[1] is not by:
-            return self.renewed(features, compute, by)
+            return self.keep(features, compute(), by)
         return self._last[2]
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 
 from elmlff_core.files import is_whole_archive, write_bytes
 
-LEARNER = "learner."  # begins the names of the tensors of the network that is trained
+LEARNER = "learner."  # precedes the names of the tensors of the network that is trained
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -29,11 +29,11 @@ class WholeCheckpoints(TorchCheckpointIO):
         write_bytes(Path(path), buffer.getbuffer())
 
 
-def readable_checkpoint(path: Path, tensors: AbstractSet[str] = frozenset()) -> str | None:
+def readable_checkpoint(path: Path, network: AbstractSet[str] = frozenset()) -> str | None:
     """Return `path` if Lightning can resume from it, and None if there is no checkpoint or it cannot be read.
 
-    It has to hold the `tensors` if they are given, and no others of what trains: an earlier version may have trained a
-    network with others.
+    If the names of the tensors of a `network` are given, it has to be of that network: an earlier version may have
+    trained one with others.
     """
     if not path.exists():
         return None
@@ -41,7 +41,8 @@ def readable_checkpoint(path: Path, tensors: AbstractSet[str] = frozenset()) -> 
         if not is_whole_archive(path):
             raise ValueError("its contents do not fit its checksums")
         found = torch.load(path, map_location="cpu", weights_only=True)
-        if tensors and tensors != {name for name in found["state_dict"] if name.startswith(LEARNER)}:
+        names = found["state_dict"] if network else ()
+        if network != {name.removeprefix(LEARNER) for name in names if name.startswith(LEARNER)}:
             raise ValueError("it is of another network")
     except Exception:  # damaged bytes raise errors of many types: the training starts again
         path.unlink()

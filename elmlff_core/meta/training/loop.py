@@ -24,7 +24,7 @@ from elmlff_core.graphs.masks import Masks
 from elmlff_core.graphs.network import Network
 from elmlff_core.meta.training.batches import Batches, EpochSampler
 from elmlff_core.meta.training.best_state import BestState
-from elmlff_core.meta.training.checkpoints import LEARNER, WholeCheckpoints, readable_checkpoint
+from elmlff_core.meta.training.checkpoints import WholeCheckpoints, readable_checkpoint
 from elmlff_core.meta.training.device import check_device, runs_on_gpus
 from elmlff_core.meta.training.loss import Labelled, training_loss
 from elmlff_core.meta.training.processes import sharing
@@ -80,8 +80,7 @@ def train_network(
         return network.eval()
     check_device(settings)
     checkpoint = request.directory / CHECKPOINT
-    tensors = {f"{LEARNER}{name}" for name in network.state_dict()}
-    resumed = readable_checkpoint(checkpoint, tensors) is not None
+    resumed = readable_checkpoint(checkpoint, network.state_dict().keys()) is not None
     job = Job(network, settings, request.directory, request.seed, rotate, masks, resumed)
     with sharing(settings, request.directory, _take_part, job, [train, *valid]) as rank:
         best = _fit(job, train, valid, rank, request.progress)
