@@ -64,7 +64,9 @@ class EquivariantMeta(NeuralMeta):
 
     def _shapes(self, train: Features) -> dict[str, Any]:
         neighbours = mean_neighbours(train, self.options.cutoff)
-        return super()._shapes(train) | {"n_neighbours": neighbours, "learns_std": self.options.variance}
+        width = self.options.width_for(train.forces.shape[1])
+        found = {"n_neighbours": neighbours, "learns_std": self.options.variance, "width": width}
+        return super()._shapes(train) | found
 
     @property
     def _learns_std(self) -> bool:
@@ -74,7 +76,8 @@ class EquivariantMeta(NeuralMeta):
 
     def _arguments(self) -> tuple[Any, int, torch.Tensor, float]:
         """Return options, number of base models, elements and mean number of neighbours, from which a network is."""
-        options = self.options.model_copy(update={"variance": self._learns_std})
+        width = self.shapes.get("width", self.options.width)  # fits of earlier versions do not say it
+        options = self.options.model_copy(update={"variance": self._learns_std, "width": width})
         numbers = torch.tensor(self.shapes["atomic_numbers"])
         return options, self.shapes["n_models"], numbers, self.shapes["n_neighbours"]
 

@@ -1,10 +1,13 @@
 """Options of the neural meta-models; they are in a module of their own so that listing plugins imports no torch."""
 
-from typing import Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from elmlff_core.contracts.hookspecs import Cutoff, Options
+
+# Atoms in all training structures, each with a label of its force, from which on a wider network errs less.
+MANY_ATOMS = 50_000
 
 
 class GATOptions(Options):
@@ -41,7 +44,8 @@ class AttentionOptions(Options):
     Attributes
     ----------
     cutoff : Å
-    width : number of scalars, and of vectors, of each atom
+    width : number of scalars, and of vectors, of each atom; ``auto`` takes the larger of `WIDTHS` with at least
+        `MANY_ATOMS` atoms to learn from, and the smaller one with fewer
     layers : attention layers
     heads : attention heads; divides `width`
     n_radial : radial basis functions
@@ -49,8 +53,10 @@ class AttentionOptions(Options):
         uncertainties.  The forces do not depend on it
     """
 
+    WIDTHS: ClassVar[tuple[int, int]] = (64, 128)
+
     cutoff: Cutoff = 5.0
-    width: int = Field(64, ge=1)
+    width: Annotated[int, Field(ge=1)] | Literal["auto"] = 64
     layers: int = Field(3, ge=1)
     heads: int = Field(8, ge=1)
     n_radial: int = Field(10, ge=1)
@@ -58,9 +64,14 @@ class AttentionOptions(Options):
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(f"heads is {self.heads}, which does not divide width {self.width}")
+        for width in self.WIDTHS if self.width == "auto" else (self.width,):
+            if width % self.heads:
+                raise ValueError(f"heads is {self.heads}, which does not divide width {width}")
         return self
+
+    def width_for(self, n_atoms: int) -> int:
+        """Return the width of a network that learns from `n_atoms` atoms."""
+        return self.WIDTHS[n_atoms >= MANY_ATOMS] if self.width == "auto" else self.width
 
 
 class EGATOptions(AttentionOptions):
@@ -89,6 +100,8 @@ class ConservativeOptions(AttentionOptions):
         the structure; ``fixed`` gives each base model the same weight in all structures
     """
 
+    WIDTHS: ClassVar[tuple[int, int]] = (48, 96)
+
     weights: Literal["environment", "fixed"] = "environment"
-    width: int = Field(48, ge=1)
+    width: Annotated[int, Field(ge=1)] | Literal["auto"] = 48
     layers: int = Field(2, ge=1)
