@@ -56,7 +56,6 @@ class ConservativeNetwork(Network):
     ) -> None:
         super().__init__()
         width = options.width
-        assert width != "auto", "the meta-model knows how many atoms there are to learn from"
         self.gated = options.weights == "environment" and n_models > 1
         self.register_buffer("atomic_numbers", atomic_numbers)  # (K,) of the elements, ascending
         self.register_buffer("combination", torch.zeros(n_models))

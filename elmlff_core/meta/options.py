@@ -1,6 +1,6 @@
 """Options of the neural meta-models; they are in a module of their own so that listing plugins imports no torch."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -44,8 +44,7 @@ class AttentionOptions(Options):
     Attributes
     ----------
     cutoff : Å
-    width : number of scalars, and of vectors, of each atom; ``auto`` takes the larger of `WIDTHS` with at least
-        `MANY_ATOMS` atoms to learn from, and the smaller one with fewer
+    width : number of scalars, and of vectors, of each atom
     layers : attention layers
     heads : attention heads; divides `width`
     n_radial : radial basis functions
@@ -53,10 +52,8 @@ class AttentionOptions(Options):
         uncertainties.  The forces do not depend on it
     """
 
-    WIDTHS: ClassVar[tuple[int, int]] = (64, 128)
-
     cutoff: Cutoff = 5.0
-    width: Annotated[int, Field(ge=1)] | Literal["auto"] = 64
+    width: int = Field(64, ge=1)
     layers: int = Field(3, ge=1)
     heads: int = Field(8, ge=1)
     n_radial: int = Field(10, ge=1)
@@ -64,14 +61,14 @@ class AttentionOptions(Options):
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Self:
-        for width in self.WIDTHS if self.width == "auto" else (self.width,):
+        for width in {self.width_for(0), self.width_for(MANY_ATOMS)}:
             if width % self.heads:
                 raise ValueError(f"heads is {self.heads}, which does not divide width {width}")
         return self
 
     def width_for(self, n_atoms: int) -> int:
         """Return the width of a network that learns from `n_atoms` atoms."""
-        return self.WIDTHS[n_atoms >= MANY_ATOMS] if self.width == "auto" else self.width
+        return self.width
 
 
 class EGATOptions(AttentionOptions):
@@ -79,6 +76,7 @@ class EGATOptions(AttentionOptions):
 
     Attributes
     ----------
+    width : as in `AttentionOptions`; ``auto`` takes 128 with `MANY_ATOMS` atoms to learn from or more, 64 with fewer
     remove_net_force : whether the mean force of each structure is subtracted.  This is right for isolated molecules and
         whole periodic cells, and wrong if some atoms of the system are not in the structure
     guard : whether a base model that is far away from the others is pulled back before the network sees it
@@ -86,9 +84,16 @@ class EGATOptions(AttentionOptions):
         combination.  The network then learns more from the environments of atoms, and less by heart how base models err
     """
 
+    width: Annotated[int, Field(ge=1)] | Literal["auto"] = 64  # type: ignore[assignment]  # more than an int
     remove_net_force: bool = False
     guard: bool = True
     hidden: float = Field(0.0, ge=0, lt=1)
+
+    def width_for(self, n_atoms: int) -> int:
+        """Return the width of a network that learns from `n_atoms` atoms."""
+        if self.width == "auto":
+            return 128 if n_atoms >= MANY_ATOMS else 64
+        return self.width
 
 
 class ConservativeOptions(AttentionOptions):
@@ -100,8 +105,6 @@ class ConservativeOptions(AttentionOptions):
         the structure; ``fixed`` gives each base model the same weight in all structures
     """
 
-    WIDTHS: ClassVar[tuple[int, int]] = (48, 96)
-
     weights: Literal["environment", "fixed"] = "environment"
-    width: Annotated[int, Field(ge=1)] | Literal["auto"] = 48
+    width: int = Field(48, ge=1)
     layers: int = Field(2, ge=1)
