@@ -9,9 +9,9 @@ of them can mend::
     python benchmarks/members.py run
 
 The table has the force RMSE per frame on test structures, eV/Å, with one, two, four and eight fits of each kind, and
-with any number.  Where a stack is a mean of several kinds, such as egat and conservative, their weights stay those that
-validation structures gave.  Nothing is trained here; base models are evaluated only where their features are not
-cached.
+with any number; as roots of mean squares over seeds, which are a little larger than means of roots.  Where a stack is a
+mean of several kinds, such as egat and conservative, their weights stay those that validation structures gave.  Nothing
+is trained here; base models are evaluated only where their features are not cached.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ def kinds(meta: MetaModel, features: Features, weight: float = 1.0) -> Iterator[
             if share:
                 yield from kinds(part, features, weight * share)
     elif isinstance(meta, FitAverage):
-        yield weight * (1 - meta.geometry_share), errors(meta.members, features)
+        yield weight * (1 - meta.geometry_share), errors_of(meta.members, features)
         if meta.geometry_share:
-            yield weight * meta.geometry_share, errors(meta.on_geometry, features.of_models(()))
+            yield weight * meta.geometry_share, errors_of(meta.on_geometry, features.of_models(()))
     else:
-        yield weight, errors([meta], features)
+        yield weight, errors_of([meta], features)
 
 
-def errors(metas: list[MetaModel], features: Features) -> np.ndarray:
+def errors_of(metas: list[MetaModel], features: Features) -> np.ndarray:
     """Return the force errors of fits: (n_fits, n_rows, 3), eV/Å."""
     return np.stack([in_blocks(features, meta.predict).forces - features.reference_forces for meta in metas])
 
@@ -85,7 +85,8 @@ def main() -> None:
     print(f"| --- | --- |{' --- |' * (len(COUNTS) + 1)}")
     for run in parser.parse_args().runs:
         splits = read_inputs(read_config(run / "config.toml", {}, [])).splits
-        stacks = {folder.name: load_stack(folder, trust=True) for folder in sorted((run / "stacks").glob("*"))}
+        folders = sorted((run / "stacks").glob("*")) or [run]
+        stacks = {folder.name: load_stack(folder, trust=True) for folder in folders}
         base_models = next(iter(stacks.values())).base_models
         test = base_features(base_models, splits, FeatureCache(), ConsoleReporter())["test"]
         for name, stack in stacks.items():

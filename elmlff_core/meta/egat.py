@@ -36,7 +36,6 @@ class EGATNetwork(Network):
     def __init__(self, options: EGATOptions, n_models: int, atomic_numbers: torch.Tensor, n_neighbours: float) -> None:
         super().__init__()
         n_elements, width = len(atomic_numbers), options.width
-        assert width != "auto", "the meta-model knows how many atoms there are to learn from"
         self.register_buffer("atomic_numbers", atomic_numbers)  # (K,) of the elements, ascending
         self.register_buffer("combination", torch.zeros(n_elements, n_models))
         self.register_buffer("input_scale", torch.tensor(1.0))

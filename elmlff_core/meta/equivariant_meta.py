@@ -64,9 +64,7 @@ class EquivariantMeta(NeuralMeta):
 
     def _shapes(self, train: Features) -> dict[str, Any]:
         neighbours = mean_neighbours(train, self.options.cutoff)
-        width = self.options.width_for(train.forces.shape[1])
-        found = {"n_neighbours": neighbours, "learns_std": self.options.variance, "width": width}
-        return super()._shapes(train) | found
+        return super()._shapes(train) | {"n_neighbours": neighbours, "learns_std": self.options.variance}
 
     @property
     def _learns_std(self) -> bool:
@@ -76,8 +74,7 @@ class EquivariantMeta(NeuralMeta):
 
     def _arguments(self) -> tuple[Any, int, torch.Tensor, float]:
         """Return options, number of base models, elements and mean number of neighbours, from which a network is."""
-        width = self.shapes.get("width", self.options.width)  # fits of earlier versions do not say it
-        options = self.options.model_copy(update={"variance": self._learns_std, "width": width})
+        options = self.options.model_copy(update={"variance": self._learns_std})
         numbers = torch.tensor(self.shapes["atomic_numbers"])
         return options, self.shapes["n_models"], numbers, self.shapes["n_neighbours"]
 

@@ -1,13 +1,10 @@
 """Options of the neural meta-models; they are in a module of their own so that listing plugins imports no torch."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from elmlff_core.contracts.hookspecs import Cutoff, Options
-
-# Atoms in all training structures, each with a label of its force, from which on a wider network errs less.
-MANY_ATOMS = 50_000
 
 
 class GATOptions(Options):
@@ -61,14 +58,9 @@ class AttentionOptions(Options):
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Self:
-        for width in {self.width_for(0), self.width_for(MANY_ATOMS)}:
-            if width % self.heads:
-                raise ValueError(f"heads is {self.heads}, which does not divide width {width}")
+        if self.width % self.heads:
+            raise ValueError(f"heads is {self.heads}, which does not divide width {self.width}")
         return self
-
-    def width_for(self, n_atoms: int) -> int:
-        """Return the width of a network that learns from `n_atoms` atoms."""
-        return self.width
 
 
 class EGATOptions(AttentionOptions):
@@ -76,7 +68,6 @@ class EGATOptions(AttentionOptions):
 
     Attributes
     ----------
-    width : as in `AttentionOptions`; ``auto`` takes 128 with `MANY_ATOMS` atoms to learn from or more, 64 with fewer
     remove_net_force : whether the mean force of each structure is subtracted.  This is right for isolated molecules and
         whole periodic cells, and wrong if some atoms of the system are not in the structure
     guard : whether a base model that is far away from the others is pulled back before the network sees it
@@ -84,16 +75,9 @@ class EGATOptions(AttentionOptions):
         combination.  The network then learns more from the environments of atoms, and less by heart how base models err
     """
 
-    width: Annotated[int, Field(ge=1)] | Literal["auto"] = 64  # type: ignore[assignment]  # more than an int
     remove_net_force: bool = False
     guard: bool = True
     hidden: float = Field(0.0, ge=0, lt=1)
-
-    def width_for(self, n_atoms: int) -> int:
-        """Return the width of a network that learns from `n_atoms` atoms."""
-        if self.width == "auto":
-            return 128 if n_atoms >= MANY_ATOMS else 64
-        return self.width
 
 
 class ConservativeOptions(AttentionOptions):

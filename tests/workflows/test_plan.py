@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ase.io
 import pytest
 
 from elmlff_core.execution.rates import Kind
 from elmlff_core.settings.config import Config
 from elmlff_core.settings.reading import read_config
+from elmlff_core.workflows.inputs import read_inputs
 from elmlff_core.workflows.plan import Plan, Step
 from elmlff_core.workflows.stack.workflow import build_stack, plan_stack
 from tests.cli.small_data import write_small_data
@@ -67,3 +69,43 @@ def test_a_rate_of_other_options_stands_in(tmp_path: Path, monkeypatch: pytest.M
     assert wide.rate()["seconds"] == 10.0
     assert narrow.rate()["seconds"] == 2.0
     assert Kind("training", "egat", {}).rate() is None
+
+
+LJ = {"adapter": "ase", "trust": True, "options": {"calculator": "ase.calculators.lj:LennardJones"}}
+
+
+@pytest.mark.parametrize(
+    ("n_structures", "more", "folds"),
+    [
+        (30, {}, 3),
+        (30, {"folds": 2}, 2),
+        (30, {"meta": {"name": "egat"}}, 0),  # nothing is left to choose
+        (30, {"base_models": ["lj"], "models": {"lj": LJ}}, 0),  # nothing is to be trained
+        (80, {}, 0),
+    ],
+)
+def test_few_structures_and_a_base_model_to_train_give_folds(
+    n_structures: int, more: dict[str, object], folds: int, tmp_path: Path
+) -> None:
+    write_small_data(tmp_path, n_structures)
+    retrained = [step for step in steps_of(tmp_path, more) if step.startswith("training nep without")]
+    assert retrained == [f"training nep without fold {number} of {folds}" for number in range(1, folds + 1)]
+
+
+def test_there_are_no_folds_where_one_structure_alone_has_an_element(tmp_path: Path) -> None:
+    write_small_data(tmp_path, 30)
+    trained_on = read_inputs(nep_config(tmp_path, {})).splits.train_index
+    structures = ase.io.read(tmp_path / "few.extxyz", ":")
+    structures[trained_on[0]].symbols[0] = "Si"
+    ase.io.write(tmp_path / "few.extxyz", structures)
+    steps = steps_of(tmp_path, {})
+    assert steps[0] == "training nep"
+    assert not any("without" in step for step in steps)
+
+
+def nep_config(folder: Path, more: dict[str, object]) -> Config:
+    return read_config(None, {"data": {"train": str(folder / "few.extxyz")}, "base_models": ["nep"], **more})
+
+
+def steps_of(folder: Path, more: dict[str, object]) -> list[str]:
+    return [step.name for step in plan_stack(nep_config(folder, more), folder / "run", folder).steps]
