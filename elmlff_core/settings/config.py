@@ -197,7 +197,8 @@ class Config(Section):
     `seed` sets initial weights and batches.  Trained meta-models are fitted once for each of `seeds` consecutive seeds.
     `geometry_only` also fits each trained meta-model without base models.  With `average` the mean of these fits is a
     meta-model too: over seeds, over fits with and without base models, and over several meta-models.  `folds` retrains
-    the base models with one fold of the training structures left out at a time, for out-of-fold features.
+    the base models with one fold of the training structures left out at a time, for out-of-fold features; with few
+    structures the meta-model ``auto`` does so by itself.
 
     `meta` names one or several meta-models, as ``name = "linear,gat"`` or a list of names.  For one meta-model, the
     other keys are its options; for several, they are tables of options under their names.  ``auto`` is the default: it

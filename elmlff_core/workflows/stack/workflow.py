@@ -39,7 +39,7 @@ from elmlff_core.workflows.work import CachedFeatures, Place
 
 # With fewer training structures a base model that is trained on them may know them by heart, and nothing tells the
 # meta-model: two or three validation structures do not.  On molybdenum stacks were better than each base model in every
-# draw of 45 training structures, and not in every one of 18 (docs/universal-models.md).
+# draw of 45 training structures, and with 18 not in every one without folds (docs/universal-models.md).
 ENOUGH_IN_SAMPLE = 40
 
 
