@@ -55,6 +55,17 @@ def joined(parts: list[np.ndarray], denominator: int) -> list[np.ndarray]:
     return [np.sort(np.concatenate(parts[start : start + size])) for start in range(0, N_PARTS, size)]
 
 
+def with_all_elements(train: Features, denominator: int) -> list[Features]:
+    """Return the fractions of `train`, ``1 / denominator`` each, that have all of its elements.
+
+    A meta-model that is fitted to another part knows nothing of the element that is missing.
+    """
+    if denominator == 1:
+        return [train]
+    parts = [train.subset(index) for index in joined(parts_of(len(train)), denominator)]
+    return [part for part in parts if len(part.elements) == len(train.elements)]
+
+
 def linear_learning_curve(features: Mapping[str, Features], name: str = "linear combination") -> LearningCurve | None:
     """Return the learning curve of the linear combination; None if there are too few training structures.
 
@@ -69,14 +80,10 @@ def linear_learning_curve(features: Mapping[str, Features], name: str = "linear 
     train = features["train"]
     if len(train) < N_PARTS or not train.models:
         return None
-    parts = parts_of(len(train))
     points = []
     for denominator in FRACTIONS:
         found = []
-        for index in joined(parts, denominator):
-            part = train if denominator == 1 else train.subset(index)
-            if len(part.elements) < len(train.elements):
-                continue
+        for part in with_all_elements(train, denominator):
             combination = LinearCombination.fit(part)
             errors = [mean_rmse_per_frame(combination.apply(features[s]), features[s]) for s in ("valid", "test")]
             found.append((len(part), *errors))

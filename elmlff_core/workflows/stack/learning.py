@@ -14,9 +14,8 @@ from elmlff_core.evaluation.learning_curve import (
     N_PARTS,
     LearningCurve,
     LearningPoint,
-    joined,
     linear_learning_curve,
-    parts_of,
+    with_all_elements,
 )
 from elmlff_core.features.metrics import mean_rmse_per_frame
 from elmlff_core.fits.fit import average_of, fit_or_load
@@ -44,12 +43,15 @@ def learning_curves(
 
 
 def _curve_of_stack(evaluation: Evaluation, run: RunFolder, reporter: Reporter) -> LearningCurve:
-    """Fit the chosen meta-model to nested parts of the training structures, with as many steps as to all of them."""
+    """Fit the chosen meta-model to parts of the training structures, with as many steps as to all of them."""
     chosen, features = evaluation.chosen.fit, evaluation.features
-    parts = parts_of(len(features["train"]))
     points = []
     for denominator in FRACTIONS[:-1]:
-        part = features["train"].subset(joined(parts, denominator)[0])
+        parts = with_all_elements(features["train"], denominator)
+        if not parts:
+            reporter.say(f"learning curve: no part of 1/{denominator} of the training structures has all elements")
+            continue
+        part = parts[0]
         # Fewer structures make shorter epochs: without more epochs the curve would be one of lengths of trainings.
         fit = replace(chosen, meta=chosen.meta.longer(denominator), part=f"part{denominator}")
         reporter.say(f"learning curve: {chosen.meta.name} on {len(part)} training structures")
