@@ -142,7 +142,7 @@ class MetaModelPlugin:
     make : returns the meta-model, not fitted, for validated options
     budgets : options that each budget (``quick``, ``long``, ``paper``) sets, unless the user gives them; without any
         for ``long``, those of ``quick`` hold
-    many_atoms : further options of the budget ``long`` with many atoms (50,000 or more) in the training structures
+    many_atoms : further options of the budget ``long`` with many atoms (100,000 or more) in the training structures
     trained : whether it is trained in epochs (and so has a training length) or fitted in closed form
     training : its own defaults for the training settings (`TrainingConfig`), such as ``{"batch_size": 8}``
     requires, extra : as for `ForceFieldPlugin`

@@ -22,9 +22,9 @@ CANDIDATES = ("best", "linear", "egat", "conservative")
 # Training structures with which `auto` chooses by cross-validation: with fewer no network can be fitted, and with more
 # validation structures select the epoch well enough and fits to folds take hours.
 FEWEST, MOST = 6, 200
-# Atoms in the training structures from which on long trainings may have larger networks: between the 120,000 with which
-# these err less and the 12,000 with which they err more (docs/accuracy.md).
-MANY_ATOMS = 50_000
+# Atoms in the training structures from which on long trainings may have larger networks: these err by a tenth less with
+# 120,000 atoms, by 3 % less with 54,000, and by a tenth more with 12,000 (docs/accuracy.md).
+MANY_ATOMS = 100_000
 
 
 @dataclass(frozen=True)
