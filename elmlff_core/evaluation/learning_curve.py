@@ -6,7 +6,7 @@ of the training structures in closed form, at little cost; a trained meta-model 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,15 +55,15 @@ def joined(parts: list[np.ndarray], denominator: int) -> list[np.ndarray]:
     return [np.sort(np.concatenate(parts[start : start + size])) for start in range(0, N_PARTS, size)]
 
 
-def with_all_elements(train: Features, denominator: int) -> list[Features]:
-    """Return the fractions of `train`, ``1 / denominator`` each, that have all of its elements.
+def with_all_elements(train: Features, denominator: int) -> Iterator[Features]:
+    """Yield the fractions of `train`, ``1 / denominator`` each, that have all of its elements, one in memory at a time.
 
     A meta-model that is fitted to another part knows nothing of the element that is missing.
     """
-    if denominator == 1:
-        return [train]
-    parts = [train.subset(index) for index in joined(parts_of(len(train)), denominator)]
-    return [part for part in parts if len(part.elements) == len(train.elements)]
+    for index in joined(parts_of(len(train)), denominator):
+        part = train if denominator == 1 else train.subset(index)
+        if len(part.elements) == len(train.elements):
+            yield part
 
 
 def linear_learning_curve(features: Mapping[str, Features], name: str = "linear combination") -> LearningCurve | None:

@@ -47,11 +47,10 @@ def _curve_of_stack(evaluation: Evaluation, run: RunFolder, reporter: Reporter) 
     chosen, features = evaluation.chosen.fit, evaluation.features
     points = []
     for denominator in FRACTIONS[:-1]:
-        parts = with_all_elements(features["train"], denominator)
-        if not parts:
+        part = next(with_all_elements(features["train"], denominator), None)
+        if part is None:
             reporter.say(f"learning curve: no part of 1/{denominator} of the training structures has all elements")
             continue
-        part = parts[0]
         # Fewer structures make shorter epochs: without more epochs the curve would be one of lengths of trainings.
         fit = replace(chosen, meta=chosen.meta.longer(denominator), part=f"part{denominator}")
         reporter.say(f"learning curve: {chosen.meta.name} on {len(part)} training structures")
