@@ -57,7 +57,6 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         "equivariant graph attention",
         EGATOptions,
         _egat,
-        many_atoms={"width": 128},  # a tenth less error for twice the time
         trained=True,
         # Small batches with weights averaged over about 100 steps give lower errors in the same time than large ones.
         training={"batch_size": 8, "learning_rate": 2e-3, "loss": "norm", "averaging": 0.99},

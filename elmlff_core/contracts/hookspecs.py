@@ -142,7 +142,6 @@ class MetaModelPlugin:
     make : returns the meta-model, not fitted, for validated options
     budgets : options that each budget (``quick``, ``long``, ``paper``) sets, unless the user gives them; without any
         for ``long``, those of ``quick`` hold
-    many_atoms : further options of the budget ``long`` with many atoms (100,000 or more) in the training structures
     trained : whether it is trained in epochs (and so has a training length) or fitted in closed form
     training : its own defaults for the training settings (`TrainingConfig`), such as ``{"batch_size": 8}``
     requires, extra : as for `ForceFieldPlugin`
@@ -160,7 +159,6 @@ class MetaModelPlugin:
     options: type[Options]
     make: Callable[[Any], MetaModel]
     budgets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    many_atoms: Mapping[str, Any] = field(default_factory=dict)
     trained: bool = False
     training: Mapping[str, Any] = field(default_factory=dict)
     requires: tuple[str, ...] = ()

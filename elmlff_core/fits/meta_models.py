@@ -22,9 +22,6 @@ CANDIDATES = ("best", "linear", "egat", "conservative")
 # Training structures with which `auto` chooses by cross-validation: with fewer no network can be fitted, and with more
 # validation structures select the epoch well enough and fits to folds take hours.
 FEWEST, MOST = 6, 200
-# Atoms in the training structures from which on long trainings may have larger networks: these err by a tenth less with
-# 120,000 atoms, by 3 % less with 54,000, and by a tenth more with 12,000 (docs/accuracy.md).
-MANY_ATOMS = 100_000
 
 
 @dataclass(frozen=True)
@@ -142,11 +139,9 @@ def resolve_meta_models(config: Config, splits: Splits) -> list[NamedMeta]:
     names = [usual if name == AUTO else name for name in config.meta_names]
     plugins = {name: registry().meta_model(name) for name in names}
     given = _options(config.meta, plugins)
-    many = config.budget == "long" and splits.source.n_atoms[splits.train_index].sum() >= MANY_ATOMS
     resolved = []
     for name, plugin in plugins.items():
-        of_many = plugin.many_atoms if many else {}
-        options = {**of_budget(plugin.budgets, config.budget), **of_many, **given[name]}
+        options = {**of_budget(plugin.budgets, config.budget), **given[name]}
         make_meta(name, options)  # finds errors in the options before long calculations begin
         resolved.append(NamedMeta(name, plugin, options, _training(config, plugin, splits)))
     return resolved

@@ -12,7 +12,6 @@ from ase import Atoms
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.progress import Reporter
-from elmlff_core.fits import meta_models
 from elmlff_core.fits.choice import better_by_a_standard_error, choose
 from elmlff_core.fits.meta_models import CANDIDATES, FEWEST, candidates, resolve_meta_models
 from elmlff_core.settings.reading import read_config
@@ -89,23 +88,6 @@ def test_the_choice_is_open_with_few_structures_and_no_name(tmp_path, n, setting
     config, splits = resolved(tmp_path, n, **settings)
     assert [meta.name for meta in candidates(config, splits)] == chosen_from
     assert [meta.name for meta in resolve_meta_models(config, splits)] == [without_choice]
-
-
-@pytest.mark.parametrize(
-    ("settings", "n_atoms", "options"),
-    [
-        ({"budget": "long"}, 0, {"width": 128}),
-        ({"budget": "long"}, 1, {}),
-        ({"budget": "quick"}, 0, {}),
-        ({"budget": "long", "meta": {"width": 16}}, 0, {"width": 16}),
-    ],
-)
-def test_the_budget_long_has_a_wider_egat_with_many_atoms(tmp_path, monkeypatch, settings, n_atoms, options):
-    config, splits = resolved(tmp_path, 60, **settings)
-    in_training = splits.source.n_atoms[splits.train_index].sum()
-    monkeypatch.setattr(meta_models, "MANY_ATOMS", in_training + n_atoms)
-    (meta,) = resolve_meta_models(config, splits)
-    assert (meta.name, meta.options) == ("egat", options)
 
 
 def test_options_of_a_candidate_reach_it(tmp_path):
