@@ -22,17 +22,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from finished import stacks_and_features
 
-from elmlff_core.base_models.cache import FeatureCache
-from elmlff_core.cli.console import ConsoleReporter
 from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.protocols import MetaModel
 from elmlff_core.meta.average import FitAverage
 from elmlff_core.meta.mixture import Mixture
-from elmlff_core.settings.reading import read_config
-from elmlff_core.stack.stack import load_stack
-from elmlff_core.workflows.base_models import base_features
-from elmlff_core.workflows.inputs import read_inputs
 
 COUNTS = (1, 2, 4, 8)
 
@@ -84,16 +79,12 @@ def main() -> None:
     print(f"| run | stack | {' | '.join(map(str, COUNTS))} | any number |")
     print(f"| --- | --- |{' --- |' * (len(COUNTS) + 1)}")
     for run in parser.parse_args().runs:
-        splits = read_inputs(read_config(run / "config.toml", {}, [])).splits
-        folders = sorted((run / "stacks").glob("*")) or [run]
-        stacks = {folder.name: load_stack(folder, trust=True) for folder in folders}
-        base_models = next(iter(stacks.values())).base_models
-        test = base_features(base_models, splits, FeatureCache(), ConsoleReporter())["test"]
+        stacks, features = stacks_and_features(run)
         for name, stack in stacks.items():
-            found = list(kinds(stack.meta, test))
+            found = list(kinds(stack.meta, features["test"]))
             if min(len(errors) for _, errors in found) < 2:
                 continue
-            common, own = in_common_and_own(found, test)
+            common, own = in_common_and_own(found, features["test"])
             cells = [np.sqrt(np.maximum(common + own / n, 0)).mean() for n in (*COUNTS, np.inf)]
             print(f"| {run.name} | {name} | {' | '.join(f'{cell:.4f}' for cell in cells)} |", flush=True)
 

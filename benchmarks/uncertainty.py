@@ -16,18 +16,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+from finished import stacks_and_features
 
-from elmlff_core.base_models.cache import FeatureCache
-from elmlff_core.cli.console import ConsoleReporter
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
-from elmlff_core.settings.reading import read_config
-from elmlff_core.stack.stack import Stack, load_stack
+from elmlff_core.stack.stack import Stack
 from elmlff_core.uncertainty.committee import committee_spread, raw_forces_std
 from elmlff_core.uncertainty.quality import force_quality
 from elmlff_core.uncertainty.uncertainty import Uncertainty
-from elmlff_core.workflows.base_models import base_features
-from elmlff_core.workflows.inputs import read_inputs
 
 STATED = 0.9
 
@@ -80,12 +76,8 @@ def main() -> None:
     print("| run | stack | raw uncertainty | rank | inside 90 % | −log likelihood |")
     print("| --- | --- | --- | --- | --- | --- |")
     for run in parser.parse_args().runs:
-        splits = read_inputs(read_config(run / "config.toml", {}, [])).splits
-        folders = sorted((run / "stacks").glob("*")) or [run]
-        base_models = load_stack(folders[0], trust=True).base_models
-        features = base_features(base_models, splits, FeatureCache(), ConsoleReporter())
-        for folder in folders:
-            stack = load_stack(folder, trust=True)
+        stacks, features = stacks_and_features(run)
+        for stack in stacks.values():
             predictions = {split: stack.combine(features[split]) for split in ("valid", "test")}
             for name, raw in raws(stack):
                 cells = row(raw, features, predictions)
