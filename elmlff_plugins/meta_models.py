@@ -18,6 +18,12 @@ def _egat(options):
     return EGATMeta(options)
 
 
+def _ace(options):
+    from elmlff_core.meta.ace import ACEMeta
+
+    return ACEMeta(options)
+
+
 def _conservative(options):
     from elmlff_core.meta.conservative import ConservativeMeta
 
@@ -26,9 +32,9 @@ def _conservative(options):
 
 @hookimpl
 def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
-    """The meta-models mean, median, best, linear, gat, egat and conservative."""
+    """The meta-models mean, median, best, linear, ace, gat, egat and conservative."""
     from elmlff_core.meta.linear import LinearMeta, LinearOptions
-    from elmlff_core.meta.options import ConservativeOptions, EGATOptions, GATOptions
+    from elmlff_core.meta.options import ACEOptions, ConservativeOptions, EGATOptions, GATOptions
     from elmlff_core.meta.simple import BestMeta, MeanMeta, MedianMeta, NoOptions
 
     yield MetaModelPlugin("mean", "mean of the base models", NoOptions, MeanMeta, stress=True, conservative=True)
@@ -41,6 +47,17 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         LinearMeta,
         stress=True,
         citation=(references.STACKED_REGRESSIONS,),
+    )
+    yield MetaModelPlugin(
+        "ace",
+        "base models and an atomic cluster expansion in one energy, by least squares",
+        ACEOptions,
+        _ace,
+        sees_geometry=True,
+        stress=True,
+        conservative=True,
+        needs_energies=True,
+        citation=(references.ATOMIC_CLUSTER_EXPANSION,),
     )
     yield MetaModelPlugin(
         "gat",

@@ -86,6 +86,17 @@ SCHNET = r"""@article{Schuett2018,
   doi     = {10.1063/1.5019779},
 }"""
 
+ATOMIC_CLUSTER_EXPANSION = r"""@article{Drautz2019,
+  author  = {Drautz, Ralf},
+  title   = {Atomic cluster expansion for accurate and transferable interatomic potentials},
+  journal = {Physical Review B},
+  volume  = {99},
+  number  = {1},
+  pages   = {014104},
+  year    = {2019},
+  doi     = {10.1103/PhysRevB.99.014104},
+}"""
+
 PAINN = r"""@inproceedings{Schuett2021,
   author    = {Sch{\"u}tt, Kristof T. and Unke, Oliver T. and Gastegger, Michael},
   title     = {Equivariant message passing for the prediction of tensorial properties and molecular spectra},

@@ -151,6 +151,8 @@ class MetaModelPlugin:
     conservative : whether its forces are the negative gradient of its energy if those of the base models are, so that
         molecular dynamics conserves the energy
     needs_energies : whether it cannot be fitted without energies of the labels and of every base model
+    sees_geometry : whether it sees the surroundings of atoms, as all do that are trained in epochs: then it can be
+        fitted without base models too, and its mean with others that do is worth making
     citation : as for `ForceFieldPlugin`
     """
 
@@ -168,6 +170,7 @@ class MetaModelPlugin:
     stress: bool = False
     conservative: bool = False
     needs_energies: bool = False
+    sees_geometry: bool = False
     citation: tuple[str, ...] = ()
 
 

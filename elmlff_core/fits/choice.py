@@ -1,13 +1,12 @@
 """The choice of meta-models by cross-validation, where structures are too few for validation structures to tell.
 
 Two validation structures out of twenty say nothing on whether a network is worth its freedom.  Here every training
-structure is predicted once by each meta-model fitted without it.  A network is kept if it is better than the linear
-combination, and the best base model, by more than the standard error of the difference over structures: with few
+structure is predicted once by each meta-model fitted without it.  A network, or `ace`, is kept if it is better than the
+linear combination, and the best base model, by more than the standard error of the difference over structures: with few
 structures the simpler one is more often right.
 
-The fits to folds are shorter than final ones, which saves two thirds of the time.  Networks learn at different speeds,
-so these fits do not rank networks among each other: those that are kept get a final fit, and validation structures
-choose.
+The fits of networks to folds are shorter than final ones, which saves two thirds of the time.  Networks learn at
+different speeds, so these fits do not rank what is kept: it gets a final fit, and validation structures choose.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from elmlff_core.contracts.progress import Reporter
 from elmlff_core.execution.placement import HERE, Placement
 from elmlff_core.features.metrics import rmse_of_frames
 from elmlff_core.fits.fit import Fit
-from elmlff_core.fits.meta_models import NamedMeta
+from elmlff_core.fits.meta_models import SIMPLE, NamedMeta
 from elmlff_core.fits.tasks import FitJob, fit_all
 
 N_FOLDS = 3
@@ -36,7 +35,7 @@ class Choice:
 
     Attributes
     ----------
-    metas : the networks that are better than every closed-form meta-model, or the best of the latter
+    metas : those that are clearly better than the linear combination and the best base model, or the better of these
     errors : name of each meta-model -> mean over the training structures of the RMSE of their forces, eV/Å
     """
 
@@ -48,7 +47,7 @@ class Choice:
         kept = " and ".join(meta.name for meta in self.metas)
         return (
             f"{N_FOLDS}-fold cross-validation on the training structures leaves {kept} ({listed} eV/Å, networks "
-            "after a third of their epochs; they have to be better by a standard error)"
+            f"after a third of their epochs; they have to be better than {' and '.join(SIMPLE)} by a standard error)"
         )
 
 
@@ -74,7 +73,7 @@ def choose(
     placement : where the fits run
     """
     train, valid = features["train"], features["valid"]
-    fitting = [meta for meta in candidates if _has_energies(train) or not meta.plugin.needs_energies]
+    fitting = that_can_be_fitted(candidates, train)
     errors = {meta.name: np.full(len(train), np.nan) for meta in fitting}
     jobs, tests = [], []
     for number, held_out in enumerate(folds, start=1):
@@ -91,7 +90,7 @@ def choose(
         part = train.subset(tested)
         forces = in_blocks(part, fitted.meta.predict).forces
         errors[fitted.fit.meta.name][tested] = rmse_of_frames(forces, part.reference_forces, part.n_atoms)
-    kept = better_by_a_standard_error(errors, [meta.name for meta in fitting if not meta.trained])
+    kept = better_by_a_standard_error(errors, SIMPLE)
     means = {name: float(np.nanmean(values)) for name, values in errors.items()}
     return Choice([meta for meta in fitting if meta.name in kept], means)
 
@@ -105,9 +104,11 @@ def _fits_of_fold(candidates: Sequence[NamedMeta], number: int, seed: int) -> li
     return [Fit(_shortened(meta), seed, part=f"fold{number}") for meta in candidates]
 
 
-def _has_energies(train: Features) -> bool:
+def that_can_be_fitted(metas: Sequence[NamedMeta], train: Features) -> list[NamedMeta]:
+    """Return those of `metas` that have the energies that they need."""
     labelled = train.reference is not None and train.reference.energy is not None
-    return labelled and set(train.models) <= set(train.energies)
+    has_energies = labelled and set(train.models) <= set(train.energies)
+    return [meta for meta in metas if has_energies or not meta.plugin.needs_energies]
 
 
 def better_by_a_standard_error(errors: Mapping[str, np.ndarray], simple: Sequence[str]) -> list[str]:

@@ -80,7 +80,7 @@ class Fit:
     @property
     def of_parts(self) -> list[Fit]:
         """The same fit of each of the meta-models whose mean it is."""
-        return [replace(self, meta=part) for part in self.meta.parts]
+        return [replace(self, meta=part, averaged=self.averaged if part.trained else 1) for part in self.meta.parts]
 
     @property
     def members(self) -> list[Fit]:
@@ -154,21 +154,22 @@ class Fitted:
 
 
 def fits_of(metas: Sequence[NamedMeta], config: Config) -> list[Fit]:
-    """Return the fits of a run; meta-models that are not trained have one fit, without seeds and geometry only."""
+    """Return the fits of a run: without seeds if not trained, and on geometry only for those that see it."""
     fits = []
     for meta in metas:
         n_seeds = config.seeds if meta.trained else 1
-        for geometry_only in (False, True) if config.geometry_only and meta.trained else (False,):
+        for geometry_only in (False, True) if config.geometry_only and meta.sees_geometry else (False,):
             fits += [Fit(meta, config.seed + number, number, geometry_only) for number in range(n_seeds)]
     return fits
 
 
 def check_average(metas: Sequence[NamedMeta], config: Config) -> None:
     """Raise ConfigError if the settings want averages, and there is nothing to average."""
-    if config.average and config.seeds == 1 and not config.geometry_only and sum(meta.trained for meta in metas) < 2:
+    several = sum(meta.sees_geometry for meta in metas) > 1
+    if config.average and config.seeds == 1 and not config.geometry_only and not several:
         raise ConfigError(
             "there is nothing to average with one seed of one network: take several seeds, as with --seeds 4, several "
-            "networks, as with --meta egat,conservative, or add --geometry-only"
+            "meta-models that see the geometry, as with --meta ace,egat, or add --geometry-only"
         )
 
 
@@ -181,10 +182,11 @@ def with_averages(fitted: Sequence[Fitted], config: Config, valid: Features, rep
     found = {(one.fit.meta.name, one.fit.geometry_only, one.fit.number): one for one in fitted}
     averages = []
     for one in fitted if config.average else ():
-        if one.fit.number == 0 and one.fit.meta.trained:
-            averages += [replace(one.fit, averaged=config.seeds)] if config.seeds > 1 else []
+        if one.fit.number == 0 and one.fit.meta.sees_geometry:
+            seeds = config.seeds if one.fit.meta.trained else 1
+            averages += [replace(one.fit, averaged=seeds)] if seeds > 1 else []
             if config.geometry_only and not one.fit.geometry_only:
-                averages.append(replace(one.fit, averaged=config.seeds, with_geometry_only=True))
+                averages.append(replace(one.fit, averaged=seeds, with_geometry_only=True))
     averages += _mixtures(fitted, config) if config.average else []
     members = [[found[fit.meta.name, fit.geometry_only, fit.number] for fit in average.members] for average in averages]
     made = [average_of(*one, valid) for one in zip(averages, members, strict=True)]
@@ -195,8 +197,9 @@ def with_averages(fitted: Sequence[Fitted], config: Config, valid: Features, rep
 
 
 def _mixtures(fitted: Sequence[Fitted], config: Config) -> list[Fit]:
-    """Return the means of all meta-models that are trained, if there are several."""
-    first = [one.fit for one in fitted if one.fit.number == 0 and not one.fit.geometry_only and one.fit.meta.trained]
+    """Return the means of all meta-models that see the geometry, if there are several."""
+    seen = [one.fit for one in fitted if one.fit.meta.sees_geometry and not one.fit.geometry_only]
+    first = [fit for fit in seen if fit.number == 0]
     if len(first) < 2:
         return []
     mixed = replace(first[0], meta=mixture_of([fit.meta for fit in first]), averaged=config.seeds)
@@ -252,8 +255,10 @@ def planned(metas: Sequence[NamedMeta], config: Config, n_structures: int, choos
             f"meta-model {meta.name}{f' ({options})' if options else ''}: {config.budget}: "
             f"{epochs * -(-n_structures // size)} steps, {epochs} epochs of batches of {size}{seeds}{geometry}"
         )
-    if (config.geometry_only or config.seeds > 1) and not any(meta.trained for meta in metas):
-        yield "no meta-model of this run is trained in epochs: --geometry-only and --seeds have no effect"
+    if config.seeds > 1 and not any(meta.trained for meta in metas):
+        yield "no meta-model of this run is trained in epochs: --seeds has no effect"
+    if config.geometry_only and not any(meta.sees_geometry for meta in metas):
+        yield "no meta-model of this run sees the geometry: --geometry-only has no effect"
 
 
 class FittedRecord(TypedDict):

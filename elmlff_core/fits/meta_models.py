@@ -18,7 +18,11 @@ from elmlff_core.settings.config import AUTO, Config, TrainingConfig, of_budget
 from elmlff_core.settings.reading import validated
 
 USUAL, OF_FEWEST = "egat", "linear"  # of `auto` with enough structures, and with too few for a network
-CANDIDATES = ("best", "linear", "egat", "conservative")
+CANDIDATES = ("best", "linear", "ace", "egat", "conservative")
+SIMPLE = ("best", "linear")  # the candidates that others have to be clearly better than
+# Elements with which `auto` tries `ace`: with more, its functions are of a low degree.  With the four of methanol on
+# copper it errs by more than twice as much as `egat`.
+EXPANSION, MOST_ELEMENTS = "ace", 3
 # Training structures with which `auto` chooses by cross-validation: with fewer no network can be fitted, and with more
 # validation structures select the epoch well enough and fits to folds take hours.
 FEWEST, MOST = 6, 200
@@ -47,6 +51,11 @@ class NamedMeta:
     def trained(self) -> bool:
         """Whether it is trained in epochs and therefore depends on a seed."""
         return self.plugin.trained
+
+    @property
+    def sees_geometry(self) -> bool:
+        """Whether it sees the surroundings of atoms."""
+        return self.plugin.trained or self.plugin.sees_geometry
 
     def longer(self, times: float) -> NamedMeta:
         """Return the same meta-model, and those whose mean it is, with `times` as many epochs, at least one."""
@@ -77,6 +86,7 @@ def make_meta(name: str, options: Mapping[str, Any], seeds: int = 1, with_geomet
     if MIXED in name:
         parts = [make_meta(part, options.get(part, {}), seeds, with_geometry_only) for part in name.split(MIXED)]
         return mixture_of_fits(name, parts)
+    seeds = seeds if registry().meta_model(name).trained else 1
     if seeds > 1 or with_geometry_only:
         fits = [make_meta(name, options) for _ in range(seeds)]
         on_geometry = [make_meta(name, options) for _ in range(seeds if with_geometry_only else 0)]
@@ -107,19 +117,30 @@ def mixture_of(metas: Sequence[NamedMeta]) -> NamedMeta:
         conservative=all(plugin.conservative for plugin in plugins),
         needs_energies=any(plugin.needs_energies for plugin in plugins),
     )  # fmt: skip
-    return NamedMeta(name, plugin, options, metas[0].training, tuple(metas))
+    training = next((meta.training for meta in metas if meta.trained), metas[0].training)
+    return NamedMeta(name, plugin, options, training, tuple(metas))
 
 
 def candidates(config: Config, splits: Splits) -> list[NamedMeta]:
     """Return the meta-models among which cross-validation is to choose; none if the settings name one."""
-    if not _is_auto(config) or not FEWEST <= len(splits.train_index) <= MOST:
+    if not left_open(config) or not FEWEST <= len(splits.train_index) <= MOST:
         return []
-    return resolve_meta_models(
-        config.model_copy(update={"meta": {**config.meta, "name": ",".join(CANDIDATES)}}), splits
-    )
+    return _resolved(CANDIDATES, config, splits)
 
 
-def _is_auto(config: Config) -> bool:
+def usual(config: Config, splits: Splits) -> list[NamedMeta]:
+    """Return the meta-models of the settings, and for ``auto`` those of which validation structures choose one."""
+    if not left_open(config) or len(splits.train_index) < FEWEST:
+        return resolve_meta_models(config, splits)
+    return _resolved((EXPANSION, USUAL), config, splits)
+
+
+def _resolved(names: Sequence[str], config: Config, splits: Splits) -> list[NamedMeta]:
+    names = [name for name in names if name != EXPANSION or len(splits.source.elements) <= MOST_ELEMENTS]
+    return resolve_meta_models(config.model_copy(update={"meta": {**config.meta, "name": ",".join(names)}}), splits)
+
+
+def left_open(config: Config) -> bool:
     """Return whether the settings leave the choice open; options without a name are those of the usual meta-model."""
     return config.meta_names == (AUTO,) and all(
         isinstance(value, Mapping) for key, value in config.meta.items() if key != "name"

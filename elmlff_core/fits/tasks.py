@@ -202,8 +202,8 @@ class FitJob:
 
     @property
     def takes_long(self) -> bool:
-        """Whether it is a training that is not finished."""
-        return self.fit.meta.trained and not (self.folder / FITTED_FILE).exists()
+        """Whether it is one that is worth a worker, and not finished."""
+        return self.fit.meta.sees_geometry and not (self.folder / FITTED_FILE).exists()
 
     def task(self) -> Task:
         """Write the features to files, and return the task of a worker."""

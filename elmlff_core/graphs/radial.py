@@ -29,6 +29,16 @@ class RadialBasis(torch.nn.Module):
         envelope = (1 - x.square()).clamp(min=0).square().square()
         return torch.sin(self.frequencies.unsqueeze(1) * x) * (envelope / x), envelope
 
+    def derivatives(self, distances: torch.Tensor) -> torch.Tensor:
+        """Return the derivatives of the radial functions by the distance: (K, E), 1/Å."""
+        x = distances / self.cutoff
+        inside = (1 - x.square()).clamp(min=0)
+        factor = inside.square().square() / x
+        of_factor = -inside.square() * inside * (8 + inside / x.square())
+        waves = self.frequencies.unsqueeze(1) * x
+        slopes = self.frequencies.unsqueeze(1) * waves.cos() * factor + waves.sin() * of_factor
+        return slopes / self.cutoff
+
 
 def radial_and_units(vectors: torch.Tensor, basis: RadialBasis) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return radial functions (K, E), envelope (E,) and unit vectors (3, E) of edge vectors (E, 3)."""

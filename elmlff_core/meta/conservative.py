@@ -26,20 +26,16 @@ import torch
 from torch import nn
 
 from elmlff_core.contracts.features import Features
-from elmlff_core.contracts.prediction import Prediction
-from elmlff_core.errors import DataError, ElmlffError
-from elmlff_core.features.energies import EnergyCombination, base_stresses, minimum_variance_weights
-from elmlff_core.graphs.batch import GraphBatch, GraphDataset
+from elmlff_core.features.energies import EnergyCombination, minimum_variance_weights
+from elmlff_core.graphs.batch import GraphBatch
 from elmlff_core.graphs.network import Network, NetworkOutputs
 from elmlff_core.graphs.pairs_of_batch import make_pairs
 from elmlff_core.graphs.radial import RadialBasis
+from elmlff_core.meta.chain_rule import forces_from, stress_from
+from elmlff_core.meta.energy_meta import EnergyMeta, check_reference_energies, checked_energies, with_nothing
 from elmlff_core.meta.equivariant import EquivariantStack, ScalarHead, StdHead
-from elmlff_core.meta.equivariant_meta import EquivariantMeta
 from elmlff_core.meta.neural import RootMeanSquare
 from elmlff_core.meta.options import ConservativeOptions
-
-# Stands for the base models if there are none: it predicts zero, so the network has to learn everything.
-NOTHING = "nothing"
 
 
 class ConservativeNetwork(Network):
@@ -68,7 +64,7 @@ class ConservativeNetwork(Network):
     def forward(self, batch: GraphBatch) -> torch.Tensor:
         """Return the forces (N, 3), eV/Å."""
         _, gates, _, gradient = self.energy_and_gradient(batch)
-        return self.forces(batch, gates, gradient)
+        return forces_from(batch, self.shares(gates), gradient)
 
     def outputs(self, batch: GraphBatch) -> NetworkOutputs:
         """Return the forces, the energy less the linear combination, and others.
@@ -76,35 +72,8 @@ class ConservativeNetwork(Network):
         These are the stress, if there are base stresses, and the standard deviation of the forces, if it is learnt.
         """
         energy, gates, std, gradient = self.energy_and_gradient(batch)
-        forces, stress = self.forces(batch, gates, gradient), self.stress(batch, gates, gradient)
-        return NetworkOutputs(forces, energy, stress, std)
-
-    def forces(self, batch: GraphBatch, gates: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        """Return the forces (N, 3) by the chain rule from gates (B, M) and dE/d(vectors) (E, 3), eV/Å."""
-        shares = self.shares(gates)[batch.structure_index]  # (N, M)
-        combined = (shares.unsqueeze(2) * batch.base_forces).sum(dim=1)
-        source, target = batch.edges
-        gradient = gradient.to(combined.dtype)
-        # A vector is source minus target, so the gradient has opposite signs for source and target.
-        return combined.index_add(0, source, -gradient).index_add(0, target, gradient)
-
-    def stress(self, batch: GraphBatch, gates: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor | None:
-        """Return the stress (B, 6), eV/Å³, by the same rule from the same; None if the batch has no base stresses.
-
-        It is the sum of the stresses of the base models times their shares, and the virial of the network by volume.
-        """
-        if batch.base_stresses is None:
-            return None
-        assert batch.vectors is not None
-        assert batch.volumes is not None
-        of_edge = batch.structure_index[batch.edges[1]]
-        zeros = batch.base_stresses.new_zeros(len(batch.n_atoms), 3)
-        # One row at a time: all nine products of each edge would take a tenth of a gigabyte for a million edges.
-        rows = [zeros.index_add(0, of_edge, (batch.vectors[:, k : k + 1] * gradient).to(zeros.dtype)) for k in range(3)]
-        virial = torch.stack(rows, dim=1)  # (B, 3, 3), eV
-        symmetric = (virial + virial.transpose(1, 2)) / (2 * batch.volumes[:, None, None])
-        combined = torch.einsum("bm,bma->ba", self.shares(gates), batch.base_stresses)
-        return combined + symmetric[:, [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]  # Voigt's order
+        shares = self.shares(gates)
+        return NetworkOutputs(forces_from(batch, shares, gradient), energy, stress_from(batch, shares, gradient), std)
 
     def shares(self, gates: torch.Tensor) -> torch.Tensor:
         """Return dE/dE_m of each structure from its gates (B, M): (B, M)."""
@@ -161,37 +130,15 @@ class ConservativeNetwork(Network):
         return (spread / self.output_scale).log1p().to(self.output_scale.dtype)
 
 
-class ConservativeMeta(EquivariantMeta):
+class ConservativeMeta(EnergyMeta):
     """The meta-model `conservative`, whose forces are the gradient of an energy; see the docstring of the module."""
 
     options: ConservativeOptions
     network: ConservativeNetwork | None
 
-    def predict(self, features: Features) -> Prediction:
-        """Predict energies, forces as minus their gradient, and stresses if every base model gives them; float64.
-
-        Raises
-        ------
-        ElmlffError
-            An element was not in the training structures, or a base model gives no energies.
-        """
-        found = self._predicted(features)
-        combined = self.energy.apply(_with_a_base(features))
-        assert combined is not None
-        return Prediction(features.n_atoms, found["forces"], combined + found["energy"], found.get("stress"))
-
-    def _graphs_to_predict(self, features: Features) -> GraphDataset:
-        # The network corrects the base models a little, so that its rounding in single precision is far below their
-        # errors; what is large, their energies and forces, and all sums over atoms are in double precision.
-        assert self.network is not None
-        graphs = self._graphs(_with_a_base(features), torch.float64)
-        assert graphs.vectors is not None
-        return replace(graphs, vectors=graphs.vectors.to(next(self.network.parameters()).dtype))
-
     def _fit_energy(self, train: Features) -> EnergyCombination:
         """Align the base models by their energies, and fit the weights to forces."""
-        if train.reference is None or train.reference.energy is None:
-            raise DataError("'conservative' learns an energy: the training structures need reference energies")
+        check_reference_energies(train, "conservative")
         return replace(EnergyCombination.fit(train), weights=force_weights(train))
 
     def _prepared(self, features: Features) -> Features:
@@ -209,23 +156,6 @@ class ConservativeMeta(EquivariantMeta):
         network.combination.copy_(torch.from_numpy(self.energy.weights))
         network.output_scale.fill_(left.value or 1.0)
 
-    def _graphs(self, features: Features, dtype: torch.dtype = torch.float32) -> GraphDataset:
-        """Build graphs with small energies.
-
-        They hold the differences of the aligned base energies, and of the reference, from the linear combination.
-        """
-        graphs = GraphDataset.from_features(features, self.options.cutoff, images=True, dtype=dtype)
-        combined = self.energy.apply(features)
-        assert combined is not None
-        aligned = self.energy.aligned(features)  # (M, S)
-        reference = None if features.reference is None else features.reference.energy
-        graphs = _with_stresses(graphs, features, dtype)
-        return replace(
-            graphs,
-            base_energies=torch.from_numpy(np.ascontiguousarray((aligned - combined).T)).to(dtype),
-            reference_energy=None if reference is None else torch.from_numpy(reference - combined).to(dtype),
-        )
-
 
 def force_weights(features: Features) -> np.ndarray:
     """Return the weights of the base models, with sum one and the smallest squared force error: (n_models,).
@@ -241,34 +171,5 @@ def force_weights(features: Features) -> np.ndarray:
 
 
 def _with_a_base(features: Features) -> Features:
-    """Return `features`, or, if they have no base model, features with one that predicts zero.
-
-    ElmlffError if a base model gives no energies.
-    """
-    if features.models:
-        if missing := [name for name in features.models if name not in features.energies]:
-            raise ElmlffError(f"'conservative' needs energies of every base model; {', '.join(missing)} gives none")
-        return features
-    n_rows, n_structures = features.forces.shape[1], len(features)
-    return replace(
-        features,
-        models=(NOTHING,),
-        forces=np.zeros((1, n_rows, 3)),
-        energies={NOTHING: np.zeros(n_structures)},
-        stresses={NOTHING: np.zeros((n_structures, 6))},
-    )
-
-
-def _with_stresses(graphs: GraphDataset, features: Features, dtype: torch.dtype) -> GraphDataset:
-    """Return `graphs` with base stresses and stress labels, if every base model gives a stress of every structure."""
-    stresses = base_stresses(features, features.models)  # (S, M, 6)
-    if stresses is None:
-        return graphs
-    volumes = np.array([atoms.cell.volume for atoms in features.structures])
-    reference = None if features.reference is None else features.reference.stress
-    return replace(
-        graphs,
-        base_stresses=torch.from_numpy(stresses).to(dtype),
-        volumes=torch.from_numpy(volumes).to(dtype),
-        reference_stress=None if reference is None else torch.from_numpy(reference).to(dtype),
-    )
+    """Return `features`, or, if they have no base model, features with one that predicts zero."""
+    return checked_energies(features, "conservative") if features.models else with_nothing(features)

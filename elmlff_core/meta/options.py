@@ -1,6 +1,6 @@
 """Options of the neural meta-models; they are in a module of their own so that listing plugins imports no torch."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -92,3 +92,22 @@ class ConservativeOptions(AttentionOptions):
     weights: Literal["environment", "fixed"] = "environment"
     width: int = Field(48, ge=1)
     layers: int = Field(2, ge=1)
+
+
+class ACEOptions(Options):
+    """Options of `ace`.
+
+    Attributes
+    ----------
+    cutoff : Å
+    degree : largest degree of a function, the sum of n and l of its factors; ``auto`` is the largest with at most
+        `functions` of them
+    functions : number of functions around atoms of each element, at most; there are 4,000 in all at most
+    energy_weight : weight of the errors of energies divided by the roots of the numbers of atoms, in eV, beside the
+        errors of forces in eV/Å
+    """
+
+    cutoff: Cutoff = 6.0
+    degree: Annotated[int, Field(ge=3, le=20)] | Literal["auto"] = "auto"
+    functions: int = Field(1400, ge=1)
+    energy_weight: float = Field(10.0, ge=0)

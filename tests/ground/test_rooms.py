@@ -20,8 +20,8 @@ BACKENDS = {"deepmd", "schnetpack", "calorine", "neppo", "mace", "chgnet", "tens
 ROOMS = (
     "errors", "arrays", "resources", "locks", "files",
     "contracts", "settings", "plugins", "execution", "environments", "data", "worker", "features", "base_models",
-    "graphs", "meta", "fits", "uncertainty", "stack", "simulation", "lammps", "ipi", "selection", "labelling",
-    "evaluation", "distillation", "report", "workflows", "testing", "doctor", "cli",
+    "graphs", "expansion", "meta", "fits", "uncertainty", "stack", "simulation", "lammps", "ipi", "selection",
+    "labelling", "evaluation", "distillation", "report", "workflows", "testing", "doctor", "cli",
 )  # fmt: skip
 # Entry points of the package, which may import from all rooms.
 ENTRY_POINTS = {"__init__", "__main__", "pytest_plugin"}

@@ -25,7 +25,7 @@ from elmlff_core.settings.run_folder import RunFolder
 def learning_curves(
     evaluation: Evaluation, run: RunFolder, with_stack: bool, reporter: Reporter
 ) -> list[LearningCurve]:
-    """Return the learning curve of the linear combination and, if asked for, of the run's stack if it is trained.
+    """Return the learning curve of the linear combination and, if asked for, of the stack if it sees the geometry.
 
     Parameters
     ----------
@@ -35,8 +35,8 @@ def learning_curves(
     reporter : receives messages and progress
     """
     found = [linear_learning_curve(evaluation.features)]
-    if with_stack and not evaluation.chosen.fit.meta.trained:
-        reporter.say(f"{evaluation.chosen.fit.title} is not trained in epochs: its learning curve is not drawn")
+    if with_stack and not evaluation.chosen.fit.meta.sees_geometry:
+        reporter.say(f"{evaluation.chosen.fit.title} sees no geometry: its learning curve is not drawn")
     elif with_stack and len(evaluation.features["train"]) >= N_PARTS:
         found.append(_curve_of_stack(evaluation, run, reporter))
     return [curve for curve in found if curve is not None]

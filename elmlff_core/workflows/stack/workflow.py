@@ -18,9 +18,9 @@ from elmlff_core.evaluation.evaluation import Evaluation, evaluate
 from elmlff_core.evaluation.generations import Generation
 from elmlff_core.evaluation.model_errors import ModelErrors
 from elmlff_core.execution.placement import Placement
-from elmlff_core.fits.choice import N_FOLDS, choose, fits_of_choice
+from elmlff_core.fits.choice import N_FOLDS, choose, fits_of_choice, that_can_be_fitted
 from elmlff_core.fits.fit import Fit, Fitted, check_average, fits_of, planned, with_averages
-from elmlff_core.fits.meta_models import USUAL, NamedMeta, candidates, resolve_meta_models, with_resolved
+from elmlff_core.fits.meta_models import EXPANSION, USUAL, NamedMeta, candidates, left_open, usual, with_resolved
 from elmlff_core.fits.tasks import FitJob, Fitting, fit_all
 from elmlff_core.meta.training.device import check_device
 from elmlff_core.settings.config import Config
@@ -113,6 +113,8 @@ def build_stack(
         metas, note = chosen_by_cross_validation(choices, prepared, run, reporter)
         prepared = replace(prepared, notes=[*prepared.notes, note])
     features = prepared.features
+    if left_open(inputs.config):  # which quantities base models predict is known now
+        metas = that_can_be_fitted(metas, features["train"])
     jobs = [FitJob(fit, features, run.features, run.fit / fit.name) for fit in fits_of(metas, config)]
     fitted = fit_all(jobs, Placement.of(config.resources), run.tasks, "fits", reporter)
     fitted = with_averages(fitted, config, features["valid"], reporter)
@@ -159,7 +161,7 @@ def trainings_of(fits: Sequence[Fit], folder: Path, inputs: Inputs, models_folde
 def _resolved(config: Config) -> tuple[Inputs, list[NamedMeta], list[NamedMeta], Config]:
     """Return inputs, meta-models, those among which cross-validation chooses, and the settings filled in."""
     inputs = read_inputs(config)
-    metas, choices = resolve_meta_models(inputs.config, inputs.splits), candidates(inputs.config, inputs.splits)
+    metas, choices = usual(inputs.config, inputs.splits), candidates(inputs.config, inputs.splits)
     check_average(choices or metas, config)
     for meta in choices or metas:
         if meta.trained:  # now, and not after the trainings of the base models
@@ -187,16 +189,16 @@ def chosen_by_cross_validation(
 ) -> tuple[list[NamedMeta], str]:
     """Return the meta-models that cross-validation on the training structures leaves, and a note on the choice.
 
-    With in-sample features every meta-model that trusts the base models would look better than it is, so the usual one
-    is taken.
+    With in-sample features every meta-model that trusts the base models would look better than it is, so the usual
+    ones are taken.
     """
     if prepared.in_sample:
-        usual = next(meta for meta in choices if meta.name == USUAL)
+        taken = [meta for meta in choices if meta.name in (EXPANSION, USUAL)]
         remedy = f"--folds {N_FOLDS} makes them out-of-fold and lets cross-validation choose"
         if len(prepared.splits.train_index) < ENOUGH_IN_SAMPLE:
             remedy = f"these structures cannot be cut into {N_FOLDS} folds for out-of-fold features"
-        return [usual], (
-            f"the meta-model {USUAL} was taken without comparing others: the features of "
+        return taken, (
+            f"{' and '.join(meta.name for meta in taken)} were taken without cross-validation: the features of "
             f"{', '.join(prepared.in_sample)} are in-sample; {remedy}"
         )
     folds = prepared.splits.training_folds(N_FOLDS, prepared.config.data)

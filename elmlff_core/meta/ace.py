@@ -1,0 +1,230 @@
+"""`ace`: base models and an atomic cluster expansion in one linear energy, fitted in closed form.
+
+The energy of a structure with positions R, where base model m has the aligned energy E_m, is ::
+
+    E(R, E_1..E_M) = E_0 + sum_m w_m (E_m - E_0) + sum_i sum_k c_k B_k(R_i)
+
+E_0 has a constant for each element.  The functions B_k are invariants of the neighbours of atom i: products of up to
+three densities of neighbours (Drautz, 2019), with coefficients of their own around each element.  The energy is linear
+in w and c, and forces are minus its gradient, so that both follow from least squares.  A ridge holds back c, the more
+the rougher a function is; validation structures choose how much.
+
+It has no local minima, no seed and no length of training, and learns much from few structures.  The standard deviation
+of its forces is that of the posterior distribution of the coefficients, from which a few are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from elmlff_core.arrays import blocks
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.progress import Progress
+from elmlff_core.contracts.protocols import FitRequest, check_masks
+from elmlff_core.errors import ElmlffError
+from elmlff_core.expansion.expansion import ClusterExpansion
+from elmlff_core.expansion.functions import largest_degree
+from elmlff_core.expansion.ridge import STRENGTHS, NormalEquations
+from elmlff_core.features.energies import EnergyCombination
+from elmlff_core.features.metrics import rmse_of_frames
+from elmlff_core.graphs.batch import GraphBatch, GraphDataset
+from elmlff_core.graphs.network import Network, NetworkOutputs
+from elmlff_core.meta.chain_rule import forces_from, stress_from
+from elmlff_core.meta.energy_meta import EnergyMeta, check_reference_energies, checked_energies, with_nothing
+from elmlff_core.meta.options import ACEOptions
+
+N_DRAWS = 8  # from the posterior distribution: a standard deviation of 24 components is known to 14 %
+MOST_FUNCTIONS = 4000  # around atoms of all elements: their products fill 128 MB
+BLOCK_ATOMS = 512  # in rows of the least-squares problem at a time
+
+
+class ACENetwork(Network):
+    """Forces, and the energy less the linear combination, from a `GraphBatch` with images.
+
+    The last base model is the one that predicts zero, whose aligned energy is E_0.
+    """
+
+    def __init__(self, degree: int, cutoff: float, n_models: int, atomic_numbers: torch.Tensor) -> None:
+        super().__init__()
+        n_elements = len(atomic_numbers)
+        self.register_buffer("atomic_numbers", atomic_numbers)  # (Z,) of the elements, ascending
+        self.atomic_numbers: torch.Tensor
+        self.expansion = ClusterExpansion(n_elements, degree, cutoff)
+        self.n_functions = len(self.expansion.roughness)
+        # The first of each set are the best ones, the others deviations from them, drawn from their distribution.
+        self.coefficients = _fixed(n_elements, self.n_functions, 1 + N_DRAWS)
+        self.offsets = _fixed(n_elements)  # eV
+        self.shares = _fixed(1 + N_DRAWS, n_models)
+        self.double()
+
+    def elements(self, batch: GraphBatch) -> torch.Tensor:
+        """Return the index of the element of each atom: (N,) int64."""
+        return torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)
+
+    def forward(self, batch: GraphBatch) -> torch.Tensor:
+        """Return the forces (N, 3), eV/Å."""
+        _, gradients = self.expansion.energies(batch, self.elements(batch), self.coefficients[..., :1])
+        return self._forces(batch, 0, gradients)
+
+    def outputs(self, batch: GraphBatch) -> NetworkOutputs:
+        """Return forces, the energy less the linear combination, the stress, and the standard deviation of forces."""
+        elements = self.elements(batch)
+        energies, gradients = self.expansion.energies(batch, elements, self.coefficients)
+        of_atoms = energies[:, 0] + self.offsets[elements]
+        energy = of_atoms.new_zeros(len(batch.n_atoms)).index_add(0, batch.structure_index, of_atoms)
+        squares = torch.zeros_like(of_atoms)
+        for draw in range(1, 1 + N_DRAWS):
+            squares += self._forces(batch, draw, gradients).square().mean(dim=1)
+        return NetworkOutputs(
+            self._forces(batch, 0, gradients),
+            energy,
+            stress_from(batch, self._shares(batch, 0), gradients[0]),
+            (squares / N_DRAWS).sqrt(),
+        )
+
+    def _forces(self, batch: GraphBatch, number: int, gradients: torch.Tensor) -> torch.Tensor:
+        return forces_from(batch, self._shares(batch, number), gradients[number])
+
+    def _shares(self, batch: GraphBatch, number: int) -> torch.Tensor:
+        return self.shares[number].expand(len(batch.n_atoms), -1)
+
+
+def _fixed(*shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.zeros(shape), requires_grad=False)
+
+
+class ACEMeta(EnergyMeta):
+    """The meta-model `ace`, linear in base models and in an atomic cluster expansion; see the docstring of the module.
+
+    As in `conservative` an energy is composed of base energies and of what the network sees, by the same chain rule.
+    """
+
+    options: ACEOptions
+    network: Any
+
+    def fit(self, request: FitRequest) -> None:
+        """Fit in closed form to ``request.train``, with the ridge that errs least on ``request.valid``.
+
+        Raises
+        ------
+        DataError
+            The training structures have no energies.
+        ElmlffError
+            A base model gives no energies, or there are too many elements.
+        """
+        check_masks(self, request.masks)
+        train, valid = self._prepared(request.train), self._prepared(request.valid)
+        self.energy = self._fit_energy(train)
+        self.shapes = self._shapes(train)
+        self._check(valid)
+        network = self.network = self._build()
+        graphs, valid_graphs = self._graphs(train, torch.float64), self._graphs(valid, torch.float64)
+        n_models = len(train.models) - 1
+        with torch.no_grad():
+            equations = _equations(network, n_models)
+            done = 0
+            for rows, labels, n_structures in _rows(network, graphs, n_models, self.options.energy_weight):
+                equations.add(rows, labels)
+                done += n_structures
+                request.progress(Progress(done, len(graphs), f"least squares for {len(equations.scale):,} unknowns"))
+            strength = _best_strength(network, equations, valid_graphs, n_models)
+            solution = equations.solution(strength)
+            draws = solution.draws(N_DRAWS, np.random.default_rng(request.seed))
+            self._set(network, np.concatenate([solution.coefficients[None], draws]), n_models)
+        network.eval()
+
+    def _set(self, network: ACENetwork, unknowns: np.ndarray, n_models: int) -> None:
+        """Set the numbers of `network`, and the weights of energies, from solutions (1 + D, P)."""
+        n_elements = len(network.atomic_numbers)
+        n_all = n_elements * network.n_functions
+        functions, shares, offsets = np.split(unknowns, [n_all, n_all + n_models], axis=1)
+        network.coefficients.copy_(torch.from_numpy(functions.reshape(len(unknowns), n_elements, -1)).permute(1, 2, 0))
+        network.offsets.copy_(torch.from_numpy(offsets[0]))
+        # The base model that predicts zero has no forces; its energy has what is left of the weights.
+        network.shares[:, :n_models].copy_(torch.from_numpy(shares))
+        network.shares[0, n_models] = 1 - float(shares[0].sum())
+        self.energy = replace(self.energy, weights=network.shares[0].numpy().copy())
+
+    def compile(self, features: Features) -> None:
+        """Refuse: what takes time here are operations that a compiler makes no faster."""
+        raise ElmlffError("'ace' is not a network that can be compiled; those of egat and conservative are")
+
+    def _prepared(self, features: Features) -> Features:
+        return with_nothing(checked_energies(features, "ace"))
+
+    def _fit_energy(self, train: Features) -> EnergyCombination:
+        """Align the base energies; at first only what predicts zero has a weight."""
+        check_reference_energies(train, "ace")
+        combination = EnergyCombination.fit(train)
+        return replace(combination, weights=np.eye(len(combination.models))[-1])
+
+    def _shapes(self, train: Features) -> dict[str, Any]:
+        numbers = train.elements.tolist()
+        degree = self.options.degree
+        if degree == "auto":
+            degree = largest_degree(len(numbers), self.options.functions, MOST_FUNCTIONS)
+        return {"n_models": len(train.models), "atomic_numbers": numbers, "degree": degree, "learns_std": True}
+
+    def _build(self) -> ACENetwork:
+        numbers = torch.tensor(self.shapes["atomic_numbers"])
+        return ACENetwork(self.shapes["degree"], self.options.cutoff, self.shapes["n_models"], numbers)
+
+
+def _equations(network: ACENetwork, n_models: int) -> NormalEquations:
+    """Return empty equations for the coefficients around each element, the weights of base models, and constants."""
+    n_elements = len(network.atomic_numbers)
+    free = np.ones(n_models + n_elements)
+    scale = np.concatenate([np.tile(network.expansion.roughness.numpy(), n_elements), free])
+    return NormalEquations(scale, np.arange(len(scale)) >= n_elements * network.n_functions)
+
+
+def _rows(
+    network: ACENetwork, graphs: GraphDataset, n_models: int, energy_weight: float
+) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """Yield rows and labels of the least-squares problem, for some structures at a time, and the number of these."""
+    for batch, labels, energies in _batches(graphs):
+        of_energies, of_forces = _columns(network, batch, n_models)
+        weights = energy_weight / batch.n_atoms.double().sqrt()
+        yield (
+            torch.cat([of_forces, of_energies * weights.unsqueeze(1)]).numpy(),
+            torch.cat([labels.flatten(), energies * weights]).numpy(),
+            len(batch.n_atoms),
+        )
+
+
+def _batches(graphs: GraphDataset) -> Iterator[tuple[GraphBatch, torch.Tensor, torch.Tensor]]:
+    """Yield batches with their labels of forces and energies."""
+    assert graphs.reference_forces is not None
+    assert graphs.reference_energy is not None
+    for structures, rows in blocks(graphs.n_atoms.numpy(), BLOCK_ATOMS):
+        batch = graphs.batch(torch.arange(structures.start, structures.stop))
+        yield batch, graphs.reference_forces[rows], graphs.reference_energy[structures]
+
+
+def _columns(network: ACENetwork, batch: GraphBatch, n_models: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return by what the unknowns are multiplied in energies (B, P) and force components (3 N, P)."""
+    assert batch.base_energies is not None
+    elements, n_elements = network.elements(batch), len(network.atomic_numbers)
+    of_energies, of_forces = network.expansion.design(batch, elements)
+    counts = of_energies.new_zeros(len(batch.n_atoms), n_elements)
+    counts.index_put_((batch.structure_index, elements), counts.new_ones(()), accumulate=True)
+    base_forces = batch.base_forces[:, :n_models].transpose(1, 2).flatten(0, 1)
+    energies = torch.cat([of_energies, batch.base_energies[:, :n_models], counts], dim=1)
+    return energies, torch.cat([of_forces, base_forces, of_forces.new_zeros(len(of_forces), n_elements)], dim=1)
+
+
+def _best_strength(network: ACENetwork, equations: NormalEquations, valid: GraphDataset, n_models: int) -> float:
+    """Return the strength of the ridge with the lowest mean RMSE per frame on validation structures."""
+    solutions = np.stack([equations.solution(strength).coefficients for strength in STRENGTHS])
+    errors: list[np.ndarray] = []  # (strengths, structures)
+    for batch, labels, _ in _batches(valid):
+        found = _columns(network, batch, n_models)[1].numpy() @ solutions.T
+        n_atoms = batch.n_atoms.numpy()
+        errors.append(np.stack([rmse_of_frames(one.reshape(-1, 3), labels.numpy(), n_atoms) for one in found.T]))
+    return float(STRENGTHS[int(np.argmin(np.concatenate(errors, axis=1).mean(axis=1)))])
