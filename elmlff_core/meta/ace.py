@@ -27,7 +27,6 @@ from elmlff_core.arrays import blocks
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.progress import Progress
 from elmlff_core.contracts.protocols import FitRequest, check_masks
-from elmlff_core.errors import ElmlffError
 from elmlff_core.expansion.expansion import ClusterExpansion
 from elmlff_core.expansion.functions import largest_degree
 from elmlff_core.expansion.ridge import STRENGTHS, NormalEquations
@@ -107,6 +106,7 @@ class ACEMeta(EnergyMeta):
 
     options: ACEOptions
     network: Any
+    compile = None  # type: ignore[assignment]  # see `Compiles`: there is no network to compile
 
     def fit(self, request: FitRequest) -> None:
         """Fit in closed form to ``request.train``, with the ridge that errs least on ``request.valid``.
@@ -150,10 +150,6 @@ class ACEMeta(EnergyMeta):
         network.shares[:, :n_models].copy_(torch.from_numpy(shares))
         network.shares[0, n_models] = 1 - float(shares[0].sum())
         self.energy = replace(self.energy, weights=network.shares[0].numpy().copy())
-
-    def compile(self, features: Features) -> None:
-        """Refuse: what takes time here are operations that a compiler makes no faster."""
-        raise ElmlffError("'ace' is not a network that can be compiled; those of egat and conservative are")
 
     def _prepared(self, features: Features) -> Features:
         return with_nothing(checked_energies(features, "ace"))

@@ -13,7 +13,7 @@ from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.fits.choice import better_by_a_standard_error, choose
-from elmlff_core.fits.meta_models import CANDIDATES, FEWEST, candidates, resolve_meta_models
+from elmlff_core.fits.meta_models import CANDIDATES, FEWEST, candidates, resolve_meta_models, usual
 from elmlff_core.settings.reading import read_config
 from elmlff_core.workflows.inputs import read_inputs
 from elmlff_core.workflows.stack.workflow import build_stack
@@ -75,19 +75,27 @@ def resolved(tmp_path: Path, n: int, **settings: object) -> tuple:
 
 
 @pytest.mark.parametrize(
-    ("n", "settings", "chosen_from", "without_choice"),
+    ("n", "settings", "chosen_from", "without_choice", "alone"),
     [
-        (60, {}, list(CANDIDATES), "egat"),
-        (400, {}, [], "egat"),
-        (FEWEST, {}, [], "linear"),  # fewer than six are left for training
-        (60, {"meta": {"name": "linear"}}, [], "linear"),
-        (60, {"meta": {"width": 16}}, [], "egat"),  # an option without a name is one of the usual meta-model
+        (60, {}, list(CANDIDATES), ["ace", "egat"], "egat"),
+        (400, {}, [], ["ace", "egat"], "egat"),
+        (FEWEST, {}, [], ["linear"], "linear"),  # fewer than six are left for training
+        (60, {"meta": {"name": "linear"}}, [], ["linear"], "linear"),
+        (60, {"meta": {"width": 16}}, [], ["egat"], "egat"),  # an option without a name is one of the usual meta-model
     ],
 )
-def test_the_choice_is_open_with_few_structures_and_no_name(tmp_path, n, settings, chosen_from, without_choice):
+def test_the_choice_is_open_with_few_structures_and_no_name(tmp_path, n, settings, chosen_from, without_choice, alone):
     config, splits = resolved(tmp_path, n, **settings)
     assert [meta.name for meta in candidates(config, splits)] == chosen_from
-    assert [meta.name for meta in resolve_meta_models(config, splits)] == [without_choice]
+    assert [meta.name for meta in usual(config, splits)] == without_choice
+    assert [meta.name for meta in resolve_meta_models(config, splits)] == [alone]
+
+
+def test_ace_is_no_candidate_for_many_elements(tmp_path, monkeypatch):
+    config, splits = resolved(tmp_path, 60)
+    monkeypatch.setattr("elmlff_core.fits.meta_models.MOST_ELEMENTS", 0)
+    assert [meta.name for meta in candidates(config, splits)] == [name for name in CANDIDATES if name != "ace"]
+    assert [meta.name for meta in usual(config, splits)] == ["egat"]
 
 
 def test_options_of_a_candidate_reach_it(tmp_path):
@@ -112,7 +120,8 @@ def test_where_the_combination_is_right_no_network_is_chosen_and_missing_energie
     errors_of_soft = [(train.reference.forces_of(i) - train.forces[0, 2 * i : 2 * i + 2]) for i in range(12)]
     assert choice.errors["best"] == pytest.approx(np.mean([np.sqrt((error**2).mean()) for error in errors_of_soft]))
     silent = {"train": replace(train, energies={}), "valid": replace(valid, energies={})}
-    assert "conservative" not in choose(metas, silent, folds, tmp_path / "silent", 0, Reporter()).errors
+    errors = choose(metas, silent, folds, tmp_path / "silent", 0, Reporter()).errors
+    assert set(errors) == {"best", "linear", "egat"}
 
 
 def test_a_run_says_what_was_chosen_and_why_and_finds_its_fits_again(tmp_path, monkeypatch):

@@ -1,0 +1,112 @@
+"""The derivatives of an atomic cluster expansion, for coefficients and for least squares, and its symmetries."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, molecule
+
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.expansion import expansion as module
+from elmlff_core.expansion.expansion import ClusterExpansion
+from elmlff_core.graphs.batch import GraphBatch, GraphDataset
+
+CUTOFF, DEGREE = 4.5, 7
+
+
+def batch_of(structures: list[Atoms]) -> tuple[GraphBatch, torch.Tensor]:
+    zero = Prediction.from_lists([np.zeros((len(atoms), 3)) for atoms in structures])
+    features = Features.from_predictions(structures, {"nothing": zero}, None)
+    graphs = GraphDataset.from_features(features, CUTOFF, images=True, dtype=torch.float64)
+    batch = graphs.batch(range(len(structures)))
+    return batch, torch.searchsorted(torch.from_numpy(features.elements), batch.atomic_numbers)
+
+
+def alloy(seed: int = 3) -> Atoms:
+    atoms = bulk("Cu", cubic=True) * (2, 1, 1)
+    atoms.numbers[::3] = 79
+    atoms.rattle(0.1, seed=seed)
+    return atoms
+
+
+@pytest.fixture
+def expansion() -> ClusterExpansion:
+    return ClusterExpansion(2, DEGREE, CUTOFF).double()
+
+
+@pytest.fixture
+def coefficients(expansion: ClusterExpansion) -> torch.Tensor:
+    shape = (2, len(expansion.roughness), 3)
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+
+
+def test_gradients_are_those_of_finite_differences(expansion, coefficients):
+    batch, elements = batch_of([alloy()])
+    _, gradients = expansion.energies(batch, elements, coefficients)
+    assert batch.vectors is not None
+    step = 1e-4
+    for edge, axis in ((0, 0), (17, 1), (60, 2)):
+        found = []
+        for shift in (-2, -1, 1, 2):
+            vectors = batch.vectors.clone()
+            vectors[edge, axis] += shift * step
+            found.append(expansion.energies(batch.with_vectors(vectors), elements, coefficients)[0].sum(dim=0))
+        slope = (8 * (found[2] - found[1]) - (found[3] - found[0])) / (12 * step)
+        assert torch.allclose(gradients[:, edge, axis], slope, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("block", [None, 20_000])
+def test_the_design_gives_the_same_energies_and_forces(expansion, coefficients, monkeypatch, block):
+    batch, elements = batch_of([alloy(), alloy(9)])
+    energies, gradients = expansion.energies(batch, elements, coefficients)
+    if block:  # in blocks of a few atoms
+        monkeypatch.setattr(module, "BLOCK_NUMBERS", block)
+        again = expansion.energies(batch, elements, coefficients)
+        assert torch.allclose(again[0], energies, rtol=1e-12)
+        assert torch.allclose(again[1], gradients, atol=1e-12)
+    of_energies, of_forces = expansion.design(batch, elements)
+    total = energies.new_zeros(2, 3).index_add(0, batch.structure_index, energies)
+    unknowns = coefficients.flatten(0, 1)
+    assert torch.allclose(of_energies @ unknowns, total, rtol=1e-10)
+    source, target = batch.edges
+    for number, gradient in enumerate(gradients):
+        forces = torch.zeros(len(elements), 3).double().index_add(0, source, -gradient).index_add(0, target, gradient)
+        assert torch.allclose(of_forces @ unknowns[:, number], forces.flatten(), atol=1e-10)
+
+
+def test_atoms_have_the_same_energies_after_rotation_reflection_and_in_another_order(expansion, coefficients):
+    atoms = alloy()
+    energies, _ = expansion.energies(*batch_of([atoms]), coefficients)
+    turn = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0]
+    for matrix in (turn, -turn):
+        turned = atoms.copy()
+        turned.set_cell(atoms.cell.array @ matrix.T)
+        turned.positions = atoms.positions @ matrix.T
+        assert torch.allclose(expansion.energies(*batch_of([turned]), coefficients)[0], energies, rtol=1e-9)
+    order = np.random.default_rng(6).permutation(len(atoms))
+    assert torch.allclose(expansion.energies(*batch_of([atoms[order]]), coefficients)[0], energies[order], rtol=1e-9)
+
+
+def test_energies_are_smooth_at_the_cutoff_and_zero_for_lonely_atoms(expansion, coefficients):
+    def pair(distance: float) -> torch.Tensor:
+        return expansion.energies(*batch_of([Atoms("CuAu", [[0, 0, 0], [0, 0, distance]])]), coefficients)[0]
+
+    assert not pair(CUTOFF + 1e-9).any()
+    assert float(pair(CUTOFF - 1e-3).abs().max()) < 1e-8
+    assert float(pair(CUTOFF - 0.5).abs().max()) > 1e-4
+    batch, elements = batch_of([Atoms("Cu"), Atoms("Au")])
+    of_energies, of_forces = expansion.design(batch, elements)
+    assert not of_energies.any()
+    assert not of_forces.any()
+
+
+def test_elements_tell_neighbours_apart(expansion, coefficients):
+    water = molecule("H2O")
+    water.set_chemical_symbols(["Au", "Cu", "Cu"])
+    other = molecule("H2O")
+    other.set_chemical_symbols(["Au", "Cu", "Au"])
+    one, two = (expansion.energies(*batch_of([atoms]), coefficients)[0][0] for atoms in (water, other))
+    assert not torch.allclose(one, two, rtol=1e-3)
