@@ -5,7 +5,8 @@ without the free vector of `egat`; ``decay``, weight decay by AdamW; ``noise`` o
 their usual deviation from the linear combination; ``each``, the share of base models that are hidden, each by itself;
 ``hidden``, the share of structures whose base models are all hidden; ``width``; ``batch``, structures in a batch;
 ``energy``, the weight of the energy in the loss of `conservative`; ``late``, that in the last 30 % of the training;
-``aside``, the weight of energies as a further output of `egat`; ``epochs``, times as many.
+``aside``, the weight of energies as a further output of `egat`; ``epochs``, times as many; ``cutoff``; and of `ace`
+``degree``, the largest one of its functions, and ``energies``, the weight of energies.
 
 Prints a row for each fit: meta-model, way, seed, best epoch and number of epochs, errors on validation and on test
 structures (RMSE per frame, and RMSE of the latter, eV/Å), and minutes.  What is in the table is not fitted again::
@@ -47,7 +48,8 @@ from elmlff_core.workflows.inputs import Inputs, read_inputs
 WAYS = "usual,geometry,gates,decay=0.1,decay=1,noise=0.3,each=0.3,hidden=0.5,width=32,width=128,epochs=0.5,epochs=2"
 OPTIONS = {
     "hidden": "meta.hidden={}", "width": "meta.width={}", "energy": "training.energy_weight={}",
-    "aside": "training.energy_weight={}",
+    "aside": "training.energy_weight={}", "degree": "meta.degree={}", "cutoff": "meta.cutoff={}",
+    "energies": "meta.energy_weight={}",
 }  # fmt: skip
 COLUMNS = ("meta-model", "way", "seed", "best epoch", "epochs", "valid", "test", "test RMSE", "minutes")
 
@@ -56,7 +58,7 @@ def main() -> None:
     """Do the fits of the command line, and add their rows to ``ways.csv`` in the folder."""
     parser = stacking_parser(__doc__, folder="folder for all results")
     parser.add_argument("--test", help="labelled structures of the test; by default a part of the data")
-    parser.add_argument("--meta", default="egat", help="egat, or conservative for ways that it has too")
+    parser.add_argument("--meta", default="egat", help="egat, or conservative or ace for the ways that they have")
     parser.add_argument("--ways", default=WAYS, help=f"comma-separated [{WAYS}]")
     parser.add_argument("--seeds", type=numbers, default=(0,), help="seeds, comma-separated")
     given = parser.parse_args()
@@ -99,12 +101,19 @@ def fit(inputs: Inputs, features: dict[str, Features], name: str, way: str, seed
         meta.fit(request)
         minutes = (time.perf_counter() - started) / 60
         valid, test = (in_blocks(features[split], meta.predict) for split in ("valid", "test"))
-    with (folder / "learning_curve.csv").open() as file:
-        epochs = list(csv.DictReader(file))
-    best = min(epochs, key=lambda one: float(one["valid_rmse_per_frame"]))["epoch"]
+    best, last = _epochs(folder / "learning_curve.csv")
     on_test = metrics(test, features["test"])
     errors = mean_rmse_per_frame(valid.forces, features["valid"]), on_test["rmse_per_frame"], on_test["rmse"]
-    return [best, epochs[-1]["epoch"], *(f"{error:.5f}" for error in errors), f"{minutes:.1f}"]
+    return [best, last, *(f"{error:.5f}" for error in errors), f"{minutes:.1f}"]
+
+
+def _epochs(curve: Path) -> tuple[str, str]:
+    """Return the best epoch and the last one of a training, and nothing for a fit in closed form."""
+    if not curve.exists():
+        return "", ""
+    with curve.open() as file:
+        epochs = list(csv.DictReader(file))
+    return min(epochs, key=lambda one: float(one["valid_rmse_per_frame"]))["epoch"], epochs[-1]["epoch"]
 
 
 @contextmanager

@@ -214,7 +214,7 @@ def test_nve_says_where_the_energy_is_not_conserved(stack, tmp_path, meta, said)
     run(other, tmp_path / "run", ensemble="nve", steps=2, reporter=reporter)
     lines = [line for line in reporter.said if "the energy is not conserved" in line]
     assert len(lines) == said
-    assert all(f"'{meta}'" in line and "these: 'mean', 'conservative'" in line for line in lines)
+    assert all(f"'{meta}'" in line and "these: 'mean', 'ace', 'conservative'" in line for line in lines)
     for values in ({"ensemble": "nvt-bussi"}, {"ensemble": "nve", "driver": "hard"}):
         reporter = InterruptedAt()
         run(other, tmp_path / "-".join(values.values()), **values, steps=2, reporter=reporter)
