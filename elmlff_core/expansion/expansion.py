@@ -43,7 +43,7 @@ class ClusterExpansion(nn.Module):
 
     def energies(
         self, batch: GraphBatch, elements: torch.Tensor, coefficients: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return energies of atoms with S sets of coefficients, and their derivatives.
 
         Parameters
@@ -55,19 +55,24 @@ class ClusterExpansion(nn.Module):
         Returns
         -------
         energies : (N, S)
-        gradients : (S, E, 3), derivatives of the sums over atoms by the vectors
+        forces : (S, N, 3), minus the derivatives of the sums over atoms by the positions
+        gradient : (E, 3), the derivatives of the first sum by the vectors
         """
         assert batch.vectors is not None
         n_atoms, (source, target) = len(elements), batch.edges
         energies = batch.vectors.new_empty(n_atoms, coefficients.shape[2])
-        gradients = batch.vectors.new_empty(coefficients.shape[2], *batch.vectors.shape)
-        n_numbers = gradients.shape[0] * (self.n_elements * len(self.basis.frequencies) + (HIGHEST + 1) ** 2)
+        forces = batch.vectors.new_zeros(coefficients.shape[2], n_atoms, 3)
+        gradient = torch.empty_like(batch.vectors)
+        n_numbers = coefficients.shape[2] * (self.n_elements * len(self.basis.frequencies) + (HIGHEST + 1) ** 2)
         for atoms, edges in _blocks_of_targets(target, n_atoms, n_numbers):
             within = Edges(source[edges], target[edges] - atoms.start, atoms.stop - atoms.start, n_atoms)
             seen = _Seen(within, batch.vectors[edges], elements, self.basis, self.n_elements)
             energies[atoms], by_density = self._weighted(seen.densities, coefficients[elements[atoms]])
-            gradients[:, edges] = seen.gradients(by_density)
-        return energies, gradients
+            gradients = seen.gradients(by_density)
+            # A vector is source minus target, so the force on the target has the sign of the gradient.
+            forces.index_add_(1, source[edges], -gradients).index_add_(1, target[edges], gradients)
+            gradient[edges] = gradients[0]
+        return energies, forces, gradient
 
     def _weighted(self, densities: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the sums of the functions times `weights` (n, K, S), (n, S), and their derivatives, (n, S, C, Y)."""

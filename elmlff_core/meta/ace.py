@@ -34,7 +34,7 @@ from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.features.metrics import rmse_of_frames
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.network import Network, NetworkOutputs
-from elmlff_core.meta.chain_rule import forces_from, stress_from
+from elmlff_core.meta.chain_rule import forces_of_base_models, stress_from
 from elmlff_core.meta.energy_meta import EnergyMeta, check_reference_energies, checked_energies, with_nothing
 from elmlff_core.meta.options import ACEOptions
 
@@ -68,27 +68,19 @@ class ACENetwork(Network):
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
         """Return the forces (N, 3), eV/Å."""
-        _, gradients = self.expansion.energies(batch, self.elements(batch), self.coefficients[..., :1])
-        return self._forces(batch, 0, gradients)
+        _, forces, _ = self.expansion.energies(batch, self.elements(batch), self.coefficients[..., :1])
+        return forces_of_base_models(batch, self._shares(batch, 0)) + forces[0]
 
     def outputs(self, batch: GraphBatch) -> NetworkOutputs:
         """Return forces, the energy less the linear combination, the stress, and the standard deviation of forces."""
         elements = self.elements(batch)
-        energies, gradients = self.expansion.energies(batch, elements, self.coefficients)
+        energies, forces, gradient = self.expansion.energies(batch, elements, self.coefficients)
         of_atoms = energies[:, 0] + self.offsets[elements]
         energy = of_atoms.new_zeros(len(batch.n_atoms)).index_add(0, batch.structure_index, of_atoms)
-        squares = torch.zeros_like(of_atoms)
-        for draw in range(1, 1 + N_DRAWS):
-            squares += self._forces(batch, draw, gradients).square().mean(dim=1)
-        return NetworkOutputs(
-            self._forces(batch, 0, gradients),
-            energy,
-            stress_from(batch, self._shares(batch, 0), gradients[0]),
-            (squares / N_DRAWS).sqrt(),
-        )
-
-    def _forces(self, batch: GraphBatch, number: int, gradients: torch.Tensor) -> torch.Tensor:
-        return forces_from(batch, self._shares(batch, number), gradients[number])
+        for number, of_set in enumerate(forces):
+            of_set += forces_of_base_models(batch, self._shares(batch, number))
+        std = forces[1:].square().mean(dim=(0, 2)).sqrt()
+        return NetworkOutputs(forces[0], energy, stress_from(batch, self._shares(batch, 0), gradient), std)
 
     def _shares(self, batch: GraphBatch, number: int) -> torch.Tensor:
         return self.shares[number].expand(len(batch.n_atoms), -1)

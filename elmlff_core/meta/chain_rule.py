@@ -15,11 +15,16 @@ from elmlff_core.graphs.batch import GraphBatch
 
 def forces_from(batch: GraphBatch, shares: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     """Return the forces (N, 3), eV/Å, from shares (B, M) and dE/d(vectors) (E, 3), eV/Å."""
-    combined = (shares[batch.structure_index].unsqueeze(2) * batch.base_forces).sum(dim=1)
+    combined = forces_of_base_models(batch, shares)
     source, target = batch.edges
     gradient = gradient.to(combined.dtype)
     # A vector is source minus target, so the gradient has opposite signs for source and target.
     return combined.index_add(0, source, -gradient).index_add(0, target, gradient)
+
+
+def forces_of_base_models(batch: GraphBatch, shares: torch.Tensor) -> torch.Tensor:
+    """Return the base forces times their shares (B, M): (N, 3), eV/Å."""
+    return (shares[batch.structure_index].unsqueeze(2) * batch.base_forces).sum(dim=1)
 
 
 def stress_from(batch: GraphBatch, shares: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor | None:
