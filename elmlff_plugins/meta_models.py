@@ -53,6 +53,7 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         "base models and an atomic cluster expansion in one energy, by least squares",
         ACEOptions,
         _ace,
+        budgets={"long": {"functions": 2500}},
         sees_geometry=True,
         stress=True,
         conservative=True,

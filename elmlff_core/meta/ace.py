@@ -39,7 +39,7 @@ from elmlff_core.meta.energy_meta import EnergyMeta, check_reference_energies, c
 from elmlff_core.meta.options import ACEOptions
 
 N_DRAWS = 8  # from the posterior distribution: a standard deviation of 24 components is known to 14 %
-MOST_FUNCTIONS = 4000  # around atoms of all elements: their products fill 128 MB
+MOST_FUNCTIONS = 5000  # around atoms of all elements: their products fill 200 MB
 BLOCK_ATOMS = 512  # in rows of the least-squares problem at a time
 
 

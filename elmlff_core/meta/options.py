@@ -102,7 +102,7 @@ class ACEOptions(Options):
     cutoff : Å
     degree : largest degree of a function, the sum of n and l of its factors; ``auto`` is the largest with at most
         `functions` of them
-    functions : number of functions around atoms of each element, at most; there are 4,000 in all at most
+    functions : number of functions around atoms of each element, at most; there are 5,000 in all at most
     energy_weight : weight of the errors of energies divided by the roots of the numbers of atoms, in eV, beside the
         errors of forces in eV/Å
     """
