@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test test-pages test-environments fuzz lint bench crash docs package clean
 
 demo: $(VENV)/installed-all
-	$(BIN)/elmlff stack --models dp1,painn,nep --meta ace,egat,conservative
+	$(BIN)/elmlff stack --models dp1,painn,nep --meta ace,egat
 
 PROCESSES ?= 2
 test: $(VENV)/installed-test lint

@@ -60,6 +60,7 @@ class ACENetwork(Network):
         self.coefficients = _fixed(n_elements, self.n_functions, 1 + N_DRAWS)
         self.offsets = _fixed(n_elements)  # eV
         self.shares = _fixed(1 + N_DRAWS, n_models)
+        self.n_unknowns = n_elements * (self.n_functions + 1) + n_models - 1
         self.double()
 
     def elements(self, batch: GraphBatch) -> torch.Tensor:
@@ -99,6 +100,11 @@ class ACEMeta(EnergyMeta):
     options: ACEOptions
     network: Any
     compile = None  # type: ignore[assignment]  # see `Compiles`: there is no network to compile
+
+    @property
+    def n_parameters(self) -> int:
+        """The number of fitted coefficients, weights and constants, 0 before it is fitted or loaded."""
+        return 0 if self.network is None else self.network.n_unknowns
 
     def fit(self, request: FitRequest) -> None:
         """Fit in closed form to ``request.train``, with the ridge that errs least on ``request.valid``.
