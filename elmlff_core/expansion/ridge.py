@@ -40,9 +40,16 @@ class NormalEquations:
         self.squares += float(labels @ labels)
         self.n_rows += len(labels)
 
-    def solutions(self, strengths: Sequence[float] | np.ndarray = STRENGTHS) -> list[Solution]:
-        """Return the solution for each strength of the ridge."""
-        return [self.solution(strength) for strength in strengths]
+    @classmethod
+    def joined(cls, parts: Sequence[NormalEquations]) -> NormalEquations:
+        """Return the equations of all rows of `parts`, which have the same columns."""
+        whole = cls(parts[0].scale, parts[0].free)
+        for part in parts:
+            whole.products += part.products
+            whole.projections += part.projections
+            whole.squares += part.squares
+            whole.n_rows += part.n_rows
+        return whole
 
     def solution(self, strength: float) -> Solution:
         """Return the solution with a ridge of this strength."""

@@ -15,7 +15,6 @@ of its forces is that of the posterior distribution of the coefficients, from wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -23,24 +22,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from elmlff_core.arrays import blocks
 from elmlff_core.contracts.features import Features
-from elmlff_core.contracts.progress import Progress
 from elmlff_core.contracts.protocols import FitRequest, check_masks
 from elmlff_core.expansion.expansion import ClusterExpansion
 from elmlff_core.expansion.functions import largest_degree
-from elmlff_core.expansion.ridge import STRENGTHS, NormalEquations
 from elmlff_core.features.energies import EnergyCombination
-from elmlff_core.features.metrics import rmse_of_frames
-from elmlff_core.graphs.batch import GraphBatch, GraphDataset
+from elmlff_core.graphs.batch import GraphBatch
 from elmlff_core.graphs.network import Network, NetworkOutputs
+from elmlff_core.meta.ace_fit import LeastSquares
 from elmlff_core.meta.chain_rule import forces_of_base_models, stress_from
 from elmlff_core.meta.energy_meta import EnergyMeta, check_reference_energies, checked_energies, with_nothing
 from elmlff_core.meta.options import ACEOptions
 
 N_DRAWS = 8  # from the posterior distribution: a standard deviation of 24 components is known to 14 %
 MOST_FUNCTIONS = 5000  # around atoms of all elements: their products fill 200 MB
-BLOCK_ATOMS = 512  # in rows of the least-squares problem at a time
 
 
 class ACENetwork(Network):
@@ -109,6 +104,8 @@ class ACEMeta(EnergyMeta):
     def fit(self, request: FitRequest) -> None:
         """Fit in closed form to ``request.train``, with the ridge that errs least on ``request.valid``.
 
+        With few validation structures training structures that are left out in turn count too.
+
         Raises
         ------
         DataError
@@ -125,14 +122,8 @@ class ACEMeta(EnergyMeta):
         graphs, valid_graphs = self._graphs(train, torch.float64), self._graphs(valid, torch.float64)
         n_models = len(train.models) - 1
         with torch.no_grad():
-            equations = _equations(network, n_models)
-            done = 0
-            for rows, labels, n_structures in _rows(network, graphs, n_models, self.options.energy_weight):
-                equations.add(rows, labels)
-                done += n_structures
-                request.progress(Progress(done, len(graphs), f"least squares for {len(equations.scale):,} unknowns"))
-            strength = _best_strength(network, equations, valid_graphs, n_models)
-            solution = equations.solution(strength)
+            problem = LeastSquares(network, n_models, self.options.energy_weight, request.progress)
+            solution = problem.solve(graphs, valid_graphs)
             draws = solution.draws(N_DRAWS, np.random.default_rng(request.seed))
             self._set(network, np.concatenate([solution.coefficients[None], draws]), n_models)
         network.eval()
@@ -168,57 +159,3 @@ class ACEMeta(EnergyMeta):
     def _build(self) -> ACENetwork:
         numbers = torch.tensor(self.shapes["atomic_numbers"])
         return ACENetwork(self.shapes["degree"], self.options.cutoff, self.shapes["n_models"], numbers)
-
-
-def _equations(network: ACENetwork, n_models: int) -> NormalEquations:
-    """Return empty equations for the coefficients around each element, the weights of base models, and constants."""
-    n_elements = len(network.atomic_numbers)
-    free = np.ones(n_models + n_elements)
-    scale = np.concatenate([np.tile(network.expansion.roughness.numpy(), n_elements), free])
-    return NormalEquations(scale, np.arange(len(scale)) >= n_elements * network.n_functions)
-
-
-def _rows(
-    network: ACENetwork, graphs: GraphDataset, n_models: int, energy_weight: float
-) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """Yield rows and labels of the least-squares problem, for some structures at a time, and the number of these."""
-    for batch, labels, energies in _batches(graphs):
-        of_energies, of_forces = _columns(network, batch, n_models)
-        weights = energy_weight / batch.n_atoms.double().sqrt()
-        yield (
-            torch.cat([of_forces, of_energies * weights.unsqueeze(1)]).numpy(),
-            torch.cat([labels.flatten(), energies * weights]).numpy(),
-            len(batch.n_atoms),
-        )
-
-
-def _batches(graphs: GraphDataset) -> Iterator[tuple[GraphBatch, torch.Tensor, torch.Tensor]]:
-    """Yield batches with their labels of forces and energies."""
-    assert graphs.reference_forces is not None
-    assert graphs.reference_energy is not None
-    for structures, rows in blocks(graphs.n_atoms.numpy(), BLOCK_ATOMS):
-        batch = graphs.batch(torch.arange(structures.start, structures.stop))
-        yield batch, graphs.reference_forces[rows], graphs.reference_energy[structures]
-
-
-def _columns(network: ACENetwork, batch: GraphBatch, n_models: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return by what the unknowns are multiplied in energies (B, P) and force components (3 N, P)."""
-    assert batch.base_energies is not None
-    elements, n_elements = network.elements(batch), len(network.atomic_numbers)
-    of_energies, of_forces = network.expansion.design(batch, elements)
-    counts = of_energies.new_zeros(len(batch.n_atoms), n_elements)
-    counts.index_put_((batch.structure_index, elements), counts.new_ones(()), accumulate=True)
-    base_forces = batch.base_forces[:, :n_models].transpose(1, 2).flatten(0, 1)
-    energies = torch.cat([of_energies, batch.base_energies[:, :n_models], counts], dim=1)
-    return energies, torch.cat([of_forces, base_forces, of_forces.new_zeros(len(of_forces), n_elements)], dim=1)
-
-
-def _best_strength(network: ACENetwork, equations: NormalEquations, valid: GraphDataset, n_models: int) -> float:
-    """Return the strength of the ridge with the lowest mean RMSE per frame on validation structures."""
-    solutions = np.stack([equations.solution(strength).coefficients for strength in STRENGTHS])
-    errors: list[np.ndarray] = []  # (strengths, structures)
-    for batch, labels, _ in _batches(valid):
-        found = _columns(network, batch, n_models)[1].numpy() @ solutions.T
-        n_atoms = batch.n_atoms.numpy()
-        errors.append(np.stack([rmse_of_frames(one.reshape(-1, 3), labels.numpy(), n_atoms) for one in found.T]))
-    return float(STRENGTHS[int(np.argmin(np.concatenate(errors, axis=1).mean(axis=1)))])

@@ -20,10 +20,12 @@ def problem() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def equations(rows: np.ndarray, labels: np.ndarray, scale=None, free=None) -> NormalEquations:
     scale = np.ones(N_COLUMNS) if scale is None else scale
-    made = NormalEquations(scale, np.zeros(N_COLUMNS, dtype=bool) if free is None else free)
+    free = np.zeros(N_COLUMNS, dtype=bool) if free is None else free
+    parts = []
     for part in np.array_split(np.arange(N_ROWS), 7):
-        made.add(rows[part], labels[part])
-    return made
+        parts.append(NormalEquations(scale, free))
+        parts[-1].add(rows[part], labels[part])
+    return NormalEquations.joined(parts)
 
 
 def test_without_a_ridge_it_is_least_squares_whatever_the_scale(problem):

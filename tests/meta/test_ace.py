@@ -101,13 +101,23 @@ def test_uncertainty_grows_outside_and_forces_depend_on_no_seed(parts, meta):
     assert not np.array_equal(other.forces_std(parts[2]), inside)
 
 
+def test_with_few_validation_structures_training_structures_choose_too(parts, monkeypatch):
+    train, valid, test = parts
+    one = valid.subset([0])
+    wrong = replace(one, reference=replace(one.reference, forces=0 * one.reference.forces))  # wants a strong ridge
+    assert mean_rmse_per_frame(fitted(train, wrong).predict(test).forces, test) < 0.01
+    monkeypatch.setattr("elmlff_core.meta.ace_fit.ENOUGH_TO_VALIDATE", 1)
+    assert mean_rmse_per_frame(fitted(train, wrong).predict(test).forces, test) > 0.05
+
+
 def test_validation_structures_choose_the_ridge(parts, monkeypatch):
     train, valid, _ = parts
+    monkeypatch.setattr("elmlff_core.meta.ace_fit.ENOUGH_TO_VALIDATE", 1)
     errors = {}
     for strength in (1e-13, 1e-6, 1.0):
-        monkeypatch.setattr("elmlff_core.meta.ace.STRENGTHS", np.array([strength]))
+        monkeypatch.setattr("elmlff_core.meta.ace_fit.STRENGTHS", np.array([strength]))
         errors[strength] = mean_rmse_per_frame(fitted(train, valid).predict(valid).forces, valid)
-    monkeypatch.setattr("elmlff_core.meta.ace.STRENGTHS", np.array(list(errors)))
+    monkeypatch.setattr("elmlff_core.meta.ace_fit.STRENGTHS", np.array(list(errors)))
     assert mean_rmse_per_frame(fitted(train, valid).predict(valid).forces, valid) == pytest.approx(min(errors.values()))
 
 
