@@ -23,7 +23,7 @@ stack_options = [
     click.option("--meta", help="Meta-model, or several to compare, comma-separated.  [default: auto]"),
     click.option(
         "--geometry-only/--no-geometry-only", default=None,
-        help="Also fit each trained meta-model without base models, to measure what the base models contribute.",
+        help="Also fit meta-models that see the geometry without base models, to measure what these contribute.",
     ),
     click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds for each trained meta-model."),
     click.option(
@@ -44,7 +44,7 @@ stack_options = [
 @click.option(
     "--learning-curve",
     is_flag=True,
-    help="Also fit the stack to an eighth, a quarter and half of the training structures: three fits of equal length.",
+    help="Also fit the stack to an eighth, a quarter and half of the training structures: three fits more.",
 )
 def command(
     output: Path | None, models_dir: Path | None, bundle: bool, learning_curve: bool, dry_run: bool, **values: Any

@@ -113,7 +113,7 @@ def _errors_of_fits(
         kind="baseline" if first.fit.geometry_only else "stack",
         errors=errors,
         seed_std=seed_std,
-        per_seed=per_seed if first.fit.meta.trained and not first.fit.is_average else [],
+        per_seed=per_seed if first.fit.meta.sees_geometry and not first.fit.is_average else [],
         meta=first.fit.meta.name,
         seconds=float(np.mean([result.seconds for result in group])),
         n_parameters=first.n_parameters,

@@ -6,15 +6,16 @@ harmonics, Y harmonics of all degrees, K functions.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
-from elmlff_core.arrays import blocks
 from elmlff_core.expansion.functions import HIGHEST, Group, groups_of_functions
 from elmlff_core.expansion.harmonics import harmonics_and_derivatives, of_degree
 from elmlff_core.graphs.batch import GraphBatch
 from elmlff_core.graphs.edges import Edges
-from elmlff_core.graphs.radial import RadialBasis, radial_and_units
+from elmlff_core.graphs.radial import SMALLEST_DISTANCE, RadialBasis, radial_and_units
 
 # Numbers that the derivatives of one block of atoms may have: 100 MB.
 BLOCK_NUMBERS = 12_500_000
@@ -35,6 +36,7 @@ class ClusterExpansion(nn.Module):
         self.n_elements = n_elements
         self.groups = groups_of_functions(n_elements, degree)
         self.basis = RadialBasis(degree, cutoff)
+        self._moved: dict[torch.device, tuple[Group, ...]] = {}
 
     @property
     def roughness(self) -> torch.Tensor:
@@ -63,8 +65,10 @@ class ClusterExpansion(nn.Module):
         energies = batch.vectors.new_empty(n_atoms, coefficients.shape[2])
         forces = batch.vectors.new_zeros(coefficients.shape[2], n_atoms, 3)
         gradient = torch.empty_like(batch.vectors)
-        n_numbers = coefficients.shape[2] * (self.n_elements * len(self.basis.frequencies) + (HIGHEST + 1) ** 2)
-        for atoms, edges in _blocks_of_targets(target, n_atoms, n_numbers):
+        n_sets, n_densities = coefficients.shape[2], self.n_elements * len(self.basis.frequencies)
+        n_harmonics = (HIGHEST + 1) ** 2
+        of_slot, of_atom = n_sets * (n_densities + n_harmonics), n_sets * n_densities * n_harmonics
+        for atoms, edges in _blocks_of_targets(target, n_atoms, of_slot, of_atom):
             within = Edges(source[edges], target[edges] - atoms.start, atoms.stop - atoms.start, n_atoms)
             seen = _Seen(within, batch.vectors[edges], elements, self.basis, self.n_elements)
             energies[atoms], by_density = self._weighted(seen.densities, coefficients[elements[atoms]])
@@ -80,7 +84,7 @@ class ClusterExpansion(nn.Module):
         total = densities.new_zeros(n, weights.shape[2])
         by_density = densities.new_zeros(n_densities, n_harmonics, n, weights.shape[2])
         first = 0
-        for group in self.groups:
+        for group in self._groups_on(densities.device):
             of_group = weights[:, first : first + len(group)]
             first += len(group)
             values, others = self._values_and_others(group, densities)
@@ -111,7 +115,7 @@ class ClusterExpansion(nn.Module):
         source, target = batch.edges
         values = batch.vectors.new_zeros(len(batch.n_atoms) * self.n_elements, n_functions)
         forces = batch.vectors.new_zeros(n_atoms * self.n_elements, 3 * n_functions)
-        for atoms, edges in _blocks_of_targets(target, n_atoms, 3 * n_functions):
+        for atoms, edges in _blocks_of_targets(target, n_atoms, 3 * n_functions, 0):
             within = Edges(source[edges], target[edges] - atoms.start, atoms.stop - atoms.start, n_atoms)
             invariants, gradients = self._derivatives(within, batch.vectors[edges], elements)
             of_atom = elements[atoms]
@@ -130,7 +134,7 @@ class ClusterExpansion(nn.Module):
         """Return the functions of each target, (n, K), and their derivatives by the vectors of its edges, (E, 3 K)."""
         seen = _Seen(edges, vectors, elements, self.basis, self.n_elements)
         values, gradients = [], []
-        for group in self.groups:
+        for group in self._groups_on(seen.densities.device):
             of_group, others = self._values_and_others(group, seen.densities)
             found = seen.radial.new_zeros(*seen.units.shape, len(group))
             for place, (l, other) in enumerate(zip(group.degrees, others, strict=True)):  # noqa: E741
@@ -143,6 +147,11 @@ class ClusterExpansion(nn.Module):
             values.append(of_group)
             gradients.append(found)
         return torch.cat(values, dim=1), seen.slots.rows(torch.cat(gradients, dim=3)).flatten(1)
+
+    def _groups_on(self, device: torch.device) -> tuple[Group, ...]:
+        if device not in self._moved:
+            self._moved[device] = tuple(group.to(device) for group in self.groups)
+        return self._moved[device]
 
     def _channels(self, group: Group, place: int) -> torch.Tensor:
         """Return which of the C densities is at `place` in each function: (k,)."""
@@ -207,7 +216,7 @@ class _Seen:
     ) -> None:
         slots = self.slots = _Slots(edges)
         radial, _, units = radial_and_units(vectors, basis)  # (R, E), (3, E)
-        distances = (vectors.T * units).sum(dim=0)
+        distances = (vectors.T * units).sum(dim=0).clamp(min=SMALLEST_DISTANCE)
         along = basis.derivatives(distances)
         harmonics, by_units = harmonics_and_derivatives(units, HIGHEST)
         # The direction changes with the part of the vector's change that is across it.
@@ -237,7 +246,23 @@ class _Seen:
         return self.slots.rows(found).transpose(0, 1)
 
 
-def _blocks_of_targets(target: torch.Tensor, n_atoms: int, n_numbers: int) -> list[tuple[slice, slice]]:
-    """Return blocks of targets, with their edges, of so many edges that `n_numbers` for each fit into memory."""
-    n_edges = torch.bincount(target, minlength=n_atoms).numpy()
-    return list(blocks(n_edges, max(1, BLOCK_NUMBERS // n_numbers)))
+def _blocks_of_targets(target: torch.Tensor, n_atoms: int, of_slot: int, of_atom: int) -> Iterator[tuple[slice, slice]]:
+    """Yield blocks of targets, with their edges, that fit into memory.
+
+    Parameters
+    ----------
+    target : (E,) int64, ascending
+    n_atoms : number of targets
+    of_slot : numbers for each slot of an edge; each target has as many slots as that with the most edges in its block
+    of_atom : numbers for each target beside these
+    """
+    n_edges = torch.bincount(target, minlength=n_atoms).tolist()
+    start, first, last, most = 0, 0, 0, 1
+    for atom, of_this in enumerate(n_edges):
+        larger = max(most, of_this)
+        if atom > start and (atom + 1 - start) * (larger * of_slot + of_atom) > BLOCK_NUMBERS:
+            yield slice(start, atom), slice(first, last)
+            start, first, larger = atom, last, max(1, of_this)
+        last, most = last + of_this, larger
+    if n_atoms:
+        yield slice(start, n_atoms), slice(first, last)

@@ -9,7 +9,7 @@ Functions of odd l1 + l2 + l3 change their sign with a reflection, as an energy 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 
@@ -58,6 +58,11 @@ class Group:
 
     def __len__(self) -> int:
         return self.n.shape[1]
+
+    def to(self, device: torch.device) -> Group:
+        """Return the same functions with tensors on another device."""
+        coupling = None if self.coupling is None else self.coupling.to(device)
+        return replace(self, n=self.n.to(device), elements=self.elements.to(device), coupling=coupling)
 
 
 @lru_cache(maxsize=4)

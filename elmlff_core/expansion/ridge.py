@@ -15,6 +15,7 @@ import scipy.linalg
 STRENGTHS = 10.0 ** np.arange(-13, 0.5, 0.5)
 # Keeps the factorisation possible where columns depend on each other.
 SMALLEST = 1e-14
+BLOCK_ROWS = 4096  # that are scaled at a time
 
 
 class NormalEquations:
@@ -30,15 +31,13 @@ class NormalEquations:
         self.scale, self.free = scale, free
         self.products = np.zeros((len(scale), len(scale)))
         self.projections = np.zeros(len(scale))
-        self.squares, self.n_rows = 0.0, 0
 
     def add(self, rows: np.ndarray, labels: np.ndarray) -> None:
         """Add rows (n, P) with labels (n,)."""
-        scaled = rows / self.scale
-        self.products += scaled.T @ scaled
-        self.projections += labels @ scaled
-        self.squares += float(labels @ labels)
-        self.n_rows += len(labels)
+        for start in range(0, len(labels), BLOCK_ROWS):
+            scaled = rows[start : start + BLOCK_ROWS] / self.scale
+            self.products += scaled.T @ scaled
+            self.projections += labels[start : start + BLOCK_ROWS] @ scaled
 
     @classmethod
     def joined(cls, parts: Sequence[NormalEquations]) -> NormalEquations:
@@ -47,8 +46,6 @@ class NormalEquations:
         for part in parts:
             whole.products += part.products
             whole.projections += part.projections
-            whole.squares += part.squares
-            whole.n_rows += part.n_rows
         return whole
 
     def solution(self, strength: float) -> Solution:
@@ -63,9 +60,7 @@ class NormalEquations:
         matrix[np.diag_indices_from(matrix)] = (diagonal + ridge) / root**2 + SMALLEST * len(root)
         factor = scipy.linalg.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
         found = scipy.linalg.cho_solve((factor, True), self.projections / root, check_finite=False) / root
-        left = self.squares - 2 * found @ self.projections + found @ self.products @ found
-        noise = np.sqrt(max(left, 0.0) / max(1, self.n_rows))
-        return Solution(strength, found / self.scale, factor, root * self.scale, float(noise))
+        return Solution(strength, found / self.scale, factor, root * self.scale)
 
 
 @dataclass(frozen=True)
@@ -78,17 +73,15 @@ class Solution:
     coefficients : (P,)
     factor : (P, P), lower triangular, of the matrix whose inverse is the covariance of the coefficients but for scales
     scale : (P,), by which the columns of this matrix are divided
-    noise : root mean square of what is left of the labels
     """
 
     strength: float
     coefficients: np.ndarray
     factor: np.ndarray
     scale: np.ndarray
-    noise: float
 
     def draws(self, n_draws: int, generator: np.random.Generator) -> np.ndarray:
-        """Draw deviations of the coefficients from their posterior distribution: (n_draws, P)."""
+        """Draw deviations of the coefficients from their posterior distribution, for errors of one: (n_draws, P)."""
         normal = generator.standard_normal((len(self.scale), n_draws))
         deviations = scipy.linalg.solve_triangular(self.factor, normal, trans="T", lower=True, check_finite=False)
-        return np.asarray(self.noise * deviations.T / self.scale)
+        return np.asarray(deviations.T / self.scale)

@@ -1,6 +1,7 @@
 """Fit: one meta-model fitted once, in its own folder, where a later run with the same settings finds it.
 
-A run consists of several fits: one per meta-model and, for trained meta-models, per seed, each also on geometry only.
+A run consists of several fits: one per meta-model and, for trained meta-models, per seed; those that see the geometry
+also on geometry only.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class Fit:
 
     def amount(self, structures: Sequence[Atoms]) -> float:
         """Return the amount of work of the fit, to which its time is proportional: epochs times atoms."""
-        return (self.meta.training.epochs or 1) * sum(map(len, structures))
+        return ((self.meta.training.epochs or 1) if self.meta.trained else 1) * sum(map(len, structures))
 
     def seen(self, features: Features) -> Features:
         """Return the part of `features` that it uses: no base models if it is fitted to geometry only."""
@@ -168,7 +169,7 @@ def check_average(metas: Sequence[NamedMeta], config: Config) -> None:
     several = sum(meta.sees_geometry for meta in metas) > 1
     if config.average and config.seeds == 1 and not config.geometry_only and not several:
         raise ConfigError(
-            "there is nothing to average with one seed of one network: take several seeds, as with --seeds 4, several "
+            "there is nothing to average with one fit: take several seeds, as with --seeds 4, several "
             "meta-models that see the geometry, as with --meta ace,egat, or add --geometry-only"
         )
 
@@ -244,6 +245,9 @@ def planned(metas: Sequence[NamedMeta], config: Config, n_structures: int, choos
         names = ", ".join(meta.name for meta in metas)
         yield f"meta-model: of {names}, chosen by cross-validation (name one with --meta to save this time)"
     for meta in metas:
+        if meta.sees_geometry and not meta.trained:
+            geometry = ", with base models and on geometry only" if config.geometry_only else ""
+            yield f"meta-model {meta.name}: in closed form{geometry}"
         if not meta.trained:
             continue
         options = ", ".join(f"{key} {value}" for key, value in meta.options.items())

@@ -236,7 +236,7 @@ def fit_all(jobs: Sequence[FitJob], placement: Placement, logs: Path, title: str
 
 def most_devices(fits: Sequence[Fitting] | Sequence[FitJob]) -> int:
     """Return the most devices of a fit."""
-    return max((one.fit.meta.training.devices for one in fits), default=1)
+    return max((one.fit.meta.training.devices for one in fits if one.fit.meta.trained), default=1)
 
 
 @functools.lru_cache(maxsize=8)

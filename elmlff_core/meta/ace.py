@@ -10,7 +10,8 @@ in w and c, and forces are minus its gradient, so that both follow from least sq
 the rougher a function is; validation structures choose how much.
 
 It has no local minima, no seed and no length of training, and learns much from few structures.  The standard deviation
-of its forces is that of the posterior distribution of the coefficients, from which a few are drawn.
+of its forces is that of the posterior distribution of the coefficients, from which a few are drawn, in the size of the
+errors on validation structures.
 """
 
 from __future__ import annotations
@@ -24,16 +25,19 @@ from torch import nn
 
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.protocols import FitRequest, check_masks
+from elmlff_core.errors import ElmlffError
 from elmlff_core.expansion.expansion import ClusterExpansion
-from elmlff_core.expansion.functions import largest_degree
+from elmlff_core.expansion.functions import groups_of_functions, largest_degree
 from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.graphs.batch import GraphBatch
+from elmlff_core.graphs.evaluation import evaluate_outputs
 from elmlff_core.graphs.network import Network, NetworkOutputs
 from elmlff_core.meta.ace_fit import LeastSquares
 from elmlff_core.meta.chain_rule import forces_of_base_models, stress_from
 from elmlff_core.meta.energy_meta import EnergyMeta, check_reference_energies, checked_energies, with_nothing
 from elmlff_core.meta.options import ACEOptions
 
+BESIDE_OTHERS = "(nothing)"  # no base model can have this name
 N_DRAWS = 8  # from the posterior distribution: a standard deviation of 24 components is known to 14 %
 MOST_FUNCTIONS = 5000  # around atoms of all elements: their products fill 200 MB
 
@@ -127,6 +131,7 @@ class ACEMeta(EnergyMeta):
             draws = solution.draws(N_DRAWS, np.random.default_rng(request.seed))
             self._set(network, np.concatenate([solution.coefficients[None], draws]), n_models)
         network.eval()
+        self._scale_draws(request.valid)
 
     def _set(self, network: ACENetwork, unknowns: np.ndarray, n_models: int) -> None:
         """Set the numbers of `network`, and the weights of energies, from solutions (1 + D, P)."""
@@ -140,8 +145,17 @@ class ACEMeta(EnergyMeta):
         network.shares[0, n_models] = 1 - float(shares[0].sum())
         self.energy = replace(self.energy, weights=network.shares[0].numpy().copy())
 
+    def _scale_draws(self, valid: Features) -> None:
+        """Scale the deviations that were drawn so that they are as large as the errors on validation structures."""
+        found = evaluate_outputs(self.network, self._graphs_to_predict(valid))
+        error = float(np.sqrt(np.mean((found["forces"] - valid.reference_forces) ** 2)))
+        std = float(np.sqrt(np.mean(found["forces_std"] ** 2)))
+        if std:
+            self.network.coefficients[..., 1:] *= error / std
+            self.network.shares[1:] *= error / std
+
     def _prepared(self, features: Features) -> Features:
-        return with_nothing(checked_energies(features, "ace"))
+        return with_nothing(checked_energies(features, "ace"), BESIDE_OTHERS)
 
     def _fit_energy(self, train: Features) -> EnergyCombination:
         """Align the base energies; at first only what predicts zero has a weight."""
@@ -154,6 +168,12 @@ class ACEMeta(EnergyMeta):
         degree = self.options.degree
         if degree == "auto":
             degree = largest_degree(len(numbers), self.options.functions, MOST_FUNCTIONS)
+        n_functions = len(numbers) * sum(map(len, groups_of_functions(len(numbers), degree)))
+        if n_functions > MOST_FUNCTIONS:
+            raise ElmlffError(
+                f"'ace' has {n_functions:,} functions of degree {degree}, and {MOST_FUNCTIONS:,} are possible: "
+                "lower meta.degree"
+            )
         return {"n_models": len(train.models), "atomic_numbers": numbers, "degree": degree, "learns_std": True}
 
     def _build(self) -> ACENetwork:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from elmlff_core.arrays import new_array
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.errors import DataError, ElmlffError
@@ -76,15 +77,17 @@ def checked_energies(features: Features, meta: str) -> Features:
     return features
 
 
-def with_nothing(features: Features) -> Features:
-    """Return `features` with a further base model, the last one, that predicts zero."""
-    n_rows, n_structures = features.forces.shape[1], len(features)
+def with_nothing(features: Features, name: str = NOTHING) -> Features:
+    """Return `features` with a further base model called `name`, the last one, that predicts zero."""
+    n_models, n_rows, n_structures = len(features.models), features.forces.shape[1], len(features)
+    forces = new_array((n_models + 1, n_rows, 3))
+    forces[:n_models], forces[n_models] = features.forces, 0.0
     return replace(
         features,
-        models=(*features.models, NOTHING),
-        forces=np.concatenate([features.forces, np.zeros((1, n_rows, 3))]),
-        energies={**features.energies, NOTHING: np.zeros(n_structures)},
-        stresses={**features.stresses, NOTHING: np.zeros((n_structures, 6))},
+        models=(*features.models, name),
+        forces=forces,
+        energies={**features.energies, name: np.zeros(n_structures)},
+        stresses={**features.stresses, name: np.zeros((n_structures, 6))},
     )
 
 

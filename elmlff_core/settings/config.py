@@ -195,14 +195,14 @@ class Config(Section):
     """All settings of a run.
 
     `seed` sets initial weights and batches.  Trained meta-models are fitted once for each of `seeds` consecutive seeds.
-    `geometry_only` also fits each trained meta-model without base models.  With `average` the mean of these fits is a
-    meta-model too: over seeds, over fits with and without base models, and over several meta-models.  `folds` retrains
-    the base models with one fold of the training structures left out at a time, for out-of-fold features; with few
-    structures the meta-model ``auto`` does so by itself.
+    `geometry_only` also fits meta-models that see the geometry without base models.  With `average` the mean of these
+    fits is a meta-model too: over seeds, over fits with and without base models, and over several meta-models.  `folds`
+    retrains the base models with one fold of the training structures left out at a time, for out-of-fold features; with
+    few structures the meta-model ``auto`` does so by itself.
 
     `meta` names one or several meta-models, as ``name = "linear,gat"`` or a list of names.  For one meta-model, the
-    other keys are its options; for several, they are tables of options under their names.  ``auto`` is the default: it
-    is `egat`, or, with few training structures, what cross-validation and validation prefer.
+    other keys are its options; for several, they are tables of options under their names.  ``auto`` is the default:
+    `ace` or `egat`, or, with few training structures, what cross-validation and validation prefer.
 
     `base_models` names the base models.  It is empty if the user names none; `with_base_models` then fills it in.
     """

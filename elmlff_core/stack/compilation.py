@@ -14,6 +14,7 @@ from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.progress import Progress, Reporter
 from elmlff_core.contracts.protocols import Compiles
 from elmlff_core.errors import ElmlffError
+from elmlff_core.meta.mean import WeightedMean
 from elmlff_core.stack.stack import Stack
 
 REPEATS, REPEATS_OF_BASE_MODELS = 20, 3  # of which some take seconds
@@ -48,8 +49,9 @@ def compile_stack(stack: Stack, atoms: Atoms, reporter: Reporter) -> Compilation
         not predict the same.
     """
     meta = stack.meta
-    if not isinstance(meta, Compiles):
-        raise ElmlffError(f"'{stack.meta_name}' has no network that could be compiled: it takes little time as it is")
+    members = meta.all_members if isinstance(meta, WeightedMean) else [meta]
+    if not isinstance(meta, Compiles) or not any(isinstance(member, Compiles) for member in members):
+        raise ElmlffError(f"'{stack.meta_name}' has no network that could be compiled")
     features = stack.features([atoms])
     meta.leave_compiled()
 

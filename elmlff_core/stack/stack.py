@@ -288,11 +288,12 @@ def _load_uncertainty(directory: Path, has_domain: bool) -> Uncertainty | None:
 
 def _meta_record(stack: Stack) -> MetaRecord:
     record: MetaRecord = {"name": stack.meta_name, "options": stack.meta_options}
-    # All members of a mixture are averages of as many.
-    average = stack.meta.members[0] if isinstance(stack.meta, Mixture) else stack.meta
-    if isinstance(average, FitAverage):  # older versions read stacks of one fit
-        record["seeds"] = len(average.members)
-        if average.on_geometry:
+    members = stack.meta.members if isinstance(stack.meta, Mixture) else [stack.meta]
+    averages = [member for member in members if isinstance(member, FitAverage)]
+    if averages:  # older versions read stacks of one fit
+        # Members of a mixture are averages of as many seeds, or of one, as those that have no seed.
+        record["seeds"] = max(len(average.members) for average in averages)
+        if any(average.on_geometry for average in averages):
             record["with_geometry_only"] = True
     return record
 

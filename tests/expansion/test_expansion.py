@@ -58,7 +58,7 @@ def test_gradients_are_those_of_finite_differences(expansion, coefficients):
         assert torch.allclose(gradient[edge, axis], slope[0], rtol=1e-7, atol=1e-8)
 
 
-@pytest.mark.parametrize("block", [None, 20_000])
+@pytest.mark.parametrize("block", [None, 20_000, 1])
 def test_the_design_gives_the_same_energies_and_forces(expansion, coefficients, monkeypatch, block):
     batch, elements = batch_of([alloy(), alloy(9)])
     energies, forces, gradient = expansion.energies(batch, elements, coefficients)
@@ -108,3 +108,31 @@ def test_elements_tell_neighbours_apart(expansion, coefficients):
     other.set_chemical_symbols(["Au", "Cu", "Au"])
     one, two = (expansion.energies(*batch_of([atoms]), coefficients)[0][0] for atoms in (water, other))
     assert not torch.allclose(one, two, rtol=1e-3)
+
+
+def test_blocks_are_of_as_many_slots_as_the_largest_environment_needs(monkeypatch):
+    monkeypatch.setattr(module, "BLOCK_NUMBERS", 100)
+    target = torch.tensor([0, 1, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 5])
+    found = list(module._blocks_of_targets(target, 7, 10, 5))
+    # Three atoms with one edge each, then one with ten and one without any, and so on.
+    assert [(atoms.start, atoms.stop, edges.start, edges.stop) for atoms, edges in found] == [
+        (0, 3, 0, 3), (3, 4, 3, 13), (4, 7, 13, 14),
+    ]  # fmt: skip
+
+
+def test_atoms_at_one_place_have_finite_energies(expansion, coefficients):
+    atoms = alloy()
+    atoms.positions[1] = atoms.positions[0]
+    energies, forces, gradient = expansion.energies(*batch_of([atoms]), coefficients)
+    assert energies.isfinite().all()
+    assert forces.isfinite().all()
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA GPU")
+def test_a_gpu_gives_the_same(expansion, coefficients):
+    batch, elements = batch_of([alloy()])
+    here = expansion.energies(batch, elements, coefficients)
+    there = expansion.cuda().energies(batch.to("cuda"), elements.cuda(), coefficients.cuda())
+    for one, other in zip(here, there, strict=True):
+        assert torch.allclose(other.cpu(), one, rtol=1e-10, atol=1e-10)

@@ -173,7 +173,7 @@ def test_an_average_is_not_fitted(run: StackRun) -> None:
 @pytest.mark.parametrize("metas", ["egat", "linear,egat"])
 def test_one_seed_of_one_network_cannot_be_averaged(tmp_path: Path, metas: str) -> None:
     config = settings(tmp_path).model_copy(update={"seeds": 1, "geometry_only": False, "meta": {"name": metas}})
-    with pytest.raises(ElmlffError, match="nothing to average with one seed of one network: take several seeds"):
+    with pytest.raises(ElmlffError, match="nothing to average with one fit: take several seeds"):
         plan_stack(config)
 
 
@@ -255,3 +255,30 @@ class Told(MetaModel):
 
     def predict(self, features: Features) -> Prediction:
         return Prediction(features.n_atoms, self.forces)
+
+
+@pytest.mark.parametrize("geometry_only", [False, True])
+def test_a_mean_with_one_that_has_no_seed_loads_as_it_was_saved(tmp_path, monkeypatch, geometry_only):
+    config = settings(tmp_path)
+    meta = {"name": "ace,egat", "ace": {"functions": 20}, "egat": config.meta["egat"]}
+    config = config.model_copy(update={"meta": meta, "geometry_only": geometry_only})
+    # Whatever validation structures say: both count.
+    monkeypatch.setattr(Mixture, "weigh", lambda mixture, _: setattr(mixture, "_weights", [0.4, 0.6]))
+    found = build_stack(config, tmp_path / "run")
+    both = "-with-geometry-only" if geometry_only else ""
+    stack = load_stack(tmp_path / f"run/stacks/ace+egat{both}-{SEEDS}seeds", trust=True)
+    alone, average = stack.meta.members
+    assert [len(getattr(one, "all_members", [one])) for one in (alone, average)] == (
+        [2, 2 * SEEDS] if geometry_only else [1, SEEDS]
+    )
+    title = f"stack (mean of ace and egat, of {SEEDS} seeds{' with and without base models' if geometry_only else ''})"
+    (model,) = (one for one in found.errors if one.name == title)
+    test = read_dataset(str(tmp_path / "copper.extxyz")).subset(
+        json.loads((tmp_path / "run/metrics.json").read_text())["splits"]["test"]
+    )
+    forces = stack.predict(test.structures).forces
+    errors = [
+        np.sqrt(np.mean((forces[rows] - test.forces[rows]) ** 2))
+        for rows in np.split(np.arange(len(forces)), np.cumsum(test.n_atoms)[:-1])
+    ]
+    assert np.mean(errors) == pytest.approx(model.errors["test"]["rmse_per_frame"], rel=1e-5)

@@ -89,6 +89,12 @@ def test_what_is_loaded_predicts_the_same(parts, meta, tmp_path):
     assert loaded.n_parameters == meta.n_parameters == meta.network.n_functions + 3  # two weights and a constant
 
 
+def test_uncertainty_has_the_size_of_errors_on_validation_structures(parts, meta):
+    valid = parts[1]
+    errors = meta.predict(valid).forces - valid.reference_forces
+    assert np.sqrt(np.mean(meta.forces_std(valid) ** 2)) == pytest.approx(np.sqrt(np.mean(errors**2)))
+
+
 def test_uncertainty_grows_outside_and_forces_depend_on_no_seed(parts, meta):
     inside = meta.forces_std(parts[2])
     pressed = []
@@ -121,12 +127,15 @@ def test_validation_structures_choose_the_ridge(parts, monkeypatch):
     assert mean_rmse_per_frame(fitted(train, valid).predict(valid).forces, valid) == pytest.approx(min(errors.values()))
 
 
-def test_what_is_missing_is_said(parts):
+def test_what_is_missing_is_said(parts, monkeypatch):
     train, valid, _ = parts
     with pytest.raises(ElmlffError, match="'ace' needs energies of every base model; soft, hard gives none"):
         fitted(replace(train, energies={}), valid)
     with pytest.raises(DataError, match="'ace' learns an energy: the training structures need reference energies"):
         fitted(replace(train, reference=replace(train.reference, energy=None)), valid)
+    monkeypatch.setattr("elmlff_core.meta.ace.MOST_FUNCTIONS", 500)
+    with pytest.raises(ElmlffError, match=r"'ace' has 2,\d+ functions of degree 20, and 500 are possible"):
+        fitted(train, valid, ACEOptions(degree=20))
     meta = fitted(train, valid)
     assert not isinstance(meta, Compiles)
     silver = features_of([bulk("Ag", cubic=True)], labelled=False)

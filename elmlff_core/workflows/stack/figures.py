@@ -22,8 +22,8 @@ from elmlff_core.report.parity import Values, parity
 STRESS_COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")  # ASE's order
 ONLY_LINEAR = "elmlff stack --learning-curve adds the stack itself, if it sees the geometry."
 WITH_STACK = (
-    "Each fit of the stack has as many steps as that to all structures; after too short a training, the error may rise "
-    "with the number of structures."
+    "Each training of the stack has as many steps as that to all structures; after too short a training, the error may "
+    "rise with the number of structures."
 )
 MOST_ELEMENTS = 12  # with residuals of their own, the most frequent ones
 

@@ -81,7 +81,7 @@ def build_stack(
     bundle : whether to copy checkpoints of base models into the run folder instead of referencing them
     reporter : receives messages and progress
     learning_curve : whether to fit the stack's meta-model also to an eighth, a quarter and half of the training
-        structures, if it is trained; the learning curve of the linear combination is always drawn
+        structures, if it sees the geometry; the learning curve of the linear combination is always drawn
 
     Raises
     ------
@@ -113,8 +113,13 @@ def build_stack(
         metas, note = chosen_by_cross_validation(choices, prepared, run, reporter)
         prepared = replace(prepared, notes=[*prepared.notes, note])
     features = prepared.features
-    if left_open(inputs.config):  # which quantities base models predict is known now
-        metas = that_can_be_fitted(metas, features["train"])
+    if left_open(inputs.config) and not choices:  # which quantities base models predict is known now
+        fitting = that_can_be_fitted(metas, features["train"])
+        left_out = [meta.name for meta in metas if meta not in fitting]
+        if left_out:
+            note = f"{' and '.join(left_out)} was left out: it needs energies of every base model, and of the labels"
+            metas, prepared = fitting, replace(prepared, notes=[*prepared.notes, note])
+            check_average(metas, config)
     jobs = [FitJob(fit, features, run.features, run.fit / fit.name) for fit in fits_of(metas, config)]
     fitted = fit_all(jobs, Placement.of(config.resources), run.tasks, "fits", reporter)
     fitted = with_averages(fitted, config, features["valid"], reporter)
@@ -154,7 +159,7 @@ def trainings_of(fits: Sequence[Fit], folder: Path, inputs: Inputs, models_folde
             source,
         )
         for fit in fits
-        if fit.meta.trained
+        if fit.meta.sees_geometry
     ]
 
 
@@ -166,8 +171,11 @@ def _resolved(config: Config) -> tuple[Inputs, list[NamedMeta], list[NamedMeta],
     for meta in choices or metas:
         if meta.trained:  # now, and not after the trainings of the base models
             check_device(meta.training)
-    if choices:  # what is decided by the number of structures is not among the settings of the run
+    # What the number of structures decides, and what base models predict, is not among the settings of the run.
+    if choices:
         return _with_folds(inputs), metas, choices, inputs.config
+    if left_open(inputs.config) and len(metas) > 1:
+        return inputs, metas, choices, inputs.config
     return inputs, metas, choices, with_resolved(inputs.config, metas)
 
 
@@ -193,12 +201,13 @@ def chosen_by_cross_validation(
     ones are taken.
     """
     if prepared.in_sample:
-        taken = [meta for meta in choices if meta.name in (EXPANSION, USUAL)]
+        usual_ones = [meta for meta in choices if meta.name in (EXPANSION, USUAL)]
+        taken = that_can_be_fitted(usual_ones, prepared.features["train"])
         remedy = f"--folds {N_FOLDS} makes them out-of-fold and lets cross-validation choose"
         if len(prepared.splits.train_index) < ENOUGH_IN_SAMPLE:
             remedy = f"these structures cannot be cut into {N_FOLDS} folds for out-of-fold features"
         return taken, (
-            f"{' and '.join(meta.name for meta in taken)} were taken without cross-validation: the features of "
+            f"there was no cross-validation, and {' and '.join(meta.name for meta in taken)} fitted: the features of "
             f"{', '.join(prepared.in_sample)} are in-sample; {remedy}"
         )
     folds = prepared.splits.training_folds(N_FOLDS, prepared.config.data)
