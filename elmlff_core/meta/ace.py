@@ -126,7 +126,9 @@ class ACEMeta(EnergyMeta):
         graphs, valid_graphs = self._graphs(train, torch.float64), self._graphs(valid, torch.float64)
         n_models = len(train.models) - 1
         with torch.no_grad():
-            problem = LeastSquares(network, n_models, self.options.energy_weight, request.progress)
+            problem = LeastSquares(
+                network.expansion, network.atomic_numbers, n_models, self.options.energy_weight, request.progress
+            )
             solution = problem.solve(graphs, valid_graphs)
             draws = solution.draws(N_DRAWS, np.random.default_rng(request.seed))
             self._set(network, np.concatenate([solution.coefficients[None], draws]), n_models)

@@ -6,19 +6,16 @@ Shapes: B structures of N atoms, M base models without the one that predicts zer
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from elmlff_core.arrays import blocks
 from elmlff_core.contracts.progress import Progress, ProgressCallback
+from elmlff_core.expansion.expansion import ClusterExpansion
 from elmlff_core.expansion.ridge import STRENGTHS, NormalEquations, Solution
 from elmlff_core.features.metrics import rmse_of_frames
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
-
-if TYPE_CHECKING:
-    from elmlff_core.meta.ace import ACENetwork
 
 BLOCK_ATOMS = 512  # in rows of the problem at a time
 # With fewer validation structures one that is unlike the others would choose the ridge: of 10 structures of
@@ -32,19 +29,25 @@ class LeastSquares:
 
     Parameters
     ----------
-    network : network whose numbers they are
+    expansion : its functions
+    atomic_numbers : (Z,) int64, of the elements, ascending
     n_models : base models, without the one that predicts zero
     energy_weight : weight of the errors of energies divided by the roots of the numbers of atoms
     progress : to be called after each block of training structures
     """
 
     def __init__(
-        self, network: ACENetwork, n_models: int, energy_weight: float, progress: ProgressCallback = lambda _: None
+        self,
+        expansion: ClusterExpansion,
+        atomic_numbers: torch.Tensor,
+        n_models: int,
+        energy_weight: float,
+        progress: ProgressCallback,
     ) -> None:
-        self.network, self.n_models, self.energy_weight = network, n_models, energy_weight
-        self.progress = progress
-        self.n_elements = len(network.atomic_numbers)
-        roughness = np.tile(network.expansion.roughness.numpy(), self.n_elements)
+        self.expansion, self.atomic_numbers = expansion, atomic_numbers
+        self.n_models, self.energy_weight, self.progress = n_models, energy_weight, progress
+        self.n_elements = len(atomic_numbers)
+        roughness = np.tile(expansion.roughness.numpy(), self.n_elements)
         self.scale = np.concatenate([roughness, np.ones(n_models + self.n_elements)])
         self.free = np.arange(len(self.scale)) >= len(roughness)
 
@@ -87,8 +90,8 @@ class LeastSquares:
     def _columns(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return by what the unknowns are multiplied in energies (B, P) and force components (3 N, P)."""
         assert batch.base_energies is not None
-        elements = self.network.elements(batch)
-        of_energies, of_forces = self.network.expansion.design(batch, elements)
+        elements = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)
+        of_energies, of_forces = self.expansion.design(batch, elements)
         counts = of_energies.new_zeros(len(batch.n_atoms), self.n_elements)
         counts.index_put_((batch.structure_index, elements), counts.new_ones(()), accumulate=True)
         base_forces = batch.base_forces[:, : self.n_models].transpose(1, 2).flatten(0, 1)
