@@ -81,7 +81,7 @@ class Fit:
     @property
     def of_parts(self) -> list[Fit]:
         """The same fit of each of the meta-models whose mean it is."""
-        return [replace(self, meta=part, averaged=self.averaged if part.trained else 1) for part in self.meta.parts]
+        return [replace(self, meta=part, averaged=part.n_seeds(self.averaged)) for part in self.meta.parts]
 
     @property
     def members(self) -> list[Fit]:
@@ -158,9 +158,10 @@ def fits_of(metas: Sequence[NamedMeta], config: Config) -> list[Fit]:
     """Return the fits of a run: without seeds if not trained, and on geometry only for those that see it."""
     fits = []
     for meta in metas:
-        n_seeds = config.seeds if meta.trained else 1
         for geometry_only in (False, True) if config.geometry_only and meta.sees_geometry else (False,):
-            fits += [Fit(meta, config.seed + number, number, geometry_only) for number in range(n_seeds)]
+            fits += [
+                Fit(meta, config.seed + number, number, geometry_only) for number in range(meta.n_seeds(config.seeds))
+            ]
     return fits
 
 
@@ -184,7 +185,7 @@ def with_averages(fitted: Sequence[Fitted], config: Config, valid: Features, rep
     averages = []
     for one in fitted if config.average else ():
         if one.fit.number == 0 and one.fit.meta.sees_geometry:
-            seeds = config.seeds if one.fit.meta.trained else 1
+            seeds = one.fit.meta.n_seeds(config.seeds)
             averages += [replace(one.fit, averaged=seeds)] if seeds > 1 else []
             if config.geometry_only and not one.fit.geometry_only:
                 averages.append(replace(one.fit, averaged=seeds, with_geometry_only=True))

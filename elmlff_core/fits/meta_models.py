@@ -57,6 +57,10 @@ class NamedMeta:
         """Whether it sees the surroundings of atoms."""
         return self.plugin.trained or self.plugin.sees_geometry
 
+    def n_seeds(self, asked: int) -> int:
+        """Return the number of its fits where `asked` seeds are: one, if it depends on no seed."""
+        return asked if self.trained else 1
+
     def longer(self, times: float) -> NamedMeta:
         """Return the same meta-model, and those whose mean it is, with `times` as many epochs, at least one."""
         epochs = None if self.training.epochs is None else max(1, round(times * self.training.epochs))

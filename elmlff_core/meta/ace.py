@@ -29,7 +29,7 @@ from elmlff_core.errors import ElmlffError
 from elmlff_core.expansion.expansion import ClusterExpansion
 from elmlff_core.expansion.functions import groups_of_functions, largest_degree
 from elmlff_core.features.energies import EnergyCombination
-from elmlff_core.graphs.batch import GraphBatch
+from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.evaluation import evaluate_outputs
 from elmlff_core.graphs.network import Network, NetworkOutputs
 from elmlff_core.meta.ace_fit import LeastSquares
@@ -133,7 +133,7 @@ class ACEMeta(EnergyMeta):
             draws = solution.draws(N_DRAWS, np.random.default_rng(request.seed))
             self._set(network, np.concatenate([solution.coefficients[None], draws]), n_models)
         network.eval()
-        self._scale_draws(request.valid)
+        self._scale_draws(valid_graphs)
 
     def _set(self, network: ACENetwork, unknowns: np.ndarray, n_models: int) -> None:
         """Set the numbers of `network`, and the weights of energies, from solutions (1 + D, P)."""
@@ -147,10 +147,11 @@ class ACEMeta(EnergyMeta):
         network.shares[0, n_models] = 1 - float(shares[0].sum())
         self.energy = replace(self.energy, weights=network.shares[0].numpy().copy())
 
-    def _scale_draws(self, valid: Features) -> None:
+    def _scale_draws(self, valid: GraphDataset) -> None:
         """Scale the deviations that were drawn so that they are as large as the errors on validation structures."""
-        found = evaluate_outputs(self.network, self._graphs_to_predict(valid))
-        error = float(np.sqrt(np.mean((found["forces"] - valid.reference_forces) ** 2)))
+        assert valid.reference_forces is not None
+        found = evaluate_outputs(self.network, valid)
+        error = float(np.sqrt(np.mean((found["forces"] - valid.reference_forces.numpy()) ** 2)))
         std = float(np.sqrt(np.mean(found["forces_std"] ** 2)))
         if std:
             self.network.coefficients[..., 1:] *= error / std
