@@ -72,8 +72,9 @@ class ConservativeNetwork(Network):
         These are the stress, if there are base stresses, and the standard deviation of the forces, if it is learnt.
         """
         energy, gates, std, gradient = self.energy_and_gradient(batch)
-        shares = self.shares(gates)
-        return NetworkOutputs(forces_from(batch, shares, gradient), energy, stress_from(batch, shares, gradient), std)
+        forces = forces_from(batch, self.shares(gates), gradient)
+        stress = stress_from(batch, self.shares(gates), gradient)
+        return NetworkOutputs(forces, energy, stress, std)
 
     def shares(self, gates: torch.Tensor) -> torch.Tensor:
         """Return dE/dE_m of each structure from its gates (B, M): (B, M)."""
