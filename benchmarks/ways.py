@@ -5,8 +5,9 @@ without the free vector of `egat`; ``decay``, weight decay by AdamW; ``noise`` o
 their usual deviation from the linear combination; ``each``, the share of base models that are hidden, each by itself;
 ``hidden``, the share of structures whose base models are all hidden; ``width``; ``batch``, structures in a batch;
 ``energy``, the weight of the energy in the loss of `conservative`; ``late``, that in the last 30 % of the training;
-``aside``, the weight of energies as a further output of `egat`; ``epochs``, times as many; ``cutoff``; and of `ace`
-``degree``, the largest one of its functions, and ``energies``, the weight of energies.
+``aside``, the weight of energies as a further output of `egat`; ``epochs``, times as many; ``cutoff``; ``layers``; and
+of `ace` ``degree``, the largest one of its functions, ``environments`` of its kernel, and ``energies``, the weight of
+energies.
 
 Prints a row for each fit: meta-model, way, seed, best epoch and number of epochs, errors on validation and on test
 structures (RMSE per frame, and RMSE of the latter, eV/Å), and minutes.  What is in the table is not fitted again::
@@ -49,7 +50,7 @@ WAYS = "usual,geometry,gates,decay=0.1,decay=1,noise=0.3,each=0.3,hidden=0.5,wid
 OPTIONS = {
     "hidden": "meta.hidden={}", "width": "meta.width={}", "energy": "training.energy_weight={}",
     "aside": "training.energy_weight={}", "degree": "meta.degree={}", "cutoff": "meta.cutoff={}",
-    "energies": "meta.energy_weight={}",
+    "energies": "meta.energy_weight={}", "layers": "meta.layers={}", "environments": "meta.environments={}",
 }  # fmt: skip
 COLUMNS = ("meta-model", "way", "seed", "best epoch", "epochs", "valid", "test", "test RMSE", "minutes")
 

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from elmlff_core.contracts.hookspecs import MetaModelPlugin, hookimpl
 from elmlff_plugins import references
 
+# Small batches with weights averaged over about 100 steps give lower errors in the same time than large ones.
+TRAINING_OF_EGAT = {"batch_size": 8, "learning_rate": 2e-3, "loss": "norm", "averaging": 0.99}
+
 
 def _gat(options):
     from elmlff_core.meta.gat import GATMeta  # torch takes seconds to import, and listing plugins does not need it
@@ -24,6 +27,12 @@ def _ace(options):
     return ACEMeta(options)
 
 
+def _egat_on_ace(options):
+    from elmlff_core.meta.on_ace import EGATOnACEMeta
+
+    return EGATOnACEMeta(options)
+
+
 def _conservative(options):
     from elmlff_core.meta.conservative import ConservativeMeta
 
@@ -32,9 +41,15 @@ def _conservative(options):
 
 @hookimpl
 def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
-    """The meta-models mean, median, best, linear, ace, gat, egat and conservative."""
+    """The meta-models mean, median, best, linear, ace, gat, egat, egat-ace and conservative."""
     from elmlff_core.meta.linear import LinearMeta, LinearOptions
-    from elmlff_core.meta.options import ACEOptions, ConservativeOptions, EGATOptions, GATOptions
+    from elmlff_core.meta.options import (
+        ACEOptions,
+        ConservativeOptions,
+        EGATOnACEOptions,
+        EGATOptions,
+        GATOptions,
+    )
     from elmlff_core.meta.simple import BestMeta, MeanMeta, MedianMeta, NoOptions
 
     yield MetaModelPlugin("mean", "mean of the base models", NoOptions, MeanMeta, stress=True, conservative=True)
@@ -58,7 +73,7 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         stress=True,
         conservative=True,
         needs_energies=True,
-        citation=(references.ATOMIC_CLUSTER_EXPANSION,),
+        citation=(references.ATOMIC_CLUSTER_EXPANSION, references.SOAP),
     )
     yield MetaModelPlugin(
         "gat",
@@ -76,10 +91,19 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         EGATOptions,
         _egat,
         trained=True,
-        # Small batches with weights averaged over about 100 steps give lower errors in the same time than large ones.
-        training={"batch_size": 8, "learning_rate": 2e-3, "loss": "norm", "averaging": 0.99},
+        training=TRAINING_OF_EGAT,
         maskable=True,
         citation=(references.PAINN,),  # its layers follow those of PaiNN
+    )
+    yield MetaModelPlugin(
+        "egat-ace",
+        "equivariant graph attention over base models and ace",
+        EGATOnACEOptions,
+        _egat_on_ace,
+        trained=True,
+        training=TRAINING_OF_EGAT,
+        needs_energies=True,
+        citation=(references.PAINN, references.ATOMIC_CLUSTER_EXPANSION, references.SOAP),
     )
     yield MetaModelPlugin(
         "conservative",

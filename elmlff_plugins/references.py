@@ -97,6 +97,17 @@ ATOMIC_CLUSTER_EXPANSION = r"""@article{Drautz2019,
   doi     = {10.1103/PhysRevB.99.014104},
 }"""
 
+SOAP = r"""@article{Bartok2013,
+  author  = {Bart{\'o}k, Albert P. and Kondor, Risi and Cs{\'a}nyi, G{\'a}bor},
+  title   = {On representing chemical environments},
+  journal = {Physical Review B},
+  volume  = {87},
+  number  = {18},
+  pages   = {184115},
+  year    = {2013},
+  doi     = {10.1103/PhysRevB.87.184115},
+}"""
+
 PAINN = r"""@inproceedings{Schuett2021,
   author    = {Sch{\"u}tt, Kristof T. and Unke, Oliver T. and Gastegger, Michael},
   title     = {Equivariant message passing for the prediction of tensorial properties and molecular spectra},

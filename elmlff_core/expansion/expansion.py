@@ -1,7 +1,7 @@
 """The atomic cluster expansion: invariants of the neighbours of each atom (Drautz, 2019), and their derivatives.
 
 Shapes: n atoms with at most M neighbours, E edges, Z elements, R radial functions, C = Z R densities of each degree of
-harmonics, Y harmonics of all degrees, K functions.
+harmonics, Y harmonics of all degrees, K functions, of which the last J are those of a kernel, S sets of coefficients.
 """
 
 from __future__ import annotations
@@ -12,36 +12,50 @@ import torch
 from torch import nn
 
 from elmlff_core.expansion.functions import HIGHEST, Group, groups_of_functions
-from elmlff_core.expansion.harmonics import harmonics_and_derivatives, of_degree
+from elmlff_core.expansion.harmonics import of_degree
+from elmlff_core.expansion.kernel import EnvironmentKernel
+from elmlff_core.expansion.neighbourhoods import Neighbourhoods, neighbourhoods_in_blocks
 from elmlff_core.graphs.batch import GraphBatch
-from elmlff_core.graphs.edges import Edges
-from elmlff_core.graphs.radial import SMALLEST_DISTANCE, RadialBasis, radial_and_units
-
-# Numbers that the derivatives of one block of atoms may have: 100 MB.
-BLOCK_NUMBERS = 12_500_000
+from elmlff_core.graphs.radial import RadialBasis
 
 
 class ClusterExpansion(nn.Module):
-    """The functions of an atomic cluster expansion as invariants of atoms.
+    """The functions of an atomic cluster expansion, and of a kernel, as invariants of atoms.
 
     Parameters
     ----------
     n_elements : elements of neighbours
     degree : largest degree of a function, see `elmlff_core.expansion.functions`
     cutoff : Å
+    n_environments : J, for atoms of each element; if there are any, they must be chosen before all else
     """
 
-    def __init__(self, n_elements: int, degree: int, cutoff: float) -> None:
+    def __init__(self, n_elements: int, degree: int, cutoff: float, n_environments: int = 0) -> None:
         super().__init__()
         self.n_elements = n_elements
         self.groups = groups_of_functions(n_elements, degree)
         self.basis = RadialBasis(degree, cutoff)
         self._moved: dict[torch.device, tuple[Group, ...]] = {}
+        order = torch.cat([torch.full((len(group),), len(group.degrees)) for group in self.groups])
+        self.n_products = len(order)
+        first, last = int((order < 2).sum()), int((order < 3).sum())
+        self.spectrum = slice(first, last)  # functions of order two, which are side by side
+        self.kernel = EnvironmentKernel(n_elements, n_environments, self._roughness[self.spectrum])
+
+    @property
+    def _roughness(self) -> torch.Tensor:
+        return torch.cat([group.roughness for group in self.groups])
 
     @property
     def roughness(self) -> torch.Tensor:
         """Of each function, by which its coefficient in a smooth energy is small: (K,) float64."""
-        return torch.cat([group.roughness for group in self.groups])
+        return torch.cat([self._roughness, torch.ones(self.kernel.n_environments, dtype=torch.float64)])
+
+    def choose_environments(self, batch: GraphBatch, elements: torch.Tensor) -> None:
+        """Choose the environments of the kernel among the atoms of `batch`, with (N,) indices of their elements."""
+        if self.kernel.n_environments:
+            found = [self._spectra(seen.densities) for _, _, seen in self._blocks(batch, elements, 1)]
+            self.kernel.choose(torch.cat(found), elements)
 
     def energies(
         self, batch: GraphBatch, elements: torch.Tensor, coefficients: torch.Tensor
@@ -65,34 +79,53 @@ class ClusterExpansion(nn.Module):
         energies = batch.vectors.new_empty(n_atoms, coefficients.shape[2])
         forces = batch.vectors.new_zeros(coefficients.shape[2], n_atoms, 3)
         gradient = torch.empty_like(batch.vectors)
-        n_sets, n_densities = coefficients.shape[2], self.n_elements * len(self.basis.frequencies)
-        n_harmonics = (HIGHEST + 1) ** 2
-        of_slot, of_atom = n_sets * (n_densities + n_harmonics), n_sets * n_densities * n_harmonics
-        for atoms, edges in _blocks_of_targets(target, n_atoms, of_slot, of_atom):
-            within = Edges(source[edges], target[edges] - atoms.start, atoms.stop - atoms.start, n_atoms)
-            seen = _Seen(within, batch.vectors[edges], elements, self.basis, self.n_elements)
-            energies[atoms], by_density = self._weighted(seen.densities, coefficients[elements[atoms]])
+        for atoms, edges, seen in self._blocks(batch, elements, coefficients.shape[2]):
+            energies[atoms], by_density = self._weighted(seen.densities, elements[atoms], coefficients)
             gradients = seen.gradients(by_density)
             # A vector is source minus target, so the force on the target has the sign of the gradient.
             forces.index_add_(1, source[edges], -gradients).index_add_(1, target[edges], gradients)
             gradient[edges] = gradients[0]
         return energies, forces, gradient
 
-    def _weighted(self, densities: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the sums of the functions times `weights` (n, K, S), (n, S), and their derivatives, (n, S, C, Y)."""
+    def _blocks(
+        self, batch: GraphBatch, elements: torch.Tensor, n_sets: int
+    ) -> Iterator[tuple[slice, slice, Neighbourhoods]]:
+        """Yield what atoms see in blocks for `n_sets` sets of coefficients."""
+        n_densities, n_harmonics = self.n_elements * len(self.basis.frequencies), (HIGHEST + 1) ** 2
+        of_slot, of_atom = n_sets * (n_densities + n_harmonics), n_sets * n_densities * n_harmonics
+        return neighbourhoods_in_blocks(batch, elements, self.basis, self.n_elements, of_slot, of_atom)
+
+    def _weighted(
+        self, densities: torch.Tensor, elements: torch.Tensor, coefficients: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return sums of the functions of n atoms times `coefficients`, (n, S), and their derivatives, (n, S, C, Y)."""
         n, n_densities, n_harmonics = densities.shape
-        total = densities.new_zeros(n, weights.shape[2])
-        by_density = densities.new_zeros(n_densities, n_harmonics, n, weights.shape[2])
+        weights = coefficients[elements, : self.n_products]
+        n_sets = weights.shape[2]
+        by_density = densities.new_zeros(n_densities, n_harmonics, n, n_sets)
+        total = densities.new_zeros(n, n_sets)
+        by_spectra = None
+        if self.kernel.n_environments:
+            of_kernel = coefficients[:, self.n_products :]
+            total, by_spectra = self.kernel.energies(self._spectra(densities), elements, of_kernel)
         first = 0
         for group in self._groups_on(densities.device):
             of_group = weights[:, first : first + len(group)]
-            first += len(group)
             values, others = self._values_and_others(group, densities)
             total += torch.einsum("nk,nks->ns", values, of_group)
+            if by_spectra is not None and len(group.degrees) == 2:
+                place = first - self.spectrum.start
+                of_group = of_group + by_spectra[:, place : place + len(group)]
+            first += len(group)
             for place, (l, other) in enumerate(zip(group.degrees, others, strict=True)):  # noqa: E741
                 parts = torch.einsum("nkm,nks->kmns", other, of_group)
                 by_density[:, of_degree(l)].index_add_(0, self._channels(group, place), parts)
         return total, by_density.permute(2, 3, 0, 1)
+
+    def _spectra(self, densities: torch.Tensor) -> torch.Tensor:
+        """Return the functions of order two: (n, k)."""
+        groups = [group for group in self._groups_on(densities.device) if len(group.degrees) == 2]
+        return torch.cat([self._values_and_others(group, densities)[0] for group in groups], dim=1)
 
     def design(self, batch: GraphBatch, elements: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return by what the coefficients of the functions are multiplied in energies and forces.
@@ -115,24 +148,20 @@ class ClusterExpansion(nn.Module):
         source, target = batch.edges
         values = batch.vectors.new_zeros(len(batch.n_atoms) * self.n_elements, n_functions)
         forces = batch.vectors.new_zeros(n_atoms * self.n_elements, 3 * n_functions)
-        for atoms, edges in _blocks_of_targets(target, n_atoms, 3 * n_functions, 0):
-            within = Edges(source[edges], target[edges] - atoms.start, atoms.stop - atoms.start, n_atoms)
-            invariants, gradients = self._derivatives(within, batch.vectors[edges], elements)
+        blocks = neighbourhoods_in_blocks(batch, elements, self.basis, self.n_elements, 3 * n_functions, 0)
+        for atoms, edges, seen in blocks:
             of_atom = elements[atoms]
+            invariants, gradients = self._derivatives(seen, of_atom)
             values.index_add_(0, batch.structure_index[atoms] * self.n_elements + of_atom, invariants)
             # A vector is source minus target, so the force on the target has the sign of the gradient.
-            own = torch.arange(atoms.start, atoms.stop) * self.n_elements + of_atom
-            of_target = within.target
-            forces.index_add_(0, within.source * self.n_elements + of_atom[of_target], -gradients)
-            forces.index_add_(0, own[of_target], gradients)
+            of_target = of_atom[target[edges] - atoms.start]
+            forces.index_add_(0, source[edges] * self.n_elements + of_target, -gradients)
+            forces.index_add_(0, target[edges] * self.n_elements + of_target, gradients)
         rows = forces.view(n_atoms, self.n_elements, 3, n_functions).transpose(1, 2)
         return values.view(len(batch.n_atoms), -1), rows.reshape(3 * n_atoms, -1)
 
-    def _derivatives(
-        self, edges: Edges, vectors: torch.Tensor, elements: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _derivatives(self, seen: Neighbourhoods, elements: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the functions of each target, (n, K), and their derivatives by the vectors of its edges, (E, 3 K)."""
-        seen = _Seen(edges, vectors, elements, self.basis, self.n_elements)
         values, gradients = [], []
         for group in self._groups_on(seen.densities.device):
             of_group, others = self._values_and_others(group, seen.densities)
@@ -146,6 +175,11 @@ class ClusterExpansion(nn.Module):
                 found.addcmul_(turn, (seen.radial[:, :, n] * shown).unsqueeze(2))
             values.append(of_group)
             gradients.append(found)
+        if self.kernel.n_environments:
+            products, derivatives = torch.cat(values, dim=1), torch.cat(gradients, dim=3)
+            spectra = products[:, self.spectrum], derivatives[..., self.spectrum]
+            likeness, of_likeness = self.kernel.derivatives(*spectra, elements)
+            values, gradients = [products, likeness], [derivatives, of_likeness]
         return torch.cat(values, dim=1), seen.slots.rows(torch.cat(gradients, dim=3)).flatten(1)
 
     def _groups_on(self, device: torch.device) -> tuple[Group, ...]:
@@ -174,95 +208,3 @@ class ClusterExpansion(nn.Module):
         of_two = (one.unsqueeze(2) @ left).squeeze(2)
         of_three = (one.unsqueeze(3) * two.unsqueeze(2)).flatten(2) @ coupling.flatten(0, 1)
         return (of_three * three).sum(dim=2), [of_one, of_two, of_three]
-
-
-class _Slots:
-    """The edges of each target side by side, and empty slots behind those of targets with fewer edges than others."""
-
-    def __init__(self, edges: Edges) -> None:
-        first = edges.first.long()
-        self.n_targets = edges.n_targets
-        self.most = int((first[1:] - first[:-1]).max()) if len(edges) else 1
-        numbers = torch.arange(len(edges), device=edges.target.device)
-        self.of_edge = edges.target * self.most + numbers - first[edges.target]
-
-    def padded(self, values: torch.Tensor) -> torch.Tensor:
-        """Return values of edges (E, ...) as (n, M, ...), zero in empty slots."""
-        empty = values.new_zeros(self.n_targets * self.most, *values.shape[1:])
-        return empty.index_copy(0, self.of_edge, values).unflatten(0, (self.n_targets, self.most))
-
-    def rows(self, padded: torch.Tensor) -> torch.Tensor:
-        """Return values of edges (E, ...) from (n, M, ...)."""
-        return padded.flatten(0, 1).index_select(0, self.of_edge)
-
-
-class _Seen:
-    """What n targets see: the functions of their edges, with derivatives, and the densities that these add up to.
-
-    Attributes
-    ----------
-    slots : where each edge is in arrays (n, M, ...)
-    units : (n, M, 3)
-    is_element : (n, M, Z), one for the element of the neighbour
-    radial, along : (n, M, R), radial functions and their derivatives by the distance
-    harmonics : (n, M, Y)
-    turned : (n, M, 3, Y), derivatives of the harmonics by the components of the vector
-    weights : (n, M, C), radial functions of the element of the neighbour, zero for other elements
-    densities : (n, C, Y)
-    """
-
-    def __init__(
-        self, edges: Edges, vectors: torch.Tensor, elements: torch.Tensor, basis: RadialBasis, n_elements: int
-    ) -> None:
-        slots = self.slots = _Slots(edges)
-        radial, _, units = radial_and_units(vectors, basis)  # (R, E), (3, E)
-        distances = (vectors.T * units).sum(dim=0).clamp(min=SMALLEST_DISTANCE)
-        along = basis.derivatives(distances)
-        harmonics, by_units = harmonics_and_derivatives(units, HIGHEST)
-        # The direction changes with the part of the vector's change that is across it.
-        across = by_units - units.unsqueeze(1) * (by_units * units.unsqueeze(1)).sum(dim=0)
-        self.units = slots.padded(units.T)
-        self.is_element = slots.padded(nn.functional.one_hot(elements[edges.source], n_elements).to(vectors.dtype))
-        self.radial, self.along = slots.padded(radial.T), slots.padded(along.T)
-        self.harmonics = slots.padded(harmonics.T)
-        self.turned = slots.padded((across / distances).permute(2, 0, 1))
-        self.weights = self._of_elements(self.radial)
-        self.densities = self.weights.transpose(1, 2) @ self.harmonics
-
-    def _of_elements(self, radial: torch.Tensor) -> torch.Tensor:
-        """(n, M, R) -> (n, M, C)."""
-        return (self.is_element.unsqueeze(3) * radial.unsqueeze(2)).flatten(2)
-
-    def gradients(self, by_density: torch.Tensor) -> torch.Tensor:
-        """Return derivatives by the vectors of the edges, (S, E, 3), from those by the densities, (n, S, C, Y)."""
-        n, most, n_densities = self.weights.shape
-        sets = by_density.shape[1]
-        # The densities of an edge with its harmonics, and then with its radial functions.
-        shape = (n, most, sets, -1)
-        of_radial = (self.harmonics @ by_density.flatten(1, 2).transpose(1, 2)).view(*shape[:3], n_densities)
-        change = of_radial @ self._of_elements(self.along).unsqueeze(3)  # (n, M, S, 1)
-        of_harmonics = (self.weights @ by_density.transpose(1, 2).flatten(2)).view(shape)  # (n, M, S, Y)
-        found = change * self.units.unsqueeze(2) + of_harmonics @ self.turned.transpose(2, 3)  # (n, M, S, 3)
-        return self.slots.rows(found).transpose(0, 1)
-
-
-def _blocks_of_targets(target: torch.Tensor, n_atoms: int, of_slot: int, of_atom: int) -> Iterator[tuple[slice, slice]]:
-    """Yield blocks of targets, with their edges, that fit into memory.
-
-    Parameters
-    ----------
-    target : (E,) int64, ascending
-    n_atoms : number of targets
-    of_slot : numbers for each slot of an edge; each target has as many slots as that with the most edges in its block
-    of_atom : numbers for each target beside these
-    """
-    n_edges = torch.bincount(target, minlength=n_atoms).tolist()
-    start, first, last, most = 0, 0, 0, 1
-    for atom, of_this in enumerate(n_edges):
-        larger = max(most, of_this)
-        if atom > start and (atom + 1 - start) * (larger * of_slot + of_atom) > BLOCK_NUMBERS:
-            yield slice(start, atom), slice(first, last)
-            start, first, larger = atom, last, max(1, of_this)
-        last, most = last + of_this, larger
-    if n_atoms:
-        yield slice(start, n_atoms), slice(first, last)

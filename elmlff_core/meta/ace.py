@@ -5,9 +5,10 @@ The energy of a structure with positions R, where base model m has the aligned e
     E(R, E_1..E_M) = E_0 + sum_m w_m (E_m - E_0) + sum_i sum_k c_k B_k(R_i)
 
 E_0 has a constant for each element.  The functions B_k are invariants of the neighbours of atom i: products of up to
-three densities of neighbours (Drautz, 2019), with coefficients of their own around each element.  The energy is linear
-in w and c, and forces are minus its gradient, so that both follow from least squares.  A ridge holds back c, the more
-the rougher a function is; validation structures choose how much.
+three densities of neighbours (Drautz, 2019), and the likeness to some atoms of training structures, a kernel which
+brings products of more.  They have coefficients of their own around each element.  The energy is linear in w and c, and
+forces are minus its gradient, so that both follow from least squares.  A ridge holds back c, the more the rougher a
+function is; validation structures choose how much.
 
 It has no local minima, no seed and no length of training, and learns much from few structures.  The standard deviation
 of its forces is that of the posterior distribution of the coefficients, from which a few are drawn, in the size of the
@@ -16,6 +17,7 @@ errors on validation structures.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -23,11 +25,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from elmlff_core.arrays import new_array
 from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import FitRequest, check_masks
 from elmlff_core.errors import ElmlffError
 from elmlff_core.expansion.expansion import ClusterExpansion
 from elmlff_core.expansion.functions import groups_of_functions, largest_degree
+from elmlff_core.expansion.ridge import Solution
 from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.evaluation import evaluate_outputs
@@ -39,7 +44,8 @@ from elmlff_core.meta.options import ACEOptions
 
 BESIDE_OTHERS = "(nothing)"  # no base model can have this name
 N_DRAWS = 8  # from the posterior distribution: a standard deviation of 24 components is known to 14 %
-MOST_FUNCTIONS = 5000  # around atoms of all elements: their products fill 200 MB
+CANDIDATES = 20_000  # atoms of training structures among which the environments of the kernel are chosen
+MOST_FUNCTIONS = 5000  # around atoms of all elements, without those of the kernel: their products fill 200 MB
 
 
 class ACENetwork(Network):
@@ -48,12 +54,14 @@ class ACENetwork(Network):
     The last base model is the one that predicts zero, whose aligned energy is E_0.
     """
 
-    def __init__(self, degree: int, cutoff: float, n_models: int, atomic_numbers: torch.Tensor) -> None:
+    def __init__(
+        self, degree: int, cutoff: float, n_environments: int, n_models: int, atomic_numbers: torch.Tensor
+    ) -> None:
         super().__init__()
         n_elements = len(atomic_numbers)
         self.register_buffer("atomic_numbers", atomic_numbers)  # (Z,) of the elements, ascending
         self.atomic_numbers: torch.Tensor
-        self.expansion = ClusterExpansion(n_elements, degree, cutoff)
+        self.expansion = ClusterExpansion(n_elements, degree, cutoff, n_environments)
         self.n_functions = len(self.expansion.roughness)
         # The first of each set are the best ones, the others deviations from them, drawn from their distribution.
         self.coefficients = _fixed(n_elements, self.n_functions, 1 + N_DRAWS)
@@ -84,6 +92,14 @@ class ACENetwork(Network):
 
     def _shares(self, batch: GraphBatch, number: int) -> torch.Tensor:
         return self.shares[number].expand(len(batch.n_atoms), -1)
+
+
+def _choose_environments(network: ACENetwork, graphs: GraphDataset) -> None:
+    """Choose the environments of the kernel among the atoms of training structures, as many as need be."""
+    order = np.random.default_rng(0).permutation(len(graphs))
+    enough = np.searchsorted(np.cumsum(graphs.n_atoms.numpy()[order]), CANDIDATES)
+    batch = graphs.batch(torch.from_numpy(np.sort(order[: enough + 1])))
+    network.expansion.choose_environments(batch, network.elements(batch))
 
 
 def _fixed(*shape: int) -> nn.Parameter:
@@ -117,6 +133,27 @@ class ACEMeta(EnergyMeta):
         ElmlffError
             A base model gives no energies, or there are too many elements.
         """
+        self._fit(request, across_folds=False)
+
+    def fit_and_predict(self, request: FitRequest) -> Prediction:
+        """Fit as `fit`; return predictions of the training structures that are not learnt by heart.
+
+        Each structure is predicted by a fit without those of its fold, of which there are five.  A meta-model that is
+        fitted to these predictions learns how large the errors on other structures are.
+        """
+        problem, solution = self._fit(request, across_folds=True)
+        train, n_models = request.train, len(request.train.models)
+        forces, energies = new_array((len(train.atomic_numbers), 3)), new_array((len(train),))
+        for number, fold in enumerate(problem.folds):
+            without = copy.copy(self)
+            without.network = copy.deepcopy(self.network)
+            coefficients = problem.solution_without(number, solution.strength).coefficients
+            without._set(without.network, coefficients[None], n_models)
+            part = without.predict(train.subset(fold))
+            forces[train.rows(fold)], energies[fold] = part.forces, part.energy
+        return Prediction(train.n_atoms, forces, energies)
+
+    def _fit(self, request: FitRequest, across_folds: bool) -> tuple[LeastSquares, Solution]:
         check_masks(self, request.masks)
         train, valid = self._prepared(request.train), self._prepared(request.valid)
         self.energy = self._fit_energy(train)
@@ -126,24 +163,28 @@ class ACEMeta(EnergyMeta):
         graphs, valid_graphs = self._graphs(train, torch.float64), self._graphs(valid, torch.float64)
         n_models = len(train.models) - 1
         with torch.no_grad():
+            _choose_environments(network, graphs)
             problem = LeastSquares(
                 network.expansion, network.atomic_numbers, n_models, self.options.energy_weight, request.progress
             )
-            solution = problem.solve(graphs, valid_graphs)
+            solution = problem.solve(graphs, valid_graphs, across_folds)
             draws = solution.draws(N_DRAWS, np.random.default_rng(request.seed))
             self._set(network, np.concatenate([solution.coefficients[None], draws]), n_models)
         network.eval()
         self._scale_draws(valid_graphs)
+        return problem, solution
 
     def _set(self, network: ACENetwork, unknowns: np.ndarray, n_models: int) -> None:
         """Set the numbers of `network`, and the weights of energies, from solutions (1 + D, P)."""
         n_elements = len(network.atomic_numbers)
         n_all = n_elements * network.n_functions
         functions, shares, offsets = np.split(unknowns, [n_all, n_all + n_models], axis=1)
-        network.coefficients.copy_(torch.from_numpy(functions.reshape(len(unknowns), n_elements, -1)).permute(1, 2, 0))
+        n_sets = len(unknowns)  # others than the first keep their numbers if there is one
+        of_functions = torch.from_numpy(functions.reshape(n_sets, n_elements, -1)).permute(1, 2, 0)
+        network.coefficients[..., :n_sets].copy_(of_functions)
         network.offsets.copy_(torch.from_numpy(offsets[0]))
         # The base model that predicts zero has no forces; its energy has what is left of the weights.
-        network.shares[:, :n_models].copy_(torch.from_numpy(shares))
+        network.shares[:n_sets, :n_models].copy_(torch.from_numpy(shares))
         network.shares[0, n_models] = 1 - float(shares[0].sum())
         self.energy = replace(self.energy, weights=network.shares[0].numpy().copy())
 
@@ -177,8 +218,15 @@ class ACEMeta(EnergyMeta):
                 f"'ace' has {n_functions:,} functions of degree {degree}, and {MOST_FUNCTIONS:,} are possible: "
                 "lower meta.degree"
             )
-        return {"n_models": len(train.models), "atomic_numbers": numbers, "degree": degree, "learns_std": True}
+        return {
+            "n_models": len(train.models),
+            "atomic_numbers": numbers,
+            "degree": degree,
+            "n_environments": self.options.environments // len(numbers),
+            "learns_std": True,
+        }
 
     def _build(self) -> ACENetwork:
         numbers = torch.tensor(self.shapes["atomic_numbers"])
-        return ACENetwork(self.shapes["degree"], self.options.cutoff, self.shapes["n_models"], numbers)
+        n_environments = self.shapes.get("n_environments", 0)  # a version before this one had none
+        return ACENetwork(self.shapes["degree"], self.options.cutoff, n_environments, self.shapes["n_models"], numbers)

@@ -50,30 +50,39 @@ class LeastSquares:
         roughness = np.tile(expansion.roughness.numpy(), self.n_elements)
         self.scale = np.concatenate([roughness, np.ones(n_models + self.n_elements)])
         self.free = np.arange(len(self.scale)) >= len(roughness)
+        self.folds: list[np.ndarray] = []
+        self._sums: list[NormalEquations] = []
 
-    def solve(self, train: GraphDataset, valid: GraphDataset) -> Solution:
+    def solve(self, train: GraphDataset, valid: GraphDataset, across_folds: bool = False) -> Solution:
         """Return the solution for all of `train`, with the ridge of the lowest mean RMSE per frame.
 
         It is that of the validation structures and, if they are few, of the training structures too, each predicted
-        without those of its fold.
+        without those of its fold.  With `across_folds` there are folds, for `solution_without`, in any case.
         """
         few = len(valid) < ENOUGH_TO_VALIDATE and len(train) >= N_FOLDS
-        order = np.random.default_rng(0).permutation(len(train)) if few else np.arange(len(train))
-        folds = [np.sort(order[start::N_FOLDS]) for start in range(N_FOLDS)] if few else [order]
-        sums, done = [], 0
-        for fold in folds:
-            sums.append(NormalEquations(self.scale, self.free))
+        n_folds = min(N_FOLDS, len(train)) if few or across_folds else 1
+        order = np.random.default_rng(0).permutation(len(train))
+        self.folds = [np.sort(order[start::n_folds]) for start in range(n_folds)]
+        self._sums, done = [], 0
+        for fold in self.folds:
+            self._sums.append(NormalEquations(self.scale, self.free))
             for rows, labels, n_structures in self._rows(train, fold):
-                sums[-1].add(rows, labels)
+                self._sums[-1].add(rows, labels)
                 done += n_structures
                 self.progress(Progress(done, len(train), f"least squares for {len(self.scale):,} unknowns"))
-        everything = NormalEquations.joined(sums)
+        everything = NormalEquations.joined(self._sums)
         errors = [self._errors(everything, valid, np.arange(len(valid)))]
-        for number, fold in enumerate(folds if few else ()):
-            rest = NormalEquations.joined([one for other, one in enumerate(sums) if other != number])
-            errors.append(self._errors(rest, train, fold))
+        if few:
+            errors += [self._errors(self._without(number), train, fold) for number, fold in enumerate(self.folds)]
         means = np.concatenate(errors, axis=1).mean(axis=1)
         return everything.solution(float(STRENGTHS[int(np.argmin(means))]))
+
+    def solution_without(self, number: int, strength: float) -> Solution:
+        """Return the solution for the training structures that are not in the fold `number`."""
+        return self._without(number).solution(strength)
+
+    def _without(self, number: int) -> NormalEquations:
+        return NormalEquations.joined([one for other, one in enumerate(self._sums) if other != number])
 
     def _rows(self, graphs: GraphDataset, structures: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
         """Yield rows (n, P) and labels (n,) of the problem for some structures at a time, and the number of these."""

@@ -79,15 +79,26 @@ def checked_energies(features: Features, meta: str) -> Features:
 
 def with_nothing(features: Features, name: str = NOTHING) -> Features:
     """Return `features` with a further base model called `name`, the last one, that predicts zero."""
-    n_models, n_rows, n_structures = len(features.models), features.forces.shape[1], len(features)
-    forces = new_array((n_models + 1, n_rows, 3))
-    forces[:n_models], forces[n_models] = features.forces, 0.0
+    return with_model(features, name, 0.0, np.zeros(len(features)), np.zeros((len(features), 6)))
+
+
+def with_model(
+    features: Features,
+    name: str,
+    forces: np.ndarray | float,
+    energy: np.ndarray,
+    stress: np.ndarray | None = None,
+) -> Features:
+    """Return `features` with a further base model, the last one; shapes and units are those of a `Prediction`."""
+    n_models = len(features.models)
+    joined = new_array((n_models + 1, *features.forces.shape[1:]))
+    joined[:n_models], joined[n_models] = features.forces, forces
     return replace(
         features,
         models=(*features.models, name),
-        forces=forces,
-        energies={**features.energies, name: np.zeros(n_structures)},
-        stresses={**features.stresses, name: np.zeros((n_structures, 6))},
+        forces=joined,
+        energies={**features.energies, name: energy},
+        stresses=features.stresses if stress is None else {**features.stresses, name: stress},
     )
 
 

@@ -24,7 +24,7 @@ class EquivariantMeta(NeuralMeta):
 
     options: AttentionOptions
 
-    def __init__(self, options: AttentionOptions) -> None:
+    def __init__(self, options: Any) -> None:
         super().__init__(options)
         self._last = Remembered[np.ndarray]()  # standard deviations
 

@@ -10,7 +10,7 @@ from ase.build import bulk, molecule
 
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
-from elmlff_core.expansion import expansion as module
+from elmlff_core.expansion import neighbourhoods as module
 from elmlff_core.expansion.expansion import ClusterExpansion
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 
@@ -32,9 +32,11 @@ def alloy(seed: int = 3) -> Atoms:
     return atoms
 
 
-@pytest.fixture
-def expansion() -> ClusterExpansion:
-    return ClusterExpansion(2, DEGREE, CUTOFF).double()
+@pytest.fixture(params=[0, 5], ids=["products", "products and kernel"])
+def expansion(request) -> ClusterExpansion:
+    expansion = ClusterExpansion(2, DEGREE, CUTOFF, request.param).double()
+    expansion.choose_environments(*batch_of([alloy(7)]))
+    return expansion
 
 
 @pytest.fixture

@@ -1,0 +1,83 @@
+"""`egat-ace`: the equivariant network over base models, of which one more is `ace`.
+
+`ace` learns from few structures and is smooth; the network corrects what is not linear.  The network must not see how
+well `ace` knows the training structures by heart: their predictions come from fits without them, as those of base
+models that are trained across folds do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.prediction import Prediction
+from elmlff_core.contracts.protocols import FitRequest, check_masks
+from elmlff_core.features.energies import EnergyCombination
+from elmlff_core.meta.ace import ACEMeta
+from elmlff_core.meta.egat import EGATMeta
+from elmlff_core.meta.energy_meta import with_model
+from elmlff_core.meta.options import EGATOnACEOptions
+from elmlff_core.meta.remembered import Remembered
+
+ACE = "(ace)"  # no base model can have this name
+
+
+class EGATOnACEMeta:
+    """The meta-model `egat-ace`; see the docstring of the module."""
+
+    def __init__(self, options: EGATOnACEOptions) -> None:
+        self.ace = ACEMeta(options.ace)
+        self.egat = EGATMeta(options)
+        self._last = Remembered[Features]()
+
+    @property
+    def n_parameters(self) -> int:
+        """The number of parameters of the network and coefficients of `ace`, 0 before they are fitted or loaded."""
+        return self.ace.n_parameters + self.egat.n_parameters
+
+    @property
+    def energy(self) -> EnergyCombination:
+        """The linear combination of the energies of the base models and of `ace`."""
+        return self.egat.energy
+
+    def fit(self, request: FitRequest) -> None:
+        """Fit `ace`, then the network; raises as both do."""
+        check_masks(self, request.masks)
+        train = with_prediction(request.train, self.ace.fit_and_predict(request))
+        self.egat.fit(replace(request, train=train, valid=self._with_ace(request.valid)))
+
+    def predict(self, features: Features) -> Prediction:
+        """Predict forces with the network, and energies as a linear combination in which `ace` is one of the models."""
+        return self.egat.predict(self._with_ace(features))
+
+    def forces_std(self, features: Features) -> np.ndarray | None:
+        """Return the standard deviation that the network has learnt, as `LearntUncertainty`."""
+        return self.egat.forces_std(self._with_ace(features))
+
+    def _with_ace(self, features: Features) -> Features:
+        return self._last.value(features, lambda: with_prediction(features, self.ace.predict(features)))
+
+    def to(self, device: str) -> None:
+        """Predict on `device` from now on, as `RunsOnDevice`."""
+        self.ace.to(device)
+        self.egat.to(device)
+
+    def save(self, directory: Path) -> None:
+        """Write `ace` and the network to folders of their own."""
+        for name, part in (("ace", self.ace), ("egat", self.egat)):
+            (directory / name).mkdir(exist_ok=True)
+            part.save(directory / name)
+
+    def load(self, directory: Path) -> None:
+        """Read what `save` wrote."""
+        self.ace.load(directory / "ace")
+        self.egat.load(directory / "egat")
+
+
+def with_prediction(features: Features, prediction: Prediction) -> Features:
+    """Return `features` with `ace` as a further base model that predicts `prediction`."""
+    assert prediction.energy is not None
+    return with_model(features, ACE, prediction.forces, prediction.energy)

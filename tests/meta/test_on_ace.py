@@ -1,0 +1,97 @@
+"""`egat-ace` on strained copper: two Morse potentials as base models, labels by effective medium theory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from elmlff_core.contracts.features import Features
+from elmlff_core.contracts.protocols import FitRequest
+from elmlff_core.errors import ElmlffError
+from elmlff_core.features.metrics import mean_rmse_per_frame
+from elmlff_core.meta.ace import ACEMeta
+from elmlff_core.meta.ace_fit import N_FOLDS
+from elmlff_core.meta.on_ace import EGATOnACEMeta
+from elmlff_core.meta.options import ACEOptions, EGATOnACEOptions
+from elmlff_core.settings.config import TrainingConfig
+from tests.meta.test_stress_training import features_of, strained
+
+ACE = ACEOptions(cutoff=5.0, functions=10, environments=0)  # few, so that something is left to the network
+OPTIONS = EGATOnACEOptions(width=16, layers=2, heads=2, ace=ACE)
+TRAINING = TrainingConfig(
+    epochs=60, batch_size=4, device="cpu", learning_rate=5e-3, loss="norm", averaging=0.9, energy_weight=0.0
+)
+
+
+def request_for(train: Features, valid: Features, folder: Path) -> FitRequest:
+    return FitRequest(train, valid, TRAINING, folder, 0, lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def parts() -> tuple[Features, Features, Features]:
+    """Training, validation and test structures: 12, 4 and 6."""
+    return tuple(features_of([strained(seed) for seed in seeds]) for seeds in (range(12), range(20, 24), range(30, 36)))
+
+
+@pytest.fixture(scope="module")
+def meta(parts, tmp_path_factory) -> EGATOnACEMeta:
+    meta = EGATOnACEMeta(OPTIONS)
+    meta.fit(request_for(parts[0], parts[1], tmp_path_factory.mktemp("fit")))
+    return meta
+
+
+def error(meta: ACEMeta | EGATOnACEMeta, features: Features) -> float:
+    return float(mean_rmse_per_frame(meta.predict(features).forces, features))
+
+
+def test_it_errs_less_than_ace(parts, meta):
+    alone = ACEMeta(ACE)
+    alone.fit(request_for(parts[0], parts[1], Path()))
+    assert np.array_equal(alone.predict(parts[2]).forces, meta.ace.predict(parts[2]).forces)
+    assert error(meta, parts[1]) < 0.8 * error(alone, parts[1])
+
+
+def test_training_structures_are_predicted_without_themselves(parts, monkeypatch):
+    train, valid, _ = parts
+    monkeypatch.setattr("elmlff_core.meta.ace_fit.STRENGTHS", np.array([1e-6]))
+    meta = ACEMeta(ACE)
+    found = meta.fit_and_predict(request_for(train, valid, Path()))
+    left_out = mean_rmse_per_frame(found.forces, train)
+    assert left_out > 1.2 * error(meta, train)  # it knows them by heart
+    # Without the labels of a structure its prediction is the same, and those of structures in other folds change.
+    folds = [set(np.random.default_rng(0).permutation(12)[start::N_FOLDS]) for start in range(N_FOLDS)]
+    wrong = features_of([strained(seed) for seed in range(12)])
+    wrong.reference.forces[wrong.rows([3])] *= 3
+    again = ACEMeta(ACE).fit_and_predict(request_for(wrong, valid, Path()))
+    with_it = next(fold for fold in folds if 3 in fold)
+    for number in range(12):
+        rows = train.rows([number])
+        change = np.abs(again.forces[rows] - found.forces[rows]).max()
+        assert (change < 1e-9) == (number in with_it)
+
+
+def test_what_is_loaded_predicts_the_same(parts, meta, tmp_path):
+    meta.save(tmp_path)
+    loaded = EGATOnACEMeta(OPTIONS)
+    loaded.load(tmp_path)
+    test = parts[2]
+    assert np.array_equal(loaded.predict(test).forces, meta.predict(test).forces)
+    assert np.array_equal(loaded.predict(test).energy, meta.predict(test).energy)
+    assert np.array_equal(loaded.forces_std(test), meta.forces_std(test))
+    assert loaded.n_parameters == meta.n_parameters > meta.ace.n_parameters > 0
+    assert loaded.energy.models == ("soft", "hard", "(ace)")
+
+
+def test_it_needs_no_base_models(parts, tmp_path):
+    train, valid, test = (part.of_models(()) for part in parts)
+    meta = EGATOnACEMeta(OPTIONS)
+    meta.fit(request_for(train, valid, tmp_path))
+    assert error(meta, test) < 0.1
+
+
+def test_it_refuses_masks(parts, tmp_path):
+    request = FitRequest(parts[0], parts[1], TRAINING, tmp_path, 0, lambda _: None, masks=object())
+    with pytest.raises(ElmlffError, match="cannot be fitted with base models masked"):
+        EGATOnACEMeta(OPTIONS).fit(request)
