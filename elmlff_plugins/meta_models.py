@@ -102,6 +102,7 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         _egat_on_ace,
         trained=True,
         training=TRAINING_OF_EGAT,
+        stress=True,
         needs_energies=True,
         citation=(references.PAINN, references.ATOMIC_CLUSTER_EXPANSION, references.SOAP),
     )

@@ -50,8 +50,9 @@ class EGATOnACEMeta:
         self.egat.fit(replace(request, train=train, valid=self._with_ace(request.valid)))
 
     def predict(self, features: Features) -> Prediction:
-        """Predict forces with the network, and energies as a linear combination in which `ace` is one of the models."""
-        return self.egat.predict(self._with_ace(features))
+        """Predict forces with the network, energies as a linear combination with that of `ace`, and their stresses."""
+        seen = self._with_ace(features)
+        return replace(self.egat.predict(seen), stress=self.energy.stress(seen))
 
     def forces_std(self, features: Features) -> np.ndarray | None:
         """Return the standard deviation that the network has learnt, as `LearntUncertainty`."""
@@ -80,4 +81,4 @@ class EGATOnACEMeta:
 def with_prediction(features: Features, prediction: Prediction) -> Features:
     """Return `features` with `ace` as a further base model that predicts `prediction`."""
     assert prediction.energy is not None
-    return with_model(features, ACE, prediction.forces, prediction.energy)
+    return with_model(features, ACE, prediction.forces, prediction.energy, prediction.stress)

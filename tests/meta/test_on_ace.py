@@ -51,6 +51,9 @@ def test_it_errs_less_than_ace(parts, meta):
     alone.fit(request_for(parts[0], parts[1], Path()))
     assert np.array_equal(alone.predict(parts[2]).forces, meta.ace.predict(parts[2]).forces)
     assert error(meta, parts[1]) < 0.8 * error(alone, parts[1])
+    found, labels = meta.predict(parts[2]), parts[2].reference
+    assert np.abs(found.energy - labels.energy).max() / 4 < 0.02  # eV an atom
+    assert np.abs(found.stress - labels.stress).max() < 0.2 * np.abs(labels.stress).max()
 
 
 def test_training_structures_are_predicted_without_themselves(parts, monkeypatch):
@@ -79,6 +82,7 @@ def test_what_is_loaded_predicts_the_same(parts, meta, tmp_path):
     test = parts[2]
     assert np.array_equal(loaded.predict(test).forces, meta.predict(test).forces)
     assert np.array_equal(loaded.predict(test).energy, meta.predict(test).energy)
+    assert np.array_equal(loaded.predict(test).stress, meta.predict(test).stress)
     assert np.array_equal(loaded.forces_std(test), meta.forces_std(test))
     assert loaded.n_parameters == meta.n_parameters > meta.ace.n_parameters > 0
     assert loaded.energy.models == ("soft", "hard", "(ace)")
