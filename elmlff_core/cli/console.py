@@ -80,7 +80,8 @@ class ConsoleReporter(Reporter):
 
         def update(step: Step) -> None:
             nonlocal latest, began
-            began = began or (time.monotonic(), step.done)
+            if began is None or step.done < latest.done:  # the second of two parts begins at zero again
+                began = time.monotonic(), step.done
             latest = replace(step, message=step.message or latest.message)
 
         def speak() -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 POWER = 4
+SAME = 1e-10  # one minus the product of two unit vectors that are the same but for rounding
 
 
 class EnvironmentKernel(nn.Module):
@@ -36,12 +37,17 @@ class EnvironmentKernel(nn.Module):
         super().__init__()
         self.n_environments = n_environments
         # Unit vectors, and by what a spectrum is divided: the root mean square of its norm in training structures.
-        self.register_buffer("environments", torch.zeros(n_elements, n_environments, len(roughness) + 1))
-        self.register_buffer("scale", torch.ones(n_elements))
+        # Without any, nothing is saved, as by versions without a kernel.
+        kept = n_environments > 0
+        self.register_buffer("environments", torch.zeros(n_elements, n_environments, len(roughness) + 1), kept)
+        self.register_buffer("scale", torch.ones(n_elements), kept)
         self.register_buffer("smoothness", roughness.rsqrt(), persistent=False)
 
     def choose(self, spectra: torch.Tensor, elements: torch.Tensor) -> None:
-        """Choose the environments among `spectra` (n, K) of atoms, each as far as possible from those before it."""
+        """Choose the environments among `spectra` (n, K) of atoms, each as far as possible from those before it.
+
+        If there are fewer different ones than J, the others stay zero, and nothing is like them.
+        """
         for element in range(len(self.scale)):
             of_element = spectra[elements == element]
             if not len(of_element):
@@ -50,10 +56,10 @@ class EnvironmentKernel(nn.Module):
             units = self._seen(of_element, element).units
             nearest = 1 - units @ units[0]
             chosen = [0]
-            while len(chosen) < self.n_environments:
+            while len(chosen) < self.n_environments and nearest.max() > SAME:
                 chosen.append(int(nearest.argmax()))
                 nearest = torch.minimum(nearest, 1 - units @ units[chosen[-1]])
-            self.environments[element] = units[chosen]
+            self.environments[element, : len(chosen)] = units[chosen]
 
     def energies(
         self, spectra: torch.Tensor, elements: torch.Tensor, coefficients: torch.Tensor

@@ -90,6 +90,11 @@ class EnergyCombination:
         errors = energies + offsets[:, elements] @ counts.T - reference  # (M, S)
         return cls(models, offsets, minimum_variance_weights(errors @ errors.T / errors.shape[1]))
 
+    def of_models(self, models: Sequence[str]) -> EnergyCombination:
+        """Return the alignment, with the weights, of some of its base models alone."""
+        chosen = [self.models.index(name) for name in models]
+        return EnergyCombination(tuple(models), self.offsets[chosen], self.weights[chosen])
+
     def apply(self, features: Features) -> np.ndarray | None:
         """Return the combined energies: (n_structures,), eV, or None if no base model gives energies."""
         if not self.models:

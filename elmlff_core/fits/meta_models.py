@@ -202,7 +202,7 @@ def _options(meta: Mapping[str, Any], plugins: Mapping[str, MetaModelPlugin]) ->
     for key, value in meta.items():
         if key == "name":
             continue
-        if isinstance(value, Mapping) and key not in known:
+        if isinstance(value, Mapping) and (key in plugins or key not in known):
             registry().meta_model(key)  # other meta-models may have a table, but misspelt names are refused
             tables[key] = value
         else:

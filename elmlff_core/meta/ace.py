@@ -55,7 +55,13 @@ class ACENetwork(Network):
     """
 
     def __init__(
-        self, degree: int, cutoff: float, n_environments: int, n_models: int, atomic_numbers: torch.Tensor
+        self,
+        degree: int,
+        cutoff: float,
+        n_environments: int,
+        n_models: int,
+        atomic_numbers: torch.Tensor,
+        n_draws: int = N_DRAWS,
     ) -> None:
         super().__init__()
         n_elements = len(atomic_numbers)
@@ -64,9 +70,9 @@ class ACENetwork(Network):
         self.expansion = ClusterExpansion(n_elements, degree, cutoff, n_environments)
         self.n_functions = len(self.expansion.roughness)
         # The first of each set are the best ones, the others deviations from them, drawn from their distribution.
-        self.coefficients = _fixed(n_elements, self.n_functions, 1 + N_DRAWS)
+        self.coefficients = _fixed(n_elements, self.n_functions, 1 + n_draws)
         self.offsets = _fixed(n_elements)  # eV
-        self.shares = _fixed(1 + N_DRAWS, n_models)
+        self.shares = _fixed(1 + n_draws, n_models)
         self.n_unknowns = n_elements * (self.n_functions + 1) + n_models - 1
         self.double()
 
@@ -87,7 +93,7 @@ class ACENetwork(Network):
         energy = of_atoms.new_zeros(len(batch.n_atoms)).index_add(0, batch.structure_index, of_atoms)
         for number, of_set in enumerate(forces):
             of_set += forces_of_base_models(batch, self._shares(batch, number))
-        std = forces[1:].square().mean(dim=(0, 2)).sqrt()
+        std = forces[1:].square().mean(dim=(0, 2)).sqrt() if len(forces) > 1 else None
         return NetworkOutputs(forces[0], energy, stress_from(batch, self._shares(batch, 0), gradient), std)
 
     def _shares(self, batch: GraphBatch, number: int) -> torch.Tensor:
@@ -110,11 +116,20 @@ class ACEMeta(EnergyMeta):
     """The meta-model `ace`, linear in base models and in an atomic cluster expansion; see the docstring of the module.
 
     As in `conservative` an energy is composed of base energies and of what the network sees, by the same chain rule.
+
+    Parameters
+    ----------
+    options : its options
+    with_std : whether it finds a standard deviation of its forces, which is half the time of a prediction
     """
 
     options: ACEOptions
     network: Any
     compile = None  # type: ignore[assignment]  # see `Compiles`: there is no network to compile
+
+    def __init__(self, options: ACEOptions, with_std: bool = True) -> None:
+        super().__init__(options)
+        self.n_draws = N_DRAWS if with_std else 0
 
     @property
     def n_parameters(self) -> int:
@@ -138,16 +153,18 @@ class ACEMeta(EnergyMeta):
     def fit_and_predict(self, request: FitRequest) -> Prediction:
         """Fit as `fit`; return predictions of the training structures that are not learnt by heart.
 
-        Each structure is predicted by a fit without those of its fold, of which there are five.  A meta-model that is
-        fitted to these predictions learns how large the errors on other structures are.
+        Each structure is predicted by a fit without those of its fold, of which there are five, drawn at random.  A
+        meta-model that is fitted to these predictions learns how large the errors on other structures are.
         """
         problem, solution = self._fit(request, across_folds=True)
+        strength = solution.strength
+        del solution  # its factor is as large as the sums of a fold
         train, n_models = request.train, len(request.train.models)
         forces, energies = new_array((len(train.atomic_numbers), 3)), new_array((len(train),))
         for number, fold in enumerate(problem.folds):
             without = copy.copy(self)
             without.network = copy.deepcopy(self.network)
-            coefficients = problem.solution_without(number, solution.strength).coefficients
+            coefficients = problem.solution_without(number, strength).coefficients
             without._set(without.network, coefficients[None], n_models)
             part = without.predict(train.subset(fold))
             forces[train.rows(fold)], energies[fold] = part.forces, part.energy
@@ -168,10 +185,14 @@ class ACEMeta(EnergyMeta):
                 network.expansion, network.atomic_numbers, n_models, self.options.energy_weight, request.progress
             )
             solution = problem.solve(graphs, valid_graphs, across_folds)
-            draws = solution.draws(N_DRAWS, np.random.default_rng(request.seed))
-            self._set(network, np.concatenate([solution.coefficients[None], draws]), n_models)
+            found = solution.coefficients[None]
+            if self.n_draws:
+                draws = solution.draws(self.n_draws, np.random.default_rng(request.seed))
+                found = np.concatenate([found, draws])
+            self._set(network, found, n_models)
         network.eval()
-        self._scale_draws(valid_graphs)
+        if self.n_draws:
+            self._scale_draws(valid_graphs)
         return problem, solution
 
     def _set(self, network: ACENetwork, unknowns: np.ndarray, n_models: int) -> None:
@@ -179,7 +200,7 @@ class ACEMeta(EnergyMeta):
         n_elements = len(network.atomic_numbers)
         n_all = n_elements * network.n_functions
         functions, shares, offsets = np.split(unknowns, [n_all, n_all + n_models], axis=1)
-        n_sets = len(unknowns)  # others than the first keep their numbers if there is one
+        n_sets = len(unknowns)
         of_functions = torch.from_numpy(functions.reshape(n_sets, n_elements, -1)).permute(1, 2, 0)
         network.coefficients[..., :n_sets].copy_(of_functions)
         network.offsets.copy_(torch.from_numpy(offsets[0]))
@@ -209,6 +230,7 @@ class ACEMeta(EnergyMeta):
 
     def _shapes(self, train: Features) -> dict[str, Any]:
         numbers = train.elements.tolist()
+        atoms = np.unique(train.atomic_numbers, return_counts=True)[1]  # of each element
         degree = self.options.degree
         if degree == "auto":
             degree = largest_degree(len(numbers), self.options.functions, MOST_FUNCTIONS)
@@ -216,17 +238,25 @@ class ACEMeta(EnergyMeta):
         if n_functions > MOST_FUNCTIONS:
             raise ElmlffError(
                 f"'ace' has {n_functions:,} functions of degree {degree}, and {MOST_FUNCTIONS:,} are possible: "
-                "lower meta.degree"
+                "lower the option degree"
             )
         return {
             "n_models": len(train.models),
             "atomic_numbers": numbers,
             "degree": degree,
-            "n_environments": self.options.environments // len(numbers),
-            "learns_std": True,
+            "n_environments": min(self.options.environments // len(numbers), int(atoms.max())),
+            "n_draws": self.n_draws,
+            "learns_std": self.n_draws > 0,
         }
 
     def _build(self) -> ACENetwork:
         numbers = torch.tensor(self.shapes["atomic_numbers"])
-        n_environments = self.shapes.get("n_environments", 0)  # a version before this one had none
-        return ACENetwork(self.shapes["degree"], self.options.cutoff, n_environments, self.shapes["n_models"], numbers)
+        shapes = {"n_environments": 0, "n_draws": N_DRAWS} | self.shapes  # those of a version without a kernel
+        return ACENetwork(
+            shapes["degree"],
+            self.options.cutoff,
+            shapes["n_environments"],
+            shapes["n_models"],
+            numbers,
+            shapes["n_draws"],
+        )

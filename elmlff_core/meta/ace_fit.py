@@ -82,7 +82,8 @@ class LeastSquares:
         return self._without(number).solution(strength)
 
     def _without(self, number: int) -> NormalEquations:
-        return NormalEquations.joined([one for other, one in enumerate(self._sums) if other != number])
+        nothing = NormalEquations(self.scale, self.free)  # for a fold that has all structures
+        return NormalEquations.joined([nothing, *(one for other, one in enumerate(self._sums) if other != number)])
 
     def _rows(self, graphs: GraphDataset, structures: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
         """Yield rows (n, P) and labels (n,) of the problem for some structures at a time, and the number of these."""

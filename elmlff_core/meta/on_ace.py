@@ -7,15 +7,18 @@ models that are trained across folds do.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import load_file, save
 
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import FitRequest, check_masks
 from elmlff_core.features.energies import EnergyCombination
+from elmlff_core.files import write_bytes
 from elmlff_core.meta.ace import ACEMeta
 from elmlff_core.meta.egat import EGATMeta
 from elmlff_core.meta.energy_meta import with_model
@@ -23,13 +26,14 @@ from elmlff_core.meta.options import EGATOnACEOptions
 from elmlff_core.meta.remembered import Remembered
 
 ACE = "(ace)"  # no base model can have this name
+PREDICTIONS = "predictions.safetensors"  # of the training structures
 
 
 class EGATOnACEMeta:
     """The meta-model `egat-ace`; see the docstring of the module."""
 
     def __init__(self, options: EGATOnACEOptions) -> None:
-        self.ace = ACEMeta(options.ace)
+        self.ace = ACEMeta(options.ace, with_std=False)
         self.egat = EGATMeta(options)
         self._last = Remembered[Features]()
 
@@ -44,10 +48,25 @@ class EGATOnACEMeta:
         return self.egat.energy
 
     def fit(self, request: FitRequest) -> None:
-        """Fit `ace`, then the network; raises as both do."""
+        """Fit `ace`, then the network; raises as both do.  An interrupted fit resumes after `ace`."""
         check_masks(self, request.masks)
-        train = with_prediction(request.train, self.ace.fit_and_predict(request))
+        train = with_prediction(request.train, self._fit_ace(request))
         self.egat.fit(replace(request, train=train, valid=self._with_ace(request.valid)))
+        shutil.rmtree(request.directory / "ace")
+
+    def _fit_ace(self, request: FitRequest) -> Prediction:
+        """Fit `ace`, or take what was fitted before an interruption; return predictions of training structures."""
+        folder = request.directory / "ace"
+        if (folder / PREDICTIONS).exists():
+            self.ace.load(folder)
+            known = load_file(folder / PREDICTIONS)
+            return Prediction(request.train.n_atoms, known["forces"], known["energy"])
+        found = self.ace.fit_and_predict(request)
+        assert found.energy is not None
+        folder.mkdir(exist_ok=True)
+        self.ace.save(folder)
+        write_bytes(folder / PREDICTIONS, save({"forces": found.forces, "energy": found.energy}))
+        return found
 
     def predict(self, features: Features) -> Prediction:
         """Predict forces with the network, energies as a linear combination with that of `ace`, and their stresses."""
@@ -59,7 +78,10 @@ class EGATOnACEMeta:
         return self.egat.forces_std(self._with_ace(features))
 
     def _with_ace(self, features: Features) -> Features:
-        return self._last.value(features, lambda: with_prediction(features, self.ace.predict(features)))
+        def found() -> Features:
+            return with_prediction(features, self.ace.predict(features))
+
+        return self._last.value(features, found, by=self.ace.network)
 
     def to(self, device: str) -> None:
         """Predict on `device` from now on, as `RunsOnDevice`."""

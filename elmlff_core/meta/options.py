@@ -103,7 +103,8 @@ class ACEOptions(Options):
     degree : largest degree of a function, the sum of n and l of its factors; ``auto`` is the largest with at most
         `functions` of them
     functions : number of functions around atoms of each element, at most; there are 5,000 in all at most
-    environments : number of environments in training structures to whose likeness the energy of an atom is linear too
+    environments : number of environments in training structures, of all elements, to whose likeness the energy of an
+        atom is linear too
     energy_weight : weight of the errors of energies divided by the roots of the numbers of atoms, in eV, beside the
         errors of forces in eV/Å
     """
@@ -111,7 +112,7 @@ class ACEOptions(Options):
     cutoff: Cutoff = 6.0
     degree: Annotated[int, Field(ge=3, le=20)] | Literal["auto"] = "auto"
     functions: int = Field(1400, ge=1)
-    environments: int = Field(500, ge=0)
+    environments: int = Field(500, ge=0, le=2000)
     energy_weight: float = Field(3.0, ge=0)
 
 

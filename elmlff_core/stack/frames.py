@@ -70,4 +70,6 @@ def committee_energies(stack: Stack, features: Features) -> np.ndarray | None:
 
     None if a base model gives no energies, or they were not aligned.
     """
-    return stack.alignment.aligned(features) if set(stack.alignment.models) == set(features.models) else None
+    if not features.models or not set(features.models) <= set(stack.alignment.models):
+        return None
+    return stack.alignment.of_models(features.models).aligned(features)

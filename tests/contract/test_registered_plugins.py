@@ -17,6 +17,7 @@ from tests.conftest import shared_folder
 QUICK_OPTIONS: dict[str, dict[str, Any]] = {
     "gat": {"channels": [16, 16], "heads": 2, "averaged_layers": 1},
     "egat": {"width": 16, "layers": 2, "heads": 4},
+    "egat-ace": {"width": 16, "layers": 2, "heads": 4, "ace": {"functions": 100, "environments": 50}},
     "conservative": {"width": 16, "layers": 2, "heads": 4},
 }
 # Properties that a meta-model does not have according to its description.

@@ -46,10 +46,19 @@ def test_environments_are_far_from_each_other():
     assert float(others[0] @ others[1]) < 0.9
 
 
-def test_with_fewer_atoms_than_environments_some_are_there_twice():
-    kernel = chosen(6, spectra(2), torch.zeros(2, dtype=torch.int64))
-    assert len(torch.unique(kernel.environments[0], dim=0)) == 2
-    assert kernel.environments.isfinite().all()
+def test_with_fewer_different_atoms_than_environments_nothing_is_like_the_others():
+    twice = spectra(2).repeat(3, 1)
+    kernel = chosen(5, twice, torch.zeros(6, dtype=torch.int64))
+    assert kernel.environments[0].any(dim=1).tolist() == [True, True, False, False, False]
+    gradients = torch.ones(6, 1, 3, 3, dtype=torch.float64)
+    for found in kernel.derivatives(twice, gradients, torch.zeros(6, dtype=torch.int64)):
+        assert found[..., :2].any()
+        assert not found[..., 2:].any()
+
+
+def test_without_environments_nothing_is_saved():
+    assert not EnvironmentKernel(2, 0, ROUGHNESS).state_dict()
+    assert len(EnvironmentKernel(2, 1, ROUGHNESS).state_dict()) == 2
 
 
 def test_an_element_without_atoms_has_no_likeness():

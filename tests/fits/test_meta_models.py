@@ -45,6 +45,14 @@ def test_the_budget_options_of_one_meta_model_do_not_apply_to_another(splits: Sp
     assert found == {"linear": {}, "gat": {"target": "direct", "rotate": True}}
 
 
+def test_an_option_with_the_name_of_a_meta_model_is_that_of_the_meta_model_beside_it(splits: Splits) -> None:
+    given = ("meta.egat-ace.ace.cutoff=7", "meta.ace.functions=100")
+    found = options(splits, "meta.name=ace,egat-ace", *given)
+    assert found == {"ace": {"functions": 100}, "egat-ace": {"ace": {"cutoff": 7}}}
+    # Alone it has its options without its name.
+    assert options(splits, "meta.name=egat-ace", "meta.ace.cutoff=7") == {"egat-ace": {"ace": {"cutoff": 7}}}
+
+
 def test_a_table_of_a_meta_model_that_is_not_used_is_allowed(splits: Splits) -> None:
     assert options(splits, "meta.name=linear", "meta.gat.rotate=false") == {"linear": {}}
 
@@ -67,6 +75,12 @@ def test_errors_in_options_are_reported(splits: Splits, case: str) -> None:
     with pytest.raises(ElmlffError) as caught:
         options(splits, *assignments)
     assert message in str(caught.value)
+
+
+def test_the_budget_of_ace_is_read_again_beside_a_meta_model_that_has_an_option_of_its_name(splits: Splits) -> None:
+    config = with_base_models(read_config(None, {}, ["meta.name=ace,egat-ace", "budget=long"]))
+    again = Config(**with_resolved(config, resolve_meta_models(config, splits)).model_dump(mode="json"))
+    assert {meta.name: meta.options for meta in resolve_meta_models(again, splits)}["ace"] == {"functions": 2500}
 
 
 @pytest.mark.parametrize("names", ["gat", "linear,gat"])

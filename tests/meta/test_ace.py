@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from elmlff_core.features.metrics import mean_rmse_per_frame
 from elmlff_core.meta.ace import ACEMeta
 from elmlff_core.meta.linear import LinearMeta, LinearOptions
 from elmlff_core.meta.options import ACEOptions
+from elmlff_core.stack.frames import committee_energies
 from tests.meta.test_stress_training import features_of, strained
 
 SMALL = ACEOptions(cutoff=5.0, functions=100)
@@ -87,6 +89,15 @@ def test_what_is_loaded_predicts_the_same(parts, meta, tmp_path):
     assert np.array_equal(loaded.predict(test).energy, meta.predict(test).energy)
     assert np.array_equal(loaded.forces_std(test), meta.forces_std(test))
     assert loaded.n_parameters == meta.n_parameters == meta.network.n_functions + 3  # two weights and a constant
+
+
+def test_base_energies_have_the_zero_of_the_labels(parts, meta):
+    stack = SimpleNamespace(alignment=meta.energy)
+    train = parts[0]
+    found = committee_energies(stack, train)
+    assert found.shape == (2, len(train))
+    assert np.allclose((found - train.reference.energy).mean(axis=1), 0, atol=1e-9)
+    assert committee_energies(stack, train.of_models(())) is None
 
 
 def test_uncertainty_has_the_size_of_errors_on_validation_structures(parts, meta):

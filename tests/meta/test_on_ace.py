@@ -49,7 +49,8 @@ def error(meta: ACEMeta | EGATOnACEMeta, features: Features) -> float:
 def test_it_errs_less_than_ace(parts, meta):
     alone = ACEMeta(ACE)
     alone.fit(request_for(parts[0], parts[1], Path()))
-    assert np.array_equal(alone.predict(parts[2]).forces, meta.ace.predict(parts[2]).forces)
+    assert np.allclose(alone.predict(parts[2]).forces, meta.ace.predict(parts[2]).forces, rtol=0, atol=1e-9)
+    assert meta.ace.forces_std(parts[2]) is None
     assert error(meta, parts[1]) < 0.8 * error(alone, parts[1])
     found, labels = meta.predict(parts[2]), parts[2].reference
     assert np.abs(found.energy - labels.energy).max() / 4 < 0.02  # eV an atom
@@ -86,6 +87,32 @@ def test_what_is_loaded_predicts_the_same(parts, meta, tmp_path):
     assert np.array_equal(loaded.forces_std(test), meta.forces_std(test))
     assert loaded.n_parameters == meta.n_parameters > meta.ace.n_parameters > 0
     assert loaded.energy.models == ("soft", "hard", "(ace)")
+
+
+def test_an_interrupted_fit_goes_on_after_ace(parts, meta, tmp_path, monkeypatch):
+    class StoppedError(Exception):
+        pass
+
+    def stop(*_):
+        raise StoppedError
+
+    request = request_for(parts[0], parts[1], tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("elmlff_core.meta.egat.EGATMeta.fit", stop)
+        with pytest.raises(StoppedError):
+            EGATOnACEMeta(OPTIONS).fit(request)
+    assert (tmp_path / "ace").exists()
+    monkeypatch.setattr("elmlff_core.meta.ace.ACEMeta.fit_and_predict", stop)
+    again = EGATOnACEMeta(OPTIONS)
+    again.fit(request)
+    assert np.array_equal(again.predict(parts[2]).forces, meta.predict(parts[2]).forces)
+    assert not (tmp_path / "ace").exists()
+
+
+def test_one_training_structure_is_predicted_by_nothing(parts):
+    train = parts[0].subset([0])
+    found = ACEMeta(ACE).fit_and_predict(request_for(train, parts[1], Path()))
+    assert not found.forces.any()
 
 
 def test_it_needs_no_base_models(parts, tmp_path):
