@@ -90,6 +90,8 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         "equivariant graph attention",
         EGATOptions,
         _egat,
+        # On thousands of structures twice as many layers err by a tenth less, on hundreds by as much.
+        budgets={"long": {"layers": 6}},
         trained=True,
         training=TRAINING_OF_EGAT,
         maskable=True,

@@ -43,6 +43,8 @@ def test_several_take_the_options_of_their_tables(splits: Splits, name: str) -> 
 def test_the_budget_options_of_one_meta_model_do_not_apply_to_another(splits: Splits) -> None:
     found = options(splits, "budget=paper", "meta.name=linear,gat", "meta.gat.rotate=true")
     assert found == {"linear": {}, "gat": {"target": "direct", "rotate": True}}
+    longer = options(splits, "budget=long", "meta.name=ace,egat,conservative", "meta.egat.heads=4")
+    assert longer == {"ace": {"functions": 2500}, "egat": {"layers": 6, "heads": 4}, "conservative": {}}
 
 
 def test_an_option_with_the_name_of_a_meta_model_is_that_of_the_meta_model_beside_it(splits: Splits) -> None:
