@@ -101,24 +101,21 @@ class ClusterExpansion(nn.Module):
         """Return sums of the functions of n atoms times `coefficients`, (n, S), and their derivatives, (n, S, C, Y)."""
         n, n_densities, n_harmonics = densities.shape
         weights = coefficients[elements, : self.n_products]
-        n_sets = weights.shape[2]
-        by_density = densities.new_zeros(n_densities, n_harmonics, n, n_sets)
-        total = densities.new_zeros(n, n_sets)
-        by_spectra = None
+        slopes, total = weights, densities.new_zeros(n, weights.shape[2])
         if self.kernel.n_environments:
             of_kernel = coefficients[:, self.n_products :]
             total, by_spectra = self.kernel.energies(self._spectra(densities), elements, of_kernel)
+            slopes = weights.clone()
+            slopes[:, self.spectrum] += by_spectra
+        by_density = densities.new_zeros(n_densities, n_harmonics, n, weights.shape[2])
         first = 0
         for group in self._groups_on(densities.device):
-            of_group = weights[:, first : first + len(group)]
-            values, others = self._values_and_others(group, densities)
-            total += torch.einsum("nk,nks->ns", values, of_group)
-            if by_spectra is not None and len(group.degrees) == 2:
-                place = first - self.spectrum.start
-                of_group = of_group + by_spectra[:, place : place + len(group)]
+            chosen = slice(first, first + len(group))
             first += len(group)
+            values, others = self._values_and_others(group, densities)
+            total += torch.einsum("nk,nks->ns", values, weights[:, chosen])
             for place, (l, other) in enumerate(zip(group.degrees, others, strict=True)):  # noqa: E741
-                parts = torch.einsum("nkm,nks->kmns", other, of_group)
+                parts = torch.einsum("nkm,nks->kmns", other, slopes[:, chosen])
                 by_density[:, of_degree(l)].index_add_(0, self._channels(group, place), parts)
         return total, by_density.permute(2, 3, 0, 1)
 

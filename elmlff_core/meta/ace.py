@@ -32,7 +32,6 @@ from elmlff_core.contracts.protocols import FitRequest, check_masks
 from elmlff_core.errors import ElmlffError
 from elmlff_core.expansion.expansion import ClusterExpansion
 from elmlff_core.expansion.functions import groups_of_functions, largest_degree
-from elmlff_core.expansion.ridge import Solution
 from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.evaluation import evaluate_outputs
@@ -156,9 +155,7 @@ class ACEMeta(EnergyMeta):
         Each structure is predicted by a fit without those of its fold, of which there are five, drawn at random.  A
         meta-model that is fitted to these predictions learns how large the errors on other structures are.
         """
-        problem, solution = self._fit(request, across_folds=True)
-        strength = solution.strength
-        del solution  # its factor is as large as the sums of a fold
+        problem, strength = self._fit(request, across_folds=True)
         train, n_models = request.train, len(request.train.models)
         forces, energies = new_array((len(train.atomic_numbers), 3)), new_array((len(train),))
         for number, fold in enumerate(problem.folds):
@@ -170,7 +167,8 @@ class ACEMeta(EnergyMeta):
             forces[train.rows(fold)], energies[fold] = part.forces, part.energy
         return Prediction(train.n_atoms, forces, energies)
 
-    def _fit(self, request: FitRequest, across_folds: bool) -> tuple[LeastSquares, Solution]:
+    def _fit(self, request: FitRequest, across_folds: bool) -> tuple[LeastSquares, float]:
+        """Fit as `fit`; return the problem, with its folds if they are asked for, and the strength of its ridge."""
         check_masks(self, request.masks)
         train, valid = self._prepared(request.train), self._prepared(request.valid)
         self.energy = self._fit_energy(train)
@@ -193,7 +191,7 @@ class ACEMeta(EnergyMeta):
         network.eval()
         if self.n_draws:
             self._scale_draws(valid_graphs)
-        return problem, solution
+        return problem, solution.strength
 
     def _set(self, network: ACENetwork, unknowns: np.ndarray, n_models: int) -> None:
         """Set the numbers of `network`, and the weights of energies, from solutions (1 + D, P)."""

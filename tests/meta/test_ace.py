@@ -18,7 +18,7 @@ from elmlff_core.meta.ace import ACEMeta
 from elmlff_core.meta.linear import LinearMeta, LinearOptions
 from elmlff_core.meta.options import ACEOptions
 from elmlff_core.stack.frames import committee_energies
-from tests.meta.test_stress_training import features_of, strained
+from tests.meta.test_stress_training import features_of, strained, strained_parts
 
 SMALL = ACEOptions(cutoff=5.0, functions=100)
 
@@ -31,8 +31,7 @@ def fitted(train: Features, valid: Features, options: ACEOptions = SMALL, seed: 
 
 @pytest.fixture(scope="module")
 def parts() -> tuple[Features, Features, Features]:
-    """Training, validation and test structures: 12, 4 and 6."""
-    return tuple(features_of([strained(seed) for seed in seeds]) for seeds in (range(12), range(20, 24), range(30, 36)))
+    return strained_parts()
 
 
 @pytest.fixture(scope="module")

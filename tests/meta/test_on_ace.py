@@ -16,7 +16,7 @@ from elmlff_core.meta.ace_fit import N_FOLDS
 from elmlff_core.meta.on_ace import EGATOnACEMeta
 from elmlff_core.meta.options import ACEOptions, EGATOnACEOptions
 from elmlff_core.settings.config import TrainingConfig
-from tests.meta.test_stress_training import features_of, strained
+from tests.meta.test_stress_training import features_of, strained, strained_parts
 
 ACE = ACEOptions(cutoff=5.0, functions=10, environments=0)  # few, so that something is left to the network
 OPTIONS = EGATOnACEOptions(width=16, layers=2, heads=2, ace=ACE)
@@ -31,8 +31,7 @@ def request_for(train: Features, valid: Features, folder: Path) -> FitRequest:
 
 @pytest.fixture(scope="module")
 def parts() -> tuple[Features, Features, Features]:
-    """Training, validation and test structures: 12, 4 and 6."""
-    return tuple(features_of([strained(seed) for seed in seeds]) for seeds in (range(12), range(20, 24), range(30, 36)))
+    return strained_parts()
 
 
 @pytest.fixture(scope="module")

@@ -59,6 +59,11 @@ def features_of(structures: list[Atoms], labelled: bool = True) -> Features:
     return Features.from_predictions(structures, predictions, dataset)
 
 
+def strained_parts() -> tuple[Features, ...]:
+    """Training, validation and test structures: 12, 4 and 6."""
+    return tuple(features_of([strained(seed) for seed in seeds]) for seeds in (range(12), range(20, 24), range(30, 36)))
+
+
 @pytest.fixture(scope="module")
 def features() -> Features:
     return features_of([strained(seed) for seed in range(36)])
