@@ -34,7 +34,7 @@ from elmlff_core.workflows.inputs import Inputs, read_inputs
 
 SIZES = (10, 20, 50, 100, 200)  # the last one, of more structures than there are, is all of them
 SEEDS = (0, 1, 2)
-METAS = "best,mean,linear,ace,egat,conservative"
+METAS = "best,mean,linear,ace,conservative-ace,egat,conservative"
 COLUMNS = ("rmse_per_frame", "rmse", "energy_rmse_per_atom")
 
 

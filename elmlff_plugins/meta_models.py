@@ -7,6 +7,10 @@ from elmlff_plugins import references
 
 # Small batches with weights averaged over about 100 steps give lower errors in the same time than large ones.
 TRAINING_OF_EGAT = {"batch_size": 8, "learning_rate": 2e-3, "loss": "norm", "averaging": 0.99}
+# Larger weights of the stress give better stresses and worse forces (benchmarks/stress_weight.py).
+TRAINING_OF_CONSERVATIVE = TRAINING_OF_EGAT | {"batch_size": 16, "energy_weight": 1.0, "stress_weight": 0.01}
+# Their forces are gradients, in which bfloat16 leaves two digits.
+PRECISIONS_OF_GRADIENTS = ("float32",)
 
 
 def _gat(options):
@@ -39,12 +43,19 @@ def _conservative(options):
     return ConservativeMeta(options)
 
 
+def _conservative_on_ace(options):
+    from elmlff_core.meta.on_ace import ConservativeOnACEMeta
+
+    return ConservativeOnACEMeta(options)
+
+
 @hookimpl
 def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
-    """The meta-models mean, median, best, linear, ace, gat, egat, egat-ace and conservative."""
+    """The meta-models mean, median, best, linear, ace, gat, egat, egat-ace, conservative and conservative-ace."""
     from elmlff_core.meta.linear import LinearMeta, LinearOptions
     from elmlff_core.meta.options import (
         ACEOptions,
+        ConservativeOnACEOptions,
         ConservativeOptions,
         EGATOnACEOptions,
         EGATOptions,
@@ -114,18 +125,23 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         ConservativeOptions,
         _conservative,
         trained=True,
-        training={
-            "batch_size": 16,
-            "learning_rate": 2e-3,
-            "loss": "norm",
-            "averaging": 0.99,
-            "energy_weight": 1.0,
-            # Larger weights give better stresses and worse forces (benchmarks/stress_weight.py).
-            "stress_weight": 0.01,
-        },
-        precisions=("float32",),  # its forces are gradients, in which bfloat16 leaves two digits
+        training=TRAINING_OF_CONSERVATIVE,
+        precisions=PRECISIONS_OF_GRADIENTS,
         stress=True,
         conservative=True,
         needs_energies=True,
         citation=(references.PAINN,),
+    )
+    yield MetaModelPlugin(
+        "conservative-ace",
+        "energy from geometry, base energies and that of ace, with forces as its gradient",
+        ConservativeOnACEOptions,
+        _conservative_on_ace,
+        trained=True,
+        training=TRAINING_OF_CONSERVATIVE,
+        precisions=PRECISIONS_OF_GRADIENTS,
+        stress=True,
+        conservative=True,
+        needs_energies=True,
+        citation=(references.PAINN, references.ATOMIC_CLUSTER_EXPANSION, references.SOAP),
     )

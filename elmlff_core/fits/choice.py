@@ -73,7 +73,7 @@ def choose(
     placement : where the fits run
     """
     train, valid = features["train"], features["valid"]
-    fitting = that_can_be_fitted(candidates, train)
+    fitting = [meta for meta in candidates if has_energies(train) or not meta.plugin.needs_energies]
     errors = {meta.name: np.full(len(train), np.nan) for meta in fitting}
     jobs, tests = [], []
     for number, held_out in enumerate(folds, start=1):
@@ -104,11 +104,10 @@ def _fits_of_fold(candidates: Sequence[NamedMeta], number: int, seed: int) -> li
     return [Fit(_shortened(meta), seed, part=f"fold{number}") for meta in candidates]
 
 
-def that_can_be_fitted(metas: Sequence[NamedMeta], train: Features) -> list[NamedMeta]:
-    """Return those of `metas` that have the energies that they need."""
-    labelled = train.reference is not None and train.reference.energy is not None
-    has_energies = labelled and set(train.models) <= set(train.energies)
-    return [meta for meta in metas if has_energies or not meta.plugin.needs_energies]
+def has_energies(features: Features) -> bool:
+    """Return whether energies of all base models, and of the labels, are known."""
+    labelled = features.reference is not None and features.reference.energy is not None
+    return labelled and set(features.models) <= set(features.energies)
 
 
 def better_by_a_standard_error(errors: Mapping[str, np.ndarray], simple: Sequence[str]) -> list[str]:

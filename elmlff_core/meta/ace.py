@@ -157,7 +157,9 @@ class ACEMeta(EnergyMeta):
         """
         problem, strength = self._fit(request, across_folds=True)
         train, n_models = request.train, len(request.train.models)
-        forces, energies = new_array((len(train.atomic_numbers), 3)), new_array((len(train),))
+        n_atoms, n = len(train.atomic_numbers), len(train)
+        forces, energies, stress = new_array((n_atoms, 3)), new_array((n,)), new_array((n, 6))
+        all_have_stress = True
         for number, fold in enumerate(problem.folds):
             without = copy.copy(self)
             without.network = copy.deepcopy(self.network)
@@ -165,7 +167,11 @@ class ACEMeta(EnergyMeta):
             without._set(without.network, coefficients[None], n_models)
             part = without.predict(train.subset(fold))
             forces[train.rows(fold)], energies[fold] = part.forces, part.energy
-        return Prediction(train.n_atoms, forces, energies)
+            if part.stress is None:
+                all_have_stress = False
+            else:
+                stress[fold] = part.stress
+        return Prediction(train.n_atoms, forces, energies, stress if all_have_stress else None)
 
     def _fit(self, request: FitRequest, across_folds: bool) -> tuple[LeastSquares, float]:
         """Fit as `fit`; return the problem, with its folds if they are asked for, and the strength of its ridge."""

@@ -1,4 +1,4 @@
-"""`egat-ace`: the equivariant network over base models, of which one more is `ace`.
+"""`egat-ace` and `conservative-ace`: a network over base models, of which one more is `ace`.
 
 `ace` learns from few structures and is smooth; the network corrects what is not linear.  The network must not see how
 well `ace` knows the training structures by heart: their predictions come from fits without them, as those of base
@@ -20,38 +20,46 @@ from elmlff_core.contracts.protocols import FitRequest, check_masks
 from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.files import write_bytes
 from elmlff_core.meta.ace import ACEMeta
+from elmlff_core.meta.conservative import ConservativeMeta
 from elmlff_core.meta.egat import EGATMeta
 from elmlff_core.meta.energy_meta import with_model
-from elmlff_core.meta.options import EGATOnACEOptions
+from elmlff_core.meta.options import ACEOptions, ConservativeOnACEOptions, EGATOnACEOptions
 from elmlff_core.meta.remembered import Remembered
 
 ACE = "(ace)"  # no base model can have this name
 PREDICTIONS = "predictions.safetensors"  # of the training structures
 
 
-class EGATOnACEMeta:
-    """The meta-model `egat-ace`; see the docstring of the module."""
+class OnACEMeta:
+    """A meta-model over base models and `ace`.
 
-    def __init__(self, options: EGATOnACEOptions) -> None:
-        self.ace = ACEMeta(options.ace, with_std=False)
-        self.egat = EGATMeta(options)
+    Parameters
+    ----------
+    options : of `ace`
+    top : meta-model with a network, for which `ace` is one more base model
+    name : name of the folder to which `top` is saved
+    """
+
+    def __init__(self, options: ACEOptions, top: EGATMeta | ConservativeMeta, name: str) -> None:
+        self.ace, self.top = ACEMeta(options, with_std=False), top
+        self._parts: dict[str, ACEMeta | EGATMeta | ConservativeMeta] = {"ace": self.ace, name: top}
         self._last = Remembered[Features]()
 
     @property
     def n_parameters(self) -> int:
         """The number of parameters of the network and coefficients of `ace`, 0 before they are fitted or loaded."""
-        return self.ace.n_parameters + self.egat.n_parameters
+        return self.ace.n_parameters + self.top.n_parameters
 
     @property
     def energy(self) -> EnergyCombination:
         """The linear combination of the energies of the base models and of `ace`."""
-        return self.egat.energy
+        return self.top.energy
 
     def fit(self, request: FitRequest) -> None:
         """Fit `ace`, then the network; raises as both do.  An interrupted fit resumes after `ace`."""
         check_masks(self, request.masks)
         train = with_prediction(request.train, self._fit_ace(request))
-        self.egat.fit(replace(request, train=train, valid=self._with_ace(request.valid)))
+        self.top.fit(replace(request, train=train, valid=self._with_ace(request.valid)))
         shutil.rmtree(request.directory / "ace")
 
     def _fit_ace(self, request: FitRequest) -> Prediction:
@@ -60,22 +68,21 @@ class EGATOnACEMeta:
         if (folder / PREDICTIONS).exists():
             self.ace.load(folder)
             known = load_file(folder / PREDICTIONS)
-            return Prediction(request.train.n_atoms, known["forces"], known["energy"])
+            return Prediction(request.train.n_atoms, known["forces"], known["energy"], known.get("stress"))
         found = self.ace.fit_and_predict(request)
-        assert found.energy is not None
         folder.mkdir(exist_ok=True)
         self.ace.save(folder)
-        write_bytes(folder / PREDICTIONS, save({"forces": found.forces, "energy": found.energy}))
+        arrays = {"forces": found.forces, "energy": found.energy, "stress": found.stress}
+        write_bytes(folder / PREDICTIONS, save({name: one for name, one in arrays.items() if one is not None}))
         return found
 
     def predict(self, features: Features) -> Prediction:
-        """Predict forces with the network, energies as a linear combination with that of `ace`, and their stresses."""
-        seen = self._with_ace(features)
-        return replace(self.egat.predict(seen), stress=self.energy.stress(seen))
+        """Predict with the network, which sees `ace`."""
+        return self.top.predict(self._with_ace(features))
 
     def forces_std(self, features: Features) -> np.ndarray | None:
         """Return the standard deviation that the network has learnt, as `LearntUncertainty`."""
-        return self.egat.forces_std(self._with_ace(features))
+        return self.top.forces_std(self._with_ace(features))
 
     def _with_ace(self, features: Features) -> Features:
         def found() -> Features:
@@ -85,19 +92,37 @@ class EGATOnACEMeta:
 
     def to(self, device: str) -> None:
         """Predict on `device` from now on, as `RunsOnDevice`."""
-        self.ace.to(device)
-        self.egat.to(device)
+        for part in self._parts.values():
+            part.to(device)
 
     def save(self, directory: Path) -> None:
         """Write `ace` and the network to folders of their own."""
-        for name, part in (("ace", self.ace), ("egat", self.egat)):
+        for name, part in self._parts.items():
             (directory / name).mkdir(exist_ok=True)
             part.save(directory / name)
 
     def load(self, directory: Path) -> None:
         """Read what `save` wrote."""
-        self.ace.load(directory / "ace")
-        self.egat.load(directory / "egat")
+        for name, part in self._parts.items():
+            part.load(directory / name)
+
+
+class EGATOnACEMeta(OnACEMeta):
+    """The meta-model `egat-ace`."""
+
+    def __init__(self, options: EGATOnACEOptions) -> None:
+        super().__init__(options.ace, EGATMeta(options), "egat")
+
+    def predict(self, features: Features) -> Prediction:
+        """Predict forces with the network, energies as a linear combination with that of `ace`, and their stresses."""
+        return replace(super().predict(features), stress=self.energy.stress(self._with_ace(features)))
+
+
+class ConservativeOnACEMeta(OnACEMeta):
+    """The meta-model `conservative-ace`, whose forces are the gradient of an energy."""
+
+    def __init__(self, options: ConservativeOnACEOptions) -> None:
+        super().__init__(options.ace, ConservativeMeta(options), "conservative")
 
 
 def with_prediction(features: Features, prediction: Prediction) -> Features:

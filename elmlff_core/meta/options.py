@@ -125,3 +125,14 @@ class EGATOnACEOptions(EGATOptions):
     """
 
     ace: ACEOptions = ACEOptions()
+
+
+class ConservativeOnACEOptions(ConservativeOptions):
+    """Options of `conservative-ace`: those of `conservative`, and in a table of their own those of `ace`.
+
+    Attributes
+    ----------
+    ace : options of `ace`
+    """
+
+    ace: ACEOptions = ACEOptions()

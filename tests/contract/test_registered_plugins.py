@@ -19,6 +19,7 @@ QUICK_OPTIONS: dict[str, dict[str, Any]] = {
     "egat": {"width": 16, "layers": 2, "heads": 4},
     "egat-ace": {"width": 16, "layers": 2, "heads": 4, "ace": {"functions": 100, "environments": 50}},
     "conservative": {"width": 16, "layers": 2, "heads": 4},
+    "conservative-ace": {"width": 16, "layers": 2, "heads": 4, "ace": {"functions": 100, "environments": 50}},
 }
 # Properties that a meta-model does not have according to its description.
 NOT_PROMISED = {"gat": ["rotation"], "median": ["rotation"]}

@@ -13,7 +13,7 @@ from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.fits.choice import better_by_a_standard_error, choose
-from elmlff_core.fits.meta_models import CANDIDATES, FEWEST, candidates, resolve_meta_models, usual
+from elmlff_core.fits.meta_models import FEWEST, SIMPLE, WITH_EXPANSION, candidates, resolve_meta_models, usual
 from elmlff_core.settings.reading import read_config
 from elmlff_core.workflows.inputs import read_inputs
 from elmlff_core.workflows.stack.workflow import build_stack
@@ -77,8 +77,8 @@ def resolved(tmp_path: Path, n: int, **settings: object) -> tuple:
 @pytest.mark.parametrize(
     ("n", "settings", "chosen_from", "without_choice", "alone"),
     [
-        (60, {}, list(CANDIDATES), ["ace", "egat"], "egat"),
-        (400, {}, [], ["ace", "egat"], "egat"),
+        (60, {}, ["best", "linear", "ace", "conservative-ace"], ["ace", "conservative-ace"], "egat"),
+        (400, {}, [], ["ace", "conservative-ace"], "egat"),
         (FEWEST, {}, [], ["linear"], "linear"),  # fewer than six are left for training
         (60, {"meta": {"name": "linear"}}, [], ["linear"], "linear"),
         (60, {"meta": {"width": 16}}, [], ["egat"], "egat"),  # an option without a name is one of the usual meta-model
@@ -91,22 +91,29 @@ def test_the_choice_is_open_with_few_structures_and_no_name(tmp_path, n, setting
     assert [meta.name for meta in resolve_meta_models(config, splits)] == [alone]
 
 
-def test_ace_is_no_candidate_for_many_elements(tmp_path, monkeypatch):
+def test_ace_is_no_candidate_for_many_elements_or_without_energies(tmp_path, monkeypatch):
     config, splits = resolved(tmp_path, 60)
+    networks = ["best", "linear", "egat", "conservative"]
+    silent = replace(splits, source=replace(splits.source, energy=None))
+    for labelled, energies in ((splits, False), (silent, None)):
+        assert [meta.name for meta in candidates(config, labelled, energies)] == networks
+        assert [meta.name for meta in usual(config, labelled, energies)] == ["egat"]
     monkeypatch.setattr("elmlff_core.fits.meta_models.MOST_ELEMENTS", 0)
-    assert [meta.name for meta in candidates(config, splits)] == [name for name in CANDIDATES if name != "ace"]
+    assert [meta.name for meta in candidates(config, splits)] == networks
     assert [meta.name for meta in usual(config, splits)] == ["egat"]
 
 
 def test_options_of_a_candidate_reach_it(tmp_path):
-    config, splits = resolved(tmp_path, 60, meta={"name": "auto", "egat": NARROW})
-    assert {meta.name: meta.options for meta in candidates(config, splits)}["egat"] == NARROW
+    config, splits = resolved(tmp_path, 60, meta={"name": "auto", "conservative-ace": NARROW})
+    assert {meta.name: meta.options for meta in candidates(config, splits)}["conservative-ace"] == NARROW
 
 
-def metas_of(tmp_path: Path, epochs: int) -> list:
-    narrow = {"name": "auto", "egat": NARROW, "conservative": NARROW}
-    config, splits = resolved(tmp_path, 60, meta=narrow, training={"epochs": epochs})
-    return candidates(config, splits)
+SMALL = {"name": "auto", "conservative-ace": NARROW, "egat": NARROW, "conservative": NARROW}
+
+
+def metas_of(tmp_path: Path, epochs: int, energies: bool = True) -> list:
+    config, splits = resolved(tmp_path, 60, meta=SMALL, training={"epochs": epochs})
+    return candidates(config, splits, energies)
 
 
 def test_where_the_combination_is_right_no_network_is_chosen_and_missing_energies_leave_out_what_needs_them(tmp_path):
@@ -114,23 +121,23 @@ def test_where_the_combination_is_right_no_network_is_chosen_and_missing_energie
     folds = [np.arange(fold, 12, 3) for fold in range(3)]
     metas = metas_of(tmp_path, 3)
     choice = choose(metas, {"train": train, "valid": valid}, folds, tmp_path / "choice", 0, Reporter())
-    assert set(choice.errors) == set(CANDIDATES)
+    assert list(choice.errors) == [*SIMPLE, *WITH_EXPANSION]
     assert [meta.name for meta in choice.metas] == ["linear"]
     assert choice.errors["linear"] == pytest.approx(NOISE, rel=0.3)
     errors_of_soft = [(train.reference.forces_of(i) - train.forces[0, 2 * i : 2 * i + 2]) for i in range(12)]
     assert choice.errors["best"] == pytest.approx(np.mean([np.sqrt((error**2).mean()) for error in errors_of_soft]))
     silent = {"train": replace(train, energies={}), "valid": replace(valid, energies={})}
-    errors = choose(metas, silent, folds, tmp_path / "silent", 0, Reporter()).errors
+    networks = metas_of(tmp_path, 3, energies=False)
+    errors = choose(networks, silent, folds, tmp_path / "silent", 0, Reporter()).errors
     assert set(errors) == {"best", "linear", "egat"}
 
 
 def test_a_run_says_what_was_chosen_and_why_and_finds_its_fits_again(tmp_path, monkeypatch):
-    narrow = {"name": "auto", "egat": NARROW, "conservative": NARROW}
-    config, _ = resolved(tmp_path, 40, meta=narrow, training={"epochs": 3})
+    config, _ = resolved(tmp_path, 40, meta=SMALL, training={"epochs": 3})
     found = build_stack(config, tmp_path / "run", tmp_path / "models")
     assert any("3-fold cross-validation on the training structures leaves" in note for note in found.notes)
     fitted = {path.parent.name for path in (tmp_path / "run/choice").glob("*/fitted.json")}
-    assert fitted == {f"{name}-fold{number}" for name in CANDIDATES for number in (1, 2, 3)}
+    assert fitted == {f"{name}-fold{number}" for name in (*SIMPLE, *WITH_EXPANSION) for number in (1, 2, 3)}
     # An interrupted run goes on after the choice: nothing is fitted again.
     (tmp_path / "run/metrics.json").unlink()
     monkeypatch.setattr("elmlff_core.fits.fit._fit", None)

@@ -23,9 +23,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "egat": {"width": 16, "layers": 2, "heads": 4},
     "egat-ace": {"width": 16, "layers": 2, "heads": 4, "ace": {"functions": 100, "environments": 50}},
     "conservative": {"width": 16, "layers": 2, "heads": 4},
+    "conservative-ace": {"width": 16, "layers": 2, "heads": 4, "ace": {"functions": 100, "environments": 50}},
 }
 # Fractions of the largest force.  Networks in float32 have seven digits; base models and sums have double precision.
-RELATIVE = {"gat": 2e-5, "egat": 2e-5, "egat-ace": 2e-5, "conservative": 2e-5}
+RELATIVE = {"gat": 2e-5, "egat": 2e-5, "egat-ace": 2e-5, "conservative": 2e-5, "conservative-ace": 2e-5}
 CLOSED_FORM = 1e-10
 # These use components instead of vectors: the median per component, and the network of the paper.
 NOT_EQUIVARIANT = ("gat", "median")

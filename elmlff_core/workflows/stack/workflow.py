@@ -18,9 +18,9 @@ from elmlff_core.evaluation.evaluation import Evaluation, evaluate
 from elmlff_core.evaluation.generations import Generation
 from elmlff_core.evaluation.model_errors import ModelErrors
 from elmlff_core.execution.placement import Placement
-from elmlff_core.fits.choice import N_FOLDS, choose, fits_of_choice, that_can_be_fitted
+from elmlff_core.fits.choice import N_FOLDS, choose, fits_of_choice, has_energies
 from elmlff_core.fits.fit import Fit, Fitted, check_average, fits_of, planned, with_averages
-from elmlff_core.fits.meta_models import EXPANSION, USUAL, NamedMeta, candidates, left_open, usual, with_resolved
+from elmlff_core.fits.meta_models import NamedMeta, candidates, left_open, usual, with_resolved
 from elmlff_core.fits.tasks import FitJob, Fitting, fit_all
 from elmlff_core.meta.training.device import check_device
 from elmlff_core.settings.config import Config
@@ -109,17 +109,16 @@ def build_stack(
         )
     fits = [] if choices else trainings_of(fits_of(metas, config), run.fit, inputs, models_folder)
     prepared = prepare(inputs, models_folder, run.tasks, reporter, plans, fits)
-    if choices:
-        metas, note = chosen_by_cross_validation(choices, prepared, run, reporter)
-        prepared = replace(prepared, notes=[*prepared.notes, note])
     features = prepared.features
-    if left_open(inputs.config) and not choices:  # which quantities base models predict is known now
-        fitting = that_can_be_fitted(metas, features["train"])
-        left_out = [meta.name for meta in metas if meta not in fitting]
+    if left_open(inputs.config) and not has_energies(features["train"]):  # this is known now
+        metas, choices, left_out = _without_energies(inputs)
         if left_out:
-            note = f"{' and '.join(left_out)} was left out: it needs energies of every base model, and of the labels"
-            metas, prepared = fitting, replace(prepared, notes=[*prepared.notes, note])
-            check_average(metas, config)
+            note = f"{' and '.join(left_out)} were left out: they need energies of every base model, and of the labels"
+            prepared = replace(prepared, notes=[*prepared.notes, note])
+        check_average(choices or metas, config)
+    if choices:
+        metas, note = chosen_by_cross_validation(choices, metas, prepared, run, reporter)
+        prepared = replace(prepared, notes=[*prepared.notes, note])
     jobs = [FitJob(fit, features, run.features, run.fit / fit.name) for fit in fits_of(metas, config)]
     fitted = fit_all(jobs, Placement.of(config.resources), run.tasks, "fits", reporter)
     fitted = with_averages(fitted, config, features["valid"], reporter)
@@ -179,6 +178,15 @@ def _resolved(config: Config) -> tuple[Inputs, list[NamedMeta], list[NamedMeta],
     return inputs, metas, choices, with_resolved(inputs.config, metas)
 
 
+def _without_energies(inputs: Inputs) -> tuple[list[NamedMeta], list[NamedMeta], list[str]]:
+    """Return what `auto` tries and cross-validates where energies are missing, and the names of what it leaves out."""
+    config, splits = inputs.config, inputs.splits
+    metas, choices = usual(config, splits, energies=False), candidates(config, splits, energies=False)
+    names = [meta.name for meta in metas]
+    left_out = [meta.name for meta in usual(config, splits, energies=True) if meta.name not in names]
+    return metas, choices, left_out
+
+
 def _with_folds(inputs: Inputs) -> Inputs:
     """Return `inputs` with folds for out-of-fold features, if base models are to be trained on few structures."""
     few = len(inputs.splits.train_index) < ENOUGH_IN_SAMPLE
@@ -193,7 +201,11 @@ def _with_folds(inputs: Inputs) -> Inputs:
 
 
 def chosen_by_cross_validation(
-    choices: Sequence[NamedMeta], prepared: Prepared, run: RunFolder, reporter: Reporter
+    choices: Sequence[NamedMeta],
+    usual_ones: list[NamedMeta],
+    prepared: Prepared,
+    run: RunFolder,
+    reporter: Reporter,
 ) -> tuple[list[NamedMeta], str]:
     """Return the meta-models that cross-validation on the training structures leaves, and a note on the choice.
 
@@ -201,13 +213,12 @@ def chosen_by_cross_validation(
     ones are taken.
     """
     if prepared.in_sample:
-        usual_ones = [meta for meta in choices if meta.name in (EXPANSION, USUAL)]
-        taken = that_can_be_fitted(usual_ones, prepared.features["train"])
         remedy = f"--folds {N_FOLDS} makes them out-of-fold and lets cross-validation choose"
         if len(prepared.splits.train_index) < ENOUGH_IN_SAMPLE:
             remedy = f"these structures cannot be cut into {N_FOLDS} folds for out-of-fold features"
-        return taken, (
-            f"there was no cross-validation, and {' and '.join(meta.name for meta in taken)} fitted: the features of "
+        names = " and ".join(meta.name for meta in usual_ones)
+        return usual_ones, (
+            f"there was no cross-validation, and {names} fitted: the features of "
             f"{', '.join(prepared.in_sample)} are in-sample; {remedy}"
         )
     folds = prepared.splits.training_folds(N_FOLDS, prepared.config.data)
