@@ -1,7 +1,9 @@
 """Of what the uncertainty of forces is best made: the spread of the base models, what a stack has itself, or both.
 
 For each stack of finished runs, every raw uncertainty is calibrated on the validation structures of the run, and
-compared with the errors on its test structures::
+compared with the errors on its test structures.  How much of the share of errors inside an interval is chance follows
+from other divisions: validation and test structures are put together and divided at random again, many times, which
+gives a mean and a standard deviation.  (Only where test structures are like the others does this tell anything.)::
 
     elmlff stack --models chgnet,7net-0 --meta egat,conservative --data mlearn-si --test mlearn-si/test --output run
     python benchmarks/uncertainty.py run
@@ -12,7 +14,8 @@ Nothing is trained here; base models are evaluated only where their features are
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +24,13 @@ from finished import stacks_and_features
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.stack.stack import Stack
+from elmlff_core.uncertainty.calibration import Calibration
 from elmlff_core.uncertainty.committee import committee_spread, raw_forces_std
 from elmlff_core.uncertainty.quality import force_quality
 from elmlff_core.uncertainty.uncertainty import Uncertainty
 
 STATED = 0.9
+N_DIVISIONS = 200
 
 
 class Raw:
@@ -53,8 +58,47 @@ def raws(stack: Stack) -> Iterator[tuple[str, Raw]]:
         )
 
 
+@dataclass(frozen=True)
+class Structure:
+    """What calibration sees of a structure: raw uncertainty (n,), errors (n, 3) and atomic numbers (n,)."""
+
+    raw: np.ndarray
+    error: np.ndarray
+    numbers: np.ndarray
+
+
+def structures_of(raw: Raw, features: Features, prediction: Prediction) -> list[Structure]:
+    """Return the structures of `features` one by one."""
+    arrays = raw.forces_std(features), prediction.forces - features.reference_forces, features.atomic_numbers
+    bounds = np.cumsum(features.n_atoms)[:-1]
+    return [Structure(*parts) for parts in zip(*(np.split(array, bounds) for array in arrays), strict=True)]
+
+
+def share_inside(calibrated_on: Sequence[Structure], tested: Sequence[Structure]) -> float:
+    """Return the share of the errors of `tested` structures inside the interval."""
+
+    def joined(some: Sequence[Structure]) -> tuple[np.ndarray, ...]:
+        return tuple(np.concatenate([getattr(one, name) for one in some]) for name in ("raw", "error", "numbers"))
+
+    raw, error, numbers = joined(calibrated_on)
+    calibration = Calibration.fit(raw, error, np.array([len(one.raw) for one in calibrated_on]), numbers)
+    factor = calibration.factor(STATED)
+    found = [np.linalg.norm(one.error, axis=1) <= factor * calibration.std(one.raw, one.numbers) for one in tested]
+    return float(np.mean([inside.mean() for inside in found]))
+
+
+def divided_anew(valid: Sequence[Structure], test: Sequence[Structure]) -> str:
+    """Return mean and standard deviation of the share inside over random divisions of `valid` and `test`, as a cell."""
+    rng, everything = np.random.default_rng(0), [*valid, *test]
+    shares = []
+    for _ in range(N_DIVISIONS):
+        drawn = [everything[number] for number in rng.permutation(len(everything))]
+        shares.append(share_inside(drawn[: len(valid)], drawn[len(valid) :]))
+    return f"{100 * np.mean(shares):.1f} ± {100 * np.std(shares):.1f} %"
+
+
 def row(raw: Raw, features: Mapping[str, Features], predictions: Mapping[str, Prediction]) -> str:
-    """Return rank correlation, share inside, and mean negative log-likelihood of an error component, as cells.
+    """Return rank correlation, shares inside, and mean negative log-likelihood of an error component, as cells.
 
     `features` and `predictions` are those of the splits ``valid``, on which `raw` is calibrated, and ``test``.
     """
@@ -66,22 +110,23 @@ def row(raw: Raw, features: Mapping[str, Features], predictions: Mapping[str, Pr
     inside = next(found for found in quality.coverage if found.stated == STATED)
     share = inside.normal if inside.conformal is None else inside.conformal
     rank = "-" if quality.spearman is None else f"{quality.spearman:.2f}"
-    return f"{rank} | {100 * share:.1f} % | {likelihood:.2f}"
+    parts = [structures_of(raw, features[split], predictions[split]) for split in ("valid", "test")]
+    return f"{rank} | {100 * share:.1f} % | {divided_anew(*parts)} | {likelihood:.2f}"
 
 
 def main() -> None:
     """Print the table of the runs of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs")
-    print("| run | stack | raw uncertainty | rank | inside 90 % | −log likelihood |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("| run | stack | raw uncertainty | rank | inside 90 % | divided anew | −log likelihood |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for run in parser.parse_args().runs:
         stacks, features = stacks_and_features(run)
-        for stack in stacks.values():
+        for name, stack in stacks.items():
             predictions = {split: stack.combine(features[split]) for split in ("valid", "test")}
-            for name, raw in raws(stack):
+            for kind, raw in raws(stack):
                 cells = row(raw, features, predictions)
-                print(f"| {run.name} | {stack.meta_name} | {name} | {cells} |", flush=True)
+                print(f"| {run.name} | {name} | {kind} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":
