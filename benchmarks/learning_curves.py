@@ -25,9 +25,10 @@ from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.data.splits import Splits, split_indices
 from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.features.metrics import mean_rmse_per_frame, metrics
-from elmlff_core.fits.choice import N_FOLDS, choose
+from elmlff_core.fits.auto import tried
+from elmlff_core.fits.choice import N_FOLDS, choose, has_energies
 from elmlff_core.fits.fit import Fit, Fitted, fit_or_load, fits_of
-from elmlff_core.fits.meta_models import candidates, resolve_meta_models
+from elmlff_core.fits.meta_models import resolve_meta_models
 from elmlff_core.settings.reading import read_config
 from elmlff_core.workflows.base_models import base_features, train_base_models
 from elmlff_core.workflows.inputs import Inputs, read_inputs
@@ -111,7 +112,7 @@ class Point:
         """Return the one of `fits` that ``auto`` chooses: by cross-validation, then by validation structures."""
         config = self.inputs.config.model_copy(update={"meta": {"name": "auto"}})
         folds = self.inputs.splits.training_folds(N_FOLDS, config.data)
-        metas = candidates(config, self.inputs.splits)
+        metas = tried(config, self.inputs.splits, has_energies(features["train"])).compared
         found = choose(metas, features, folds, self.fits_folder / "choice", self.seed, self.reporter)
         self.reporter.say(f"{self.size} structures, seed {self.seed}: {found}")
         names, valid = {meta.name for meta in found.metas}, features["valid"]

@@ -89,6 +89,8 @@ def share_inside(calibrated_on: Sequence[Structure], tested: Sequence[Structure]
 
 def divided_anew(valid: Sequence[Structure], test: Sequence[Structure]) -> str:
     """Return mean and standard deviation of the share inside over random divisions of `valid` and `test`, as a cell."""
+    if len(valid) < STATED / (1 - STATED):
+        return "–"  # too few for an interval
     rng, everything = np.random.default_rng(0), [*valid, *test]
     shares = []
     for _ in range(N_DIVISIONS):
@@ -126,7 +128,8 @@ def main() -> None:
             predictions = {split: stack.combine(features[split]) for split in ("valid", "test")}
             for kind, raw in raws(stack):
                 cells = row(raw, features, predictions)
-                print(f"| {run.name} | {name} | {kind} | {cells} |", flush=True)
+                title = name if len(stacks) > 1 else stack.meta_name
+                print(f"| {run.name} | {title} | {kind} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":

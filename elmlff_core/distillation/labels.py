@@ -20,7 +20,7 @@ from elmlff_core.errors import ElmlffError
 from elmlff_core.execution.tasks import Task
 from elmlff_core.features.feature_file import load_features, save_features
 from elmlff_core.files import write_bytes
-from elmlff_core.stack.conservation import why_not_conserved
+from elmlff_core.stack.conservation import conserving, why_not_conserved
 from elmlff_core.stack.place import StackPlace
 from elmlff_core.stack.stack import Stack, StackPrediction
 
@@ -143,5 +143,5 @@ def why_no_energies(stack: Stack) -> str | None:
     return (
         f"the forces of the meta-model '{stack.meta_name}' are not the gradient of an energy: the student is trained "
         "on forces alone, and its energy is the potential of its own forces. To learn energies too, distil a stack of "
-        "'conservative'"
+        f"one of these: {conserving()}"
     )

@@ -13,7 +13,7 @@ def equal_energies(errors: Sequence[ModelErrors]) -> str:
 
     A meta-model that learns only forces reports as its energy the linear combination of the aligned energies of the
     base models (`elmlff_core.features.energies`), as the baseline of that name does, therefore all of them have the
-    same errors.  The mean of the base models, `ace` and `conservative` have energies of their own.
+    same errors.  The mean of the base models, and meta-models that learn or use energies, have others.
     """
     groups: list[list[ModelErrors]] = []
     for model in errors:

@@ -21,8 +21,9 @@ from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.execution.placement import HERE, Placement
 from elmlff_core.features.metrics import rmse_of_frames
+from elmlff_core.fits.auto import SIMPLE
 from elmlff_core.fits.fit import Fit
-from elmlff_core.fits.meta_models import SIMPLE, NamedMeta
+from elmlff_core.fits.meta_models import NamedMeta
 from elmlff_core.fits.tasks import FitJob, fit_all
 
 N_FOLDS = 3
@@ -64,7 +65,7 @@ def choose(
 
     Parameters
     ----------
-    candidates : meta-models; those that need energies are left out where energies are missing
+    candidates : meta-models that can be fitted to these features
     features : features of ``train`` and ``valid``; the latter select the best state of each network, as in a usual fit
     folds : indices of the training structures of each fold
     folder : folder for the fits, where an interrupted choice finds them again
@@ -73,8 +74,7 @@ def choose(
     placement : where the fits run
     """
     train, valid = features["train"], features["valid"]
-    fitting = [meta for meta in candidates if has_energies(train) or not meta.plugin.needs_energies]
-    errors = {meta.name: np.full(len(train), np.nan) for meta in fitting}
+    errors = {meta.name: np.full(len(train), np.nan) for meta in candidates}
     jobs, tests = [], []
     for number, held_out in enumerate(folds, start=1):
         rest = train.subset(np.setdiff1d(np.arange(len(train)), held_out))
@@ -83,7 +83,7 @@ def choose(
         if not len(tested) or not len(checked):
             continue
         known = {"train": rest, "valid": valid.subset(checked)}
-        for fit in _fits_of_fold(fitting, number, seed):
+        for fit in _fits_of_fold(candidates, number, seed):
             jobs.append(FitJob(fit, known, folder / f"features-{fit.part}", folder / fit.name))
             tests.append(tested)
     for fitted, tested in zip(fit_all(jobs, placement, folder / "tasks", "choice", reporter), tests, strict=True):
@@ -92,7 +92,7 @@ def choose(
         errors[fitted.fit.meta.name][tested] = rmse_of_frames(forces, part.reference_forces, part.n_atoms)
     kept = better_by_a_standard_error(errors, SIMPLE)
     means = {name: float(np.nanmean(values)) for name, values in errors.items()}
-    return Choice([meta for meta in fitting if meta.name in kept], means)
+    return Choice([meta for meta in candidates if meta.name in kept], means)
 
 
 def fits_of_choice(candidates: Sequence[NamedMeta], n_folds: int, seed: int) -> list[Fit]:

@@ -260,6 +260,9 @@ def planned(metas: Sequence[NamedMeta], config: Config, n_structures: int, choos
             f"meta-model {meta.name}{f' ({options})' if options else ''}: {config.budget}: "
             f"{epochs * -(-n_structures // size)} steps, {epochs} epochs of batches of {size}{seeds}{geometry}"
         )
+    known = {name for meta in metas for name in (meta.name, *meta.plugin.options.model_fields)}
+    for name in (key for key, value in config.meta.items() if isinstance(value, Mapping) and key not in known):
+        yield f"the options under 'meta.{name}' have no effect: {name} is not among the meta-models of this run"
     if config.seeds > 1 and not any(meta.trained for meta in metas):
         yield "no meta-model of this run is trained in epochs: --seeds has no effect"
     if config.geometry_only and not any(meta.sees_geometry for meta in metas):

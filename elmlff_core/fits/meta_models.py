@@ -18,15 +18,7 @@ from elmlff_core.settings.config import AUTO, Config, TrainingConfig, of_budget
 from elmlff_core.settings.reading import validated
 
 USUAL, OF_FEWEST = "egat", "linear"  # of `auto` with enough structures, and with too few for a network
-SIMPLE = ("best", "linear")  # what others have to be clearly better than, where cross-validation chooses
-# What `auto` tries with few elements, where all energies are known, and in other cases.  With more elements functions
-# of an expansion are of a low degree: with the four of methanol on copper `ace` errs by more than twice as much as
-# `egat`.  With up to three no network comes near it, unless it has `ace` among its base models.
-WITH_EXPANSION, MOST_ELEMENTS = ("ace", "conservative-ace"), 3
-NETWORKS = ("egat", "conservative")
-# Training structures with which `auto` chooses by cross-validation: with fewer no network can be fitted, and with more
-# validation structures select the epoch well enough and fits to folds take hours.
-FEWEST, MOST = 6, 200
+FEWEST = 6  # training structures with which `auto` fits a network
 
 
 @dataclass(frozen=True)
@@ -124,36 +116,6 @@ def mixture_of(metas: Sequence[NamedMeta]) -> NamedMeta:
     )  # fmt: skip
     training = next((meta.training for meta in metas if meta.trained), metas[0].training)
     return NamedMeta(name, plugin, options, training, tuple(metas))
-
-
-def candidates(config: Config, splits: Splits, energies: bool | None = None) -> list[NamedMeta]:
-    """Return the meta-models among which cross-validation is to choose; none if the settings name one.
-
-    `energies` says whether energies of all base models, and of the labels, are known; by default, if labels have them.
-    """
-    if not left_open(config) or not FEWEST <= len(splits.train_index) <= MOST:
-        return []
-    others = WITH_EXPANSION if _can_expand(splits, energies) else NETWORKS
-    return _named((*SIMPLE, *others), config, splits)
-
-
-def usual(config: Config, splits: Splits, energies: bool | None = None) -> list[NamedMeta]:
-    """Return the meta-models of the settings, and for ``auto`` those of which validation structures choose one.
-
-    `energies` is as in `candidates`.
-    """
-    if not left_open(config) or len(splits.train_index) < FEWEST:
-        return resolve_meta_models(config, splits)
-    return _named(WITH_EXPANSION if _can_expand(splits, energies) else (USUAL,), config, splits)
-
-
-def _can_expand(splits: Splits, energies: bool | None) -> bool:
-    known = splits.source.energy is not None if energies is None else energies
-    return known and len(splits.source.elements) <= MOST_ELEMENTS
-
-
-def _named(names: Sequence[str], config: Config, splits: Splits) -> list[NamedMeta]:
-    return resolve_meta_models(config.model_copy(update={"meta": {**config.meta, "name": ",".join(names)}}), splits)
 
 
 def left_open(config: Config) -> bool:

@@ -41,9 +41,12 @@ class OnACEMeta:
     """
 
     def __init__(self, options: ACEOptions, top: EGATMeta | ConservativeMeta, name: str) -> None:
-        self.ace, self.top = ACEMeta(options, with_std=False), top
-        self._parts: dict[str, ACEMeta | EGATMeta | ConservativeMeta] = {"ace": self.ace, name: top}
+        self.ace, self.top, self._name = ACEMeta(options, with_std=False), top, name
         self._last = Remembered[Features]()
+
+    @property
+    def _parts(self) -> dict[str, ACEMeta | EGATMeta | ConservativeMeta]:
+        return {"ace": self.ace, self._name: self.top}
 
     @property
     def n_parameters(self) -> int:

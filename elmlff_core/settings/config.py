@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 DEFAULT_FILE = Path("elmlff.toml")
-AUTO = DEFAULT_META = "auto"  # the choice is that of the amount of data, see `elmlff_core.fits.meta_models`
+AUTO = DEFAULT_META = "auto"  # the choice is that of the amount of data, see `elmlff_core.fits.auto`
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # names of folders are made of them
 N_SEEDS = 2**32  # NumPy takes no larger seed
 Budget = Literal["quick", "long", "paper"]
@@ -202,7 +202,7 @@ class Config(Section):
 
     `meta` names one or several meta-models, as ``name = "linear,gat"`` or a list of names.  For one meta-model, the
     other keys are its options; for several, they are tables of options under their names.  ``auto`` is the default:
-    `ace` or `egat`, or, with few training structures, what cross-validation and validation prefer.
+    by the amount of data and the elements, it chooses among some by validation structures (`elmlff_core.fits.auto`).
 
     `base_models` names the base models.  It is empty if the user names none; `with_base_models` then fills it in.
     """

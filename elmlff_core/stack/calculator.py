@@ -49,7 +49,7 @@ class StackCalculator(Calculator):
     ``forces`` (n_atoms, 3) in eV/Å are predicted by the stack.  ``energy`` and ``free_energy`` in eV are available if
     the base models give energies.  A meta-model that learns only forces has as energy the linear combination of the
     aligned energies of the base models.  Its forces are not the gradient of this energy, so molecular dynamics does not
-    conserve it.  With ``ace``, ``conservative``, ``conservative-ace`` and ``mean`` the forces are its negative gradient.
+    conserve it.  With ``ace``, ``conservative``, ``conservative-ace`` and ``mean`` they are its negative gradient.
 
     ``stress`` (6,) in eV/Å³ is available with these, ``egat-ace`` and ``linear``, if every base model gives it and the
     structure is periodic in all directions.  It is the derivative of the energy by the strain of the cell.

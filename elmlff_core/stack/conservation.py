@@ -10,8 +10,12 @@ def why_not_conserved(stack: Stack) -> str | None:
     """Return the reason why dynamics without a thermostat does not conserve the energy of `stack`; None if it does."""
     if all(plugin.conservative for plugin in registry().meta_models_in(stack.meta_name)):
         return None
-    names = registry().meta_models_with("conservative")
     return (
         f"the energy is not conserved: the forces of the meta-model '{stack.meta_name}' are not the gradient of an "
-        f"energy. It is with these: {', '.join(map(repr, names))}"
+        f"energy. It is with these: {conserving()}"
     )
+
+
+def conserving() -> str:
+    """Return the names of the meta-models whose forces are the gradient of their energy."""
+    return ", ".join(map(repr, registry().meta_models_with("conservative")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from ase import Atoms
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.progress import Reporter
+from elmlff_core.fits.auto import SIMPLE, WITH_EXPANSION, tried
 from elmlff_core.fits.choice import better_by_a_standard_error, choose
-from elmlff_core.fits.meta_models import FEWEST, SIMPLE, WITH_EXPANSION, candidates, resolve_meta_models, usual
+from elmlff_core.fits.meta_models import FEWEST, resolve_meta_models
 from elmlff_core.settings.reading import read_config
 from elmlff_core.workflows.inputs import read_inputs
+from elmlff_core.workflows.prepare import Prepared, prepare
 from elmlff_core.workflows.stack.workflow import build_stack
 
 NOISE = 0.01  # eV/Å, of the labels, which no meta-model can learn
@@ -52,7 +55,7 @@ def test_a_network_has_to_be_better_by_a_standard_error():
     assert better_by_a_standard_error({"linear": holed, "net": np.append(clearly, np.nan)}, ["linear"]) == ["net"]
 
 
-def resolved(tmp_path: Path, n: int, **settings: object) -> tuple:
+def resolved(tmp_path: Path, n: int, labelled: bool = True, **settings: object) -> tuple:
     from ase.calculators.singlepoint import SinglePointCalculator
 
     from elmlff_core.data.writers import write_structures
@@ -60,8 +63,9 @@ def resolved(tmp_path: Path, n: int, **settings: object) -> tuple:
     features = pairs(n, (0.5,))
     for index, atoms in enumerate(features.structures):
         atoms.calc = SinglePointCalculator(
-            atoms, forces=features.reference.forces_of(index), energy=float(features.reference.energy[index])
-        )
+            atoms, forces=features.reference.forces_of(index),
+            **({"energy": float(features.reference.energy[index])} if labelled else {}),
+        )  # fmt: skip
     write_structures(features.structures, tmp_path / "pairs.extxyz")
     model = {"adapter": "ase", "trust": True, "options": {"calculator": "ase.calculators.lj:LennardJones"}}
     overlay = {
@@ -72,6 +76,10 @@ def resolved(tmp_path: Path, n: int, **settings: object) -> tuple:
     }
     inputs = read_inputs(read_config(None, overlay, []))
     return inputs.config, inputs.splits
+
+
+def names(metas: list) -> list[str]:
+    return [meta.name for meta in metas]
 
 
 @pytest.mark.parametrize(
@@ -86,26 +94,39 @@ def resolved(tmp_path: Path, n: int, **settings: object) -> tuple:
 )
 def test_the_choice_is_open_with_few_structures_and_no_name(tmp_path, n, settings, chosen_from, without_choice, alone):
     config, splits = resolved(tmp_path, n, **settings)
-    assert [meta.name for meta in candidates(config, splits)] == chosen_from
-    assert [meta.name for meta in usual(config, splits)] == without_choice
+    found = tried(config, splits)
+    assert names(found.compared) == chosen_from
+    assert names(found.metas) == without_choice
+    assert not found.left_out
     assert [meta.name for meta in resolve_meta_models(config, splits)] == [alone]
 
 
-def test_ace_is_no_candidate_for_many_elements_or_without_energies(tmp_path, monkeypatch):
+def test_what_needs_energies_is_not_tried_without_them(tmp_path):
     config, splits = resolved(tmp_path, 60)
-    networks = ["best", "linear", "egat", "conservative"]
     silent = replace(splits, source=replace(splits.source, energy=None))
     for labelled, energies in ((splits, False), (silent, None)):
-        assert [meta.name for meta in candidates(config, labelled, energies)] == networks
-        assert [meta.name for meta in usual(config, labelled, energies)] == ["egat"]
-    monkeypatch.setattr("elmlff_core.fits.meta_models.MOST_ELEMENTS", 0)
-    assert [meta.name for meta in candidates(config, splits)] == networks
-    assert [meta.name for meta in usual(config, splits)] == ["egat"]
+        found = tried(config, labelled, energies)
+        assert names(found.compared) == ["best", "linear", "egat"]
+        assert names(found.metas) == ["egat"]
+        assert found.left_out == ["ace", "conservative-ace"]
+
+
+def test_ace_is_no_candidate_for_many_elements(tmp_path, monkeypatch):
+    config, splits = resolved(tmp_path, 60)
+    monkeypatch.setattr("elmlff_core.fits.auto.MOST_ELEMENTS", 0)
+    assert names(tried(config, splits).compared) == ["best", "linear", "egat", "conservative"]
+    assert names(tried(config, splits).metas) == ["egat"]
+    assert tried(config, splits, energies=False).left_out == ["conservative"]
+
+
+def test_what_cannot_be_trained_in_the_precision_is_not_tried(tmp_path):
+    config, splits = resolved(tmp_path, 60, training={"precision": "bfloat16"})
+    assert names(tried(config, splits).compared) == ["best", "linear", "ace"]
 
 
 def test_options_of_a_candidate_reach_it(tmp_path):
     config, splits = resolved(tmp_path, 60, meta={"name": "auto", "conservative-ace": NARROW})
-    assert {meta.name: meta.options for meta in candidates(config, splits)}["conservative-ace"] == NARROW
+    assert {meta.name: meta.options for meta in tried(config, splits).compared}["conservative-ace"] == NARROW
 
 
 SMALL = {"name": "auto", "conservative-ace": NARROW, "egat": NARROW, "conservative": NARROW}
@@ -113,7 +134,7 @@ SMALL = {"name": "auto", "conservative-ace": NARROW, "egat": NARROW, "conservati
 
 def metas_of(tmp_path: Path, epochs: int, energies: bool = True) -> list:
     config, splits = resolved(tmp_path, 60, meta=SMALL, training={"epochs": epochs})
-    return candidates(config, splits, energies)
+    return tried(config, splits, energies).compared
 
 
 def test_where_the_combination_is_right_no_network_is_chosen_and_missing_energies_leave_out_what_needs_them(tmp_path):
@@ -143,3 +164,27 @@ def test_a_run_says_what_was_chosen_and_why_and_finds_its_fits_again(tmp_path, m
     monkeypatch.setattr("elmlff_core.fits.fit._fit", None)
     again = build_stack(config, tmp_path / "run", tmp_path / "models")
     assert again.summary == found.summary
+
+
+MISSING = "without energies of every base model, and of the labels, these were not tried: ace and conservative-ace"
+
+
+@pytest.mark.parametrize("n", [40, 300])  # structures, with and without cross-validation
+@pytest.mark.parametrize("of_labels", [True, False], ids=["labels", "base models"])
+def test_where_energies_are_missing_networks_that_need_none_take_the_place_of_others(
+    tmp_path, monkeypatch, n, of_labels
+):
+    def without_base_energies(*arguments: Any) -> Prepared:
+        found = prepare(*arguments)
+        silent = {split: replace(features, energies={}) for split, features in found.features.items()}
+        return replace(found, features=silent)
+
+    if not of_labels:  # those of base models are known late, after all is checked that can be
+        monkeypatch.setattr("elmlff_core.workflows.stack.workflow.prepare", without_base_energies)
+    settings = {"meta": SMALL, "training": {"epochs": 2}, "average": not of_labels}
+    config, _ = resolved(tmp_path, n, labelled=not of_labels, **settings)
+    found = build_stack(config, tmp_path / "run", tmp_path / "models")
+    assert MISSING in found.notes
+    fitted = {error.meta for error in found.errors if error.kind == "stack"}
+    assert fitted == {"egat"} if n > 200 else fitted <= {"best", "linear", "egat"}
+    assert any("there is nothing to average" in note for note in found.notes) == (not of_labels)

@@ -5,7 +5,7 @@ An interrupted run resumes; a finished run shows its results.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,14 +13,15 @@ from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER, NamedModel
 from elmlff_core.base_models.out_of_fold import make_folds
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.data.content import SeenStructures
-from elmlff_core.errors import DataError
+from elmlff_core.errors import ConfigError, DataError
 from elmlff_core.evaluation.evaluation import Evaluation, evaluate
 from elmlff_core.evaluation.generations import Generation
 from elmlff_core.evaluation.model_errors import ModelErrors
 from elmlff_core.execution.placement import Placement
+from elmlff_core.fits.auto import Tried, tried
 from elmlff_core.fits.choice import N_FOLDS, choose, fits_of_choice, has_energies
 from elmlff_core.fits.fit import Fit, Fitted, check_average, fits_of, planned, with_averages
-from elmlff_core.fits.meta_models import NamedMeta, candidates, left_open, usual, with_resolved
+from elmlff_core.fits.meta_models import NamedMeta, left_open, with_resolved
 from elmlff_core.fits.tasks import FitJob, Fitting, fit_all
 from elmlff_core.meta.training.device import check_device
 from elmlff_core.settings.config import Config
@@ -90,7 +91,7 @@ def build_stack(
     """
     reporter = reporter or Reporter()
     given = config
-    inputs, metas, choices, config = _resolved(config)
+    inputs, trying, without_energies, config = _resolved(config)
     run = open_run(inputs, "", config, output)
     keep_for_later(given, inputs, run)
     finished = run.finished(Metrics)
@@ -101,23 +102,24 @@ def build_stack(
         return StackRun(
             run.path, finished["errors"], finished["summary"], finished["notes"], finished.get("generations", [])
         )
-    plans = [*planned(choices or metas, config, len(inputs.splits.train_index), bool(choices))]
+    plans = [*planned(trying.all, config, len(inputs.splits.train_index), bool(trying.compared))]
     if inputs.config.folds and not config.folds:
         plans.append(
             f"with so few structures base models are trained {N_FOLDS} times more, each without some of them: they "
             "may know by heart what they are trained on, and the meta-model has to see how they err on new structures"
         )
-    fits = [] if choices else trainings_of(fits_of(metas, config), run.fit, inputs, models_folder)
+    # What `auto` fits depends on what base models predict.
+    fits = (
+        [] if left_open(inputs.config) else trainings_of(fits_of(trying.metas, config), run.fit, inputs, models_folder)
+    )
     prepared = prepare(inputs, models_folder, run.tasks, reporter, plans, fits)
     features = prepared.features
     if left_open(inputs.config) and not has_energies(features["train"]):  # this is known now
-        metas, choices, left_out = _without_energies(inputs)
-        if left_out:
-            note = f"{' and '.join(left_out)} were left out: they need energies of every base model, and of the labels"
-            prepared = replace(prepared, notes=[*prepared.notes, note])
-        check_average(choices or metas, config)
-    if choices:
-        metas, note = chosen_by_cross_validation(choices, metas, prepared, run, reporter)
+        trying = without_energies
+        prepared = replace(prepared, notes=[*prepared.notes, *_notes_on_energies(trying, config)])
+    metas = trying.metas
+    if trying.compared:
+        metas, note = chosen_by_cross_validation(trying, prepared, run, reporter)
         prepared = replace(prepared, notes=[*prepared.notes, note])
     jobs = [FitJob(fit, features, run.features, run.fit / fit.name) for fit in fits_of(metas, config)]
     fitted = fit_all(jobs, Placement.of(config.resources), run.tasks, "fits", reporter)
@@ -139,10 +141,10 @@ def plan_stack(config: Config, output: Path | None = None, models_folder: Path =
 
     Where cross-validation chooses, all fits that it may ask for are in the plan.
     """
-    inputs, metas, choices, config = _resolved(config)
+    inputs, trying, _, config = _resolved(config)
     run = run_of(inputs, "", config, output)
-    to_choose = trainings_of(fits_of_choice(choices, N_FOLDS, config.seed), run.choice, inputs, models_folder)
-    final = trainings_of(fits_of(choices or metas, config), run.fit, inputs, models_folder)
+    to_choose = trainings_of(fits_of_choice(trying.compared, N_FOLDS, config.seed), run.choice, inputs, models_folder)
+    final = trainings_of(fits_of(trying.all, config), run.fit, inputs, models_folder)
     return plan_of(inputs, models_folder, [*to_choose, *final])
 
 
@@ -162,29 +164,31 @@ def trainings_of(fits: Sequence[Fit], folder: Path, inputs: Inputs, models_folde
     ]
 
 
-def _resolved(config: Config) -> tuple[Inputs, list[NamedMeta], list[NamedMeta], Config]:
-    """Return inputs, meta-models, those among which cross-validation chooses, and the settings filled in."""
+def _resolved(config: Config) -> tuple[Inputs, Tried, Tried, Config]:
+    """Return inputs, meta-models, those where base models turn out to give no energies, and the settings filled in."""
     inputs = read_inputs(config)
-    metas, choices = usual(inputs.config, inputs.splits), candidates(inputs.config, inputs.splits)
-    check_average(choices or metas, config)
-    for meta in choices or metas:
+    trying, without_energies = (tried(inputs.config, inputs.splits, energies) for energies in (None, False))
+    check_average(trying.all, config)
+    for meta in (*trying.all, *without_energies.all):
         if meta.trained:  # now, and not after the trainings of the base models
             check_device(meta.training)
     # What the number of structures decides, and what base models predict, is not among the settings of the run.
-    if choices:
-        return _with_folds(inputs), metas, choices, inputs.config
-    if left_open(inputs.config) and len(metas) > 1:
-        return inputs, metas, choices, inputs.config
-    return inputs, metas, choices, with_resolved(inputs.config, metas)
+    if trying.compared:
+        return _with_folds(inputs), trying, without_energies, inputs.config
+    if left_open(inputs.config) and len(trying.metas) > 1:
+        return inputs, trying, without_energies, inputs.config
+    return inputs, trying, without_energies, with_resolved(inputs.config, trying.metas)
 
 
-def _without_energies(inputs: Inputs) -> tuple[list[NamedMeta], list[NamedMeta], list[str]]:
-    """Return what `auto` tries and cross-validates where energies are missing, and the names of what it leaves out."""
-    config, splits = inputs.config, inputs.splits
-    metas, choices = usual(config, splits, energies=False), candidates(config, splits, energies=False)
-    names = [meta.name for meta in metas]
-    left_out = [meta.name for meta in usual(config, splits, energies=True) if meta.name not in names]
-    return metas, choices, left_out
+def _notes_on_energies(trying: Tried, config: Config) -> Iterator[str]:
+    """Yield what the reader has to know where `auto` tries what it can without energies."""
+    if trying.left_out:
+        names = " and ".join(trying.left_out)
+        yield f"without energies of every base model, and of the labels, these were not tried: {names}"
+    try:
+        check_average(trying.all, config)
+    except ConfigError as problem:
+        yield str(problem)
 
 
 def _with_folds(inputs: Inputs) -> Inputs:
@@ -201,11 +205,7 @@ def _with_folds(inputs: Inputs) -> Inputs:
 
 
 def chosen_by_cross_validation(
-    choices: Sequence[NamedMeta],
-    usual_ones: list[NamedMeta],
-    prepared: Prepared,
-    run: RunFolder,
-    reporter: Reporter,
+    trying: Tried, prepared: Prepared, run: RunFolder, reporter: Reporter
 ) -> tuple[list[NamedMeta], str]:
     """Return the meta-models that cross-validation on the training structures leaves, and a note on the choice.
 
@@ -216,14 +216,14 @@ def chosen_by_cross_validation(
         remedy = f"--folds {N_FOLDS} makes them out-of-fold and lets cross-validation choose"
         if len(prepared.splits.train_index) < ENOUGH_IN_SAMPLE:
             remedy = f"these structures cannot be cut into {N_FOLDS} folds for out-of-fold features"
-        names = " and ".join(meta.name for meta in usual_ones)
-        return usual_ones, (
-            f"there was no cross-validation, and {names} fitted: the features of "
+        names = " and ".join(meta.name for meta in trying.metas)
+        return trying.metas, (
+            f"there was no cross-validation among meta-models, of which {names} were taken: the features of "
             f"{', '.join(prepared.in_sample)} are in-sample; {remedy}"
         )
     folds = prepared.splits.training_folds(N_FOLDS, prepared.config.data)
     choice = choose(
-        choices, prepared.features, folds, run.choice, prepared.config.seed, reporter,
+        trying.compared, prepared.features, folds, run.choice, prepared.config.seed, reporter,
         Placement.of(prepared.config.resources),
     )  # fmt: skip
     reporter.say(f"{choice}")
