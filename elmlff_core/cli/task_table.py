@@ -81,7 +81,8 @@ def left(state: TaskState) -> str:
     progress = state.progress
     if not 0.02 * progress.total <= progress.done < progress.total:  # before, most of the time was the start
         return ""
-    return f"about {duration(state.seconds * (progress.total - progress.done) / progress.done)} left"
+    seconds = state.seconds - state.part_began
+    return f"about {duration(seconds * (progress.total - progress.done) / progress.done)} left"
 
 
 def has_a_line(state: TaskState) -> bool:

@@ -31,6 +31,7 @@ class TaskState:
     progress : its progress
     where : machine and process that run it
     seconds : time since it began
+    part_began : seconds after which its present part began; the progress of each part begins at zero again
     """
 
     name: str
@@ -38,6 +39,7 @@ class TaskState:
     progress: Progress = Progress(0, 0)
     where: str = ""
     seconds: float = 0.0
+    part_began: float = 0.0
 
     def ended(self, state: Literal["done", "failed"]) -> TaskState:
         """Return the state at its end."""

@@ -203,7 +203,9 @@ class _Run:
         if status is not None:
             progress = Progress(status["done"], status["total"], status["message"])
             seconds = max(0.0, time.time() - status["began"])
-            self.states[task.name] = TaskState(task.name, "running", progress, status["where"], seconds)
+            before = self.states[task.name]
+            part_began = seconds if progress.done < before.progress.done else before.part_began
+            self.states[task.name] = TaskState(task.name, "running", progress, status["where"], seconds, part_began)
 
     def _message(self) -> str:
         """Name the tasks that failed, with what each said, and those that could not begin."""

@@ -9,11 +9,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from elmlff_core.cli.task_table import left
 from elmlff_core.contracts.progress import Progress, Reporter, TasksCallback, TaskState
 from elmlff_core.errors import DataError, ElmlffError
 from elmlff_core.execution.placement import Placement
@@ -146,6 +147,28 @@ class Slow:
 
     def __call__(self, _: Reporter) -> None:
         time.sleep(1.5)
+
+
+@dataclass(frozen=True)
+class TwoParts:
+    """Two parts, the progress of which begins anew."""
+
+    def __call__(self, reporter: Reporter) -> None:
+        with reporter.progress("two parts") as progress:
+            for done in (3,) * 10 + (1,) * 10:
+                progress(Progress(done, 4))
+                time.sleep(0.25)
+
+
+def test_the_time_left_of_a_task_is_that_of_its_present_part(tmp_path: Path) -> None:
+    watcher = Watcher()
+    run_tasks([Task("a", TwoParts())], Placement("processes", 1), tmp_path / "tasks", "all", watcher)
+    states = [seen[0] for seen in watcher.seen if seen[0].state == "running"]
+    first, second = ([state for state in states if state.progress.done == done] for done in (3, 1))
+    assert {state.part_began for state in first} == {0.0}
+    assert all(1.0 < state.part_began <= state.seconds for state in second)
+    shown = replace(second[-1], seconds=second[-1].part_began + 7)
+    assert left(shown) == "about 21 s left"
 
 
 SCRIPT = """
