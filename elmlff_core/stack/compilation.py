@@ -51,7 +51,7 @@ def compile_stack(stack: Stack, atoms: Atoms, reporter: Reporter) -> Compilation
     meta = stack.meta
     members = meta.all_members if isinstance(meta, WeightedMean) else [meta]
     if not isinstance(meta, Compiles) or not any(isinstance(member, Compiles) for member in members):
-        raise ElmlffError(f"'{stack.meta_name}' cannot be compiled")
+        raise ElmlffError(f"'{stack.meta_name}' has no network that can be compiled")
     features = stack.features([atoms])
     meta.leave_compiled()
 
