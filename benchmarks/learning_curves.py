@@ -25,8 +25,8 @@ from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.data.splits import Splits, split_indices
 from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.features.metrics import mean_rmse_per_frame, metrics
-from elmlff_core.fits.auto import tried
-from elmlff_core.fits.choice import N_FOLDS, choose, has_energies
+from elmlff_core.fits.auto import has_energies, tried
+from elmlff_core.fits.choice import N_FOLDS, choose
 from elmlff_core.fits.fit import Fit, Fitted, fit_or_load, fits_of
 from elmlff_core.fits.meta_models import resolve_meta_models
 from elmlff_core.settings.reading import read_config

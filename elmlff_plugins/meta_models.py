@@ -7,10 +7,15 @@ from elmlff_plugins import references
 
 # Small batches with weights averaged over about 100 steps give lower errors in the same time than large ones.
 TRAINING_OF_EGAT = {"batch_size": 8, "learning_rate": 2e-3, "loss": "norm", "averaging": 0.99}
-# Larger weights of the stress give better stresses and worse forces (benchmarks/stress_weight.py).
-TRAINING_OF_CONSERVATIVE = TRAINING_OF_EGAT | {"batch_size": 16, "energy_weight": 1.0, "stress_weight": 0.01}
-# Their forces are gradients, in which bfloat16 leaves two digits.
-PRECISIONS_OF_GRADIENTS = ("float32",)
+CONSERVATIVE = {
+    "trained": True,
+    # Larger weights of the stress give better stresses and worse forces (benchmarks/stress_weight.py).
+    "training": TRAINING_OF_EGAT | {"batch_size": 16, "energy_weight": 1.0, "stress_weight": 0.01},
+    "precisions": ("float32",),  # forces are gradients, in which bfloat16 leaves two digits
+    "stress": True,
+    "conservative": True,
+    "needs_energies": True,
+}
 
 
 def _gat(options):
@@ -124,12 +129,7 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         "energy from geometry and base energies, with forces as its gradient",
         ConservativeOptions,
         _conservative,
-        trained=True,
-        training=TRAINING_OF_CONSERVATIVE,
-        precisions=PRECISIONS_OF_GRADIENTS,
-        stress=True,
-        conservative=True,
-        needs_energies=True,
+        **CONSERVATIVE,
         citation=(references.PAINN,),
     )
     yield MetaModelPlugin(
@@ -137,11 +137,6 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         "energy from geometry, base energies and that of ace, with forces as its gradient",
         ConservativeOnACEOptions,
         _conservative_on_ace,
-        trained=True,
-        training=TRAINING_OF_CONSERVATIVE,
-        precisions=PRECISIONS_OF_GRADIENTS,
-        stress=True,
-        conservative=True,
-        needs_energies=True,
+        **CONSERVATIVE,
         citation=(references.PAINN, references.ATOMIC_CLUSTER_EXPANSION, references.SOAP),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from elmlff_core.contracts.features import Features
 from elmlff_core.data.splits import Splits
 from elmlff_core.fits.meta_models import FEWEST, USUAL, NamedMeta, left_open, resolve_meta_models
 from elmlff_core.plugins.registry import registry
@@ -44,7 +45,7 @@ class Tried:
 def tried(config: Config, splits: Splits, energies: bool | None = None) -> Tried:
     """Return the meta-models of a run; raises as `resolve_meta_models`.
 
-    `energies` says whether energies of all base models, and of the labels, are known; by default, if labels have them.
+    `energies` says whether all energies are known, as `has_energies`; by default, whether labels have them.
     """
     n_train = len(splits.train_index)
     if not left_open(config) or n_train < FEWEST:
@@ -55,6 +56,12 @@ def tried(config: Config, splits: Splits, energies: bool | None = None) -> Tried
     left_out = [name for name in _names(config, splits, True, few) if name not in names]
     compared = _resolved([*SIMPLE, *names], config, splits) if few else []
     return Tried(_resolved(_names(config, splits, known, False), config, splits), compared, left_out)
+
+
+def has_energies(features: Features) -> bool:
+    """Return whether energies of all base models, and of the labels, are known."""
+    labelled = features.reference is not None and features.reference.energy is not None
+    return labelled and set(features.models) <= set(features.energies)
 
 
 def _names(config: Config, splits: Splits, energies: bool, few: bool) -> list[str]:

@@ -104,12 +104,6 @@ def _fits_of_fold(candidates: Sequence[NamedMeta], number: int, seed: int) -> li
     return [Fit(_shortened(meta), seed, part=f"fold{number}") for meta in candidates]
 
 
-def has_energies(features: Features) -> bool:
-    """Return whether energies of all base models, and of the labels, are known."""
-    labelled = features.reference is not None and features.reference.energy is not None
-    return labelled and set(features.models) <= set(features.energies)
-
-
 def better_by_a_standard_error(errors: Mapping[str, np.ndarray], simple: Sequence[str]) -> list[str]:
     """Return the names that are clearly better than the best simple one, or this one.
 

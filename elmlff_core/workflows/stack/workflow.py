@@ -18,8 +18,8 @@ from elmlff_core.evaluation.evaluation import Evaluation, evaluate
 from elmlff_core.evaluation.generations import Generation
 from elmlff_core.evaluation.model_errors import ModelErrors
 from elmlff_core.execution.placement import Placement
-from elmlff_core.fits.auto import Tried, tried
-from elmlff_core.fits.choice import N_FOLDS, choose, fits_of_choice, has_energies
+from elmlff_core.fits.auto import Tried, has_energies, tried
+from elmlff_core.fits.choice import N_FOLDS, choose, fits_of_choice
 from elmlff_core.fits.fit import Fit, Fitted, check_average, fits_of, planned, with_averages
 from elmlff_core.fits.meta_models import NamedMeta, left_open, with_resolved
 from elmlff_core.fits.tasks import FitJob, Fitting, fit_all
