@@ -111,6 +111,7 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         trained=True,
         training=TRAINING_OF_EGAT,
         maskable=True,
+        sees_descriptors=True,
         citation=(references.PAINN,),  # its layers follow those of PaiNN
     )
     yield MetaModelPlugin(
@@ -122,6 +123,7 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         training=TRAINING_OF_EGAT,
         stress=True,
         needs_energies=True,
+        sees_descriptors=True,
         citation=(references.PAINN, references.ATOMIC_CLUSTER_EXPANSION, references.SOAP),
     )
     yield MetaModelPlugin(

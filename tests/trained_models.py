@@ -98,10 +98,15 @@ def load() -> Callable[..., BaseForceField]:
     """Return a function that loads a checkpoint with an adapter, or skips the test if its backend is not installed."""
 
     def call(
-        adapter: str, checkpoint: Path | None, name: str = "model", trust: bool = False, **options: Any
+        adapter: str,
+        checkpoint: Path | None,
+        name: str = "model",
+        trust: bool = False,
+        descriptors: bool = False,
+        **options: Any,
     ) -> BaseForceField:
         record = find_plugin(adapter)
-        return record.load(LoadRequest(name, checkpoint, record.options(**options), trust))
+        return record.load(LoadRequest(name, checkpoint, record.options(**options), trust, descriptors))
 
     return call
 
@@ -157,12 +162,15 @@ def trained(
     load: Callable[..., BaseForceField],
     made_once: Callable[..., Any],
     request: pytest.FixtureRequest,
-) -> Callable[[str], BaseForceField]:
-    """Return a function that gives the tiny model of an adapter, trained once; SchNetPack models use float64."""
-    models: dict[str, BaseForceField] = {}
+) -> Callable[..., BaseForceField]:
+    """Return a function that gives the tiny model of an adapter, trained once; SchNetPack models use float64.
 
-    def get(adapter: str) -> BaseForceField:
-        if adapter not in models:
+    If they are asked for, its predictions have descriptors.
+    """
+    models: dict[tuple[str, bool], BaseForceField] = {}
+
+    def get(adapter: str, descriptors: bool = False) -> BaseForceField:
+        if (adapter, descriptors) not in models:
             trainer = find_plugin(adapter).trainer
             assert trainer is not None
             if adapter == "dp":
@@ -172,8 +180,11 @@ def trained(
                 made = made_once(adapter, lambda folder: str(train(training_request(adapter, folder))))
                 checkpoint = Path(made)
             precision = {"precision": "float64"} if adapter in ("schnet", "painn") else {}
-            models[adapter] = load(adapter, checkpoint, f"tiny-{adapter}", **(TINY[adapter] | precision))
-        return models[adapter]
+            options = TINY[adapter] | precision
+            models[adapter, descriptors] = load(
+                adapter, checkpoint, f"tiny-{adapter}", descriptors=descriptors, **options
+            )
+        return models[adapter, descriptors]
 
     return get
 

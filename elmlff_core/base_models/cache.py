@@ -33,7 +33,7 @@ from elmlff_core.locks import locked
 
 CHUNK_NAME = re.compile(r"(\d+)-(\d+)-([0-9a-f]{8})\.safetensors")  # first structure, end, checksum
 ORIGIN_FILE = "origin.json"
-PROPERTIES = ("forces", "energy", "stress")
+PROPERTIES = ("forces", "energy", "stress", "descriptors")
 Predict = Callable[[Sequence[Atoms]], Prediction]
 
 
@@ -271,6 +271,7 @@ def _write(folder: Path, first: int, part: Prediction) -> None:
 def _read(chunks: Sequence[_Chunk]) -> Prediction | None:
     """Return the prediction in chunks without a gap; remove a damaged chunk, if it is still there, and return None."""
     forces = GrowingArray((3,), np.float64)
+    descriptors: GrowingArray | None = None  # of a width that the model has chosen
     others: dict[str, list[np.ndarray]] = {"n_atoms": [], "energy": [], "stress": []}
     for chunk in chunks:
         try:
@@ -282,6 +283,10 @@ def _read(chunks: Sequence[_Chunk]) -> Prediction | None:
             chunk.path.unlink(missing_ok=True)
             return None
         forces.append(arrays["forces"])
+        if (described := arrays.get("descriptors")) is not None:
+            if descriptors is None:
+                descriptors = GrowingArray(described.shape[1:], np.float32)
+            descriptors.append(described)
         for name, parts in others.items():
             if name in arrays:
                 parts.append(arrays[name])
@@ -291,4 +296,7 @@ def _read(chunks: Sequence[_Chunk]) -> Prediction | None:
         return np.concatenate(others[name]) if len(others[name]) == len(chunks) else None
 
     n_atoms = np.concatenate(others["n_atoms"])
-    return Prediction(n_atoms, forces.whole(), whole("energy"), whole("stress"))
+    described = None if descriptors is None else descriptors.whole()
+    if described is not None and len(described) < n_atoms.sum():
+        described = None
+    return Prediction(n_atoms, forces.whole(), whole("energy"), whole("stress"), described)

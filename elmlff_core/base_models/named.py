@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -69,14 +70,18 @@ class NamedModel:
         """The fingerprint of the force field, which is loaded only if the adapter cannot give it without loading."""
         # In a worker the environment is part of the fingerprint, and only the worker knows it.
         if self.plugin.fingerprint is None or self.in_worker:
-            return self.force_field.fingerprint
-        return self.plugin.fingerprint(self.request)
+            found = self.force_field.fingerprint
+        else:
+            found = self.plugin.fingerprint(self.request)
+        if not self.config.descriptors:
+            return found
+        return hashlib.sha256(f"{found} with descriptors".encode()).hexdigest()  # its predictions have more in them
 
     @property
     def request(self) -> LoadRequest:
         """The request that its adapter loads."""
         # Checkpoints that elmlff trained itself hold no pickle, so no trust is needed.
-        return LoadRequest(self.name, self.checkpoint, self.options, self.config.trust)
+        return LoadRequest(self.name, self.checkpoint, self.options, self.config.trust, self.config.descriptors)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> NamedModel:
         # Loaded again when the copy predicts: the objects of backends and workers cannot be copied.
@@ -89,6 +94,10 @@ class NamedModel:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, plugin=registry().force_field(state["config"].adapter))
+
+    def describing(self) -> NamedModel:
+        """Return the same model, whose predictions have descriptors too; only if its adapter `describes`."""
+        return replace(self, config=self.config.model_copy(update={"descriptors": True}))
 
     def close(self) -> None:
         """End its worker, if it has one; the next prediction starts a new worker."""
@@ -169,8 +178,12 @@ def resolve_model(config: Config, name: str) -> NamedModel:
     """
     found = registry()
     if name not in config.models and name not in found.presets and name in found.force_fields:
-        return named_model(name, ModelConfig(adapter=name))
-    return named_model(name, model_settings(config, name))
+        settings = ModelConfig(adapter=name)
+    else:
+        settings = model_settings(config, name)
+    if config.descriptors and found.force_field(settings.adapter).describes:
+        settings = settings.model_copy(update={"descriptors": True})
+    return named_model(name, settings)
 
 
 def named_model(name: str, settings: ModelConfig) -> NamedModel:
@@ -180,6 +193,10 @@ def named_model(name: str, settings: ModelConfig) -> NamedModel:
     options = validated(plugin.options, settings.options, f"the options of model '{name}'")
     if settings.checkpoint is not None and not settings.checkpoint.exists():
         raise ForceFieldError(f"model '{name}': there is no checkpoint {settings.checkpoint}")
+    if settings.descriptors and not plugin.describes:
+        raise ConfigError(
+            f"model '{name}': the adapter '{plugin.name}' has no descriptors: remove descriptors under [models.{name}]"
+        )
     if settings.python is not None and find_interpreter(interpreter_of(settings.python, name)) is None:
         raise ForceFieldError(f"model '{name}': there is no Python interpreter {settings.python}")
     return NamedModel(name, settings, plugin, options, settings.checkpoint)

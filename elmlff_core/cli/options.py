@@ -99,6 +99,10 @@ def options(*groups: Iterable[Callable[[Any], Any]]) -> Callable[[Decorated], De
     return decorate
 
 
+# Options of commands that are settings of the same name.
+OF_CONFIG = ("budget", "seed", "geometry_only", "seeds", "average", "folds", "descriptors")
+
+
 def config_from(values: dict[str, Any]) -> Config:
     """Return the settings from the options of a command; options that it does not have change nothing."""
     from elmlff_core.settings.reading import read_config
@@ -115,7 +119,7 @@ def config_from(values: dict[str, Any]) -> Config:
         "base_models": names_in(values.get("models")),
         "meta": {"name": values["meta"]} if values.get("meta") else None,
         "resources": resources_from(values.get("executor"), values.get("workers")),
-        **{key: values.get(key) for key in ("budget", "seed", "geometry_only", "seeds", "average", "folds")},
+        **{key: values.get(key) for key in OF_CONFIG},
     }
     path = Path(values["config_file"]) if values["config_file"] else None
     config = read_config(path, overlay, values["assignments"])

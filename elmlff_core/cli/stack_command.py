@@ -25,6 +25,10 @@ stack_options = [
         "--geometry-only/--no-geometry-only", default=None,
         help="Also fit meta-models that see the geometry without base models, to measure what these contribute.",
     ),
+    click.option(
+        "--descriptors/--no-descriptors", default=None,
+        help="Ask base models for descriptors of atoms too, which egat sees beside their forces.",
+    ),
     click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds for each trained meta-model."),
     click.option(
         "--average/--no-average", default=None,

@@ -32,6 +32,7 @@ class Features:
         structure without this label is NaN
     source : where the structures came from, for messages
     stresses : model -> (n_structures, 6) float64, eV/Å³, ASE's Voigt order and sign, where base models predict them
+    descriptors : model -> (n_rows, n_numbers) float32, of base models that describe atoms, as `Prediction.descriptors`
     """
 
     structures: Sequence[Atoms]
@@ -41,6 +42,7 @@ class Features:
     reference: Prediction | None = field(default=None, repr=False)
     source: str = ""
     stresses: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    descriptors: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_predictions(
@@ -58,6 +60,7 @@ class Features:
             reference=None if dataset is None else dataset.labels,
             source="" if dataset is None else dataset.source,
             stresses={name: one.stress for name, one in predictions.items() if one.stress is not None},
+            descriptors={name: one.descriptors for name, one in predictions.items() if one.descriptors is not None},
         )
 
     def __len__(self) -> int:
@@ -104,7 +107,8 @@ class Features:
         indices = np.asarray(indices, dtype=np.int64)
         forces = picked_rows(self.forces, self.offsets, indices, axis=1)
         reference = None if self.reference is None else self.reference.subset(indices)
-        return self._with(indices, subset_of(self.structures, indices), forces, reference)
+        described = {name: picked_rows(one, self.offsets, indices) for name, one in self.descriptors.items()}
+        return self._with(indices, subset_of(self.structures, indices), forces, reference, described)
 
     def of_known_elements(self, known: Features, indices: Iterable[int] | None = None) -> np.ndarray:
         """Return those of `indices`, all by default, whose structures have only elements of `known`: (n,) int64."""
@@ -130,7 +134,8 @@ class Features:
                 yield rows, self
                 return
             reference = None if self.reference is None else self.reference.part(block, rows)
-            yield rows, self._with(block, self.structures[block], self.forces[:, rows], reference)
+            described = {name: one[rows] for name, one in self.descriptors.items()}
+            yield rows, self._with(block, self.structures[block], self.forces[:, rows], reference, described)
 
     def _with(
         self,
@@ -138,6 +143,7 @@ class Features:
         structures: Sequence[Atoms],
         forces: np.ndarray,
         reference: Prediction | None,
+        descriptors: Mapping[str, np.ndarray],
     ) -> Features:
         """Return the features of some of the structures, those at `index`, with the given per-atom arrays."""
         return Features(
@@ -148,6 +154,7 @@ class Features:
             reference=reference,
             source=self.source,
             stresses={name: stress[index] for name, stress in self.stresses.items()},
+            descriptors=descriptors,
         )
 
     def of_models(self, models: Sequence[str]) -> Features:
@@ -174,6 +181,7 @@ class Features:
             reference=self.reference,
             source=self.source,
             stresses={name: self.stresses[name] for name in models if name in self.stresses},
+            descriptors={name: self.descriptors[name] for name in models if name in self.descriptors},
         )
 
     def base_prediction(self, model: str) -> Prediction:

@@ -50,12 +50,14 @@ class LoadRequest:
     checkpoint : the file to load, or None for adapters that need none (``ase``)
     options : the adapter's options model
     trust : whether the user allows unpickling of the checkpoint
+    descriptors : whether its predictions are to have descriptors; only for adapters that say `describes`
     """
 
     name: str
     checkpoint: Path | None
     options: Any
     trust: bool = False
+    descriptors: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ class ForceFieldPlugin:
     inputs : writes input files for molecular dynamics with a model in the program that is made for it, and returns the
         name of that program; for ``elmlff distill``.  None if there is no such program
     takes_weights : whether `trainer` follows the weights of structures (`Dataset.weight`); others ignore them
+    describes : whether its models can describe atoms: predictions then have descriptors if the request asks for them
     """
 
     name: str
@@ -128,6 +131,7 @@ class ForceFieldPlugin:
     citation: tuple[str, ...] = ()
     inputs: Callable[[InputsRequest], str] | None = None
     takes_weights: bool = False
+    describes: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,7 @@ class MetaModelPlugin:
     needs_energies : whether it cannot be fitted without energies of the labels and of every base model
     sees_geometry : whether it sees the surroundings of atoms, as all do that are trained in epochs: then it can be
         fitted without base models too, and its mean with others that do is worth making
+    sees_descriptors : whether it sees descriptors of base models (`Features.descriptors`)
     citation : as for `ForceFieldPlugin`
     """
 
@@ -171,6 +176,7 @@ class MetaModelPlugin:
     conservative: bool = False
     needs_energies: bool = False
     sees_geometry: bool = False
+    sees_descriptors: bool = False
     citation: tuple[str, ...] = ()
 
 

@@ -1,11 +1,11 @@
-"""Prediction: energies, forces and stresses that a force field predicts, as checked arrays.
+"""Prediction: energies, forces and stresses that a force field predicts, as checked arrays, and descriptors.
 
 Workers under other interpreters import this file, so it and all it imports keep to Python 3.9, numpy and ase.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -36,12 +36,15 @@ class Prediction:
     forces : (sum of n_atoms, 3) float64, eV/Å
     energy : (n_structures,) float64, eV, or None if the model predicts no energy
     stress : (n_structures, 6) float64, eV/Å³, Voigt order xx yy zz yz xz xy and sign as in ASE, or None
+    descriptors : (sum of n_atoms, n_numbers) float32, without unit, by which the model tells the surroundings of atoms
+        apart; they do not change with rotations, translations, and the order of other atoms.  None unless asked for
     """
 
     n_atoms: np.ndarray
     forces: np.ndarray
     energy: np.ndarray | None = None
     stress: np.ndarray | None = None
+    descriptors: np.ndarray | None = None
 
     @cached_property
     def offsets(self) -> np.ndarray:
@@ -64,16 +67,18 @@ class Prediction:
     def subset(self, indices: Sequence[int] | np.ndarray) -> Prediction:
         """Return the predictions for the structures at `indices`, in that order, as new arrays."""
         indices = np.asarray(indices, dtype=np.int64)
-        return self._with(indices, picked_rows(self.forces, self.offsets, indices))
+        return self._with(indices, lambda of_atoms: picked_rows(of_atoms, self.offsets, indices))
 
     def part(self, structures: slice, rows: slice) -> Prediction:
         """Return the predictions for consecutive `structures`, whose atoms are the given `rows`, as views."""
-        return self._with(structures, self.forces[rows])
+        return self._with(structures, lambda of_atoms: of_atoms[rows])
 
-    def _with(self, index: np.ndarray | slice, forces: np.ndarray) -> Prediction:
+    def _with(self, index: np.ndarray | slice, picked: Callable[[np.ndarray], np.ndarray]) -> Prediction:
+        """Return the predictions for the structures at `index`, whose rows `picked` returns."""
         energy = None if self.energy is None else self.energy[index]
         stress = None if self.stress is None else self.stress[index]
-        return Prediction(self.n_atoms[index], forces, energy, stress)
+        descriptors = None if self.descriptors is None else picked(self.descriptors)
+        return Prediction(self.n_atoms[index], picked(self.forces), energy, stress, descriptors)
 
     @classmethod
     def from_lists(
@@ -81,8 +86,9 @@ class Prediction:
         forces: Sequence[np.ndarray],
         energy: Sequence[float] | np.ndarray | None = None,
         stress: Sequence[np.ndarray] | np.ndarray | None = None,
+        descriptors: Sequence[np.ndarray] | None = None,
     ) -> Prediction:
-        """Join one array per structure: forces (n_atoms, 3) in eV/Å, energies in eV, stresses (6,) in eV/Å³."""
+        """Join one array per structure: forces (n_atoms, 3), eV/Å, energies, eV, stresses (6,), eV/Å³, descriptors."""
         return cls(
             n_atoms=np.array([len(part) for part in forces], dtype=np.int64),
             forces=np.concatenate([np.asarray(part, dtype=np.float64) for part in forces])
@@ -90,6 +96,7 @@ class Prediction:
             else np.zeros((0, 3)),
             energy=None if energy is None else np.asarray(energy, dtype=np.float64),
             stress=None if stress is None else np.asarray(stress, dtype=np.float64),
+            descriptors=np.concatenate(descriptors).astype(np.float32) if descriptors else None,
         )
 
     @classmethod
@@ -134,18 +141,23 @@ class Prediction:
                 continue
             if array.shape != shape:
                 raise ForceFieldError(f"model '{model}' returned {name} of shape {array.shape}, expected {shape}")
+        described = self.descriptors
+        if described is not None and (described.ndim != 2 or len(described) != n_rows):
+            raise ForceFieldError(
+                f"model '{model}' returned descriptors of shape {described.shape}, expected ({n_rows}, any)"
+            )
         return self.finite(model, first)
 
     def finite(self, model: str, first: int = 0) -> Prediction:
         """Check that all values are finite and below 1e30, and return self; arguments and errors as in `checked`."""
-        for name in ("forces", "energy", "stress"):
+        for name in ("forces", "energy", "stress", "descriptors"):
             array = getattr(self, name)
             if array is None:
                 continue
             if not (possible := np.abs(array) <= LARGEST_PREDICTION).all():
                 row = int(np.argwhere(~possible)[0][0])
                 where = f"structure {first + row}"
-                if name == "forces":
+                if name in ("forces", "descriptors"):
                     index = int(np.searchsorted(self.offsets, row, side="right")) - 1
                     where = f"atom {row - self.offsets[index]} of structure {first + index}"
                 wrong = "huge" if np.isfinite(array[row]).all() else "non-finite"

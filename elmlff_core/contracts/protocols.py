@@ -144,21 +144,6 @@ class MetaModel(Protocol):
 
 
 @runtime_checkable
-class Describes(Protocol):
-    """Optional contract of a base force field that describes the surroundings of atoms by numbers of its own.
-
-    `elmlff select` compares structures by them.  A base model in a worker has none.
-    """
-
-    def descriptors(self, atoms: Atoms) -> np.ndarray:
-        """Return the descriptors of the atoms of one structure: (n_atoms, n_numbers), without unit.
-
-        They do not change with rotations, translations, and the order of other atoms.
-        """
-        ...
-
-
-@runtime_checkable
 class LearntUncertainty(Protocol):
     """Optional contract of a meta-model that also has an uncertainty of its forces, learnt unless it says otherwise.
 

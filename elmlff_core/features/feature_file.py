@@ -17,8 +17,8 @@ from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.structures import Structures, flat_structures
 from elmlff_core.files import replacing
 
-# Prefixes of the names of arrays: energies and stresses by model, and labels.
-ENERGY, STRESS, REFERENCE = "energy.", "stress.", "reference_"
+# Prefixes of the names of arrays: energies, stresses and descriptors by model, and labels.
+ENERGY, STRESS, DESCRIPTORS, REFERENCE = "energy.", "stress.", "descriptors.", "reference_"
 LABELS = ("forces", "energy", "stress")
 
 
@@ -34,6 +34,7 @@ def save_features(features: Features, path: Path) -> None:
         "forces": features.forces,
         **{ENERGY + name: energy for name, energy in features.energies.items()},
         **{STRESS + name: stress for name, stress in features.stresses.items()},
+        **{DESCRIPTORS + name: described for name, described in features.descriptors.items()},
     }
     if features.reference is not None:
         labels = {name: getattr(features.reference, name) for name in LABELS}
@@ -63,6 +64,7 @@ def load_features(path: Path) -> Features:
         reference=reference,
         source=metadata["source"],
         stresses=_with_prefix(tensors, STRESS),
+        descriptors=_with_prefix(tensors, DESCRIPTORS),
     )
 
 

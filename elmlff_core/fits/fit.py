@@ -267,6 +267,8 @@ def planned(metas: Sequence[NamedMeta], config: Config, n_structures: int, choos
         yield "no meta-model of this run is trained in epochs: --seeds has no effect"
     if config.geometry_only and not any(meta.sees_geometry for meta in metas):
         yield "no meta-model of this run sees the geometry: --geometry-only has no effect"
+    if config.descriptors and not any(meta.plugin.sees_descriptors for meta in metas):
+        yield "no meta-model of this run sees descriptors: --descriptors has no effect"
 
 
 class FittedRecord(TypedDict):

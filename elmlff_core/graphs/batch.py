@@ -31,6 +31,7 @@ class GraphBatch:
     volumes : (B,) float, Å³; None if there are no base stresses
     combined_forces : (N, 3) float, eV/Å, the linear combination that a network starts from if base models are masked;
         None if the network uses its own combination
+    components : (N, C) float, of descriptors of base models; None if the network does not see them
     """
 
     n_atoms: torch.Tensor
@@ -42,13 +43,12 @@ class GraphBatch:
     combined_forces: torch.Tensor | None = None
     base_stresses: torch.Tensor | None = None
     volumes: torch.Tensor | None = None
+    components: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> GraphBatch:
         """Return the same batch on another device."""
-        moved = {name: getattr(self, name).to(device) for name in ("n_atoms", "atomic_numbers", "base_forces", "edges")}
-        for name in ("vectors", "base_energies", "combined_forces", "base_stresses", "volumes"):
-            value = getattr(self, name)
-            moved[name] = None if value is None else value.to(device)
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {name: None if one is None else one.to(device) for name, one in given.items()}
         return GraphBatch(**moved)
 
     def with_forces(self, base_forces: torch.Tensor, combined_forces: torch.Tensor | None = None) -> GraphBatch:
@@ -133,6 +133,7 @@ class GraphDataset:
         or None
     combined_forces : (N, 3) float, eV/Å, the linear combination that a network starts from if base models are masked;
         None if the network uses its own combination
+    components : (N, C) float, of descriptors of base models; None if the network does not see them
     """
 
     n_atoms: torch.Tensor
@@ -148,6 +149,7 @@ class GraphDataset:
     base_stresses: torch.Tensor | None = None
     volumes: torch.Tensor | None = None
     reference_stress: torch.Tensor | None = None
+    components: torch.Tensor | None = None
 
     @classmethod
     def from_features(
@@ -212,12 +214,14 @@ class GraphDataset:
             None if self.combined_forces is None else self.combined_forces[rows],
             None if self.base_stresses is None else self.base_stresses[indices],
             None if self.volumes is None else self.volumes[indices],
+            None if self.components is None else self.components[rows],
         )
 
     def between(self, start: int, stop: int) -> GraphDataset:
         """Return the structures from `start` to `stop`; the arrays are views, nothing is copied."""
         rows, edges = (slice(int(n[:start].sum()), int(n[:stop].sum())) for n in (self.n_atoms, self.n_edges))
-        of_atoms = dict.fromkeys(("atomic_numbers", "base_forces", "reference_forces", "combined_forces"), rows)
+        names = ("atomic_numbers", "base_forces", "reference_forces", "combined_forces", "components")
+        of_atoms = dict.fromkeys(names, rows)
         others: dict[str, Any] = {**of_atoms, "vectors": edges, "edges": (slice(None), edges)}
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         views: dict[str, Any] = {
@@ -231,7 +235,7 @@ class GraphDataset:
         edges = self.edges.to(torch.int64, memory_format=torch.contiguous_format)
         return GraphBatch(
             self.n_atoms, self.atomic_numbers, self.base_forces, edges, self.vectors, self.base_energies,
-            self.combined_forces, self.base_stresses, self.volumes,
+            self.combined_forces, self.base_stresses, self.volumes, self.components,
         )  # fmt: skip
 
     @cached_property

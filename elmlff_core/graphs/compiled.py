@@ -34,7 +34,7 @@ from elmlff_core.graphs.pairs_of_batch import BLOCK_EDGES
 # The fields of a batch that may be inputs, and which of their dimensions differ between structures.
 INPUTS = {
     "atomic_numbers": 0, "base_forces": 0, "edges": 1, "vectors": 0, "base_energies": None, "base_stresses": None,
-    "volumes": None,
+    "volumes": None, "components": 0,
 }  # fmt: skip
 # Sizes of the graph that is traced: PyTorch takes sizes that are equal there for equal everywhere, and one for fixed.
 TRACED_ATOMS, TRACED_EDGES = 101, 211
@@ -210,6 +210,7 @@ def _example(batch: GraphBatch) -> GraphBatch:
         base_forces=batch.base_forces[atoms],
         edges=torch.stack([ends[0], ends[1].sort().values]),
         vectors=batch.vectors[edges],
+        components=None if batch.components is None else batch.components[atoms],
     )
 
 

@@ -57,7 +57,10 @@ class HiddenModels:
         element = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)
         combined = batch.combined(self.weights[element].to(batch.base_forces.dtype))
         hidden = drawn[batch.structure_index][:, None, None]
-        return batch.with_forces(torch.where(hidden, combined.unsqueeze(1), batch.base_forces), combined)
+        shown = batch.with_forces(torch.where(hidden, combined.unsqueeze(1), batch.base_forces), combined)
+        if batch.components is None:
+            return shown
+        return replace(shown, components=torch.where(hidden[:, 0], 0.0, batch.components))
 
 
 @dataclass(frozen=True)

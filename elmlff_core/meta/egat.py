@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import nn
 
 from elmlff_core.contracts.features import Features
+from elmlff_core.features.descriptor_components import DescriptorComponents
 from elmlff_core.features.guard import Guard
 from elmlff_core.graphs.batch import GraphBatch, GraphDataset
 from elmlff_core.graphs.masks import HiddenModels, Masks
@@ -22,9 +26,9 @@ class EGATNetwork(Network):
     """Network that predicts forces (N, 3) in eV/Å from a `GraphBatch` with images.
 
     Base forces enter as vectors, compressed in magnitude, and as invariants: norms, mutual scalar products and the
-    committee spread.  The output is the linear combination, plus the deviation of each base model from it weighted by
-    a learnt gate, plus a learnt vector.  Gates and vector are zero at first, so the network starts as the linear
-    combination.
+    committee spread.  Components of descriptors of base models, if there are any, are further invariants.  The output
+    is the linear combination, plus the deviation of each base model from it weighted by a learnt gate, plus a learnt
+    vector.  Gates and vector are zero at first, so the network starts as the linear combination.
     """
 
     atomic_numbers: torch.Tensor
@@ -33,7 +37,14 @@ class EGATNetwork(Network):
     deviation_scale: torch.Tensor
     input_pairs: torch.Tensor
 
-    def __init__(self, options: EGATOptions, n_models: int, atomic_numbers: torch.Tensor, n_neighbours: float) -> None:
+    def __init__(
+        self,
+        options: EGATOptions,
+        n_models: int,
+        atomic_numbers: torch.Tensor,
+        n_neighbours: float,
+        n_components: int = 0,
+    ) -> None:
         super().__init__()
         n_elements, width = len(atomic_numbers), options.width
         self.register_buffer("atomic_numbers", atomic_numbers)  # (K,) of the elements, ascending
@@ -47,7 +58,7 @@ class EGATNetwork(Network):
         self.register_buffer("input_pairs", torch.triu_indices(n_vectors, n_vectors), persistent=False)
         self.embedding = nn.Embedding(n_elements, width)
         if n_models:
-            n_invariants = n_vectors * (n_vectors + 1) // 2 + n_vectors + 1
+            n_invariants = n_vectors * (n_vectors + 1) // 2 + n_vectors + 1 + n_components
             self.invariants = nn.Sequential(nn.Linear(n_invariants, width), nn.SiLU(), nn.Linear(width, width))
         self.vectors = nn.Parameter(torch.randn(n_elements, n_vectors, width) / max(n_vectors, 1) ** 0.5)
         self.stack = EquivariantStack(width, options.layers, options.heads, options.n_radial, n_neighbours)
@@ -77,7 +88,10 @@ class EGATNetwork(Network):
         inputs = self._inputs(combined, deviations)  # (N, M + 1, 3)
         scalars = self.embedding(element)
         if inputs.shape[1]:
-            scalars = scalars + self.invariants(self._invariants(inputs))
+            invariants = self._invariants(inputs)
+            if batch.components is not None:
+                invariants = torch.cat([invariants, batch.components], dim=1)
+            scalars = scalars + self.invariants(invariants)
         # Not a product of matrices: those of two or three rows take five times as long.
         vectors = (inputs.unsqueeze(3) * self.vectors[element].unsqueeze(2)).sum(dim=1)  # (N, 3, F)
         pairs = make_pairs(batch, self.basis, in_blocks=not self.training, twice=False)
@@ -119,7 +133,16 @@ class EGATMeta(EquivariantMeta):
         return Guard.fit(train, cost=-0.05) if self.options.guard else None
 
     def _build(self) -> EGATNetwork:
-        return EGATNetwork(*self._arguments())
+        return EGATNetwork(*self._arguments(), self.shapes.get("n_components", 0))
+
+    def _fit_components(self, train: Features) -> DescriptorComponents | None:
+        if not train.descriptors or not self.options.components:
+            return None
+        return DescriptorComponents.fit(train, self.options.components)
+
+    def _shapes(self, train: Features) -> dict[str, Any]:
+        n_components = 0 if self.components is None else self.components.axes.shape[1]
+        return super()._shapes(train) | {"n_components": n_components}
 
     def _start(self, network: Network, train: Features) -> None:
         assert isinstance(network, EGATNetwork)
@@ -133,4 +156,7 @@ class EGATMeta(EquivariantMeta):
         return HiddenModels(network.atomic_numbers, network.combination, self.options.hidden)
 
     def _graphs(self, features: Features) -> GraphDataset:
-        return GraphDataset.from_features(features, self.options.cutoff, images=True)
+        graphs = GraphDataset.from_features(features, self.options.cutoff, images=True)
+        if self.components is None:
+            return graphs
+        return replace(graphs, components=torch.from_numpy(self.components.of(features)))

@@ -16,6 +16,7 @@ from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
 from elmlff_core.contracts.protocols import FitRequest, check_masks
 from elmlff_core.errors import ConfigError, ElmlffError
+from elmlff_core.features.descriptor_components import DescriptorComponents
 from elmlff_core.features.energies import EnergyCombination
 from elmlff_core.features.guard import Guard
 from elmlff_core.features.linear_combination import LinearCombination
@@ -48,6 +49,7 @@ class NeuralMeta:
         self.shapes: dict[str, Any] = {}
         self.energy = EnergyCombination()
         self.guard: Guard | None = None
+        self.components: DescriptorComponents | None = None
 
     @property
     def n_parameters(self) -> int:
@@ -66,8 +68,9 @@ class NeuralMeta:
         )  # imports Lightning, which predictions do not need
 
         check_masks(self, request.masks)
-        # With masks the centre of the guard would give away the base models that are hidden.
+        # With masks the centre of the guard would give away the base models that are hidden, and so would components.
         self.guard = self._fit_guard(request.train) if request.masks is None else None
+        self.components = self._fit_components(request.train) if request.masks is None else None
         train, valid = self._prepared(request.train), self._prepared(request.valid)
         self.energy = self._fit_energy(train)
         self.shapes = self._shapes(train)
@@ -144,7 +147,9 @@ class NeuralMeta:
         assert self.network is not None, "fit or load first"
         write_json(directory / "meta.json", self.shapes)
         tensors = {f"{NETWORK}{key}": value.cpu().contiguous() for key, value in self.network.state_dict().items()}
-        arrays = self.energy.tensors() | ({} if self.guard is None else self.guard.tensors())
+        arrays = self.energy.tensors()
+        for part in (self.guard, self.components):
+            arrays |= {} if part is None else part.tensors()
         others = {key: torch.from_numpy(value) for key, value in arrays.items()}
         write_bytes(directory / "meta.safetensors", save(tensors | others))
 
@@ -161,6 +166,7 @@ class NeuralMeta:
         arrays = {key: value.numpy() for key, value in tensors.items() if not key.startswith(NETWORK)}
         self.energy = EnergyCombination.from_tensors(arrays)
         self.guard = Guard.from_tensors(arrays)
+        self.components = DescriptorComponents.from_tensors(arrays)
 
     def _fingerprint(self, directory: Path) -> str:
         """Return what tells the network in `directory` from any other one."""
@@ -178,6 +184,10 @@ class NeuralMeta:
 
     def _fit_guard(self, train: Features) -> Guard | None:
         """Fit the guard, or return None for a meta-model without one."""
+        return None
+
+    def _fit_components(self, train: Features) -> DescriptorComponents | None:
+        """Find the components of descriptors, or return None for a meta-model that does not see them."""
         return None
 
     def _fit_energy(self, train: Features) -> EnergyCombination:

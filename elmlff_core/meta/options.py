@@ -73,11 +73,13 @@ class EGATOptions(AttentionOptions):
     guard : whether a base model that is far away from the others is pulled back before the network sees it
     hidden : share of the structures of a batch in training whose base models are hidden behind their linear
         combination.  The network then learns more from the environments of atoms, and less by heart how base models err
+    components : of the descriptors of base models, at most, where these are asked for them (setting `descriptors`)
     """
 
     remove_net_force: bool = False
     guard: bool = True
     hidden: float = Field(0.0, ge=0, lt=1)
+    components: int = Field(16, ge=0)
 
 
 class ConservativeOptions(AttentionOptions):

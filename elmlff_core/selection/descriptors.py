@@ -10,9 +10,10 @@ import numpy as np
 from ase import Atoms
 
 from elmlff_core.arrays import blocks, new_array
+from elmlff_core.base_models.named import NamedModel
+from elmlff_core.base_models.prediction import predict_checked
 from elmlff_core.contracts.hookspecs import PROJECT
 from elmlff_core.contracts.progress import Progress, ProgressCallback
-from elmlff_core.contracts.protocols import Describes
 from elmlff_core.contracts.structures import n_atoms_of
 from elmlff_core.errors import ConfigError, did_you_mean
 from elmlff_core.plugins.requirements import is_importable
@@ -50,16 +51,22 @@ def describe_by(name: str, stack: Stack, elements: np.ndarray) -> Describe:
     if name == SURROUNDINGS:
         table = channels(elements)
         return lambda atoms: surroundings([atoms], table)
-    describing = [model.name for model in stack.base_models if isinstance(model.force_field, Describes)]
-    for model in stack.base_models:
-        if model.name == name and isinstance(model.force_field, Describes):
-            return model.force_field.descriptors
+    describing = {model.name: model for model in stack.base_models if model.plugin.describes}
+    if name in describing:
+        model = describing[name].describing()
+        return lambda atoms: _described_by(model, atoms)
     if name in stack.names:
         raise ConfigError(
             f"the base model '{name}' has no descriptors that elmlff can read; there are: "
             f"{', '.join((SOAP, SURROUNDINGS, *describing))}"
         )
     raise ConfigError(f"no descriptors are called '{name}'{did_you_mean(name, (SOAP, SURROUNDINGS, *describing))}")
+
+
+def _described_by(model: NamedModel, atoms: Atoms) -> np.ndarray:
+    found = predict_checked(model, [atoms]).descriptors
+    assert found is not None
+    return found
 
 
 @dataclass(frozen=True)

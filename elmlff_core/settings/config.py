@@ -62,6 +62,8 @@ class ModelConfig(Section):
     "env:NAME" for an environment of ``elmlff env``, or "self" for the current one.  A worker that does not load, or
     does not answer a batch, within `timeout` seconds is killed.  `threads` is the number of threads of the worker's
     numerical libraries, by default that of this process.
+
+    With `descriptors` the model also gives descriptors of atoms, which the meta-model `egat` sees beside its forces.
     """
 
     adapter: str = ""
@@ -70,6 +72,7 @@ class ModelConfig(Section):
     python: str | None = Field(None, min_length=1)
     timeout: float = Field(600.0, gt=0)
     threads: int | None = Field(None, ge=1)
+    descriptors: bool = False
     options: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("checkpoint")
@@ -198,7 +201,8 @@ class Config(Section):
     `geometry_only` also fits meta-models that see the geometry without base models.  With `average` the mean of these
     fits is a meta-model too: over seeds, over fits with and without base models, and over several meta-models.  `folds`
     retrains the base models with one fold of the training structures left out at a time, for out-of-fold features; with
-    few structures the meta-model ``auto`` does so by itself.
+    few structures the meta-model ``auto`` does so by itself.  `descriptors` asks all base models that have them for
+    descriptors of atoms, as it does for one of them in its own table.
 
     `meta` names one or several meta-models, as ``name = "linear,gat"`` or a list of names.  For one meta-model, the
     other keys are its options; for several, they are tables of options under their names.  ``auto`` is the default:
@@ -213,6 +217,7 @@ class Config(Section):
     seeds: int = Field(1, ge=1)
     average: bool = False
     folds: int | None = Field(None, ge=2)
+    descriptors: bool = False
     data: DataConfig = DataConfig()
     models: dict[str, ModelConfig] = Field(default_factory=dict)
     base_models: tuple[str, ...] = ()

@@ -31,6 +31,7 @@ from elmlff_core.fits.fit import META_FOLDER
 from elmlff_core.fits.meta_models import make_meta
 from elmlff_core.meta.average import FitAverage
 from elmlff_core.meta.mixture import Mixture
+from elmlff_core.plugins.registry import registry
 from elmlff_core.settings.config import ModelConfig
 from elmlff_core.uncertainty.domain import DOMAIN_FILE, Domain
 from elmlff_core.uncertainty.uncertainty import Uncertainty, UncertaintyRecord
@@ -57,6 +58,7 @@ class BaseModelRecord(TypedDict):
     worker: dict[str, Any]
     options: dict[str, Any]
     checkpoint: CheckpointRecord | None
+    descriptors: NotRequired[bool]
 
 
 class MetaRecord(TypedDict):
@@ -221,10 +223,12 @@ class Stack:
             self.seen.save(directory / SEEN_FILE)
         else:
             (directory / SEEN_FILE).unlink(missing_ok=True)
+        # For other meta-models they would only take time.
+        descriptors = any(plugin.sees_descriptors for plugin in registry().meta_models_in(self.meta_name))
         record = {
             "format_version": FORMAT_VERSION,
             "meta": _meta_record(self),
-            "base_models": [_model_record(model, directory, bundle) for model in self.base_models],
+            "base_models": [_model_record(model, directory, bundle, descriptors) for model in self.base_models],
             "files": {str(path.relative_to(directory)): sha256_of(path) for path in _own_files(directory)},
         }
         write_record(directory / STACK_FILE, record, indent=1)
@@ -298,8 +302,8 @@ def _meta_record(stack: Stack) -> MetaRecord:
     return record
 
 
-def _model_record(model: NamedModel, directory: Path, bundle: bool) -> dict[str, Any]:
-    checkpoint = None
+def _model_record(model: NamedModel, directory: Path, bundle: bool, descriptors: bool) -> BaseModelRecord:
+    checkpoint: CheckpointRecord | None = None
     if model.checkpoint is not None:
         source = model.checkpoint.resolve()
         if bundle:
@@ -315,13 +319,16 @@ def _model_record(model: NamedModel, directory: Path, bundle: bool) -> dict[str,
             "relative": str(source.relative_to(directory.resolve(), walk_up=True)),
             "sha256": sha256_of(source),
         }
-    return {
+    record: BaseModelRecord = {
         "name": model.name,
         "adapter": model.config.adapter,
         "worker": _worker_record(model.config),
         "options": model.options.model_dump(mode="json"),
         "checkpoint": checkpoint,
     }
+    if descriptors and model.config.descriptors:
+        record["descriptors"] = True
+    return record
 
 
 def _worker_record(settings: ModelConfig) -> dict[str, Any]:
@@ -352,6 +359,7 @@ def _load_model(entry: BaseModelRecord, directory: Path) -> NamedModel:
         checkpoint=checkpoint,
         trust=True,  # asked for as a whole, before any model of the stack is loaded
         options=entry["options"],
+        descriptors=entry.get("descriptors", False),
         **entry["worker"],
     )
     return named_model(entry["name"], settings)

@@ -32,6 +32,7 @@ CHECKS: dict[str, Callable[[ForceFieldCase], Figure]] = {
     "translation": checks.translation,
     "lattice_vectors": checks.lattice_vectors,
     "rotation": checks.rotation,
+    "descriptors": checks.descriptors,
     "size_consistency": checks.size_consistency,
     "one_atom": checks.one_atom,
     "isolated_atom": checks.isolated_atom,

@@ -224,6 +224,24 @@ def rotation(case: ForceFieldCase) -> Figure:
     return case.compare(found, case.prediction.forces @ turn.T, case.prediction.energy, case.tolerances.rotation)
 
 
+def descriptors(case: ForceFieldCase) -> Figure:
+    """Check that descriptors belong to atoms: they are those of the same atoms after rotations and permutations."""
+    known = case.prediction.descriptors
+    if known is None:
+        raise NotApplicable("it gives none, or was not asked for them")
+    assert known.dtype == np.float32, f"descriptors are {known.dtype}, expected float32"
+    turn, n_atoms = random_rotation(case.rng), case.prediction.n_atoms
+    orders = [case.rng.permutation(number) for number in n_atoms]
+    turned = [rotated(atoms, turn)[order] for atoms, order in zip(case.structures, orders, strict=True)]
+    found = case.predict(turned[::-1]).descriptors
+    assert found is not None, "descriptors are given for some batches and not for others"
+    starts = case.prediction.offsets[:-1]
+    rows = [start + order for start, order in zip(starts, orders, strict=True)]
+    largest = float(np.abs(known).max()) or 1.0
+    off = float(np.abs(found - known[np.concatenate(rows[::-1])]).max()) / largest
+    return Figure(off, case.tolerances.descriptors, "of the largest")
+
+
 def size_consistency(case: ForceFieldCase) -> Figure:
     """Check that two copies have twice the energy and the same forces, also in cells smaller than the cutoff.
 

@@ -21,6 +21,7 @@ class Tolerances:
     forces_relative : fraction of the largest force component
     reference_energy, reference_forces : eV and eV/Å, against reference values that the caller gives
     rotation : eV/Å; larger than `forces`, because a rotation also changes the order of sums over neighbours
+    descriptors : fraction of the largest descriptor, after a rotation
     finite_difference_step : Å, of displacements; strains are a tenth of the number
     finite_difference : eV/Å, of forces against finite differences of energies, beyond the measured precision
     finite_difference_relative : fraction of the largest component of forces or stress, beyond the measured precision
@@ -36,6 +37,7 @@ class Tolerances:
     reference_energy: float = 1e-3
     reference_forces: float = 1e-3
     rotation: float = 1e-3
+    descriptors: float = 1e-3
     finite_difference_step: float = 0.01
     finite_difference: float = 1e-5
     finite_difference_relative: float = 1e-5

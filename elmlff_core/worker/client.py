@@ -300,6 +300,7 @@ def _opening(request: LoadRequest, plugin: ForceFieldPlugin, settings: WorkerSet
         "adapter": plugin.name,
         "checkpoint": None if request.checkpoint is None else str(request.checkpoint.absolute()),
         "trust": request.trust,
+        "descriptors": request.descriptors,
         "options": request.options.model_dump(mode="json"),
         # With the same path, the worker under the same interpreter finds the same modules.
         "sys_path": [str(entry) for entry in sys.path] if is_self else None,

@@ -178,7 +178,7 @@ def _loader(header: Any) -> Callable[[], Any]:
     """Return a function that loads the force field, from the adapter's standalone module or from installed plugins."""
     for package, file in header["packages"].items():
         adopt(package, file)
-    request = {"name": header["name"], "trust": header["trust"]}
+    request = {name: header[name] for name in ("name", "trust", "descriptors")}
     checkpoint = None if header["checkpoint"] is None else Path(header["checkpoint"])
     if header["standalone"]:
         module = importlib.import_module(header["standalone"])

@@ -70,18 +70,20 @@ def unpack_structures(message: Message) -> list[Atoms]:
 
 
 def pack_prediction(prediction: Prediction, request: int) -> Message:
-    """Make the message ``result`` with ``n_atoms``, ``forces``, and ``energy`` and ``stress`` if there are any."""
+    """Make the message ``result`` with ``n_atoms``, ``forces``, and what else there is."""
     arrays = {"n_atoms": np.asarray(prediction.n_atoms, dtype=np.int64)}
     for name in ("forces", "energy", "stress"):
         if getattr(prediction, name) is not None:
             arrays[name] = np.asarray(getattr(prediction, name), dtype=np.float64)
+    if prediction.descriptors is not None:
+        arrays["descriptors"] = np.asarray(prediction.descriptors, dtype=np.float32)
     return Message({"kind": "result", "request": request}, arrays)
 
 
 def unpack_prediction(message: Message) -> Prediction:
     """Return the prediction of a message from `pack_prediction`; ProtocolError if an array is missing or invalid."""
     arrays = message.arrays
-    expected = {"n_atoms": "<i8", "forces": "<f8", "energy": "<f8", "stress": "<f8"}
+    expected = {"n_atoms": "<i8", "forces": "<f8", "energy": "<f8", "stress": "<f8", "descriptors": "<f4"}
     for name, dtype in expected.items():
         array = arrays.get(name)
         if array is None and name in ("n_atoms", "forces"):
@@ -90,7 +92,7 @@ def unpack_prediction(message: Message) -> Prediction:
             raise ProtocolError(f"the answer holds {name} of dtype {array.dtype}, expected {np.dtype(dtype)}")
     # The arrays are copied, because those of a message are read-only and keep the whole message in memory.
     copies = {name: array.copy() for name, array in arrays.items() if name in expected}
-    return Prediction(copies["n_atoms"], copies["forces"], copies.get("energy"), copies.get("stress"))
+    return Prediction(**copies)
 
 
 def _joined(arrays: Sequence[np.ndarray], shape: tuple[int, ...], dtype: Any) -> np.ndarray:

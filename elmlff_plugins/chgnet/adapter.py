@@ -24,6 +24,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
         standalone="elmlff_plugins.chgnet.evaluation",
         runs=lambda request: (),  # the options name weights of the installed package alone
         citation=(references.CHGNET,),
+        describes=True,
     )
 
 

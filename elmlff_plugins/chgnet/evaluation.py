@@ -41,7 +41,7 @@ class CHGNetForceField:
     """
 
     def __init__(self, request: LoadRequest) -> None:
-        self.name = request.name
+        self.name, self._describe = request.name, request.descriptors
         options: CHGNetOptions = request.options
         with backend_errors(self.name, ADAPTER, f"load CHGNet {options.version}"), redirect_stdout(io.StringIO()):
             import torch
@@ -62,6 +62,7 @@ class CHGNetForceField:
         energy: list[float] = []
         forces: list[np.ndarray] = []
         stress: list[np.ndarray] = []
+        descriptors: list[np.ndarray] = []
         for batch, _ in blocks(np.array([len(atoms) for atoms in structures]), self._batch_atoms):
             what = f"structures {batch.start} to {batch.stop - 1}"
             with backend_errors(self.name, ADAPTER, f"evaluate {what}"):
@@ -69,8 +70,10 @@ class CHGNetForceField:
                     energy.append(float(found["e"]) * len(atoms))  # CHGNet gives energies per atom
                     forces.append(found["f"])
                     stress.append(full_3x3_to_voigt_6_stress(found["s"]) * GPa)
+                    if self._describe:
+                        descriptors.append(found["atom_fea"])
         has_stress = all(atoms.pbc.all() for atoms in structures)
-        return Prediction.from_lists(forces, energy, np.reshape(stress, (-1, 6)) if has_stress else None)
+        return Prediction.from_lists(forces, energy, np.reshape(stress, (-1, 6)) if has_stress else None, descriptors)
 
     def _evaluate(self, structures: Sequence[Atoms]) -> list[dict[str, np.ndarray]]:
         from pymatgen.core import Lattice, Structure
@@ -83,7 +86,7 @@ class CHGNetForceField:
             graphs.append(
                 self._model.graph_converter(Structure(lattice, box.numbers, box.positions, coords_are_cartesian=True))
             )
-        found = self._model.predict_graph(graphs, task="efs", batch_size=len(graphs))
+        found = self._model.predict_graph(graphs, task="efs", return_atom_feas=self._describe, batch_size=len(graphs))
         return [found] if len(graphs) == 1 else found
 
 

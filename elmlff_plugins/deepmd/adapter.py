@@ -60,6 +60,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
         thread_variables=("DP_INTRA_OP_PARALLELISM_THREADS", "DP_INTER_OP_PARALLELISM_THREADS"),
         citation=(references.DEEPMD_KIT, references.DEEP_POTENTIAL),
         inputs=write_inputs,
+        describes=True,
     )
 
 

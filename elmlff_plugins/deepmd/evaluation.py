@@ -41,7 +41,7 @@ class DeepMDForceField:
     """
 
     def __init__(self, request: LoadRequest) -> None:
-        self.name = request.name
+        self.name, self._describe = request.name, request.descriptors
         checkpoint = existing_checkpoint(request.checkpoint, self.name, ADAPTER)
         with backend_errors(self.name, ADAPTER, f"load {checkpoint}"):
             self._potential = _load_potential(checkpoint, self.name)
@@ -66,28 +66,39 @@ class DeepMDForceField:
         energy = np.zeros(len(structures))
         forces: list[np.ndarray] = [np.zeros((0, 3))] * len(structures)
         stress = np.zeros((len(structures), 6))
+        descriptors: list[np.ndarray] = [np.zeros((0, 0))] * len(structures) if self._describe else []
         for (periodic, _), members in groups.items():
             group = [in_vacuum(structures[i], self.cutoff) if periodic else structures[i] for i in members]
             with backend_errors(self.name, ADAPTER, f"evaluate structure {members[0]} and {len(members) - 1} like it"):
-                energies, all_forces, virials = self._evaluate(group, periodic)
+                energies, all_forces, virials, described = self._evaluate(group, periodic)
             energy[members] = energies
             for row, index in enumerate(members):
                 forces[index] = all_forces[row]
+                if described is not None:
+                    descriptors[index] = described[row]
                 if periodic:
                     stress[index] = full_3x3_to_voigt_6_stress(-virials[row] / group[row].get_volume())
         has_stress = all(atoms.pbc.all() for atoms in structures)
-        return Prediction.from_lists(forces, energy, stress if has_stress else None)
+        return Prediction.from_lists(forces, energy, stress if has_stress else None, descriptors)
 
-    def _evaluate(self, group: Sequence[Atoms], periodic: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return energies (n,), forces (n, n_atoms, 3) and virials (n, 3, 3) of structures with the same atoms."""
+    def _evaluate(
+        self, group: Sequence[Atoms], periodic: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return what is predicted of structures with the same atoms.
+
+        Energies (n,), forces (n, n_atoms, 3), virials (n, 3, 3), and descriptors (n, n_atoms, n_numbers) if asked for.
+        """
         n, n_atoms = len(group), len(group[0])
         coordinates = np.stack([atoms.positions for atoms in group]).reshape(n, -1)
         cells = np.stack([atoms.cell.array for atoms in group]).reshape(n, 9) if periodic else None
         types = [self._type_of[symbol] for symbol in group[0].get_chemical_symbols()]
         energies, forces, virials = self._potential.eval(coordinates, cells, types)[:3]
-        # DeePMD-kit does not symmetrise the virial.
-        virials = virials.reshape(n, 3, 3)
-        return energies.reshape(n), forces.reshape(n, n_atoms, 3), 0.5 * (virials + virials.transpose(0, 2, 1))
+        virials = virials.reshape(n, 3, 3)  # DeePMD-kit does not symmetrise them
+        virials = 0.5 * (virials + virials.transpose(0, 2, 1))
+        described = None
+        if self._describe:
+            described = self._potential.eval_descriptor(coordinates, cells, types).reshape(n, n_atoms, -1)
+        return energies.reshape(n), forces.reshape(n, n_atoms, 3), virials, described
 
 
 def _load_potential(checkpoint: Path, model: str) -> Any:

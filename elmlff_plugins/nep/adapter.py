@@ -35,7 +35,7 @@ class NEPForceField:
     """
 
     def __init__(self, request: LoadRequest) -> None:
-        self.name = request.name
+        self.name, self._describe = request.name, request.descriptors
         checkpoint = existing_checkpoint(request.checkpoint, self.name, ADAPTER)
         with backend_errors(self.name, ADAPTER, f"load {checkpoint}"):
             from calorine.calculators import CPUNEP
@@ -44,7 +44,6 @@ class NEPForceField:
             model = read_model(str(checkpoint))
             # One calculator for all structures: it is set up again only when the number of atoms changes.
             self._calculator = CPUNEP(str(checkpoint))
-        self._file = str(checkpoint)
         self.elements: frozenset[str] | None = frozenset(model.types)
         self.cutoff: float | None = float(np.max([model.radial_cutoff, model.angular_cutoff]))
         self.fingerprint = nep_fingerprint(request)
@@ -56,23 +55,19 @@ class NEPForceField:
         energy = np.zeros(len(structures))
         forces: list[np.ndarray] = [np.zeros((0, 3))] * len(structures)
         stress = np.zeros((len(structures), 6))
+        descriptors: list[np.ndarray] = [np.zeros((0, 0))] * len(structures) if self._describe else []
         for index in sorted(range(len(structures)), key=lambda i: len(structures[i])):
             with backend_errors(self.name, ADAPTER, f"evaluate structure {index}"):
                 # nep_cpu treats every direction as periodic.
-                self._calculator.calculate(in_vacuum(structures[index], self.cutoff))
+                atoms = in_vacuum(structures[index], self.cutoff)
+                self._calculator.calculate(atoms)
+                if self._describe:
+                    self._calculator.calculate(atoms, ["descriptors"])
+                    descriptors[index] = self._calculator.results["descriptors"]
             results = self._calculator.results
             energy[index], forces[index], stress[index] = results["energy"], results["forces"], results["stress"]
         has_stress = all(atoms.pbc.all() for atoms in structures)
-        return Prediction.from_lists(forces, energy, stress if has_stress else None)
-
-    def descriptors(self, atoms: Atoms) -> np.ndarray:
-        """Return the descriptors of the atoms: (n_atoms, n_numbers), radial and angular ones."""
-        check_elements([atoms], self.elements, self.name)
-        assert self.cutoff is not None
-        with backend_errors(self.name, ADAPTER, "describe a structure"):
-            from calorine.nep import get_descriptors
-
-            return np.asarray(get_descriptors(in_vacuum(atoms, self.cutoff), self._file))
+        return Prediction.from_lists(forces, energy, stress if has_stress else None, descriptors)
 
 
 def nep_fingerprint(request: LoadRequest) -> str:
@@ -123,6 +118,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
         citation=(references.NEP, references.GPUMD, references.NEP4, references.CALORINE),
         inputs=write_inputs,
         takes_weights=True,
+        describes=True,
     )
 
 

@@ -44,7 +44,7 @@ class SchNetPackForceField:
     def __init__(self, request: LoadRequest, adapter: str) -> None:
         import torch
 
-        self.name = request.name
+        self.name, self._describe = request.name, request.descriptors
         self._adapter = adapter
         options: SchNetPackOptions = request.options
         checkpoint = existing_checkpoint(request.checkpoint, self.name, adapter)
@@ -65,6 +65,8 @@ class SchNetPackForceField:
             self._check_family(model, checkpoint)
             set_precision(model, self._dtype)
             self._model = _with_stress(model).to(self._device).eval()
+            if self._describe:
+                model.representation.register_forward_hook(self._keep)
             self.cutoff: float | None = float(model.representation.cutoff)
         self.fingerprint = schnetpack_fingerprint(request)
 
@@ -77,6 +79,7 @@ class SchNetPackForceField:
         energy: list[np.ndarray] = []
         forces: list[np.ndarray] = []
         stress: list[np.ndarray] = []
+        descriptors: list[np.ndarray] = []
         has_stress = all(atoms.pbc.all() for atoms in structures)
         samples = map(SampleMaker(self.cutoff, self._dtype), structures)
         done = 0
@@ -84,6 +87,8 @@ class SchNetPackForceField:
             action = f"evaluate structures {done} to {done + len(n_atoms) - 1}"
             with backend_errors(self.name, self._adapter, action):
                 results = self._model({key: value.to(self._device) for key, value in batch.items()})
+            if self._describe:
+                descriptors.append(self._scalars.detach().cpu().numpy())
             results = {key: value.detach().cpu().numpy().astype(np.float64) for key, value in results.items()}
             energy.append(results["energy"].reshape(-1))
             forces.extend(np.split(results["forces"], np.cumsum(n_atoms)[:-1]))
@@ -94,7 +99,12 @@ class SchNetPackForceField:
             forces,
             np.concatenate([np.zeros(0), *energy]),
             np.concatenate([np.zeros((0, 6)), *stress]) if has_stress else None,
+            descriptors,
         )
+
+    def _keep(self, _: Any, given: Any, found: Any) -> None:
+        """Keep the last scalars of the network, of each atom of a batch, from which it computes the energy."""
+        self._scalars: torch.Tensor = found["scalar_representation"]
 
     def _check_family(self, model: Any, checkpoint: Path) -> None:
         found = type(model.representation).__name__.lower()
@@ -189,6 +199,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
             runs=checkpoint_pickle,
             requires=("schnetpack",),
             extra="schnet",
+            describes=True,
             citation=(references.SCHNETPACK, papers[adapter]),
         )
 

@@ -24,6 +24,7 @@ def elmlff_force_fields() -> Iterator[ForceFieldPlugin]:
         standalone="elmlff_plugins.sevenn.evaluation",
         runs=lambda request: (),  # the options name weights of the installed package, or of its authors, alone
         citation=(references.SEVENNET,),
+        describes=True,
     )
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ADAPTER = "sevenn"
 # SevenNet gives minus the stress, in the order xx yy zz xy yz xz.
 VOIGT = [0, 1, 2, 4, 5, 3]
+READOUT = "reduce_input_to_hidden"  # the first layer after the features of atoms are complete
 
 
 class SevenNetForceField:
@@ -41,7 +42,7 @@ class SevenNetForceField:
     """
 
     def __init__(self, request: LoadRequest) -> None:
-        self.name = request.name
+        self.name, self._describe = request.name, request.descriptors
         options: SevenNetOptions = request.options
         with backend_errors(self.name, ADAPTER, f"load SevenNet {options.model}"):
             import torch
@@ -56,6 +57,8 @@ class SevenNetForceField:
             self._model.eval_type_map = torch.tensor(True)
             self._model.set_is_batch_data(True)
             self._model.to(self._device).eval()
+            if self._describe:
+                self._model.get_submodule(READOUT).register_forward_pre_hook(self._keep)
         self._modal = _modal(options, self._model.modal_map or {}, self.name)
         self._batch_atoms = options.batch_atoms or (1024 if on_gpu else 64)
         self.elements: frozenset[str] | None = frozenset(chemical_symbols[number] for number in self._model.type_map)
@@ -66,6 +69,7 @@ class SevenNetForceField:
         """Predict energies and forces, and stresses if all structures are periodic in three directions."""
         check_elements(structures, self.elements, self.name)
         energy, forces, stress = [np.zeros(0)], [np.zeros((0, 3))], [np.zeros((0, 6))]
+        descriptors: list[np.ndarray] = []
         n_atoms = np.array([len(atoms) for atoms in structures], dtype=np.int64)
         for batch, _ in blocks(n_atoms, self._batch_atoms):
             what = f"structures {batch.start} to {batch.stop - 1}"
@@ -74,9 +78,16 @@ class SevenNetForceField:
             energy.append(found["inferred_total_energy"])
             forces.append(found["inferred_force"])
             stress.append(-found["inferred_stress"][:, VOIGT])
+            if self._describe:
+                descriptors.append(self._scalars)
         has_stress = all(atoms.pbc.all() for atoms in structures)
         joined = [np.concatenate(parts).astype(np.float64) for parts in (energy, forces, stress)]
-        return Prediction(n_atoms, joined[1], joined[0], joined[2] if has_stress else None)
+        described = np.concatenate(descriptors) if descriptors else None
+        return Prediction(n_atoms, joined[1], joined[0], joined[2] if has_stress else None, described)
+
+    def _keep(self, _: Any, given: Any) -> None:
+        """Keep the last scalars of the network, of each atom of a batch, from which it computes the energy."""
+        self._scalars: np.ndarray = given[0]["x"].detach().cpu().numpy().astype(np.float32)
 
     def _evaluate(self, structures: Sequence[Atoms]) -> dict[str, np.ndarray]:
         from sevenn import _keys as keys

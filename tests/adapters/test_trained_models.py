@@ -11,9 +11,11 @@ from ase.build import molecule
 
 from elmlff_core.contracts.protocols import BaseForceField
 from elmlff_core.errors import ForceFieldError
+from elmlff_core.testing.force_field_checks import ForceFieldCase, descriptors
+from elmlff_core.testing.tolerances import Tolerances
 
 ADAPTERS = ("dp", "schnet", "painn", "nep")
-Trained = Callable[[str], BaseForceField]
+Trained = Callable[..., BaseForceField]
 
 
 @pytest.fixture(params=ADAPTERS)
@@ -93,6 +95,27 @@ def test_batched_equals_single_for_mixed_sizes(model: BaseForceField, ethylene: 
         assert together.energy[index] == pytest.approx(alone.energy[0], abs=1e-5)
         np.testing.assert_allclose(together.forces_of(index), alone.forces, atol=1e-5)
     np.testing.assert_allclose(together.forces_of(4), together.forces_of(0)[[5, 0, 3, 1, 2, 4]], atol=1e-5)
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_descriptors_are_given_where_they_are_asked_for(trained: Trained, adapter: str, ethylene: Atoms) -> None:
+    plain, describing = trained(adapter), trained(adapter, descriptors=True)
+    periodic = molecule("CH4", cell=[7.0, 7.5, 8.0], pbc=True)
+    structures = [ethylene, molecule("CH4"), periodic]
+    without, found = plain.predict(structures), describing.predict(structures).checked(structures, adapter)
+    assert without.descriptors is None
+    np.testing.assert_allclose(found.forces, without.forces, rtol=1e-10, atol=1e-12)
+    assert found.descriptors is not None
+    assert len(found.descriptors) == 16
+    case = ForceFieldCase(describing, structures, Tolerances(), np.random.default_rng(0))
+    figure = descriptors(case)
+    assert figure.limit is not None
+    assert figure.value < figure.limit
+    ethylene.positions[0] += [0.0, 0.1, 0.2]
+    moved = describing.predict(structures).descriptors
+    assert moved is not None
+    assert not np.allclose(moved[0], found.descriptors[0], rtol=1e-3)
+    np.testing.assert_allclose(moved[6:], found.descriptors[6:], rtol=1e-5, atol=1e-7)
 
 
 def test_one_atom_feels_no_force(model: BaseForceField) -> None:

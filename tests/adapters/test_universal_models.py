@@ -28,12 +28,14 @@ DOWNLOADED = ("mace-mp-0", "mace-off23", "orb-v3", "mattersim-1m", "upet", "dpa4
 pytestmark = pytest.mark.filterwarnings("ignore")  # of pymatgen, e3nn and torch, when they are imported
 
 
-def load(name, **options):
+def load(name, descriptors=False, **options):
     preset = registry().preset(name)
     plugin = registry().force_field(preset.adapter)
     if problem := unusable(plugin):
         pytest.skip(problem)
-    return plugin.load(LoadRequest(name, None, plugin.options(**{**preset.options, **options})))
+    return plugin.load(
+        LoadRequest(name, None, plugin.options(**{**preset.options, **options}), descriptors=descriptors)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +53,10 @@ def crystals():
 def test_conformance(name):
     # CHGNet has fractional coordinates in single precision: in a box of 60 Å they are too coarse for the limit.
     skip = {"size_consistency": "single-precision coordinates"} if name == "chgnet" else None
-    report = check_force_field(load(name, device="cpu"), example_structures(["Si"], spacing=2.6), skip=skip)
+    model = load(name, descriptors=True, device="cpu")
+    report = check_force_field(model, example_structures(["Si"], spacing=2.6), skip=skip)
     assert {check.status for check in report.checks} <= {"passed", "skipped"}, report
+    assert report["descriptors"].status == "passed"
 
 
 @pytest.mark.parametrize("name", IN_WHEELS)

@@ -59,6 +59,21 @@ def test_computed_once_and_read_back(tmp_path):
         assert np.array_equal(found.n_atoms, expected.n_atoms)
 
 
+def test_descriptors_are_kept_and_left_out_where_a_chunk_has_none(tmp_path):
+    def described(structures):
+        found = predict(structures)
+        return Prediction(found.n_atoms, found.forces, found.energy, None, found.forces[:, :2].astype(np.float32))
+
+    cache, structures = FeatureCache(tmp_path), mixed_sizes(10)
+    found = compute(cache, structures, described)
+    assert found.descriptors.dtype == np.float32
+    assert np.array_equal(found.descriptors, found.forces[:, :2].astype(np.float32))
+    part = cache.whole("a" * 32, "d" * 32, 10).part(3, 9)
+    assert np.array_equal(part.descriptors, found.subset(range(3, 9)).descriptors)
+    compute(cache, structures[:4], described, model="b" * 32)
+    assert compute(cache, structures, predict, model="b" * 32).descriptors is None
+
+
 def test_another_model_or_dataset_gives_another_file(tmp_path):
     cache = FeatureCache(tmp_path)
     compute(cache, mixed_sizes(3), Counting())

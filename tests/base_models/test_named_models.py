@@ -116,6 +116,19 @@ def test_a_model_with_another_adapter_takes_nothing_of_the_preset_of_its_name():
     assert model_settings(config_of(models={"dp1": EMT}), "dp1").options == EMT["options"]
 
 
+def test_models_that_can_describe_atoms_are_asked_for_it(shared: Path):
+    checkpoint = shared / "models" / "methanol-cu100" / "nep.txt"
+    config = config_of(descriptors=True, models={"metal": EMT, "nep": {"checkpoint": checkpoint}})
+    metal, nep = (resolve_model(config, name) for name in ("metal", "nep"))
+    assert not metal.config.descriptors
+    assert nep.request.descriptors
+    plain = resolve_model(config.model_copy(update={"descriptors": False}), "nep")
+    assert not plain.request.descriptors
+    assert plain.describing().fingerprint == nep.fingerprint != plain.fingerprint
+    with pytest.raises(ConfigError, match="the adapter 'ase' has no descriptors: remove descriptors under"):
+        resolve_model(config_of(models={"metal": EMT | {"descriptors": True}}), "metal")
+
+
 def test_unknown_names_are_refused_with_the_nearest():
     with pytest.raises(ConfigError, match="no model is called 'pain'; did you mean 'painn'"):
         model_settings(Config(), "pain")

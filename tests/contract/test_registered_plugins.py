@@ -32,11 +32,11 @@ CHECKPOINTS = {
 TRAINED_ELSEWHERE = {"dp"}
 
 
-def load(adapter: str, checkpoint=None, **options: Any) -> BaseForceField:
+def load(adapter: str, checkpoint=None, descriptors: bool = False, **options: Any) -> BaseForceField:
     plugin = registry().force_field(adapter)
     if problem := unusable(plugin):
         pytest.skip(problem)
-    return plugin.load(LoadRequest("tested", checkpoint, plugin.options(**options), trust=True))
+    return plugin.load(LoadRequest("tested", checkpoint, plugin.options(**options), True, descriptors))
 
 
 def test_all_adapters_are_registered():
@@ -49,7 +49,8 @@ def test_all_adapters_are_registered():
 
 def test_emt_through_ase():
     report = check_force_field(load("ase", calculator="ase.calculators.emt:EMT", elements=["Cu", "Au"]))
-    assert {check.status for check in report.checks if check.name != "reference"} == {"passed"}
+    not_there = ("reference", "descriptors")
+    assert {check.status for check in report.checks if check.name not in not_there} == {"passed"}
 
 
 def test_lennard_jones_through_ase():
@@ -65,12 +66,13 @@ def test_authors_checkpoints(name):
     if not checkpoint.exists():
         pytest.skip(f"there is no {checkpoint}")
     options = {} if adapter == "nep" else {"device": "cpu"}
-    check_force_field(
-        load(adapter, checkpoint, **options),
+    report = check_force_field(
+        load(adapter, checkpoint, descriptors=True, **options),
         example_structures(["C", "Cu", "H", "O"]),
         # SchNet and PaiNN have embeddings for 92 elements, so the elements of the training data are not known.
         skip={"unknown_element": "the checkpoint has no list of elements"} if adapter != "nep" else None,
     )
+    assert report["descriptors"].status == "passed"
 
 
 @pytest.mark.parametrize("name", sorted(registry().meta_models))

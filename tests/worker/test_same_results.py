@@ -22,7 +22,7 @@ AUTHORS = {"nep": ("nep.txt", "calorine"), "painn": ("painn.best_inference_model
 
 
 def equal(found, expected):
-    for name in ("n_atoms", "forces", "energy", "stress"):
+    for name in ("n_atoms", "forces", "energy", "stress", "descriptors"):
         one, other = getattr(found, name), getattr(expected, name)
         assert (one is None) == (other is None), name
         if one is not None:
@@ -63,10 +63,8 @@ def test_authors_checkpoints(adapter, shared, monkeypatch, request):
     request.addfinalizer(lambda: torch.set_num_threads(n_threads))
     torch.set_num_threads(1)
     checkpoint = shared / "models" / "methanol-cu100" / file
-    here, there = (
-        named_model("tested", ModelConfig(adapter=adapter, checkpoint=checkpoint, trust=True, python=python))
-        for python in (None, "self")
-    )
+    settings = ModelConfig(adapter=adapter, checkpoint=checkpoint, trust=True, descriptors=True)
+    here, there = (named_model("tested", settings.model_copy(update={"python": python})) for python in (None, "self"))
     structures = read_structures(str(shared / "data" / "methanol-cu100" / "train"))[:6]
     equal(predict_checked(there, structures), predict_checked(here, structures))
     for name in ("fingerprint", "cutoff", "elements", "name"):
