@@ -31,19 +31,18 @@ def announce(inputs: Inputs, models_folder: Path, reporter: Reporter) -> None:
         f"{len(splits.test_index)} test structures ({held_out})"
     )
     for model in inputs.base_models:
+        about = f"{model.name}: adapter {model.plugin.name}{', with descriptors' if model.config.descriptors else ''}"
         if not model.needs_training:
             runs = f"; runs {' and '.join(wants)}" if (wants := code_of(model)) else ""
-            reporter.say(
-                f"{model.name}: adapter {model.plugin.name}, {model.checkpoint or 'no checkpoint needed'}{runs}"
-            )
+            reporter.say(f"{about}, {model.checkpoint or 'no checkpoint needed'}{runs}")
             continue
         length = model.length(len(splits.train_index))
         what = "; ".join(filter(None, [f"{length.steps} steps, {length.in_epochs}", length.note]))
         folder = training_directory(model, splits.train, splits.valid, config.seed, models_folder)
         if trained_checkpoint(folder) is not None:
-            reporter.say(f"{model.name}: adapter {model.plugin.name}, trained before ({what}) in {folder}")
+            reporter.say(f"{about}, trained before ({what}) in {folder}")
         else:
-            reporter.say(f"{model.name}: adapter {model.plugin.name}, to be trained ({config.budget}: {what})")
+            reporter.say(f"{about}, to be trained ({config.budget}: {what})")
     to_train = ", ".join(model.name for model in inputs.base_models if model.needs_training)
     if config.folds and to_train:
         reporter.say(f"{to_train}: retrained without each of {config.folds} folds, for out-of-fold features")

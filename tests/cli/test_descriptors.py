@@ -29,7 +29,7 @@ def folder(methane_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy_base_models(methane_run, here)
     arguments = ("stack", "--models", "painn,nep", "--descriptors", "--meta", "linear,egat", *SETTINGS)
     result = run_elmlff((*arguments, "--output", "run"), here, ELMLFF_CACHE=str(here / "cache"))
-    assert "trained before" in result.stdout
+    assert "nep: adapter nep, with descriptors, trained before" in result.stdout
     return here
 
 
