@@ -190,10 +190,6 @@ class Remembered:
     fingerprint: str
     pool: Features
 
-    def descriptors(self, atoms: Atoms) -> np.ndarray:
-        """Ask the force field itself, if it has any."""
-        return np.asarray(self.own.descriptors(atoms))
-
     @cached_property
     def places(self) -> dict[str, int]:
         """Where each structure stands in the pool."""

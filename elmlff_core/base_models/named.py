@@ -81,7 +81,7 @@ class NamedModel:
     def request(self) -> LoadRequest:
         """The request that its adapter loads."""
         # Checkpoints that elmlff trained itself hold no pickle, so no trust is needed.
-        return LoadRequest(self.name, self.checkpoint, self.options, self.config.trust, self.config.descriptors)
+        return LoadRequest(self.name, self.checkpoint, self.options, self.config.trust, bool(self.config.descriptors))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> NamedModel:
         # Loaded again when the copy predicts: the objects of backends and workers cannot be copied.
@@ -95,9 +95,9 @@ class NamedModel:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, plugin=registry().force_field(state["config"].adapter))
 
-    def describing(self) -> NamedModel:
-        """Return the same model, whose predictions have descriptors too; only if its adapter `describes`."""
-        return replace(self, config=self.config.model_copy(update={"descriptors": True}))
+    def with_descriptors(self, asked: bool) -> NamedModel:
+        """Return the same model, asked for descriptors too or not; they are there only if its adapter `describes`."""
+        return replace(self, config=self.config.model_copy(update={"descriptors": asked}))
 
     def close(self) -> None:
         """End its worker, if it has one; the next prediction starts a new worker."""
@@ -181,7 +181,7 @@ def resolve_model(config: Config, name: str) -> NamedModel:
         settings = ModelConfig(adapter=name)
     else:
         settings = model_settings(config, name)
-    if config.descriptors and found.force_field(settings.adapter).describes:
+    if settings.descriptors is None and config.descriptors and found.force_field(settings.adapter).describes:
         settings = settings.model_copy(update={"descriptors": True})
     return named_model(name, settings)
 

@@ -107,8 +107,7 @@ class Retraining:
     def retrained(self, model: NamedModel, fold: Fold) -> NamedModel:
         """Return `model` trained without `fold`; ElmlffError if that fails."""
         # Descriptors of two trainings are not the same numbers: those of the training on all structures stay.
-        settings = model.config.model_copy(update={"descriptors": False})
-        retrained = replace(model, checkpoint=None, config=settings)
+        retrained = replace(model, checkpoint=None).with_descriptors(False)
         with self.reporter.progress(f"training {model.name} without {fold}") as progress:
             folder = self.directory(retrained, fold)
             return train_model(retrained, fold.rest, self.splits.valid, self.seed, folder, progress)

@@ -126,6 +126,11 @@ def predict_checked(model: NamedModel, structures: Sequence[Atoms], first: int =
             f"model '{model.name}' (adapter '{model.plugin.name}') failed on structures {first} to "
             f"{first + len(structures) - 1}: {type(error).__name__}: {error}"
         ) from error
+    if model.config.descriptors and prediction.descriptors is None and len(structures):
+        raise ForceFieldError(
+            f"model '{model.name}' gave no descriptors, but its adapter '{model.plugin.name}' says there are some: "
+            f"set descriptors = false under [models.{model.name}], and report this to the author of the adapter"
+        )
     return prediction.checked(structures, model.name, first)
 
 

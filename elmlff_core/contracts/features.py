@@ -185,9 +185,9 @@ class Features:
         )
 
     def base_prediction(self, model: str) -> Prediction:
-        """Return the forces, and the energies and stresses if there are any, that one base model predicts."""
-        forces = self.forces[self.models.index(model)]
-        return Prediction(self.n_atoms, forces, self.energies.get(model), self.stresses.get(model))
+        """Return all that one base model predicts."""
+        forces, others = self.forces[self.models.index(model)], (self.energies, self.stresses, self.descriptors)
+        return Prediction(self.n_atoms, forces, *(known.get(model) for known in others))
 
 
 def in_blocks(features: Features, predict: Callable[[Features], Prediction], first: int = 0) -> Prediction:

@@ -7,7 +7,7 @@ mean for the element they are standardised, and their principal components are k
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -15,8 +15,9 @@ from elmlff_core.arrays import new_array
 from elmlff_core.contracts.features import Features
 from elmlff_core.errors import ElmlffError
 
-MOST_ROWS = 50_000  # atoms from which components are found; more take time and change nothing
-SMALLEST = 1e-6  # of a standard deviation that is not zero
+PREFIX = "components."
+MOST_ROWS = 50_000  # atoms from which axes are found; more take time and change nothing
+SMALLEST = 1e-6  # of a variance, beside the largest one, that is more than rounding
 
 
 @dataclass(frozen=True)
@@ -28,27 +29,31 @@ class DescriptorComponents:
     elements : (Z,) int64, atomic numbers, ascending
     means : (Z, D) float64, of the descriptors of each element
     axes : (D, C) float64, by which deviations from the mean are multiplied
+    limits : (C,) float64, the largest magnitude in training: an atom that is unlike all others has no larger ones
     """
 
     elements: np.ndarray
     means: np.ndarray
     axes: np.ndarray
+    limits: np.ndarray
 
     @classmethod
     def fit(cls, train: Features, n_components: int) -> DescriptorComponents:
-        """Find `n_components`, or fewer if descriptors have fewer numbers, from training structures."""
+        """Find `n_components`, or fewer if there are no more that vary, from training structures."""
+        elements, means = train.elements, _means(train)
         some = train.sample(MOST_ROWS)
-        rows, elements = _side_by_side(some), train.elements
-        element = np.searchsorted(elements, some.atomic_numbers)
-        means = np.tile(rows.mean(axis=0), (len(elements), 1))  # of an element that no sampled structure has
-        for number in np.unique(element):
-            means[number] = rows[element == number].mean(axis=0)
-        centred = rows - means[element]
-        scale = np.maximum(centred.std(axis=0), SMALLEST)
-        values, vectors = np.linalg.eigh(np.cov(centred / scale, rowvar=False))
-        kept = np.argsort(values)[::-1][:n_components]
-        axes = vectors[:, kept] / np.sqrt(np.maximum(values[kept], SMALLEST)) / scale[:, None]
-        return cls(elements, means, np.ascontiguousarray(axes))
+        products = np.zeros((means.shape[1], means.shape[1]))
+        for _, block in some.blocks():
+            centred = _side_by_side(block) - means[np.searchsorted(elements, block.atomic_numbers)]
+            products += centred.T @ centred / len(some.atomic_numbers)
+        variances = products.diagonal()
+        varies = variances > SMALLEST**2 * variances.max(initial=0.0)
+        scale = np.where(varies, 1 / np.sqrt(np.where(varies, variances, 1.0)), 0.0)
+        values, vectors = np.linalg.eigh(products * scale * scale[:, None])
+        kept = np.flatnonzero(values > SMALLEST * values.max(initial=0.0))[::-1][:n_components]
+        axes = np.ascontiguousarray(scale[:, None] * vectors[:, kept] / np.sqrt(values[kept]))
+        found = cls(elements, means, axes, np.full(len(kept), np.inf))
+        return replace(found, limits=np.abs(found.of(some)).max(axis=0).astype(np.float64))
 
     def of(self, features: Features) -> np.ndarray:
         """Return the components of all atoms: (n_rows, C) float32.
@@ -59,26 +64,25 @@ class DescriptorComponents:
         for rows, block in features.blocks():
             descriptors = _side_by_side(block)
             if descriptors.shape[1] != len(self.axes):
+                given = ", ".join(f"{one.shape[1]} of {name}" for name, one in features.descriptors.items()) or "none"
                 raise ElmlffError(
-                    f"base models gave {descriptors.shape[1]} numbers to describe an atom, and {len(self.axes)} in "
-                    "training: one of them has been changed"
+                    f"the network has learnt from {len(self.axes)} numbers that describe an atom, and gets {given}: "
+                    "a base model has changed"
                 )
-            element = np.searchsorted(self.elements, block.atomic_numbers)
-            found[rows] = (descriptors - self.means[element]) @ self.axes
+            centred = descriptors - self.means[np.searchsorted(self.elements, block.atomic_numbers)]
+            found[rows] = np.clip(centred @ self.axes, -self.limits, self.limits)
         return found
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return arrays by name, from which `from_tensors` makes equal components."""
-        return {
-            "components.elements": self.elements, "components.means": self.means, "components.axes": self.axes,
-        }  # fmt: skip
+        return {f"{PREFIX}{field.name}": getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> DescriptorComponents | None:
         """Make components from the arrays that `tensors` returned; None if they have none."""
-        if "components.axes" not in tensors:
+        if f"{PREFIX}axes" not in tensors:
             return None
-        return cls(*(tensors[f"components.{name}"] for name in ("elements", "means", "axes")))
+        return cls(**{field.name: tensors[f"{PREFIX}{field.name}"] for field in fields(cls)})
 
 
 def _side_by_side(features: Features) -> np.ndarray:
@@ -86,3 +90,14 @@ def _side_by_side(features: Features) -> np.ndarray:
     given = [features.descriptors[model] for model in features.models if model in features.descriptors]
     nothing = np.zeros((len(features.atomic_numbers), 0))
     return np.concatenate([nothing, *given], axis=1)
+
+
+def _means(features: Features) -> np.ndarray:
+    """Return the mean of the descriptors of each element: (Z, D) float64."""
+    counts = np.bincount(np.searchsorted(features.elements, features.atomic_numbers))
+    sums = np.zeros((len(counts), sum(one.shape[1] for one in features.descriptors.values())))
+    for _, block in features.blocks():
+        rows, element = _side_by_side(block), np.searchsorted(features.elements, block.atomic_numbers)
+        for number in np.unique(element):
+            sums[number] += rows[element == number].sum(axis=0)
+    return np.asarray(sums / counts[:, None])

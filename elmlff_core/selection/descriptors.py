@@ -53,7 +53,7 @@ def describe_by(name: str, stack: Stack, elements: np.ndarray) -> Describe:
         return lambda atoms: surroundings([atoms], table)
     describing = {model.name: model for model in stack.base_models if model.plugin.describes}
     if name in describing:
-        model = describing[name].describing()
+        model = describing[name].with_descriptors(True)
         return lambda atoms: _described_by(model, atoms)
     if name in stack.names:
         raise ConfigError(

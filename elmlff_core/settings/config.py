@@ -72,7 +72,7 @@ class ModelConfig(Section):
     python: str | None = Field(None, min_length=1)
     timeout: float = Field(600.0, gt=0)
     threads: int | None = Field(None, ge=1)
-    descriptors: bool = False
+    descriptors: bool | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("checkpoint")
@@ -202,7 +202,7 @@ class Config(Section):
     fits is a meta-model too: over seeds, over fits with and without base models, and over several meta-models.  `folds`
     retrains the base models with one fold of the training structures left out at a time, for out-of-fold features; with
     few structures the meta-model ``auto`` does so by itself.  `descriptors` asks all base models that have them for
-    descriptors of atoms, as it does for one of them in its own table.
+    descriptors of atoms, but for those whose own table says otherwise.
 
     `meta` names one or several meta-models, as ``name = "linear,gat"`` or a list of names.  For one meta-model, the
     other keys are its options; for several, they are tables of options under their names.  ``auto`` is the default:

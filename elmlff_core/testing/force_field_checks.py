@@ -133,7 +133,8 @@ def shapes(case: ForceFieldCase) -> Figure:
 def finite(case: ForceFieldCase) -> Figure:
     """Check that all values are finite."""
     found = case.prediction
-    arrays = [array for array in (found.forces, found.energy, found.stress) if array is not None]
+    given = (found.forces, found.energy, found.stress, found.descriptors)
+    arrays = [array for array in given if array is not None]
     return Figure(float(sum((~np.isfinite(array)).sum() for array in arrays)), 0, "values not finite")
 
 

@@ -88,7 +88,7 @@ class Ahead:
         """Return what is left to do with a base model without one fold, as `of_model` does."""
         retraining = Retraining(self.inputs.splits, self.inputs.config.seed, self.models_folder, self.cache, Reporter())
         checkpoint = trained_checkpoint(retraining.directory(model, fold))
-        return list(self._left(model, checkpoint, [fold.held_out], fold, n_workers))
+        return list(self._left(model.with_descriptors(False), checkpoint, [fold.held_out], fold, n_workers))
 
     def _left(
         self, model: NamedModel, checkpoint: Path | None, datasets: Sequence[Dataset], fold: Fold | None, n_workers: int

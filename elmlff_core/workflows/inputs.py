@@ -17,6 +17,7 @@ from elmlff_core.data.units import check_units
 from elmlff_core.execution.executors import check_executor
 from elmlff_core.execution.placement import Placement
 from elmlff_core.files import read_record
+from elmlff_core.fits.auto import tried
 from elmlff_core.settings.config import Config, without_seeds
 from elmlff_core.settings.inheritance import REMEDY
 from elmlff_core.settings.run_folder import DEFAULT_RUNS_FOLDER, RUN_FILE, RunFolder, RunRecord
@@ -71,7 +72,9 @@ def read_inputs(config: Config) -> Inputs:
     if config.data.check_units:
         for dataset in splits.datasets:
             check_units(dataset)
-    return Inputs(config, splits, [resolve_model(config, name) for name in config.base_models])
+    seen = config.descriptors and any(meta.plugin.sees_descriptors for meta in tried(config, splits).all)
+    asking = config.model_copy(update={"descriptors": seen})
+    return Inputs(config, splits, [resolve_model(asking, name) for name in config.base_models])
 
 
 def open_run(

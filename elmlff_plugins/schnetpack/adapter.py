@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 SAFETENSORS = ".safetensors"
+SCALARS = "scalar_representation"
 
 
 class SchNetPackForceField:
@@ -65,8 +66,8 @@ class SchNetPackForceField:
             self._check_family(model, checkpoint)
             set_precision(model, self._dtype)
             self._model = _with_stress(model).to(self._device).eval()
-            if self._describe:
-                model.representation.register_forward_hook(self._keep)
+            if self._describe:  # what the last layer computes the energy from
+                self._model.model_outputs = [*self._model.model_outputs, SCALARS]
             self.cutoff: float | None = float(model.representation.cutoff)
         self.fingerprint = schnetpack_fingerprint(request)
 
@@ -87,11 +88,11 @@ class SchNetPackForceField:
             action = f"evaluate structures {done} to {done + len(n_atoms) - 1}"
             with backend_errors(self.name, self._adapter, action):
                 results = self._model({key: value.to(self._device) for key, value in batch.items()})
-            if self._describe:
-                descriptors.append(self._scalars.detach().cpu().numpy())
             results = {key: value.detach().cpu().numpy().astype(np.float64) for key, value in results.items()}
             energy.append(results["energy"].reshape(-1))
             forces.extend(np.split(results["forces"], np.cumsum(n_atoms)[:-1]))
+            if self._describe:
+                descriptors.append(results[SCALARS])
             if has_stress:  # without a volume the stress would be infinite
                 stress.append(full_3x3_to_voigt_6_stress(results["stress"]))
             done += len(n_atoms)
@@ -101,10 +102,6 @@ class SchNetPackForceField:
             np.concatenate([np.zeros((0, 6)), *stress]) if has_stress else None,
             descriptors,
         )
-
-    def _keep(self, _: Any, given: Any, found: Any) -> None:
-        """Keep the last scalars of the network, of each atom of a batch, from which it computes the energy."""
-        self._scalars: torch.Tensor = found["scalar_representation"]
 
     def _check_family(self, model: Any, checkpoint: Path) -> None:
         found = type(model.representation).__name__.lower()

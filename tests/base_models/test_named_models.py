@@ -124,7 +124,7 @@ def test_models_that_can_describe_atoms_are_asked_for_it(shared: Path):
     assert nep.request.descriptors
     plain = resolve_model(config.model_copy(update={"descriptors": False}), "nep")
     assert not plain.request.descriptors
-    assert plain.describing().fingerprint == nep.fingerprint != plain.fingerprint
+    assert plain.with_descriptors(True).fingerprint == nep.fingerprint != plain.fingerprint
     with pytest.raises(ConfigError, match="the adapter 'ase' has no descriptors: remove descriptors under"):
         resolve_model(config_of(models={"metal": EMT | {"descriptors": True}}), "metal")
 

@@ -44,8 +44,32 @@ def test_what_varies_together_is_in_the_same_components() -> None:
     assert np.abs(left).max() < 1e-3
 
 
-def test_there_are_no_more_components_than_numbers() -> None:
-    assert DescriptorComponents.fit(described(), 100).of(described()).shape[1] == 8
+def test_there_are_no_more_components_than_vary() -> None:
+    """Eight numbers follow from two, and rounding in single precision is no variance."""
+    assert DescriptorComponents.fit(described(), 100).of(described()).shape[1] == 2
+    one = described(1)
+    numbers = np.arange(5, dtype=np.float32)[:, None]
+    alone = replace(one, descriptors={"m0": np.concatenate([numbers, np.ones_like(numbers)], axis=1)})
+    components = DescriptorComponents.fit(alone, 16)
+    assert components.axes.shape == (2, 1)
+    moved = replace(one, descriptors={"m0": alone.descriptors["m0"] + np.float32([0, 0.1])})
+    np.testing.assert_allclose(components.of(moved), components.of(alone), atol=1e-6)
+    same = replace(one, descriptors={"m0": np.ones((5, 1), np.float32)})
+    assert DescriptorComponents.fit(same, 16).of(same).shape == (5, 0)
+
+
+def test_an_atom_that_is_unlike_all_others_has_no_larger_ones() -> None:
+    features = described()
+    components = DescriptorComponents.fit(features, 2)
+    far = replace(features, descriptors={name: 1e6 * one for name, one in features.descriptors.items()})
+    assert np.abs(components.of(far)).max() == pytest.approx(np.abs(components.of(features)).max())
+
+
+def test_an_element_outside_the_sample_has_its_own_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = described()
+    whole = DescriptorComponents.fit(features, 2).means
+    monkeypatch.setattr("elmlff_core.features.descriptor_components.MOST_ROWS", 10)
+    np.testing.assert_allclose(DescriptorComponents.fit(features, 2).means, whole)
 
 
 def test_they_are_the_same_from_tensors_in_parts_and_without_other_base_models() -> None:
@@ -61,5 +85,5 @@ def test_they_are_the_same_from_tensors_in_parts_and_without_other_base_models()
 
 def test_other_descriptors_than_in_training_are_refused() -> None:
     components = DescriptorComponents.fit(described(), 3)
-    with pytest.raises(ElmlffError, match="gave 3 numbers to describe an atom, and 8 in training"):
+    with pytest.raises(ElmlffError, match="learnt from 8 numbers that describe an atom, and gets 3 of m2"):
         components.of(described().of_models(["m1", "m2"]))

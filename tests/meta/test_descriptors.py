@@ -63,7 +63,7 @@ def test_features_keep_them(fitted: EGATMeta, tmp_path: Path) -> None:
 
 
 def test_base_models_without_them_are_refused(fitted: EGATMeta) -> None:
-    with pytest.raises(ElmlffError, match="gave 0 numbers to describe an atom, and 3 in training"):
+    with pytest.raises(ElmlffError, match="learnt from 3 numbers that describe an atom, and gets none"):
         fitted.predict(replace(described(2, 2), descriptors={}))
 
 

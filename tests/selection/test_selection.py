@@ -10,14 +10,16 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, molecule
 
+from elmlff_core.base_models.named import named_model
 from elmlff_core.contracts.progress import Reporter
 from elmlff_core.contracts.structures import Structures
 from elmlff_core.data.labels import dataset_from_structures
 from elmlff_core.data.readers import read_structures
 from elmlff_core.data.writers import write_deepmd
 from elmlff_core.errors import ConfigError, DataError
+from elmlff_core.fits.meta_models import make_meta
 from elmlff_core.selection.candidates import Candidates, closest_contact
 from elmlff_core.selection.descriptors import describe_by
 from elmlff_core.selection.labelled import Labelled
@@ -25,6 +27,7 @@ from elmlff_core.selection.output import write_selection
 from elmlff_core.selection.selection import Selection, select
 from elmlff_core.selection.settings import SelectionSettings
 from elmlff_core.selection.window import Window
+from elmlff_core.settings.config import ModelConfig
 from elmlff_core.stack.stack import Stack
 from elmlff_core.uncertainty.domain import Domain
 from elmlff_core.uncertainty.uncertainty import Uncertainty
@@ -156,6 +159,15 @@ def test_descriptors_are_named_or_refused(stack: Stack) -> None:
         describe_by("soup", stack, np.array([29]))
     with pytest.raises(ConfigError, match="'soft' has no descriptors that elmlff can read; there are: soap, surround"):
         describe_by("soft", stack, np.array([29]))
+
+
+def test_a_base_model_describes_atoms(shared: Path) -> None:
+    pytest.importorskip("calorine", reason="adapter nep needs calorine")
+    settings = ModelConfig(adapter="nep", checkpoint=shared / "models" / "methanol-cu100" / "nep.txt")
+    nep, atoms = named_model("nep", settings), molecule("CH3OH", vacuum=8.0)
+    found = describe_by("nep", Stack([nep], "linear", {}, make_meta("linear", {})), atoms.numbers)(atoms)
+    expected = nep.with_descriptors(True).force_field.predict([atoms]).descriptors
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("name", ["surroundings", "soap"])

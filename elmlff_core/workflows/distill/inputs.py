@@ -193,7 +193,7 @@ def read_distillation(request: DistillRequest, config: Config, stack: Stack) -> 
     """
     set_up_process()
     check_executor(Placement.of(config.resources))
-    student = resolve_model(config, request.into)
+    student = resolve_model(config, request.into).with_descriptors(False)  # nobody sees them
     check_student(student)
     driver_of(StackCalculator(stack), request.settings.driver)  # now, and not in the first simulation
     reference = read_reference(stack, request.stack, request.data, request.keys)
