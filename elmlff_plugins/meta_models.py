@@ -7,6 +7,7 @@ from elmlff_plugins import references
 
 # Small batches with weights averaged over about 100 steps give lower errors in the same time than large ones.
 TRAINING_OF_EGAT = {"batch_size": 8, "learning_rate": 2e-3, "loss": "norm", "averaging": 0.99}
+LONG_OF_ACE = {"functions": 2500}
 CONSERVATIVE = {
     "trained": True,
     # Larger weights of the stress give better stresses and worse forces (benchmarks/stress_weight.py).
@@ -84,7 +85,7 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         "base models and an atomic cluster expansion in one energy, by least squares",
         ACEOptions,
         _ace,
-        budgets={"long": {"functions": 2500}},
+        budgets={"long": LONG_OF_ACE},
         sees_geometry=True,
         stress=True,
         conservative=True,
@@ -119,6 +120,7 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         "equivariant graph attention over base models and ace",
         EGATOnACEOptions,
         _egat_on_ace,
+        budgets={"long": {"ace": LONG_OF_ACE}},
         trained=True,
         training=TRAINING_OF_EGAT,
         stress=True,
@@ -139,6 +141,7 @@ def elmlff_meta_models() -> Iterator[MetaModelPlugin]:
         "energy from geometry, base energies and that of ace, with forces as its gradient",
         ConservativeOnACEOptions,
         _conservative_on_ace,
+        budgets={"long": {"ace": LONG_OF_ACE}},
         **CONSERVATIVE,
         citation=(references.PAINN, references.ATOMIC_CLUSTER_EXPANSION, references.SOAP),
     )

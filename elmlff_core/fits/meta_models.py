@@ -140,7 +140,7 @@ def resolve_meta_models(config: Config, splits: Splits) -> list[NamedMeta]:
     given = _options(config.meta, plugins)
     resolved = []
     for name, plugin in plugins.items():
-        options = {**of_budget(plugin.budgets, config.budget), **given[name]}
+        options = _over(of_budget(plugin.budgets, config.budget), given[name])
         make_meta(name, options)  # finds errors in the options before long calculations begin
         resolved.append(NamedMeta(name, plugin, options, _training(config, plugin, splits)))
     return resolved
@@ -166,6 +166,16 @@ def _training(config: Config, plugin: MetaModelPlugin, splits: Splits) -> Traini
         )
     n_train, max_atoms = len(splits.train_index), int(splits.source.n_atoms.max())
     return with_budget(config.training, config.budget, n_train, max_atoms, plugin.training)
+
+
+def _over(usual: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options `given` over the `usual` ones; of a table in both, as that of `ace`, each option counts."""
+    joined = {
+        name: {**table, **given[name]}
+        for name, table in usual.items()
+        if isinstance(table, Mapping) and isinstance(given.get(name), Mapping)
+    }
+    return {**usual, **given, **joined}
 
 
 def _options(meta: Mapping[str, Any], plugins: Mapping[str, MetaModelPlugin]) -> dict[str, dict[str, Any]]:

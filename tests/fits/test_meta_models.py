@@ -79,6 +79,13 @@ def test_errors_in_options_are_reported(splits: Splits, case: str) -> None:
     assert message in str(caught.value)
 
 
+def test_options_of_ace_in_another_meta_model_join_those_of_the_budget(splits: Splits) -> None:
+    found = options(splits, "budget=long", "meta.name=ace,egat-ace,conservative-ace", "meta.egat-ace.ace.cutoff=7.0")
+    assert found["ace"] == {"functions": 2500}
+    assert found["egat-ace"] == {"ace": {"functions": 2500, "cutoff": 7.0}}
+    assert found["conservative-ace"] == {"ace": {"functions": 2500}}
+
+
 def test_the_budget_of_ace_is_read_again_beside_a_meta_model_that_has_an_option_of_its_name(splits: Splits) -> None:
     config = with_base_models(read_config(None, {}, ["meta.name=ace,egat-ace", "budget=long"]))
     again = Config(**with_resolved(config, resolve_meta_models(config, splits)).model_dump(mode="json"))
