@@ -52,6 +52,8 @@ class DescriptorComponents:
         values, vectors = np.linalg.eigh(products * scale * scale[:, None])
         kept = np.flatnonzero(values > SMALLEST * values.max(initial=0.0))[::-1][:n_components]
         axes = np.ascontiguousarray(scale[:, None] * vectors[:, kept] / np.sqrt(values[kept]))
+        if len(axes):  # signs are free, and must not depend on the machine that resumes a training
+            axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(len(kept))])
         found = cls(elements, means, axes, np.full(len(kept), np.inf))
         return replace(found, limits=np.abs(found.of(some)).max(axis=0).astype(np.float64))
 

@@ -35,7 +35,9 @@ class Sound:
             raise ForceFieldError("only argon")
         results = [self.evaluate(atoms.copy()) for atoms in structures]
         stress = [result[2] for result in results] if all(atoms.pbc.all() for atoms in structures) else None
-        return Prediction.from_lists([result[1] for result in results], [result[0] for result in results], stress)
+        forces = [result[1] for result in results]
+        lengths = [np.linalg.norm(one, axis=1, keepdims=True) for one in forces]
+        return Prediction.from_lists(forces, [result[0] for result in results], stress, lengths)
 
     def evaluate(self, atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray | None]:
         """Return energy, forces and stress of one structure."""
@@ -140,6 +142,7 @@ FAULTS: dict[str, type[Sound]] = {
     "translation": changed(forces=lambda sound, given: sound.forces + absolute(given)),
     "lattice_vectors": changed(forces=lambda sound, given: sound.forces + unwrapped(given)),
     "rotation": changed(forces=lambda sound, given: sound.forces + along_x(given)),
+    "descriptors": changed(descriptors=lambda sound, _: sound.forces.astype(np.float32)),
     "size_consistency": MinimumImage,
     "one_atom": changed(forces=lambda sound, given: sound.forces + along_x(given)),
     "isolated_atom": changed(forces=lambda sound, given: sound.forces + along_x(given)),
