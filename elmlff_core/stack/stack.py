@@ -359,7 +359,7 @@ def _load_model(entry: BaseModelRecord, directory: Path) -> NamedModel:
         checkpoint=checkpoint,
         trust=True,  # asked for as a whole, before any model of the stack is loaded
         options=entry["options"],
-        descriptors=entry.get("descriptors", False),
+        descriptors=entry.get("descriptors"),
         **entry["worker"],
     )
     return named_model(entry["name"], settings)
