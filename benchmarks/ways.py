@@ -84,6 +84,7 @@ def main() -> None:
 
 def fit(inputs: Inputs, features: dict[str, Features], name: str, way: str, seed: int, folder: Path) -> list[str]:
     """Fit in one way; return the rest of the row."""
+    folder.mkdir(parents=True, exist_ok=True)
     what, _, value = way.partition("=")
     settings = [OPTIONS[what].format(value)] if what in OPTIONS else []
     (named,) = resolve_meta_models(read_config(None, inputs.config.model_dump(mode="json"), settings), inputs.splits)
