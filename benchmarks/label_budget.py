@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from arguments import numbers, stacking_parser
@@ -183,7 +182,6 @@ class Course:
 class Remembered:
     """A base force field that knows what it has predicted for structures of the pool, and nothing else."""
 
-    own: Any
     name: str
     elements: frozenset[str] | None
     cutoff: float | None
@@ -205,7 +203,7 @@ def remembering(model: NamedModel, pool: Features) -> NamedModel:
     """Return `model` without its costs: the cache knows sets of structures, and every choice is from another one."""
     own = model.force_field
     copy = replace(model)
-    copy.__dict__["force_field"] = Remembered(own, own.name, own.elements, own.cutoff, own.fingerprint, pool)
+    copy.__dict__["force_field"] = Remembered(own.name, own.elements, own.cutoff, own.fingerprint, pool)
     return copy
 
 

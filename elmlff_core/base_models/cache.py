@@ -33,7 +33,8 @@ from elmlff_core.locks import locked
 
 CHUNK_NAME = re.compile(r"(\d+)-(\d+)-([0-9a-f]{8})\.safetensors")  # first structure, end, checksum
 ORIGIN_FILE = "origin.json"
-PROPERTIES = ("forces", "energy", "stress", "descriptors")
+OF_ATOMS = {"forces": np.float64, "descriptors": np.float32}  # arrays with rows of atoms
+PROPERTIES = (*OF_ATOMS, "energy", "stress")
 Predict = Callable[[Sequence[Atoms]], Prediction]
 
 
@@ -270,8 +271,7 @@ def _write(folder: Path, first: int, part: Prediction) -> None:
 
 def _read(chunks: Sequence[_Chunk]) -> Prediction | None:
     """Return the prediction in chunks without a gap; remove a damaged chunk, if it is still there, and return None."""
-    forces = GrowingArray((3,), np.float64)
-    descriptors: GrowingArray | None = None  # of a width that the model has chosen
+    of_atoms: dict[str, GrowingArray] = {}
     others: dict[str, list[np.ndarray]] = {"n_atoms": [], "energy": [], "stress": []}
     for chunk in chunks:
         try:
@@ -282,11 +282,9 @@ def _read(chunks: Sequence[_Chunk]) -> Prediction | None:
         if len(arrays.get("n_atoms", ())) != chunk.stop - chunk.first:
             chunk.path.unlink(missing_ok=True)
             return None
-        forces.append(arrays["forces"])
-        if (described := arrays.get("descriptors")) is not None:
-            if descriptors is None:
-                descriptors = GrowingArray(described.shape[1:], np.float32)
-            descriptors.append(described)
+        for name, dtype in OF_ATOMS.items():
+            if (rows := arrays.get(name)) is not None:
+                of_atoms.setdefault(name, GrowingArray(rows.shape[1:], dtype)).append(rows)
         for name, parts in others.items():
             if name in arrays:
                 parts.append(arrays[name])
@@ -296,7 +294,6 @@ def _read(chunks: Sequence[_Chunk]) -> Prediction | None:
         return np.concatenate(others[name]) if len(others[name]) == len(chunks) else None
 
     n_atoms = np.concatenate(others["n_atoms"])
-    described = None if descriptors is None else descriptors.whole()
-    if described is not None and len(described) < n_atoms.sum():
-        described = None
-    return Prediction(n_atoms, forces.whole(), whole("energy"), whole("stress"), described)
+    found = {name: rows.whole() for name, rows in of_atoms.items()}
+    complete = {name: rows for name, rows in found.items() if len(rows) == n_atoms.sum()}
+    return Prediction(n_atoms, energy=whole("energy"), stress=whole("stress"), **complete)

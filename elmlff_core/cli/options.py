@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from elmlff_core.simulation.guard import Guard
 
 Decorated = Callable[..., Any]
+# Options of commands that are settings of the same name.
+OF_CONFIG = ("budget", "seed", "geometry_only", "seeds", "average", "folds", "descriptors")
 
 settings_options = [
     click.option(
@@ -97,10 +99,6 @@ def options(*groups: Iterable[Callable[[Any], Any]]) -> Callable[[Decorated], De
         return function
 
     return decorate
-
-
-# Options of commands that are settings of the same name.
-OF_CONFIG = ("budget", "seed", "geometry_only", "seeds", "average", "folds", "descriptors")
 
 
 def config_from(values: dict[str, Any]) -> Config:

@@ -133,7 +133,10 @@ class EGATMeta(EquivariantMeta):
         return Guard.fit(train, cost=-0.05) if self.options.guard else None
 
     def _build(self) -> EGATNetwork:
-        return EGATNetwork(*self._arguments(), self.shapes.get("n_components", 0))
+        return EGATNetwork(*self._arguments())
+
+    def _arguments(self) -> tuple[Any, ...]:
+        return *super()._arguments(), self.shapes.get("n_components", 0)
 
     def _fit_components(self, train: Features) -> DescriptorComponents | None:
         if not train.descriptors or not self.options.components:

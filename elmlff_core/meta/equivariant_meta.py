@@ -72,7 +72,7 @@ class EquivariantMeta(NeuralMeta):
         asked = "variance" in self.options.model_fields_set and self.options.variance
         return bool(self.shapes.get("learns_std", asked))
 
-    def _arguments(self) -> tuple[Any, int, torch.Tensor, float]:
+    def _arguments(self) -> tuple[Any, ...]:
         """Return options, number of base models, elements and mean number of neighbours, from which a network is."""
         options = self.options.model_copy(update={"variance": self._learns_std})
         numbers = torch.tensor(self.shapes["atomic_numbers"])
