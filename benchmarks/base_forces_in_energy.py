@@ -1,15 +1,20 @@
-"""`conservative` whose network sees the forces of the base models, with the exact gradient of its energy.
+"""`conservative` that knows the forces of some base models, with the exact gradient of its energy.
 
-For E = G(R, E_m, F_m) the forces need the term that others cut: -(dF_m/dR)^T v_m = H_m v_m with v_m = dG/dF_m and the
-Hessian H_m of base model m.  Here the Hessians of all structures are computed first, by central differences of forces,
-so that training costs little more than usual.  This is for molecules: a Hessian has (3 N)^2 numbers.
+Fits the network, and prints its errors (RMSE per frame, eV/Å), in the ways
 
-Fits the network with base forces as vectors and invariants (``both``), as invariants alone (``invariants``) and without
-them (``none``, the usual `conservative`), prints the errors (RMSE per frame, eV/Å), and for the first of them how far
-its forces are from differences of its energy on test structures, with that term and without it.  All structures must
-have the same number of atoms::
+- ``none``: the usual one, which sees the energies of the base models alone;
+- ``both``: E = G(R, E_m, F_m), where base forces are vectors and invariants among the inputs, and ``invariants``, where
+  they are invariants.  The forces need the term that others cut: -(dF_m/dR)^T v_m = H_m v_m with v_m = dG/dF_m and the
+  Hessian H_m of base model m, a difference of forces;
+- ``displaced``: E = sum_m c_m E_m(R + d(R)) + e(R) with a displacement d of each atom, an equivariant vector that the
+  network learns.  The forces need those of the base models at R + d alone.
 
-    python benchmarks/base_forces_in_energy.py dp1,painn,nep methane
+Base models are evaluated anew in each step, two or four times in ``both`` and three times in ``displaced``; so this is
+done with those of ``--inside``, which should be fast.  The others enter with their energies, as usual.  Also prints how
+far the forces are from differences of the energy on test structures, along random directions; in ``both`` without the
+term of the Hessians too::
+
+    python benchmarks/base_forces_in_energy.py dp1,painn,nep methane --inside dp1,nep
 """
 
 from __future__ import annotations
@@ -19,51 +24,126 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from arguments import stacking_parser
 from ase import Atoms
+from black_boxes import STEP, BlackBoxes
 from torch import nn
 
 from elmlff_core.base_models.cache import FeatureCache
 from elmlff_core.base_models.named import DEFAULT_MODELS_FOLDER, NamedModel
 from elmlff_core.cli.console import ConsoleReporter
 from elmlff_core.contracts.features import Features, in_blocks
-from elmlff_core.contracts.protocols import FitRequest
-from elmlff_core.features.metrics import mean_rmse_per_frame
+from elmlff_core.contracts.protocols import BaseForceField, FitRequest
+from elmlff_core.features.metrics import metrics
 from elmlff_core.fits.meta_models import resolve_meta_models
-from elmlff_core.graphs.batch import GraphBatch
-from elmlff_core.graphs.network import Network
+from elmlff_core.graphs.batch import GraphBatch, GraphDataset
+from elmlff_core.graphs.network import Network, NetworkOutputs
 from elmlff_core.graphs.pairs_of_batch import make_pairs
+from elmlff_core.meta.chain_rule import forces_from
 from elmlff_core.meta.conservative import ConservativeMeta, ConservativeNetwork
-from elmlff_core.meta.equivariant import compressed, norm
+from elmlff_core.meta.equivariant import GatedHead, compressed, norm
 from elmlff_core.meta.neural import RootMeanSquare
 from elmlff_core.meta.options import ConservativeOptions
 from elmlff_core.settings.reading import read_config
 from elmlff_core.workflows.base_models import base_features, train_base_models
 from elmlff_core.workflows.inputs import read_inputs
 
-STEP = 2e-3  # Å, of the differences
-KINDS = ("both", "invariants", "none")
+LONGEST = 0.1  # Å, of a displacement
 N_CHECKED = 3  # test structures whose forces are held to differences of the energy
-
-# Hessians (M, 3 N, 3 N), eV/Å², by the base energies of the structure as its batch has them: these tell structures
-# apart, and a batch has nothing else that does.
-HESSIANS: dict[bytes, torch.Tensor] = {}
+N_DIRECTIONS = 5  # for each of them
 
 
-class BaseForces(ConservativeNetwork):
-    """`ConservativeNetwork` that also sees base forces, as `EGATNetwork` does."""
+class Knowing(ConservativeNetwork):
+    """`ConservativeNetwork` that evaluates some base models itself.
 
-    kind = "both"
+    A batch carries the numbers of its structures in the place of components of descriptors.
+    """
+
+    # Of the class, as copies of a network, such as the mean of its weights in training, share them.
+    inside: ClassVar[dict[int, BaseForceField]] = {}  # by the number of the base model
+    structures: ClassVar[list[Atoms]] = []
+    energies: ClassVar[list[np.ndarray]] = []  # of the models inside at each of the structures, eV
+
+    def outputs(self, batch: GraphBatch) -> NetworkOutputs:
+        """Return forces, and the energy less the linear combination; no stress."""
+        energy, forces = self.energy_and_forces(batch)
+        return NetworkOutputs(forces, energy, None, None)
+
+    def forward(self, batch: GraphBatch) -> torch.Tensor:
+        """Return the forces (N, 3), eV/Å."""
+        return self.energy_and_forces(batch)[1]
+
+    def energy_and_forces(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the energy (B,), eV, less the linear combination, and the forces (N, 3), eV/Å."""
+        raise NotImplementedError
+
+    def boxes(self, batch: GraphBatch) -> tuple[BlackBoxes, torch.Tensor]:
+        """Return the base models inside at the structures of `batch`, and their energies there, eV."""
+        assert batch.components is not None
+        first = torch.cumsum(batch.n_atoms, 0) - batch.n_atoms
+        numbers = batch.components[first, 0].long().tolist()
+        boxes = BlackBoxes(list(self.inside.values()), [self.structures[number] for number in numbers])
+        return boxes, torch.from_numpy(np.stack([self.energies[number] for number in numbers]))
+
+    def summed(self, batch: GraphBatch, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the energy (B,) and gates (B, M) from the numbers of the atoms (N, 1 + M)."""
+        assert batch.base_energies is not None
+        total = batch.base_energies.new_zeros(len(batch.n_atoms), numbers.shape[1])
+        total = total.index_add(0, batch.structure_index, numbers.to(total.dtype))
+        gates = total[:, 1:] / batch.n_atoms.unsqueeze(1)
+        return self.output_scale * total[:, 0] + (gates * batch.base_energies).sum(dim=1), gates
+
+    def embedded(self, batch: GraphBatch) -> torch.Tensor:
+        """Return what the atoms are at first: (N, width)."""
+        found: torch.Tensor = self.embedding(torch.searchsorted(self.atomic_numbers, batch.atomic_numbers))
+        return found
+
+
+class Displaced(Knowing):
+    """The way ``displaced``."""
+
+    def __init__(
+        self, options: ConservativeOptions, n_models: int, atomic_numbers: torch.Tensor, n_neighbours: float
+    ) -> None:
+        super().__init__(options, n_models, atomic_numbers, n_neighbours)
+        self.head = GatedHead(self.stack.width, 2 * options.width, 1 + n_models)
+
+    def energy_and_forces(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return energy and forces, which can be differentiated by the parameters of the network in training."""
+        assert batch.vectors is not None
+        assert batch.base_energies is not None
+        models, (boxes, unmoved) = list(self.inside), self.boxes(batch)
+        with torch.enable_grad():
+            vectors = batch.vectors.detach().requires_grad_(True)
+            pairs = make_pairs(batch.with_vectors(vectors), self.basis, in_blocks=False, twice=True)
+            numbers, learnt = self.stack(self.embedded(batch), None, pairs, self.head)
+            energy, gates = self.summed(batch, numbers)
+            shares = self.shares(gates)
+            displacement = LONGEST * learnt / (1 + learnt.square().sum(dim=1, keepdim=True)).sqrt()
+            energies, forces = boxes.moved(displacement.double())
+            energy = energy + (shares[:, models] * (energies - unmoved).to(shares.dtype)).sum(dim=1)
+            (gradient,) = torch.autograd.grad(energy.sum(), vectors, create_graph=self.training)
+        base_forces = batch.base_forces.clone()
+        base_forces[:, models] = forces.to(base_forces.dtype)
+        found = forces_from(replace(batch, base_forces=base_forces), shares, gradient)
+        return (energy, found) if self.training else (energy.detach(), found.detach())
+
+
+class Seeing(Knowing):
+    """The ways ``both`` and ``invariants``."""
+
+    as_vectors = True
     cut = False  # whether the term of the Hessians is left out
 
     def __init__(
         self, options: ConservativeOptions, n_models: int, atomic_numbers: torch.Tensor, n_neighbours: float
     ) -> None:
         super().__init__(options, n_models, atomic_numbers, n_neighbours)
-        width, n = options.width, n_models + 1
+        width, n = options.width, len(self.inside) + 1
         self.register_buffer("input_scale", torch.tensor(1.0))
         self.register_buffer("deviation_scale", torch.tensor(1.0))
         self.register_buffer("input_pairs", torch.triu_indices(n, n), persistent=False)
@@ -71,167 +151,140 @@ class BaseForces(ConservativeNetwork):
         self.invariants = nn.Sequential(nn.Linear(n_invariants, width), nn.SiLU(), nn.Linear(width, width))
         self.vectors = nn.Parameter(torch.randn(len(atomic_numbers), n, width) / n**0.5)
 
-    def energy_and_gradient(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor, None, torch.Tensor]:
-        """Return energy, gates and gradient as the usual network, and keep dE/dF_m for `forces`."""
+    def energy_and_forces(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return energy and forces, which can be differentiated by the parameters of the network in training."""
         assert batch.vectors is not None
+        models = list(self.inside)
         with torch.enable_grad():
             vectors = batch.vectors.detach().requires_grad_(True)
-            base = batch.base_forces.detach().requires_grad_(True)
-            energy, gates, _ = self._energy(replace(batch, vectors=vectors, base_forces=base))
-            gradient, self.by_forces = torch.autograd.grad(
+            base = batch.base_forces[:, models].detach().requires_grad_(True)
+            scalars, of_forces = self._seen(batch, base)
+            pairs = make_pairs(batch.with_vectors(vectors), self.basis, in_blocks=False, twice=True)
+            numbers, *_ = self.stack(scalars, of_forces, pairs, self._read)
+            energy, gates = self.summed(batch, numbers)
+            gradient, by_forces = torch.autograd.grad(
                 energy.sum(), (vectors, base), create_graph=self.training, materialize_grads=True
             )
-        return (energy, gates, None, gradient) if self.training else (energy.detach(), gates.detach(), None, gradient)
+        found = forces_from(batch, self.shares(gates), gradient)
+        if not self.cut:
+            found = found + self.boxes(batch)[0].hessian_times(by_forces).sum(dim=1)
+        return (energy, found) if self.training else (energy.detach(), found.detach())
 
-    def forces(self, batch: GraphBatch, gates: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        """Return the forces (N, 3), eV/Å, with the term of the Hessians."""
-        found = super().forces(batch, gates, gradient)
-        if self.cut or self.kind == "none":
-            return found
-        assert batch.base_energies is not None
-        hessians = torch.stack([HESSIANS[key_of(energies)] for energies in batch.base_energies])  # (B, M, 3 n, 3 n)
-        by_forces = self.by_forces.unflatten(0, (len(hessians), -1)).transpose(1, 2).flatten(2)  # (B, M, 3 n)
-        product = torch.einsum("bmij,bmj->bi", hessians.to(by_forces.dtype), by_forces)
-        return found + product.reshape(found.shape)
-
-    def _energy(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        if self.kind == "none":
-            return super()._energy(batch)
-        assert batch.base_energies is not None
-        element = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)
-        combined = (self.combination.to(batch.base_forces.dtype)[:, None] * batch.base_forces).sum(dim=1)
-        deviations = batch.base_forces - combined.unsqueeze(1)
+    def _seen(self, batch: GraphBatch, base: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return scalars (N, width) and vectors (N, 3, width) of the atoms, from base forces (N, models inside, 3)."""
+        weights = self.combination[list(self.inside)].to(base.dtype)
+        combined = base.mean(dim=1) if weights.sum() <= 0 else (weights[:, None] * base).sum(dim=1) / weights.sum()
+        deviations = base - combined.unsqueeze(1)
         scaled = [(combined / self.input_scale).unsqueeze(1), deviations / self.deviation_scale]
-        inputs = compressed(torch.cat(scaled, dim=1)).to(self.vectors.dtype)  # (N, M + 1, 3)
+        inputs = compressed(torch.cat(scaled, dim=1)).to(self.vectors.dtype)  # (N, n, 3)
         first, second = self.input_pairs
         products = (inputs.index_select(1, first) * inputs.index_select(1, second)).sum(dim=2)
         invariants = torch.cat([products, norm(inputs.transpose(1, 2))], dim=1)
-        scalars = self.embedding(element) + self.invariants(invariants)
-        vectors = None
-        if self.kind == "both":
-            vectors = (inputs.unsqueeze(3) * self.vectors[element].unsqueeze(2)).sum(dim=1)
-        pairs = make_pairs(batch, self.basis, in_blocks=not self.training, twice=True)
-        (numbers,) = self.stack(scalars, vectors, pairs, lambda *joined: (self.head(*joined),))
-        total = batch.base_energies.new_zeros(len(batch.n_atoms), numbers.shape[1])
-        total = total.index_add(0, batch.structure_index, numbers.to(total.dtype))
-        gates = total[:, 1:] / batch.n_atoms.unsqueeze(1)
-        return self.output_scale * total[:, 0] + (gates * batch.base_energies).sum(dim=1), gates, None
+        scalars = self.embedded(batch) + self.invariants(invariants)
+        if not self.as_vectors:
+            return scalars, None
+        element = torch.searchsorted(self.atomic_numbers, batch.atomic_numbers)
+        return scalars, (inputs.unsqueeze(3) * self.vectors[element].unsqueeze(2)).sum(dim=1)
 
 
-class BaseForcesMeta(ConservativeMeta):
-    """`ConservativeMeta` with this network."""
+class KnowingMeta(ConservativeMeta):
+    """`ConservativeMeta` with one of these networks."""
 
-    def _build(self) -> BaseForces:
-        return BaseForces(*self._arguments())
+    kind: type[Knowing]
+
+    def _build(self) -> Knowing:
+        return self.kind(*self._arguments())
+
+    def _graphs(self, features: Features, dtype: torch.dtype = torch.float32) -> GraphDataset:
+        first = len(Knowing.structures)
+        Knowing.structures.extend(features.structures)
+        names = [features.models[model] for model in Knowing.inside]
+        Knowing.energies.extend(np.stack([features.energies[name] for name in names], axis=1))
+        numbers = np.repeat(np.arange(first, len(Knowing.structures)), features.n_atoms)
+        graphs = super()._graphs(features, dtype)
+        return replace(graphs, components=torch.from_numpy(numbers).to(dtype).unsqueeze(1))
 
     def _start(self, network: Network, train: Features) -> None:
         super()._start(network, train)
-        assert isinstance(network, BaseForces)
-        inputs, deviations = RootMeanSquare(), RootMeanSquare()
-        combined = np.einsum("m,mrx->rx", self.energy.weights, train.forces)
-        inputs.add(combined)
-        deviations.add(train.forces - combined)
-        network.input_scale.fill_(inputs.value)
-        network.deviation_scale.fill_(deviations.value)
-
-    def remember(self, features: Features, hessians: np.ndarray) -> None:
-        """Keep the Hessians of all structures for batches in single and double precision."""
-        for dtype in (torch.float32, torch.float64):
-            energies = self._graphs(features, dtype).base_energies
-            assert energies is not None
-            HESSIANS.update(zip(map(key_of, energies), torch.from_numpy(hessians), strict=True))
+        if isinstance(network, Seeing):
+            inputs, deviations = RootMeanSquare(), RootMeanSquare()
+            for _, block in train.blocks():
+                base = block.forces[list(Knowing.inside)]
+                inputs.add(base)
+                deviations.add(base - base.mean(axis=0))
+            network.input_scale.fill_(inputs.value)
+            network.deviation_scale.fill_(deviations.value or 1.0)
 
 
-def key_of(energies: torch.Tensor) -> bytes:
-    """Return what tells the structure with these base energies (M,) from all others."""
-    return energies.numpy().tobytes()
+WAYS: dict[str, type[Knowing] | None] = {"none": None, "both": Seeing, "invariants": Seeing, "displaced": Displaced}
 
 
 def main() -> None:
     """Fit the networks of the command line, and print their rows."""
     parser = stacking_parser(__doc__)
-    parser.add_argument("--kinds", default=",".join(KINDS), help=f"of {', '.join(KINDS)}, comma-separated")
+    parser.add_argument("--inside", required=True, help="base models that are evaluated in training, comma-separated")
+    parser.add_argument("--test", help="labelled structures of the test; by default a part of the data")
+    parser.add_argument("--ways", default=",".join(WAYS), help=f"of {', '.join(WAYS)}, comma-separated")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    if "," not in given.models:
-        parser.error("name at least two base models")
-    overlay = {
-        "base_models": given.models.split(","), "data": {"train": given.data}, "meta": {"name": "conservative"}
-    }  # fmt: skip
+    data = {"train": given.data} | ({"test": given.test} if given.test else {})
+    overlay = {"base_models": given.models.split(","), "data": data, "meta": {"name": "conservative"}}
     inputs = read_inputs(read_config(None, overlay, given.set))
     reporter = ConsoleReporter()
     models = train_base_models(inputs, DEFAULT_MODELS_FOLDER, reporter)
-    features = base_features(models, inputs.splits, FeatureCache(), reporter)
-    hessians = {split: hessians_of(models, part.structures) for split, part in features.items()}
+    found = base_features(models, inputs.splits, FeatureCache(), reporter)
+    features = {split: replace(part, stresses={}) for split, part in found.items()}  # not of the moved base models
     (named,) = resolve_meta_models(inputs.config, inputs.splits)
-    for kind in given.kinds.split(","):
-        BaseForces.kind = kind
-        meta = BaseForcesMeta(ConservativeOptions())
-        meta.energy = meta._fit_energy(features["train"])
-        for split, part in features.items():
-            meta.remember(part, hessians[split])
+    inside = given.inside.split(",")
+    Knowing.inside = {number: model.force_field for number, model in enumerate(models) if model.name in inside}
+    for way in given.ways.split(","):
+        options = ConservativeOptions(**named.options).model_copy(update={"variance": False})
+        meta: ConservativeMeta = ConservativeMeta(options)
+        if kind := WAYS[way]:
+            meta = KnowingMeta(options)
+            meta.kind = kind
+            Seeing.as_vectors = way == "both"
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             parts = features["train"], features["valid"]
             meta.fit(FitRequest(*parts, named.training, Path(folder), given.seed, lambda _: None))
         minutes = (time.perf_counter() - started) / 60
         errors = {
-            split: mean_rmse_per_frame(in_blocks(features[split], meta.predict).forces, features[split])
-            for split in ("valid", "test")
+            split: metrics(in_blocks(features[split], meta.predict), features[split]) for split in ("valid", "test")
         }
-        print(f"{kind}: valid {errors['valid']:.5f}, test {errors['test']:.5f} eV/Å, {minutes:.1f} min", flush=True)
-        if kind == given.kinds.split(",")[0] != "none":
-            for exact, cut in checked(meta, models, features["test"].structures[:N_CHECKED], hessians["test"]):
-                print(f"largest difference to the energy: {exact:.1e} eV/Å, without the term {cut:.1e}", flush=True)
+        cells = [f"{split} {errors[split]['rmse_per_frame']:.5f}" for split in errors]
+        print(f"{way}: {', '.join(cells)} (RMSE {errors['test']['rmse']:.5f}) eV/Å, {minutes:.1f} min", flush=True)
+        if isinstance(meta, KnowingMeta):
+            show_differences(meta, models, features["test"].structures[:N_CHECKED])
 
 
-def hessians_of(models: Sequence[NamedModel], structures: Sequence[Atoms]) -> np.ndarray:
-    """Return the Hessians of all models by central differences: (S, M, 3 N, 3 N), eV/Å²."""
-    n = 3 * len(structures[0])
-    moved = [
-        displaced(atoms, coordinate, sign * STEP)
-        for atoms in structures for coordinate in range(n) for sign in (1, -1)
-    ]  # fmt: skip
-    found = []
-    for model in models:
-        forces = model.force_field.predict(moved).forces.reshape(len(structures), n, 2, n)
-        hessian = (forces[:, :, 1] - forces[:, :, 0]) / (2 * STEP)
-        found.append((hessian + hessian.transpose(0, 2, 1)) / 2)
-    return np.stack(found, axis=1)
-
-
-def displaced(atoms: Atoms, coordinate: int, distance: float) -> Atoms:
-    """Return a copy with one coordinate moved by `distance`, Å."""
-    copy = atoms.copy()
-    copy.positions[coordinate // 3, coordinate % 3] += distance
-    return copy
-
-
-def checked(
-    meta: BaseForcesMeta, models: Sequence[NamedModel], structures: Sequence[Atoms], hessians: np.ndarray
-) -> Iterator[tuple[float, float]]:
-    """Yield the largest difference between forces and differences of the energy, exact and without the term."""
-    assert isinstance(meta.network, BaseForces)
+def show_differences(meta: KnowingMeta, models: Sequence[NamedModel], structures: Sequence[Atoms]) -> None:
+    """Print how far forces are from differences of the energy."""
+    assert meta.network is not None
     meta.network.double()
+    exact = max(differences(meta, models, structures))
+    print(f"largest difference to the energy: {exact:.1e} eV/Å", flush=True)
+    if isinstance(meta.network, Seeing):
+        Seeing.cut = True
+        print(f"without the term of the Hessians: {max(differences(meta, models, structures)):.1e} eV/Å", flush=True)
+        Seeing.cut = False
 
-    def predicted(some: Sequence[Atoms], theirs: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        features = Features.from_predictions(some, {model.name: model.force_field.predict(some) for model in models})
-        if theirs is not None:
-            meta.remember(features, theirs)
-        BaseForces.cut = theirs is None
-        found = meta.predict(features)
-        assert found.energy is not None
-        return found.energy, found.forces
 
-    for atoms, hessian in zip(structures, hessians, strict=False):
-        n = 3 * len(atoms)
-        moved = [displaced(atoms, k, sign * STEP / 2) for k in range(n) for sign in (1, -1)]
-        energy = predicted(moved, None)[0].reshape(n, 2)
-        numeric = ((energy[:, 1] - energy[:, 0]) / STEP).reshape(-1, 3)
-        _, exact = predicted([atoms], hessian[None])
-        _, cut = predicted([atoms], None)
-        yield float(np.abs(exact - numeric).max()), float(np.abs(cut - numeric).max())
-    BaseForces.cut = False
+def differences(meta: KnowingMeta, models: Sequence[NamedModel], structures: Sequence[Atoms]) -> Iterator[float]:
+    """Yield differences between forces along random directions and differences of the energy, eV/Å."""
+    rng = np.random.default_rng(0)
+    for atoms in structures:
+        for _ in range(N_DIRECTIONS):
+            direction = rng.normal(size=atoms.positions.shape)
+            direction /= np.linalg.norm(direction)
+            moved = [atoms.copy() for _ in range(3)]
+            for copy, sign in zip(moved, (0, 1, -1), strict=True):
+                copy.positions += sign * STEP / 2 * direction
+            predictions = {model.name: model.force_field.predict(moved) for model in models}
+            found = meta.predict(replace(Features.from_predictions(moved, predictions), stresses={}))
+            assert found.energy is not None
+            numeric = -(found.energy[1] - found.energy[2]) / STEP
+            yield float(abs((found.forces[: len(atoms)] * direction).sum() - numeric))
 
 
 if __name__ == "__main__":
