@@ -6,7 +6,7 @@ from elmlff_core.contracts.hookspecs import MetaModelPlugin, hookimpl
 from elmlff_plugins import references
 
 # Small batches with weights averaged over about 100 steps give lower errors in the same time than large ones.
-TRAINING_OF_EGAT = {"batch_size": 8, "learning_rate": 2e-3, "loss": "norm", "averaging": 0.99}
+TRAINING_OF_EGAT = {"batch_size": 8, "learning_rate": 2e-3, "loss": "norm", "averaging": 0.99, "gradient_clip": 10.0}
 LONG_OF_ACE = {"functions": 2500}
 CONSERVATIVE = {
     "trained": True,

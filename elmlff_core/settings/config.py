@@ -93,6 +93,7 @@ PAPER_TRAINING: dict[str, Any] = {
     "averaging": 0.0,
     "energy_weight": 0.0,
     "stress_weight": 0.0,
+    "gradient_clip": 0.0,
 }
 
 
@@ -117,6 +118,8 @@ class TrainingConfig(Section):
     energy_weight : weight of the energy error in the loss, for meta-models that learn an energy
     stress_weight : weight of the stress error in the loss, for meta-models that learn a stress; structures without a
         stress label do not count
+    gradient_clip : the largest norm of a gradient, of a loss that is about one at first; longer ones are scaled down to
+        it.  0 leaves them as they are
     device : ``auto`` uses a CUDA GPU if there is one
     devices : number of GPUs, or of processes on the CPU, among which each batch is divided; the steps stay the same
     precision : ``bfloat16`` multiplies matrices in that precision and keeps weights in float32; for GPUs
@@ -130,6 +133,7 @@ class TrainingConfig(Section):
     averaging: float | None = Field(None, ge=0, lt=1)
     energy_weight: float | None = Field(None, ge=0)
     stress_weight: float | None = Field(None, ge=0)
+    gradient_clip: float | None = Field(None, ge=0)
     warmup_fraction: float = Field(0.05, ge=0, lt=1)
     patience: int | None = Field(None, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"

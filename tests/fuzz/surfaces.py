@@ -111,7 +111,8 @@ KEYS = (
     "meta.egat", "meta.egat.cutoff", "meta.egat.variance", "meta.egat.remove_net_force", "meta.gat.target",
     "meta.gat.readout", "meta.gat.rotate", "meta.gat.residual", "meta.gat.cutoff", "meta.conservative.weights",
     "meta.conservative.cutoff", "training", "training.learning_rate", "training.loss", "training.averaging",
-    "training.energy_weight", "training.warmup_fraction", "training.device", "training.precision", "training.fused",
+    "training.energy_weight", "training.gradient_clip", "training.warmup_fraction", "training.device",
+    "training.precision", "training.fused",
     "nonsense", "a.b.c", "", ".", "meta.", "data..train", '"quoted".key', "é", "[/red]",
 )  # fmt: skip
 SIZE_KEYS = (

@@ -25,6 +25,7 @@ from elmlff_core.graphs.network import Network
 from elmlff_core.meta.training.batches import Batches, EpochSampler
 from elmlff_core.meta.training.best_state import BestState
 from elmlff_core.meta.training.checkpoints import WholeCheckpoints, readable_checkpoint
+from elmlff_core.meta.training.clipping import clip_gradients
 from elmlff_core.meta.training.device import check_device, runs_on_gpus
 from elmlff_core.meta.training.loss import Labelled, training_loss
 from elmlff_core.meta.training.processes import sharing
@@ -171,6 +172,8 @@ class _Fitting(pl.LightningModule):
         # Not by DistributedDataParallel: it needs gradients of all parameters in each process, those of the averaged
         # weights too, and averages over processes, where the parts of a batch differ in size.
         self.rank.sum_gradients(self.learner.parameters())
+        if self.settings.gradient_clip:
+            clip_gradients(self.learner, self.settings.gradient_clip)
 
     def on_train_batch_end(self, *_: object) -> None:
         if self.average is not None:
