@@ -31,7 +31,13 @@ METHOD = r"""@misc{Yin2024,
   url           = {https://arxiv.org/abs/2403.17507},
 }"""
 # How keys of the settings read in a sentence.
-TRAINING = {"batch_size": "batch size", "learning_rate": "learning rate", "loss": "loss", "averaging": "averaging"}
+TRAINING = {
+    "batch_size": "batch size",
+    "learning_rate": "learning rate",
+    "loss": "loss",
+    "averaging": "averaging",
+    "gradient_clip": "gradient clipping at",
+}
 SPLITS = {"random": "at random", "blocks": "by whole blocks of the trajectory", "clusters": "by whole clusters"}
 
 

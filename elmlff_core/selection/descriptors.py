@@ -31,9 +31,9 @@ BLOCK_ATOMS = 2048  # described at a time
 
 
 class Describe(Protocol):
-    """Returns the descriptors of the atoms of one structure: (n_atoms, n_numbers)."""
+    """Returns the descriptors of all atoms of structures, one structure after the other: (n_rows, n_numbers)."""
 
-    def __call__(self, atoms: Atoms) -> np.ndarray: ...
+    def __call__(self, structures: Sequence[Atoms]) -> np.ndarray: ...
 
 
 def describe_by(name: str, stack: Stack, elements: np.ndarray) -> Describe:
@@ -50,11 +50,11 @@ def describe_by(name: str, stack: Stack, elements: np.ndarray) -> Describe:
         return Soap.of(elements)
     if name == SURROUNDINGS:
         table = channels(elements)
-        return lambda atoms: surroundings([atoms], table)
+        return lambda structures: surroundings(structures, table)
     describing = {model.name: model for model in stack.base_models if model.plugin.describes}
     if name in describing:
         model = describing[name].with_descriptors(True)
-        return lambda atoms: _described_by(model, atoms)
+        return lambda structures: _described_by(model, structures)
     if name in stack.names:
         raise ConfigError(
             f"the base model '{name}' has no descriptors that elmlff can read; there are: "
@@ -63,8 +63,8 @@ def describe_by(name: str, stack: Stack, elements: np.ndarray) -> Describe:
     raise ConfigError(f"no descriptors are called '{name}'{did_you_mean(name, (SOAP, SURROUNDINGS, *describing))}")
 
 
-def _described_by(model: NamedModel, atoms: Atoms) -> np.ndarray:
-    found = predict_checked(model, [atoms]).descriptors
+def _described_by(model: NamedModel, structures: Sequence[Atoms]) -> np.ndarray:
+    found = predict_checked(model, structures).descriptors
     assert found is not None
     return found
 
@@ -100,8 +100,9 @@ class Soap:
         }  # fmt: skip
         return cls(Power(periodic=True, **settings), Power(periodic=False, **settings))
 
-    def __call__(self, atoms: Atoms) -> np.ndarray:
-        power = np.asarray((self.periodic if atoms.pbc.any() else self.free).create(atoms))
+    def __call__(self, structures: Sequence[Atoms]) -> np.ndarray:
+        found = [(self.periodic if atoms.pbc.any() else self.free).create(atoms) for atoms in structures]
+        power = np.concatenate(found)
         return power / np.sqrt(np.maximum(np.linalg.norm(power, axis=1, keepdims=True), 1e-12))
 
 
@@ -143,7 +144,7 @@ def components_of(describe: Describe, structures: Sequence[Atoms]) -> Components
     """Find the components of the descriptors of `structures`, from as many as have about 20,000 atoms."""
     n_atoms = n_atoms_of(structures)
     step = max(1, -(-int(n_atoms.sum()) // SAMPLE_ATOMS))
-    rows = [describe(structures[index]) for index in range(0, len(structures), step)]
+    rows = [part for *_, part in _parts(describe, structures[::step], n_atoms[::step])]
     return Components.fit(np.concatenate(rows).astype(np.float64))
 
 
@@ -163,4 +164,4 @@ def _parts(
     describe: Describe, structures: Sequence[Atoms], n_atoms: np.ndarray
 ) -> Iterator[tuple[slice, int, np.ndarray]]:
     for block, rows in blocks(n_atoms, BLOCK_ATOMS):
-        yield rows, block.stop, np.concatenate([describe(atoms) for atoms in structures[block]])
+        yield rows, block.stop, describe(structures[block])

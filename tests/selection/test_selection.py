@@ -164,9 +164,10 @@ def test_descriptors_are_named_or_refused(stack: Stack) -> None:
 def test_a_base_model_describes_atoms(shared: Path) -> None:
     pytest.importorskip("calorine", reason="adapter nep needs calorine")
     settings = ModelConfig(adapter="nep", checkpoint=shared / "models" / "methanol-cu100" / "nep.txt")
-    nep, atoms = named_model("nep", settings), molecule("CH3OH", vacuum=8.0)
-    found = describe_by("nep", Stack([nep], "linear", {}, make_meta("linear", {})), atoms.numbers)(atoms)
-    expected = nep.with_descriptors(True).force_field.predict([atoms]).descriptors
+    nep, structures = named_model("nep", settings), [molecule(name, vacuum=8.0) for name in ("CH3OH", "H2O")]
+    found = describe_by("nep", Stack([nep], "linear", {}, make_meta("linear", {})), np.array([1, 6, 8]))(structures)
+    expected = nep.with_descriptors(True).force_field.predict(structures).descriptors
+    assert len(found) == sum(map(len, structures))
     np.testing.assert_array_equal(found, expected)
 
 
@@ -175,10 +176,10 @@ def test_descriptors_do_not_change_with_rotations(stack: Stack, name: str) -> No
     if name == "soap":
         pytest.importorskip("dscribe", reason="comes with the extra 'select'")
     describe, atoms = describe_by(name, stack, np.array([29])), rattled(3, 0.1)
-    before = describe(atoms)
+    before = describe([atoms])
     atoms.rotate(41, (1, 2, 3), rotate_cell=True)
     assert before.shape[0] == 4
-    assert np.allclose(describe(atoms), before, rtol=1e-4, atol=1e-4 * np.abs(before).max())
+    assert np.allclose(describe([atoms]), before, rtol=1e-4, atol=1e-4 * np.abs(before).max())
 
 
 def test_contacts_are_measured_through_the_boundary() -> None:
