@@ -236,6 +236,8 @@ def main() -> None:
     features = {split: replace(part, stresses={}) for split, part in found.items()}  # not of the moved base models
     (named,) = resolve_meta_models(inputs.config, inputs.splits)
     inside = given.inside.split(",")
+    if unknown := set(inside) - {model.name for model in models}:
+        parser.error(f"--inside names {', '.join(sorted(unknown))}, which is not among the base models")
     Knowing.inside = {number: model.force_field for number, model in enumerate(models) if model.name in inside}
     for way in given.ways.split(","):
         options = ConservativeOptions(**named.options).model_copy(update={"variance": False})

@@ -1,7 +1,7 @@
 """Base models as functions that PyTorch can differentiate, although they give nothing but energies and forces.
 
 The gradient of an energy is minus the forces, and the Hessian times a vector is a difference of forces.  So a network
-can be trained through a base model for two evaluations a step, whatever the program that evaluates it.
+can be trained through a base model for some evaluations a step, whatever the program that evaluates it.
 
 Shapes: B structures of N atoms, M base models.
 """

@@ -72,6 +72,8 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for run in parser.parse_args().runs:
         stacks, features = stacks_and_features(run)
+        if "linear" not in stacks:
+            parser.error(f"{run} has no linear combination: make it with --meta linear,egat")
         linear = {split: stacks["linear"].combine(features[split]).forces for split in ("valid", "test")}
         for name, stack in stacks.items():
             meta = stack.meta

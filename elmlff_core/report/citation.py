@@ -154,7 +154,7 @@ def _meta_model(meta: Mapping[str, Any], keys: str, metrics: Mapping[str, Any], 
     what = f" ({_text(', and '.join(plugin.summary for plugin in _known(meta['name'])))})".removesuffix(" ()")
     fits = [fit for fit in metrics.get("fits", ()) if fit["meta"] in names and not fit["geometry_only"]]
     epochs = next((fit["epochs"] for fit in fits if fit["epochs"]), None)
-    training = {key: value for key, value in config.get("training", {}).items() if key in TRAINING}
+    training = {key: value for key, value in config.get("training", {}).items() if key in TRAINING and value}
     listed = "".join(f", {TRAINING[key]} {_text(value)}" for key, value in training.items())
     averaged = meta.get("averaged", 1)  # runs of older versions average nothing
     seed = f"seed {fits[0]['seed']}" if fits else ""

@@ -57,6 +57,16 @@ def test_a_large_gradient_of_one_part_leaves_the_other_part_alone():
     assert norm(others) == pytest.approx(10.0, rel=1e-3)
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 1e30])
+def test_of_a_gradient_without_a_finite_norm_no_step_is_made(wrong: float):
+    network, apart, others = with_gradients(2.0, 5.0)
+    assert others[0].grad is not None
+    others[0].grad[..., 0] = wrong
+    clip_gradients(network, 10.0)
+    assert all(one.grad is None for one in others)
+    assert norm(apart) == pytest.approx(2.0, rel=1e-5)
+
+
 @pytest.mark.parametrize("name", ["egat", "conservative", "egat-ace", "conservative-ace"])
 def test_equivariant_meta_models_clip_by_default(name: str):
     assert registry().meta_model(name).training["gradient_clip"] == 10.0
