@@ -118,8 +118,8 @@ class TrainingConfig(Section):
     energy_weight : weight of the energy error in the loss, for meta-models that learn an energy
     stress_weight : weight of the stress error in the loss, for meta-models that learn a stress; structures without a
         stress label do not count
-    gradient_clip : the largest norm of a gradient, of a loss that is about one at first; longer ones are scaled down to
-        it.  That of a learnt standard deviation has ten times this limit.  0 leaves them as they are
+    gradient_clip : the largest norm of a gradient, in units of the mean norm of the last hundred; longer ones are
+        scaled down to it.  0 leaves them as they are
     device : ``auto`` uses a CUDA GPU if there is one
     devices : number of GPUs, or of processes on the CPU, among which each batch is divided; the steps stay the same
     precision : ``bfloat16`` multiplies matrices in that precision and keeps weights in float32; for GPUs

@@ -1,4 +1,4 @@
-"""Clipping of gradients: each part by its own norm, and what it saves a training from."""
+"""Clipping of gradients: each part by its own usual norm, and the same after an interruption."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from elmlff_core.contracts.progress import Progress, ProgressCallback
 from elmlff_core.contracts.protocols import FitRequest
 from elmlff_core.fits.meta_models import make_meta
 from elmlff_core.meta.egat import EGATNetwork
 from elmlff_core.meta.options import EGATOptions
-from elmlff_core.meta.training.clipping import clip_gradients
+from elmlff_core.meta.training.clipping import Clipping
 from elmlff_core.plugins.registry import registry
 from elmlff_core.settings.config import TrainingConfig
 from elmlff_core.testing.meta_model import example_features
@@ -38,23 +39,39 @@ def norm(parameters: list[nn.Parameter]) -> float:
     return float(nn.utils.get_total_norm([one.grad for one in parameters if one.grad is not None]))
 
 
-def test_a_gradient_of_the_usual_size_is_not_changed():
-    network, *_ = with_gradients(90.0, 9.0)
-    before = [one.grad.clone() for one in network.parameters() if one.grad is not None]
-    clip_gradients(network, 10.0)
-    after = [one.grad for one in network.parameters() if one.grad is not None]
-    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+def clipped(clipping: Clipping, of_variance: float, of_others: float) -> tuple[float, float]:
+    """Return the norms of gradients that had these norms before."""
+    network, *parts = with_gradients(of_variance, of_others)
+    clipping(network)
+    apart, others = map(norm, parts)
+    return apart, others
+
+
+def test_gradients_of_the_usual_size_are_not_changed():
+    clipping = Clipping(10.0)
+    for size in (3.0, 1.0, 9.0, 25.0):
+        network, *_ = with_gradients(10 * size, size)
+        before = [one.grad.clone() for one in network.parameters() if one.grad is not None]
+        clipping(network)
+        after = [one.grad for one in network.parameters() if one.grad is not None]
+        assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
 
 def test_a_large_gradient_of_one_part_leaves_the_other_part_alone():
-    network, apart, others = with_gradients(1e9, 5.0)
-    clip_gradients(network, 10.0)
-    assert norm(apart) == pytest.approx(100.0, rel=1e-3)
-    assert norm(others) == pytest.approx(5.0, rel=1e-5)
-    network, apart, others = with_gradients(2.0, 300.0)
-    clip_gradients(network, 10.0)
-    assert norm(apart) == pytest.approx(2.0, rel=1e-5)
-    assert norm(others) == pytest.approx(10.0, rel=1e-3)
+    clipping = Clipping(10.0)
+    for _ in range(100):
+        clipped(clipping, 5.0, 1.0)
+    assert clipped(clipping, 1e9, 2.0) == pytest.approx((50.0, 2.0), rel=1e-3)
+    assert clipped(clipping, 6.0, 1e9) == pytest.approx((6.0, 10.0), rel=0.02)
+
+
+def test_what_is_usual_follows_the_last_steps():
+    clipping = Clipping(10.0)
+    for _ in range(100):
+        clipped(clipping, 5.0, 1.0)
+    for _ in range(500):
+        clipped(clipping, 5.0, 50.0)
+    assert clipped(clipping, 5.0, 400.0) == pytest.approx((5.0, 400.0), rel=1e-3)
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 1e30])
@@ -62,9 +79,11 @@ def test_of_a_gradient_without_a_finite_norm_no_step_is_made(wrong: float):
     network, apart, others = with_gradients(2.0, 5.0)
     assert others[0].grad is not None
     others[0].grad[..., 0] = wrong
-    clip_gradients(network, 10.0)
+    clipping = Clipping(10.0)
+    clipping(network)
     assert all(one.grad is None for one in others)
     assert norm(apart) == pytest.approx(2.0, rel=1e-5)
+    assert clipped(clipping, 2.0, 7.0) == pytest.approx((2.0, 7.0), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["egat", "conservative", "egat-ace", "conservative-ace"])
@@ -76,21 +95,26 @@ def test_that_of_the_paper_does_not_clip():
     assert TrainingConfig().with_defaults(registry().meta_model("gat").training).gradient_clip == 0.0
 
 
+def fitted(folder: Path, clip: float, progress: ProgressCallback = lambda _: None) -> np.ndarray:
+    features, meta = example_features(12), make_meta("egat", SMALL)
+    training = TrainingConfig(epochs=4, batch_size=4, device="cpu", loss="norm", learning_rate=1e-2, gradient_clip=clip)
+    meta.fit(FitRequest(features, features, training, folder, 0, progress))
+    return meta.predict(features).forces
+
+
 def test_a_training_clips(tmp_path: Path):
-    """Adam adds 1e-8 to the size of gradients, so that those that are clipped to much less hardly move a network."""
-    features = example_features(12)
+    """Where no gradient is above the limit, clipping changes nothing, and where many are, the result."""
+    without, far, near = (fitted(tmp_path / str(clip), clip) for clip in (0.0, 1e6, 0.5))
+    assert np.array_equal(far, without)
+    assert not np.allclose(near, without, rtol=0, atol=1e-3)
 
-    def fitted(clip: float) -> np.ndarray:
-        meta = make_meta("egat", SMALL)
-        training = TrainingConfig(
-            epochs=4, batch_size=4, device="cpu", loss="norm", learning_rate=1e-2, gradient_clip=clip
-        )
-        meta.fit(FitRequest(features, features, training, tmp_path / str(clip), 0, lambda _: None))
-        return meta.predict(features).forces
 
-    combined = make_meta("egat", SMALL)
-    start = TrainingConfig(epochs=0, device="cpu")
-    combined.fit(FitRequest(features, features, start, tmp_path / "start", 0, lambda _: None))
-    moved = [np.abs(fitted(clip) - combined.predict(features).forces).max() for clip in (0.0, 1e6, 1e-12)]
-    assert moved[0] == moved[1] > 1e-3
-    assert moved[2] < 1e-2 * moved[0]
+def test_a_resumed_training_knows_what_was_usual(tmp_path: Path):
+    def interrupt(step: Progress) -> None:
+        if step.done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(tmp_path / "cut", 0.5, interrupt)
+    assert (tmp_path / "cut" / "last.ckpt").exists()
+    assert np.array_equal(fitted(tmp_path / "cut", 0.5), fitted(tmp_path / "whole", 0.5))

@@ -6,30 +6,52 @@ for some thousand others.  After one that is not finite it would never be finite
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
 from elmlff_core.meta.equivariant import StdHead
 
-# In trainings of `egat` the gradient of the likelihood has norms of 3 to 50, that of all else has norms of 1 to 10.
-LIKELIHOOD = 10.0
+N_USUAL = 100  # steps
 
 
-def clip_gradients(network: nn.Module, limit: float) -> None:
-    """Scale gradients down whose norm is above `limit`; that of a learnt standard deviation has ten times this limit.
+class Clipping:
+    """Scales gradients down whose norm is above `limit` times the usual one, which is a mean over the last steps.
 
-    The two have nothing to do with each other, and norms of their own.  Of what is not finite no step is made.
+    A learnt standard deviation has a norm of its own: its gradient has nothing to do with the others.  The limit is not
+    the same norm for all trainings, because the size of gradients differs much between them.
     """
-    heads = [module for module in network.modules() if isinstance(module, StdHead)]
-    apart = [parameter for head in heads for parameter in head.parameters()]
-    numbers = set(map(id, apart))
-    _clip(apart, LIKELIHOOD * limit)
-    _clip([one for one in network.parameters() if id(one) not in numbers], limit)
 
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self.n_steps = 0
+        self.usual = [0.0, 0.0]
 
-def _clip(parameters: Sequence[nn.Parameter], limit: float) -> None:
-    norm = nn.utils.clip_grad_norm_(parameters, limit)
-    if not norm.isfinite():
-        for parameter in parameters:
-            parameter.grad = None
+    def __call__(self, network: nn.Module) -> None:
+        """Clip the gradients of `network`; those of a part that are not finite are left out."""
+        heads = [module for module in network.modules() if isinstance(module, StdHead)]
+        apart = [parameter for head in heads for parameter in head.parameters()]
+        numbers = set(map(id, apart))
+        others = [parameter for parameter in network.parameters() if id(parameter) not in numbers]
+        self.n_steps += 1
+        self.usual = [self._clip(*part) for part in zip((apart, others), self.usual, strict=True)]
+
+    def state(self) -> dict[str, Any]:
+        """Return what a training that is resumed has to know, as plain data."""
+        return {"n_steps": self.n_steps, "usual": self.usual}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.n_steps, self.usual = state["n_steps"], state["usual"]
+
+    def _clip(self, parameters: Sequence[nn.Parameter], usual: float) -> float:
+        """Clip the gradients of `parameters`; return the new usual norm."""
+        largest = self.limit * usual if usual > 0 else math.inf
+        norm = float(nn.utils.clip_grad_norm_(parameters, largest))
+        if not math.isfinite(norm):
+            for parameter in parameters:
+                parameter.grad = None
+            return usual
+        return usual + (min(norm, largest) - usual) / min(self.n_steps, N_USUAL)

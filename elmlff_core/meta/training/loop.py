@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -25,7 +25,7 @@ from elmlff_core.graphs.network import Network
 from elmlff_core.meta.training.batches import Batches, EpochSampler
 from elmlff_core.meta.training.best_state import BestState
 from elmlff_core.meta.training.checkpoints import WholeCheckpoints, readable_checkpoint
-from elmlff_core.meta.training.clipping import clip_gradients
+from elmlff_core.meta.training.clipping import Clipping
 from elmlff_core.meta.training.device import check_device, runs_on_gpus
 from elmlff_core.meta.training.loss import Labelled, training_loss
 from elmlff_core.meta.training.processes import sharing
@@ -34,6 +34,7 @@ from elmlff_core.meta.training.schedule import warmup_cosine
 from elmlff_core.settings.config import TrainingConfig
 
 CHECKPOINT = "last.ckpt"
+CLIPPING = "clipping"  # its state in a checkpoint
 # Checkpoints during a training: an interruption then loses at most 2 % of it, and writing takes little time.
 N_CHECKPOINTS = 50
 
@@ -147,6 +148,7 @@ class _Fitting(pl.LightningModule):
         self.rank = rank
         self.settings = settings
         self.n_steps = n_steps
+        self.clipping = Clipping(settings.gradient_clip) if settings.gradient_clip else None
         self.average = None
         if settings.averaging:
             update = get_ema_multi_avg_fn(settings.averaging)
@@ -172,8 +174,16 @@ class _Fitting(pl.LightningModule):
         # Not by DistributedDataParallel: it needs gradients of all parameters in each process, those of the averaged
         # weights too, and averages over processes, where the parts of a batch differ in size.
         self.rank.sum_gradients(self.learner.parameters())
-        if self.settings.gradient_clip:
-            clip_gradients(self.learner, self.settings.gradient_clip)
+        if self.clipping is not None:
+            self.clipping(self.learner)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.clipping is not None:
+            checkpoint[CLIPPING] = self.clipping.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.clipping is not None and CLIPPING in checkpoint:
+            self.clipping.restore(checkpoint[CLIPPING])
 
     def on_train_batch_end(self, *_: object) -> None:
         if self.average is not None:
