@@ -36,7 +36,7 @@ TRAINING = {
     "learning_rate": "learning rate",
     "loss": "loss",
     "averaging": "averaging",
-    "gradient_clip": "gradient clipping at",
+    "gradient_clip": "gradients clipped in units of their usual norm at",
 }
 SPLITS = {"random": "at random", "blocks": "by whole blocks of the trajectory", "clusters": "by whole clusters"}
 
