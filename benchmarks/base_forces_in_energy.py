@@ -89,14 +89,6 @@ class Knowing(ConservativeNetwork):
         boxes = BlackBoxes(list(self.inside.values()), [self.structures[number] for number in numbers])
         return boxes, torch.from_numpy(np.stack([self.energies[number] for number in numbers]))
 
-    def summed(self, batch: GraphBatch, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the energy (B,) and gates (B, M) from the numbers of the atoms (N, 1 + M)."""
-        assert batch.base_energies is not None
-        total = batch.base_energies.new_zeros(len(batch.n_atoms), numbers.shape[1])
-        total = total.index_add(0, batch.structure_index, numbers.to(total.dtype))
-        gates = total[:, 1:] / batch.n_atoms.unsqueeze(1)
-        return self.output_scale * total[:, 0] + (gates * batch.base_energies).sum(dim=1), gates
-
     def embedded(self, batch: GraphBatch) -> torch.Tensor:
         """Return what the atoms are at first: (N, width)."""
         found: torch.Tensor = self.embedding(torch.searchsorted(self.atomic_numbers, batch.atomic_numbers))
@@ -121,7 +113,7 @@ class Displaced(Knowing):
             vectors = batch.vectors.detach().requires_grad_(True)
             pairs = make_pairs(batch.with_vectors(vectors), self.basis, in_blocks=False, twice=True)
             numbers, learnt = self.stack(self.embedded(batch), None, pairs, self.head)
-            energy, gates = self.summed(batch, numbers)
+            energy, gates = self._summed(batch, numbers)
             shares = self.shares(gates)
             displacement = LONGEST * learnt / (1 + learnt.square().sum(dim=1, keepdim=True)).sqrt()
             energies, forces = boxes.moved(displacement.double())
@@ -161,7 +153,7 @@ class Seeing(Knowing):
             scalars, of_forces = self._seen(batch, base)
             pairs = make_pairs(batch.with_vectors(vectors), self.basis, in_blocks=False, twice=True)
             numbers, *_ = self.stack(scalars, of_forces, pairs, self._read)
-            energy, gates = self.summed(batch, numbers)
+            energy, gates = self._summed(batch, numbers)
             gradient, by_forces = torch.autograd.grad(
                 energy.sum(), (vectors, base), create_graph=self.training, materialize_grads=True
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,14 @@ from elmlff_core.settings.reading import read_config
 from elmlff_core.stack.stack import Stack, load_stack
 from elmlff_core.workflows.base_models import base_features
 from elmlff_core.workflows.inputs import read_inputs
+
+
+def runs_of_command_line(doc: str | None, meaning: str = "folders of runs") -> list[Path]:
+    """Return the folders of runs of the command line; `doc` is the docstring of the benchmark."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, help=meaning)
+    runs: list[Path] = parser.parse_args().runs
+    return runs
 
 
 def stacks_and_features(run: Path) -> tuple[dict[str, Stack], Mapping[str, Features]]:

@@ -16,13 +16,11 @@ is trained here; base models are evaluated only where their features are not cac
 
 from __future__ import annotations
 
-import argparse
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
-from finished import stacks_and_features
+from finished import runs_of_command_line, stacks_and_features
 
 from elmlff_core.contracts.features import Features, in_blocks
 from elmlff_core.contracts.protocols import MetaModel
@@ -74,11 +72,10 @@ def in_common_and_own(found: list[Kind], features: Features) -> tuple[np.ndarray
 
 def main() -> None:
     """Print the table of the runs of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs with --seeds and --average")
+    runs = runs_of_command_line(__doc__, "folders of runs with --seeds and --average")
     print(f"| run | stack | {' | '.join(map(str, COUNTS))} | any number |")
     print(f"| --- | --- |{' --- |' * (len(COUNTS) + 1)}")
-    for run in parser.parse_args().runs:
+    for run in runs:
         stacks, features = stacks_and_features(run)
         for name, stack in stacks.items():
             found = list(kinds(stack.meta, features["test"]))

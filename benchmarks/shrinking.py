@@ -14,14 +14,13 @@ Nothing is trained here; base models are evaluated only where their features are
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
-from finished import stacks_and_features
+from finished import runs_of_command_line, stacks_and_features
 from scipy.spatial import cKDTree
 
 from elmlff_core.contracts.features import Features, in_blocks
@@ -64,44 +63,42 @@ def shares(by: np.ndarray, added: np.ndarray, missing: np.ndarray) -> tuple[np.n
     return edges, np.bincount(bins, products, N_BINS) / np.maximum(np.bincount(bins, squares, N_BINS), 1e-300)
 
 
+def rows(meta: EGATMeta, linear: Mapping[str, np.ndarray], features: Mapping[str, Features]) -> Iterator[str]:
+    """Yield a row for each way, from the forces of the linear combination on validation and test structures."""
+    network = {split: in_blocks(features[split], meta.predict).forces for split in linear}
+    added = {split: network[split] - linear[split] for split in linear}
+    missing = features["valid"].reference_forces - linear["valid"]
+    before = [mean_rmse_per_frame(forces["test"], features["test"]) for forces in (linear, network)]
+    learnt = {split: meta.forces_std(features[split]) for split in linear}
+    ways = {
+        "constant": {split: np.zeros(len(forces)) for split, forces in linear.items()},
+        "learnt": learnt,
+        "distance": distances(meta, features),
+    }
+    for way, by in ways.items():
+        if by["valid"] is None or by["test"] is None:
+            continue
+        edges, share = shares(by["valid"], added["valid"], missing)
+        shrunk = linear["test"] + share[np.digitize(by["test"], edges)][:, None] * added["test"]
+        after = mean_rmse_per_frame(shrunk, features["test"])
+        first, last = share[[0, -1]] if way != "constant" else share[[-1, -1]]
+        yield f"{before[0]:.5f} | {before[1]:.5f} | {way} | {after:.5f} | {first:.3f} | {last:.3f}"
+
+
 def main() -> None:
     """Print the table of the runs of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs")
+    runs = runs_of_command_line(__doc__)
     print("| run | stack | linear | network | share a function of | test | first share | last share |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for run in parser.parse_args().runs:
+    for run in runs:
         stacks, features = stacks_and_features(run)
         if "linear" not in stacks:
-            parser.error(f"{run} has no linear combination: make it with --meta linear,egat")
+            sys.exit(f"{run} has no linear combination: make it with --meta linear,egat")
         linear = {split: stacks["linear"].combine(features[split]).forces for split in ("valid", "test")}
         for name, stack in stacks.items():
-            meta = stack.meta
-            if not isinstance(meta, EGATMeta) or not stack.base_models:
-                continue
-            network = {split: in_blocks(features[split], meta.predict).forces for split in ("valid", "test")}
-            learnt = {split: meta.forces_std(features[split]) for split in ("valid", "test")}
-            ways = {
-                "constant": {split: np.zeros(len(forces)) for split, forces in linear.items()},
-                "learnt": learnt,
-                "distance": distances(meta, features),
-            }
-            before = [mean_rmse_per_frame(forces["test"], features["test"]) for forces in (linear, network)]
-            for way, by in ways.items():
-                if by["valid"] is None or by["test"] is None:
-                    continue
-                added = {split: network[split] - linear[split] for split in linear}
-                missing = features["valid"].reference_forces - linear["valid"]
-                edges, share = shares(by["valid"], added["valid"], missing)
-                shrunk = linear["test"] + share[np.digitize(by["test"], edges)][:, None] * added["test"]
-                after = mean_rmse_per_frame(shrunk, features["test"])
-                of_ends = share[[0, -1]] if way != "constant" else share[[-1, -1]]
-                cells = [f"{value:.5f}" for value in (*before, after)]
-                print(
-                    f"| {run.name} | {name} | {cells[0]} | {cells[1]} | {way} | {cells[2]} | {of_ends[0]:.3f} | "
-                    f"{of_ends[1]:.3f} |",
-                    flush=True,
-                )
+            if isinstance(stack.meta, EGATMeta) and stack.base_models:
+                for row in rows(stack.meta, linear, features):
+                    print(f"| {run.name} | {name} | {row} |", flush=True)
 
 
 if __name__ == "__main__":

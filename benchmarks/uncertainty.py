@@ -13,13 +13,11 @@ Nothing is trained here; base models are evaluated only where their features are
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from finished import stacks_and_features
+from finished import runs_of_command_line, stacks_and_features
 
 from elmlff_core.contracts.features import Features
 from elmlff_core.contracts.prediction import Prediction
@@ -118,11 +116,10 @@ def row(raw: Raw, features: Mapping[str, Features], predictions: Mapping[str, Pr
 
 def main() -> None:
     """Print the table of the runs of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs")
+    runs = runs_of_command_line(__doc__)
     print("| run | stack | raw uncertainty | rank | inside 90 % | divided anew | −log likelihood |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for run in parser.parse_args().runs:
+    for run in runs:
         stacks, features = stacks_and_features(run)
         for name, stack in stacks.items():
             predictions = {split: stack.combine(features[split]) for split in ("valid", "test")}

@@ -111,13 +111,18 @@ class ConservativeNetwork(Network):
         spread = (self._spread(batch),) if self.variance is not None else ()
         numbers, *others = self.stack(scalars, None, pairs, self._read, *spread)  # (N, 1 + M), and perhaps (N,)
         std = self.output_scale * others[0] if others else None
+        return *self._summed(batch, numbers), std
+
+    def _summed(self, batch: GraphBatch, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the energy (B,), eV, and the gates (B, M) from the numbers that the head gives for each atom."""
+        assert batch.base_energies is not None
         total = batch.base_energies.new_zeros(len(batch.n_atoms), numbers.shape[1])
         total = total.index_add(0, batch.structure_index, numbers.to(total.dtype))  # (B, 1 + M)
         energy = self.output_scale * total[:, 0]
         if not self.gated:
-            return energy, torch.zeros_like(batch.base_energies), std
+            return energy, torch.zeros_like(batch.base_energies)
         gates = total[:, 1:] / batch.n_atoms.unsqueeze(1)  # means, so that two distant copies have the gates of one
-        return energy + (gates * batch.base_energies).sum(dim=1), gates, std
+        return energy + (gates * batch.base_energies).sum(dim=1), gates
 
     def _read(
         self, scalars: torch.Tensor, vectors: torch.Tensor, spread: torch.Tensor | None = None

@@ -22,68 +22,73 @@ from elmlff_core.testing.meta_model import example_features
 SMALL = {"width": 8, "layers": 1, "heads": 2}
 
 
-def with_gradients(of_variance: float, of_others: float) -> tuple[EGATNetwork, list[nn.Parameter], list[nn.Parameter]]:
-    """Return a network whose gradients have these norms, and the parameters of its two parts."""
-    network = EGATNetwork(EGATOptions(**SMALL), 2, torch.tensor([1, 6]), 4.0)
-    assert network.variance is not None
-    apart = list(network.variance.parameters())
-    others = [one for one in network.parameters() if all(one is not other for other in apart)]
-    for part, norm in ((apart, of_variance), (others, of_others)):
-        n = sum(one.numel() for one in part)
-        for one in part:
-            one.grad = torch.full_like(one, norm / n**0.5)
-    return network, apart, others
+class Example:
+    """A network with gradients of given norms, and the parameters of its two parts."""
+
+    def __init__(self) -> None:
+        self.network = EGATNetwork(EGATOptions(**SMALL), 2, torch.tensor([1, 6]), 4.0)
+        assert self.network.variance is not None
+        self.apart = list(self.network.variance.parameters())
+        numbers = set(map(id, self.apart))
+        self.others = [one for one in self.network.parameters() if id(one) not in numbers]
+        self.clipping = Clipping(self.network, 10.0)
+
+    def set(self, of_variance: float, of_others: float) -> None:
+        for part, size in ((self.apart, of_variance), (self.others, of_others)):
+            n = sum(one.numel() for one in part)
+            for one in part:
+                one.grad = torch.full_like(one, size / n**0.5)
+
+    def clipped(self, of_variance: float, of_others: float) -> tuple[float, float]:
+        """Return the norms of gradients that had these norms before."""
+        self.set(of_variance, of_others)
+        self.clipping.clip()
+        return norm(self.apart), norm(self.others)
+
+    def gradients(self) -> list[torch.Tensor]:
+        return [one.grad.clone() for one in self.network.parameters() if one.grad is not None]
 
 
 def norm(parameters: list[nn.Parameter]) -> float:
     return float(nn.utils.get_total_norm([one.grad for one in parameters if one.grad is not None]))
 
 
-def clipped(clipping: Clipping, of_variance: float, of_others: float) -> tuple[float, float]:
-    """Return the norms of gradients that had these norms before."""
-    network, *parts = with_gradients(of_variance, of_others)
-    clipping(network)
-    apart, others = map(norm, parts)
-    return apart, others
-
-
 def test_gradients_of_the_usual_size_are_not_changed():
-    clipping = Clipping(10.0)
+    example = Example()
     for size in (3.0, 1.0, 9.0, 25.0):
-        network, *_ = with_gradients(10 * size, size)
-        before = [one.grad.clone() for one in network.parameters() if one.grad is not None]
-        clipping(network)
-        after = [one.grad for one in network.parameters() if one.grad is not None]
-        assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+        example.set(10 * size, size)
+        before = example.gradients()
+        example.clipping.clip()
+        assert all(torch.equal(one, other) for one, other in zip(before, example.gradients(), strict=True))
 
 
 def test_a_large_gradient_of_one_part_leaves_the_other_part_alone():
-    clipping = Clipping(10.0)
+    example = Example()
     for _ in range(100):
-        clipped(clipping, 5.0, 1.0)
-    assert clipped(clipping, 1e9, 2.0) == pytest.approx((50.0, 2.0), rel=1e-3)
-    assert clipped(clipping, 6.0, 1e9) == pytest.approx((6.0, 10.0), rel=0.02)
+        example.clipped(5.0, 1.0)
+    assert example.clipped(1e9, 2.0) == pytest.approx((50.0, 2.0), rel=1e-3)
+    assert example.clipped(6.0, 1e9) == pytest.approx((6.0, 10.0), rel=0.02)
 
 
 def test_what_is_usual_follows_the_last_steps():
-    clipping = Clipping(10.0)
+    example = Example()
     for _ in range(100):
-        clipped(clipping, 5.0, 1.0)
+        example.clipped(5.0, 1.0)
     for _ in range(500):
-        clipped(clipping, 5.0, 50.0)
-    assert clipped(clipping, 5.0, 400.0) == pytest.approx((5.0, 400.0), rel=1e-3)
+        example.clipped(5.0, 50.0)
+    assert example.clipped(5.0, 400.0) == pytest.approx((5.0, 400.0), rel=1e-3)
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 1e30])
 def test_of_a_gradient_without_a_finite_norm_no_step_is_made(wrong: float):
-    network, apart, others = with_gradients(2.0, 5.0)
-    assert others[0].grad is not None
-    others[0].grad[..., 0] = wrong
-    clipping = Clipping(10.0)
-    clipping(network)
-    assert all(one.grad is None for one in others)
-    assert norm(apart) == pytest.approx(2.0, rel=1e-5)
-    assert clipped(clipping, 2.0, 7.0) == pytest.approx((2.0, 7.0), rel=1e-5)
+    example = Example()
+    example.set(2.0, 5.0)
+    assert example.others[0].grad is not None
+    example.others[0].grad[..., 0] = wrong
+    example.clipping.clip()
+    assert all(one.grad is None for one in example.others)
+    assert norm(example.apart) == pytest.approx(2.0, rel=1e-5)
+    assert example.clipped(2.0, 7.0) == pytest.approx((2.0, 7.0), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["egat", "conservative", "egat-ace", "conservative-ace"])

@@ -24,19 +24,19 @@ class Clipping:
     the same norm for all trainings, because the size of gradients differs much between them.
     """
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, network: nn.Module, limit: float) -> None:
         self.limit = limit
         self.n_steps = 0
         self.usual = [0.0, 0.0]
-
-    def __call__(self, network: nn.Module) -> None:
-        """Clip the gradients of `network`; those of a part that are not finite are left out."""
         heads = [module for module in network.modules() if isinstance(module, StdHead)]
         apart = [parameter for head in heads for parameter in head.parameters()]
         numbers = set(map(id, apart))
-        others = [parameter for parameter in network.parameters() if id(parameter) not in numbers]
+        self._parts = apart, [parameter for parameter in network.parameters() if id(parameter) not in numbers]
+
+    def clip(self) -> None:
+        """Clip the gradients of the network; those of a part that are not finite are left out."""
         self.n_steps += 1
-        self.usual = [self._clip(*part) for part in zip((apart, others), self.usual, strict=True)]
+        self.usual = [self._clip(*part) for part in zip(self._parts, self.usual, strict=True)]
 
     def state(self) -> dict[str, Any]:
         """Return what a training that is resumed has to know, as plain data."""

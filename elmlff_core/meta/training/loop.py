@@ -148,7 +148,7 @@ class _Fitting(pl.LightningModule):
         self.rank = rank
         self.settings = settings
         self.n_steps = n_steps
-        self.clipping = Clipping(settings.gradient_clip) if settings.gradient_clip else None
+        self.clipping = Clipping(network, settings.gradient_clip) if settings.gradient_clip else None
         self.average = None
         if settings.averaging:
             update = get_ema_multi_avg_fn(settings.averaging)
@@ -175,7 +175,7 @@ class _Fitting(pl.LightningModule):
         # weights too, and averages over processes, where the parts of a batch differ in size.
         self.rank.sum_gradients(self.learner.parameters())
         if self.clipping is not None:
-            self.clipping(self.learner)
+            self.clipping.clip()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.clipping is not None:
